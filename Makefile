@@ -1,0 +1,48 @@
+# make demo   set up, run the demo world to its report
+# make test   set up, run every test
+# make lint   style, types, workflow
+# make lock   renew requirements/lock.txt
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONWARNINGS := ignore::DeprecationWarning
+
+.PHONY: demo demo-long test lint lock clean
+
+demo: $(READY)
+	snakemake --profile profiles/local --configfile configs/workflow/demo.yaml all
+	@echo "report: results/demo/report/index.html"
+
+demo-long: $(READY)
+	snakemake --profile profiles/local --configfile configs/workflow/demo_long.yaml all
+	@echo "report: results/demo_long/report/index.html"
+
+test: $(READY)
+	pytest
+
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	mypy
+	snakemake --lint --configfile configs/workflow/demo.yaml
+
+# --no-deps: the lock file is complete, and colossalai's own pins would undo it
+$(READY): requirements/lock.txt pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/lock.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+lock: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	uv pip compile pyproject.toml --extra dev --override requirements/overrides.txt --universal \
+		--python-version 3.11 --no-emit-index-url --no-annotate --no-header -o requirements/lock.txt
+
+clean:
+	rm -rf results logs benchmarks .snakemake

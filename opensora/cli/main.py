@@ -1,0 +1,107 @@
+"""`opensora COMMAND`: parse, run one function, print one summary line, return an exit code."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from opensora import __version__
+from opensora.core.errors import OpenSoraError, Stopped
+
+# command -> one line for `opensora --help`, in the order of the pipeline
+COMMANDS = {
+    "make-demo": "render the built-in demo world",
+    "ingest-videos": "find, probe and hash videos and images",
+    "detect-scenes": "find the cuts in each video",
+    "split-clips": "cut scenes into clip files",
+    "caption-clips": "give each clip its caption",
+    "score-clips": "score clips: technical, flow, match",
+    "build-manifest": "join, filter and split into one table",
+    "assign-buckets": "put clips into buckets and compile the batch plan",
+    "train-vae": "train a small image VAE on clips",
+    "train-clip": "train a small CLIP on clips and captions",
+    "train-text-encoder": "train a small byte-level T5 encoder on captions",
+    "encode-videos": "fill the latent store",
+    "encode-captions": "fill the embedding store",
+    "train": "train a diffusion transformer",
+    "sample": "sample videos for prompts",
+    "evaluate": "measure samples",
+    "report": "write the HTML report of a run",
+}
+
+EXIT_DONE, EXIT_DEFECT, EXIT_USER, EXIT_STOPPED = 0, 1, 2, 75
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 done; 2 the user can mend it; 75 stopped with a checkpoint, run it again. A defect
+        keeps its traceback and ends with 1.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(_overview())
+        return EXIT_DONE if words else EXIT_USER
+    if words[0] == "--version":
+        sys.stdout.write(f"opensora {__version__}\n")
+        return EXIT_DONE
+    name = words[0].replace("_", "-")
+    if name not in COMMANDS:
+        sys.stderr.write(f"opensora: no command {words[0]!r}; `opensora --help` lists them\n")
+        return EXIT_USER
+    module = importlib.import_module(f"opensora.cli.{name.replace('-', '_')}")
+    parser = argparse.ArgumentParser(
+        prog=f"opensora {name}",
+        description=module.HELP,
+        epilog=f"example:\n  {module.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    known, rest = parser.parse_known_args(words[1:])
+    if rest and not getattr(module, "TAKES_OVERRIDES", False):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    known.overrides = rest
+    return _run(name, module, known)
+
+
+def _run(name: str, module: object, arguments: argparse.Namespace) -> int:
+    from opensora.core.logging import setup_logging
+
+    setup_logging()
+    try:
+        summary = module.run(arguments)  # type: ignore[attr-defined]
+    except Stopped as error:
+        sys.stderr.write(f"opensora {name}: stopped: {error}\n")
+        return EXIT_STOPPED
+    except OpenSoraError as error:
+        sys.stderr.write(f"opensora {name}: {error}\n")
+        return EXIT_USER
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            f"opensora {name}: stopped by the keyboard; nothing half-written is kept\n"
+        )
+        return EXIT_STOPPED
+    if summary:
+        sys.stdout.write(f"{name}: {summary}\n")
+    return EXIT_DONE
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{text}" for name, text in COMMANDS.items()]
+    return (
+        "usage: opensora COMMAND [options]\n\n"
+        + "\n".join(lines)
+        + "\n\n`opensora COMMAND --help` shows the options and an example.\n"
+    )
+
+
+def entry() -> None:
+    """Console entry point."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,1 @@
+"""Errors, files, configuration, registries, logging and seeds; imports no torch."""

@@ -1,0 +1,43 @@
+"""Errors that a user can mend; the command line prints them as one sentence, no traceback."""
+
+
+class OpenSoraError(Exception):
+    """Something the user can mend; the message says what, where, expected and what to do."""
+
+
+class ConfigError(OpenSoraError):
+    """A configuration file, a field or a command-line value is wrong."""
+
+
+class TableError(OpenSoraError):
+    """A table is missing, lacks a column, or does not add up."""
+
+
+class StoreError(OpenSoraError):
+    """A latent or embedding store is damaged or belongs to another encoder."""
+
+
+class CheckpointError(OpenSoraError):
+    """Weights are missing, damaged, or belong to another model."""
+
+
+class VideoError(OpenSoraError):
+    """A video or an image can not be read.
+
+    Attributes:
+        reason: snake_case code, written to the `status` column.
+        detail: one sentence for people.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type["VideoError"], tuple[str, str]]:
+        """Keep both fields when a worker process hands the error to its parent."""
+        return type(self), (self.reason, self.detail)
+
+
+class Stopped(OpenSoraError):
+    """The run was asked to stop and wrote a checkpoint; the same command continues it."""

@@ -1,0 +1,93 @@
+"""Whole files or none: everything is written beside its target and renamed at the end."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from opensora.core.errors import OpenSoraError
+
+_CHUNK_BYTES = 1 << 20
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def atomic_path(path: str | Path, *, folder: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; put it in place on success, remove it on failure.
+
+    The temporary name keeps the suffix of the target, so writers that look at it work.
+
+    Args:
+        path: the final file or folder; an existing one is replaced.
+        folder: yield an empty folder instead of a free file name.
+
+    Raises:
+        OpenSoraError: the disk is full or the place is not writable.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.stem[:80]}.{uuid.uuid4().hex[:8]}{target.suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if folder:
+            temporary.mkdir()
+    except OSError as error:
+        raise _not_written(target, error) from error
+    try:
+        yield temporary
+        if folder and target.is_dir():
+            shutil.rmtree(target)
+        os.replace(temporary, target)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise _not_written(target, error) from error
+        raise
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def _not_written(target: Path, error: OSError) -> OpenSoraError:
+    return OpenSoraError(
+        f"{target}: could not be written ({error.strerror or error}); free the disk or choose"
+        " another place, then run the same command again"
+    )
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON with sorted keys, so that equal values give equal bytes."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        OpenSoraError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OpenSoraError(f"{path}: expected a readable JSON file ({error})") from error
+
+
+def sha256_file(path: str | Path) -> str:
+    """Hash the content of a file; returns 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,76 @@
+"""Check the workflow's YAML configuration against its schema and fill in defaults."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from opensora.core.errors import ConfigError
+
+
+def check_workflow_config(config: dict[str, Any], schema_path: str | Path) -> None:
+    """Fill defaults into `config` in place and check every name and value.
+
+    Raises:
+        ConfigError: names the field, what was expected and, for a misspelt key, the nearest one.
+    """
+    schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
+    _fill_defaults(config, schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    errors = sorted(validator.iter_errors(config), key=lambda error: list(map(str, error.path)))
+    if errors:
+        raise ConfigError("workflow config: " + _sentence(errors[0]))
+    _check_whole(config)
+
+
+def is_local_path(name: str) -> bool:
+    """Tell a local folder from a hub name such as `stabilityai/sd-vae-ft-ema`."""
+    return name.startswith((".", "/", "~")) or Path(name).exists()
+
+
+def _check_whole(config: dict[str, Any]) -> None:
+    """Check what a schema can not say."""
+    if bool(config["demo"]) == bool(config["videos"]):
+        raise ConfigError(
+            "workflow config: give either `videos` (folders, globs or lists of your own) or `demo`"
+            " (the built-in world), not both and not neither"
+        )
+    if not config["demo"] and not config["sample"]["prompts"]:
+        raise ConfigError("workflow config: sample.prompts: name a text file with a prompt a line")
+    names = [stage["name"] for stage in config["stages"]]
+    if len(set(names)) != len(names):
+        raise ConfigError(f"workflow config: stages: names must differ, got {', '.join(names)}")
+    for name in config["sample"]["stages"]:
+        if name not in names:
+            raise ConfigError(
+                f"workflow config: sample.stages: no stage {name!r}; stages: {', '.join(names)}"
+            )
+    for name in config["videos"]:
+        if not any(mark in name for mark in "*?[") and not Path(name).exists():
+            raise ConfigError(f"workflow config: videos: {name!r} does not exist")
+
+
+def _fill_defaults(value: Any, schema: dict[str, Any]) -> None:
+    if isinstance(value, dict):
+        for name, part in schema.get("properties", {}).items():
+            if "default" in part and (name not in value or value[name] is None):
+                value[name] = yaml.safe_load(yaml.safe_dump(part["default"]))  # a copy of its own
+            if name in value:
+                _fill_defaults(value[name], part)
+    elif isinstance(value, list) and "items" in schema:
+        for item in value:
+            _fill_defaults(item, schema["items"])
+
+
+def _sentence(error: jsonschema.ValidationError) -> str:
+    place = ".".join(map(str, error.path))
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = list(error.schema.get("properties", {}))
+        unknown = next(name for name in error.instance if name not in known)
+        nearest = difflib.get_close_matches(str(unknown), known, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
+        field = f"{place}.{unknown}" if place else str(unknown)
+        return f"unknown field {field!r}; {hint}"
+    return f"{place or 'top level'}: {error.message}"

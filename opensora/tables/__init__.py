@@ -1,0 +1,1 @@
+"""Tables: the only place for column names, and the only reader and writer."""

@@ -1,0 +1,77 @@
+"""Read and write tables: CSV, or Parquet where the name ends so."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from opensora.core.errors import TableError
+from opensora.core.io import atomic_path
+from opensora.tables.columns import STRINGS, Table
+
+
+def read_table(path: str | Path, table: Table | None = None) -> pd.DataFrame:
+    """Read a table; text columns stay text and their empty cells are "".
+
+    Args:
+        path: a `.csv` or `.parquet` file.
+        table: the columns to expect; None takes what comes.
+
+    Raises:
+        TableError: the file is missing, unreadable, or lacks a column.
+    """
+    path = Path(path)
+    made_by = f"; rule {table.rule} makes it" if table else ""
+    if not path.is_file():
+        raise TableError(f"{path}: no such table{made_by}")
+    try:
+        frame = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    except (ValueError, UnicodeDecodeError, OSError) as error:
+        raise TableError(f"{path}: not a readable table ({error}){made_by}") from error
+    if table is not None:
+        missing = [name for name in table.columns if name not in frame.columns]
+        if missing:
+            raise TableError(f"{path}: column {missing[0]!r} is missing{made_by}")
+    return frame
+
+
+def write_table(frame: pd.DataFrame, path: str | Path, table: Table | None = None) -> None:
+    """Write a table atomically, its columns in the table's order; equal rows give equal bytes.
+
+    Raises:
+        TableError: a column of the table is missing, or one is there that it does not know.
+    """
+    path = Path(path)
+    if table is not None:
+        frame = _ordered(frame, path, table)
+    with atomic_path(path) as temporary:
+        if path.suffix == ".parquet":
+            frame.to_parquet(temporary, index=False)
+        else:
+            frame.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _ordered(frame: pd.DataFrame, path: Path, table: Table) -> pd.DataFrame:
+    missing = [name for name in table.columns if name not in frame.columns]
+    if missing:
+        raise TableError(f"{path}: table {table.name} needs the column {missing[0]!r}")
+    extra = [name for name in frame.columns if name not in table.columns]
+    if extra and not table.open_ended:
+        raise TableError(f"{path}: table {table.name} has no column {extra[0]!r}")
+    return frame[[*table.columns, *extra]]
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    text = dict.fromkeys(STRINGS, str)
+    # only a truly empty cell is missing: the caption "None" or the id "nan" is text
+    frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+    return _fill_text(frame)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    return _fill_text(pd.read_parquet(path))
+
+
+def _fill_text(frame: pd.DataFrame) -> pd.DataFrame:
+    for name in STRINGS.intersection(frame.columns):
+        frame[name] = frame[name].astype(object).where(frame[name].notna(), "").astype(str)
+    return frame

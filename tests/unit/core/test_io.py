@@ -1,0 +1,60 @@
+"""Whole files or none."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from opensora.core.errors import OpenSoraError
+from opensora.core.io import atomic_path, read_json, sha256_file, write_json, write_text
+
+
+def write_half(target: Path) -> None:
+    with atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
+    target = tmp_path / "table.csv"
+    target.write_text("old")
+    with pytest.raises(RuntimeError):
+        write_half(target)
+    assert os.listdir(tmp_path) == ["table.csv"]
+    assert target.read_text() == "old"
+
+
+def test_a_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "stale").touch()
+    with atomic_path(target, folder=True) as temporary:
+        (temporary / "fresh").touch()
+    assert os.listdir(target) == ["fresh"]
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_the_temporary_name_keeps_the_suffix(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "clip.mp4") as temporary:
+        assert temporary.suffix == ".mp4"
+        temporary.touch()
+
+
+def test_a_place_that_can_not_be_written_is_one_sentence(tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.touch()
+    with pytest.raises(OpenSoraError, match="could not be written"):
+        write_text(blocker / "below" / "x.txt", "text")
+
+
+def test_json_keeps_its_value_and_hashes_alike(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 1, "a": "ä"})
+    write_json(tmp_path / "b.json", {"a": "ä", "b": 1})
+    assert read_json(tmp_path / "a.json") == {"a": "ä", "b": 1}
+    assert sha256_file(tmp_path / "a.json") == sha256_file(tmp_path / "b.json")
+
+
+def test_a_broken_json_file_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(OpenSoraError, match="readable JSON"):
+        read_json(tmp_path / "x.json")

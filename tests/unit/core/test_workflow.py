@@ -1,0 +1,62 @@
+"""The workflow's YAML config: defaults, misspelt keys, contradictions."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from opensora.core.errors import ConfigError
+from opensora.core.workflow import check_workflow_config
+
+REPOSITORY = Path(__file__).parents[3]
+SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
+
+
+def minimal() -> dict:
+    return {
+        "run": "x",
+        "demo": {"num_videos": 1},
+        "stages": [{"name": "one", "config": "a.py"}],
+    }
+
+
+def test_defaults_fill_nested_fields() -> None:
+    config = minimal()
+    check_workflow_config(config, SCHEMA)
+    assert config["clips"]["max_s"] == 10.0
+    assert config["stages"][0]["nodes"] == 1
+    assert config["models"]["vae"] == {"config": "configs/demo/vae.py", "from_pretrained": None}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_shard": 2}, "unknown field 'num_shard'; did you mean 'num_shards'"),
+        ({"clips": {"max_seconds": 2}}, r"unknown field 'clips\.max_seconds'"),
+        ({"num_shards": 0}, "num_shards: 0 is less than"),
+        ({"videos": ["nowhere"]}, "not both"),
+        ({"demo": {}}, "give either"),
+        ({"demo": {}, "videos": ["nowhere"]}, "sample.prompts"),
+        ({"run": "../up"}, "run: "),
+        ({"sample": {"config": "s.py", "stages": ["two"]}}, "no stage 'two'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(change: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_workflow_config(minimal() | change, SCHEMA)
+
+
+def test_a_missing_folder_is_named() -> None:
+    config = minimal() | {"demo": {}, "videos": ["nowhere"]}
+    config["sample"] = {"config": "s.py", "prompts": "p.txt"}
+    with pytest.raises(ConfigError, match="videos: 'nowhere' does not exist"):
+        check_workflow_config(config, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "configs/workflow").glob("*.yaml")), ids=lambda p: p.name
+)
+def test_every_shipped_config_passes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = yaml.safe_load(path.read_text())
+    config["videos"] = ["*.mp4"] if config.get("videos") else []  # the folder is the user's
+    check_workflow_config(config, SCHEMA)
