@@ -88,9 +88,9 @@ def _assign(config: Config, dotted: str, value: Any, path: str | Path) -> None:
     node: Any = config
     *parents, last = dotted.split(".")
     for name in parents:
-        child = node.get(name)
-        if child is None:
-            node[name] = child = ConfigDict()
+        if node.get(name) is None:
+            node[name] = ConfigDict()
+        child = node[name]  # read back: a config stores a copy of what it is given
         if not isinstance(child, dict):
             raise ConfigError(f"{path}: --{dotted}: {name!r} is a value and has no fields")
         node = child

@@ -41,6 +41,11 @@ def test_an_override_reaches_a_nested_field(config_file: Path) -> None:
     assert (config.model.depth, config.model.time_scale, config.lr) == (8, 0.5, 1e-4)
 
 
+def test_an_override_makes_the_fields_above_it(config_file: Path) -> None:
+    config = load_config(config_file, ["--dataset.latents", "here", "--dataset.plan", "there"])
+    assert config.dataset == {"latents": "here", "plan": "there"}
+
+
 def test_an_unknown_field_names_the_nearest(config_file: Path) -> None:
     known = {"lr", "model", "buckets", "epochs"}
     with pytest.raises(ConfigError, match="unknown field 'epoch'; did you mean 'epochs'"):

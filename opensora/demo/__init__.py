@@ -1,0 +1,1 @@
+"""The built-in demo world: coloured shapes that move, with captions and known truth."""

@@ -1,0 +1,1 @@
+"""Read and write videos and still images, frame by frame."""

@@ -1,0 +1,130 @@
+"""assign-buckets, encode-videos and encode-captions from the command line, with tiny networks."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
+
+from opensora.cli.main import main
+from opensora.core.io import sha256_file
+from opensora.datasets.latents import LatentDataset
+from opensora.media.encode import write_video
+from opensora.tables.columns import ASSIGNMENT, MANIFEST
+from opensora.tables.io import read_table, write_table
+
+CONFIG = 'bucket_config = {"24px": {4: (1.0, 2), 1: (1.0, 1)}}\nepochs = 2\nseed = 5\n'
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Five clips, an image and a validation clip; a VAE and a byte-level T5 of random weights."""
+    folder = tmp_path_factory.mktemp("precompute")
+    (folder / "config.py").write_text(CONFIG)
+    rows = []
+    for k in range(7):
+        frames = np.full((1 if k == 5 else 4, 32, 32, 3), 30 * k, np.uint8)
+        frames[:, 8:20, 4 + k : 16 + k] = 255
+        write_video(folder / f"{k}.mp4", frames, 8)
+        path = folder / f"{k}.mp4"
+        row = {"id": f"c{k}", "path": str(path), "text": f"box {k % 2}", "num_frames": len(frames)}
+        rows.append({**row, "sha256": sha256_file(path)})
+    manifest = pd.DataFrame(rows).assign(
+        width=32, height=32, aspect_ratio=1.0, resolution=1024, text_len=2, fps=8.0, source="s",
+        start=0.0, end=0.5, split=["train"] * 6 + ["validation"],
+    )  # fmt: skip
+    write_table(manifest, folder / "manifest.csv", MANIFEST)
+    torch.manual_seed(0)
+    AutoencoderKL(
+        block_out_channels=(8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=24,
+    ).save_pretrained(folder / "vae")
+    config = T5Config(vocab_size=384, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    T5EncoderModel(config).save_pretrained(folder / "t5")
+    ByT5Tokenizer().save_pretrained(folder / "t5")
+    return folder
+
+
+def assign(inputs, out, *more: str) -> int:
+    words = ["assign-buckets", str(inputs / "config.py"), "--data-path", f"{inputs}/manifest.csv"]
+    words += ["--assignment", f"{out}/assignment.csv", "--plan", f"{out}/plan.parquet"]
+    return main([*words, "--summary", f"{out}/summary.json", *more])
+
+
+def encode(inputs, out, *more: str) -> int:
+    words = ["encode-videos", "--manifest", f"{inputs}/manifest.csv", "--vae", f"{inputs}/vae"]
+    words += ["--plan", f"{out}/plan.parquet", "--output", f"{out}/latents/0000"]
+    return main([*words, "--dtype", "fp32", "--device", "cpu", *more])
+
+
+def test_from_manifest_to_training_batches(inputs, tmp_path, capsys):
+    assert assign(inputs, tmp_path, "--vae-stride", "1", "4", "4") == 0
+    assert "5 of 6 clips in 2 buckets, 6 steps over 2 epochs" in capsys.readouterr().out
+    assignment = read_table(tmp_path / "assignment.csv", ASSIGNMENT)
+    assert assignment["bucket_aspect_ratio"].tolist() == ["1.00"] * 6
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["dropped"] == {"remainder": 1}  # five clips make two batches of two
+    assert summary["token_size"] == [1, 8, 8]
+
+    assert encode(inputs, tmp_path, "--posterior", "mean", "--min-psnr", "0") == 0
+    words = ["encode-captions", "--manifest", f"{inputs}/manifest.csv", "--max-length", "16"]
+    words += ["--text-encoder", f"{inputs}/t5", "--output", f"{tmp_path}/embeddings"]
+    assert main([*words, "--device", "cpu"]) == 0
+    assert "2 different captions of 7 clips" in capsys.readouterr().out
+
+    dataset = LatentDataset(
+        tmp_path / "latents", tmp_path / "embeddings", tmp_path / "plan.parquet"
+    )
+    batches = [dataset[position] for position in range(len(dataset))]
+    shapes = sorted(tuple(batch["latents"].shape) for batch in batches)
+    assert shapes == [(1, 4, 1, 6, 6)] * 2 + [(2, 4, 4, 6, 6)] * 4  # 24 px / stride 4
+    assert all(batch["mask"].sum() == 6 * len(batch["ids"]) for batch in batches)  # "box 0" + end
+    assert "c6" not in {name for batch in batches for name in batch["ids"]}
+
+
+def test_equal_runs_write_equal_bytes(inputs, tmp_path):
+    for name in "ab":
+        assert assign(inputs, tmp_path / name) == 0
+        assert encode(inputs, tmp_path / name, "--min-psnr", "0", "--seed", "3") == 0
+    files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*"))
+    assert len(files) == 7  # three tables, doctor, index, two files of latents
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+
+
+def test_a_vae_of_random_weights_fails_the_gate(inputs, tmp_path, capsys):
+    assert assign(inputs, tmp_path) == 0
+    assert encode(inputs, tmp_path) == 2
+    message = capsys.readouterr().err
+    assert "below 15 dB; check the VAE" in message
+    assert "Traceback" not in message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--bucket_config.24px.4", "(1.0, 64)", "--bucket_config.24px.1", "(0, None)"], "holds 5"),
+        (["--bukcet_config", "{}"], "did you mean 'bucket_config'"),
+        (["--world-size", "0"], "at least 1"),
+        (["--world-size", "16"], "6 micro batches in 2 epochs are fewer than the 16 ranks"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_code_2(inputs, tmp_path, capsys, options, message):
+    assert assign(inputs, tmp_path, *options) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("opensora assign-buckets: ")
+    assert message in error
+    assert not (tmp_path / "plan.parquet").exists()
+
+
+def test_a_shard_outside_the_range_is_refused(inputs, tmp_path, capsys):
+    assert assign(inputs, tmp_path) == 0
+    assert encode(inputs, tmp_path, "--shard", "2", "--num-shards", "2") == 2
+    assert "0 <= shard < num-shards" in capsys.readouterr().err
