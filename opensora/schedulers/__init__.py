@@ -1,0 +1,1 @@
+"""Schedulers: how a sample is noised in training and denoised in sampling."""

@@ -1,0 +1,5 @@
+"""Rectified flow: straight paths between data and noise."""
+
+from opensora.schedulers.rf.rectified_flow import RectifiedFlow
+
+__all__ = ["RectifiedFlow"]
