@@ -1,0 +1,72 @@
+"""Run every registered metric on the samples of one stage and write one JSON file."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from opensora.core.io import write_json
+from opensora.core.registry import METRICS, build_module, registered_names
+from opensora.evaluation.inputs import EvaluationInputs
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(inputs: EvaluationInputs, output: str | Path) -> dict[str, Any]:
+    """Measure and write `output`.
+
+    Args:
+        inputs: samples and whatever else is known about them.
+        output: JSON file; its stem is the name of the stage.
+
+    Returns:
+        What was written: `stage`, `num_samples`, `num_prompts`, `metrics` (name -> result with
+        the metric's `version`), `skipped` (metric or part of one -> the reason why it did not run).
+    """
+    metrics: dict[str, Any] = {}
+    skipped: dict[str, str] = {}
+    for name in registered_names(METRICS):
+        metric = build_module({"type": name}, METRICS)
+        reason = metric.missing(inputs)
+        if reason is not None:
+            skipped[name] = reason
+            log.info('evaluate metric=%s skipped="%s"', name, reason)
+            continue
+        started = time.monotonic()
+        metrics[name] = {"version": metric.version, **metric.compute(inputs)}
+        for part, why in metrics[name].pop("skipped", {}).items():
+            skipped[f"{name} {part}"] = why
+        log.info("evaluate metric=%s seconds=%.1f", name, time.monotonic() - started)
+    result = {
+        "stage": Path(output).stem,
+        "num_samples": len(inputs.samples),
+        "num_prompts": int(inputs.samples["prompt"].nunique()),
+        "metrics": metrics,
+        "skipped": skipped,
+    }
+    write_json(output, result)
+    return result
+
+
+def summarise(result: dict[str, Any]) -> str:
+    """Put the result into one line for the terminal."""
+    parts = [f"{result['num_samples']} samples of {result['num_prompts']} prompts"]
+    following = result["metrics"].get("prompt_following")
+    if following:
+        for split, scores in following["splits"].items():
+            rates = ", ".join(
+                f"{name} {scores[name]['accuracy']:.0%}"
+                for name in ("colour", "shape", "direction", "all")
+                if scores[name]["accuracy"] is not None
+            )
+            parts.append(f"{split}: {rates}")
+    clipsim = result["metrics"].get("clipsim")
+    if clipsim:
+        matched, shuffled = clipsim["matched"]["mean"], clipsim["shuffled"]
+        other = "" if shuffled is None else f" (other prompts {shuffled:.3f})"
+        parts.append(f"clipsim {matched:.3f}{other}")
+    if result["skipped"]:
+        parts.append(f"skipped {', '.join(sorted(result['skipped']))}")
+    return "; ".join(parts)

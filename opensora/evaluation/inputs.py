@@ -1,0 +1,67 @@
+"""What a metric gets, and what a metric is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from opensora.core.errors import TableError
+from opensora.tables.columns import PATH, SAMPLES
+from opensora.tables.io import read_table
+
+
+@dataclass(frozen=True)
+class EvaluationInputs:
+    """Everything a metric may look at; optional parts are None when the user has none.
+
+    Attributes:
+        samples: SAMPLES table with absolute paths.
+        truth: folder with `prompts.csv` and `scenes.csv` of a world whose truth is known.
+        clip: folder or hub name of a CLIP model.
+        manifest: the manifest the model was trained on.
+        vae: folder of the VAE that decoded the samples.
+        device: where the networks run.
+    """
+
+    samples: pd.DataFrame
+    truth: Path | None = None
+    clip: str | None = None
+    manifest: Path | None = None
+    vae: str | None = None
+    device: str = "cpu"
+
+
+class Metric(ABC):
+    """One measurement; subclasses register themselves under their `name` in METRICS."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]  # raise it when the numbers change for equal inputs
+
+    @abstractmethod
+    def missing(self, inputs: EvaluationInputs) -> str | None:
+        """Say in one sentence which input is missing; None when the metric can run."""
+
+    @abstractmethod
+    def compute(self, inputs: EvaluationInputs) -> dict[str, Any]:
+        """Measure; the result holds JSON values only."""
+
+
+def read_samples(path: str | Path) -> pd.DataFrame:
+    """Read a SAMPLES table and make its paths absolute.
+
+    Raises:
+        TableError: the table is missing or empty, lacks a column, or names a missing file.
+    """
+    path = Path(path)
+    frame = read_table(path, SAMPLES)
+    if frame.empty:
+        raise TableError(f"{path}: no samples to evaluate; rule sample makes them")
+    files = [(path.parent / name).resolve() for name in frame[PATH]]
+    absent = next((file for file in files if not file.is_file()), None)
+    if absent is not None:
+        raise TableError(f"{path}: sample {absent} does not exist; run rule sample again")
+    return frame.assign(**{PATH: [str(file) for file in files]})

@@ -1,0 +1,221 @@
+"""The ceiling of the samples: what the detector sees on real clips and on VAE reconstructions."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from opensora.core.errors import TableError
+from opensora.core.registry import METRICS, MODELS, build_module
+from opensora.core.seed import derive_seed
+from opensora.datasets.transforms import resize_crop_to_fill
+from opensora.evaluation.inputs import EvaluationInputs, Metric
+from opensora.evaluation.statistics import psnr
+from opensora.evaluation.verdicts import (
+    ATTRIBUTES,
+    Attributes,
+    detect_attributes,
+    judge,
+    known_values,
+)
+from opensora.media.decode import iter_frames
+from opensora.tables.columns import ID, MANIFEST, PATH
+from opensora.tables.io import read_table
+
+MAX_CLIPS = 96  # per split; gives an interval of about +-10 % and takes seconds at demo size
+_FRAMES_AT_ONCE = 8  # per pass through the VAE; bounds its memory
+MIN_OVERLAP = 0.5  # part of a clip that must lie in one scene for the scene's truth to be its own
+
+
+@dataclass(frozen=True)
+class _View:
+    """Size and rate at which clips are looked at: those of the samples."""
+
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one clip gave: PSNR in dB, and what the detector saw before and after the VAE."""
+
+    psnr: float
+    real: Attributes
+    reconstructed: Attributes
+
+
+@METRICS.register_module("reconstruction")
+class Reconstruction(Metric):
+    """Detector accuracy on real clips and on their reconstructions, and PSNR between the two.
+
+    A sample can not be better than what the VAE can show, so these are the upper bounds that
+    prompt following is read against. Clips are seen as the samples are: same size, length and
+    frame rate.
+    """
+
+    name = "reconstruction"
+    version = 1
+
+    def missing(self, inputs: EvaluationInputs) -> str | None:
+        """Needs a manifest with clips of the samples' length, and the VAE."""
+        if inputs.manifest is None:
+            return "no real clips are known (--manifest was not given)"
+        if inputs.vae is None:
+            return "no VAE is known (--vae was not given)"
+        if self._clips(inputs).empty:
+            view = _view(inputs.samples)
+            return f"no clip of {inputs.manifest} has {view.num_frames} frames at {view.fps:g} fps"
+        return None
+
+    def compute(self, inputs: EvaluationInputs) -> dict[str, Any]:
+        """Encode and decode real clips.
+
+        Returns:
+            `splits`: train and validation, each with num_clips, psnr (dB: mean, min, max, n; over
+            all videos of the split), and, where the truth is known, `real` and `reconstructed`
+            (see `judge`); `size`: [T, H, W]; `skipped`: parts without input and the reason.
+        """
+        view = _view(inputs.samples)
+        clips = self._clips(inputs)
+        truth, reason = self._truth(inputs)
+        skipped = {"detector": reason} if reason else {}
+        expected = match_truth(clips, truth) if truth is not None else [None] * len(clips)
+        if truth is not None and not any(expected):
+            skipped["detector"] = "no clip of the manifest overlaps a scene of truth/scenes.csv"
+        config = {"type": "VideoAutoencoderKL", "from_pretrained": inputs.vae}
+        vae = build_module(config, MODELS, micro_batch_size=_FRAMES_AT_ONCE)
+        vae = vae.eval().to(inputs.device)
+        looks = [
+            _look(vae, _read(row[PATH], row["_interval"], view), inputs.device, want is not None)
+            for row, want in zip(clips.to_dict("records"), expected, strict=True)
+        ]
+        values = known_values(truth) if truth is not None else {}
+        splits: dict[str, Any] = {}
+        for split in sorted(set(clips["split"])):
+            positions = np.flatnonzero(clips["split"] == split)
+            decibels = [looks[k].psnr for k in positions]
+            splits[split] = {"num_clips": len(positions), "psnr": _summary(decibels)}
+            known = [k for k in positions if expected[k] is not None]
+            if known:
+                wanted = [want for k in known if (want := expected[k]) is not None]
+                real = [looks[k].real for k in known]
+                reconstructed = [looks[k].reconstructed for k in known]
+                splits[split]["real"] = judge(wanted, real, values)
+                splits[split]["reconstructed"] = judge(wanted, reconstructed, values)
+        size = [view.num_frames, view.height, view.width]
+        return {"splits": splits, "size": size, "skipped": skipped}
+
+    def _clips(self, inputs: EvaluationInputs) -> pd.DataFrame:
+        """Up to MAX_CLIPS videos of each split that are long enough, chosen by their id alone."""
+        assert inputs.manifest is not None  # missing() was asked first
+        view = _view(inputs.samples)
+        frame = read_table(inputs.manifest, MANIFEST)
+        videos = frame[frame["num_frames"] > 1]
+        intervals = _intervals(videos["fps"], view.fps)
+        long_enough = videos["num_frames"] > (view.num_frames - 1) * intervals
+        videos = videos[long_enough].assign(_interval=intervals[long_enough])
+        order = videos[ID].map(lambda name: derive_seed("reconstruction", name))
+        videos = videos.loc[order.sort_values().index]
+        return videos.groupby("split", sort=True).head(MAX_CLIPS).reset_index(drop=True)
+
+    def _truth(self, inputs: EvaluationInputs) -> tuple[pd.DataFrame | None, str | None]:
+        """The truth of the real clips, or the reason why there is none."""
+        if inputs.truth is None:
+            return None, "no truth is known for real clips (--truth was not given)"
+        path = inputs.truth / "scenes.csv"
+        if not path.is_file():
+            return None, f"{path} does not exist"
+        frame = read_table(path)
+        lacking = [name for name in (PATH, "start", "end", *ATTRIBUTES) if name not in frame]
+        if lacking:
+            raise TableError(f"{path}: column {lacking[0]!r} is missing; rule make_demo makes it")
+        root = inputs.truth.resolve().parent  # paths are relative to the world's folder
+        return frame.assign(**{PATH: [str((root / name).resolve()) for name in frame[PATH]]}), None
+
+
+def match_truth(clips: pd.DataFrame, truth: pd.DataFrame) -> list[dict[str, str | None] | None]:
+    """Find the scene that each clip was cut from, by source file and time span.
+
+    Args:
+        clips: `source, start, end` (seconds).
+        truth: `path` (absolute), `start, end` and the attributes.
+
+    Returns:
+        Per clip the attributes of the scene with the largest overlap; None where no scene covers
+        half of the clip.
+    """
+    scenes = {path: rows.to_dict("records") for path, rows in truth.groupby(PATH)}
+    found: list[dict[str, str | None] | None] = []
+    for clip in clips.to_dict("records"):
+        best, most = None, 0.0
+        for scene in scenes.get(str(Path(clip["source"]).resolve()), []):
+            overlap = min(clip["end"], scene["end"]) - max(clip["start"], scene["start"])
+            if overlap > most:
+                best, most = scene, overlap
+        covers = best is not None and most >= MIN_OVERLAP * (clip["end"] - clip["start"])
+        found.append({n: best[n] or None for n in ATTRIBUTES} if best and covers else None)
+    return found
+
+
+def _view(samples: pd.DataFrame) -> _View:
+    """The most frequent size of the samples."""
+    columns = ["num_frames", "height", "width", "fps"]
+    num_frames, height, width, fps = samples[columns].value_counts().index[0]
+    return _View(int(num_frames), int(height), int(width), float(fps))
+
+
+def _intervals(clip_fps: pd.Series, fps: float) -> pd.Series:
+    """Source frames per frame, so that a clip runs at the rate of the samples."""
+    return (clip_fps / fps).round().clip(lower=1).astype(int)
+
+
+def _read(path: str, interval: int, view: _View) -> Tensor:
+    """First frames of a clip as the samples are seen: [1, 3, T, H, W] in [-1, 1]."""
+    stop = (view.num_frames - 1) * interval + 1
+    frames = itertools.islice(iter_frames(path, stop=stop), 0, None, interval)
+    return torch.stack([_fit(frame, view) for frame in frames], dim=1)[None] * 2 - 1
+
+
+@torch.no_grad()
+def _look(vae: Any, pixels: Tensor, device: str, has_truth: bool) -> _Look:
+    """Pass [1, 3, T, H, W] in [-1, 1] through the VAE and compare before and after."""
+    decoded = vae.decode(vae.encode(pixels.to(device), posterior="mean")).float().cpu()
+    real, reconstructed = _to_uint8(pixels), _to_uint8(decoded)
+    decibels = psnr(real, reconstructed)
+    if not has_truth:
+        return _Look(decibels, {}, {})
+    return _Look(decibels, detect_attributes(real), detect_attributes(reconstructed))
+
+
+def _fit(frame: np.ndarray, view: _View) -> Tensor:
+    """Frame uint8 [H, W, 3] at the size of the samples, [3, height, width] in [0, 1]."""
+    pixels = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
+    return resize_crop_to_fill(pixels, (view.height, view.width), antialias=True)[0].clamp(0, 1)
+
+
+def _to_uint8(pixels: Tensor) -> np.ndarray:
+    """[1, 3, T, H, W] in [-1, 1] to uint8 [T, H, W, 3]."""
+    levels = ((pixels[0].clamp(-1, 1) + 1) * 127.5).round().byte()
+    return levels.permute(1, 2, 3, 0).contiguous().numpy()
+
+
+def _summary(decibels: list[float]) -> dict[str, Any]:
+    """Mean, worst and best PSNR over clips; exact copies (infinite) are left out."""
+    values = [value for value in decibels if np.isfinite(value)]
+    if not values:
+        return {"mean": None, "min": None, "max": None, "n": 0}
+    return {
+        "mean": float(np.mean(values)),
+        "min": min(values),
+        "max": max(values),
+        "n": len(values),
+    }

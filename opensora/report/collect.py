@@ -1,0 +1,218 @@
+"""Read a run folder; whatever is not there yet stays empty, and the page says so."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from opensora.core.errors import OpenSoraError
+from opensora.core.io import read_json
+from opensora.report.footage import FunnelStage, Loss
+from opensora.tables.columns import ID, MANIFEST, OK, REJECTED, SAMPLES, STATUS
+from opensora.tables.io import read_table
+
+log = logging.getLogger(__name__)
+
+ATTRIBUTES = ("colour", "shape", "direction")  # what the detector of the demo world looks at
+SMALL_MODELS = ("vae", "clip", "text_encoder")
+_CONFIG_SUFFIXES = {".py", ".yaml", ".yml", ".json"}
+
+
+@dataclass(frozen=True)
+class StageFolder:
+    """What one training stage left behind.
+
+    Attributes:
+        name: stage.
+        buckets: `buckets/{name}/summary.json`.
+        metrics: `train/{name}/metrics.jsonl`, one row per logged step.
+        samples: `samples/{name}/samples.csv`, paths still relative to `samples_dir`.
+        samples_dir: folder of that table.
+        evaluation: `evaluation/{name}.json`.
+        doctor: shard below `latents/{name}` -> its doctor.json.
+    """
+
+    name: str
+    buckets: dict[str, Any] | None
+    metrics: pd.DataFrame
+    samples: pd.DataFrame
+    samples_dir: Path
+    evaluation: dict[str, Any] | None
+    doctor: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Everything the report shows, as read; `kept` are the totals of the manifest."""
+
+    name: str
+    funnel: list[FunnelStage]
+    kept: dict[str, Any]
+    manifest: pd.DataFrame
+    rejected: pd.DataFrame
+    scores: dict[str, pd.Series]
+    stages: list[StageFolder]
+    models: dict[str, pd.DataFrame]
+    psnr: dict[str, Any] | None
+    benchmarks: pd.DataFrame
+    configs: dict[str, str] = field(default_factory=dict)
+
+
+def collect(run_dir: str | Path, benchmarks: str | Path | None = None) -> RunFolder:
+    """Read the run folder.
+
+    Args:
+        run_dir: `results/{run}`.
+        benchmarks: Snakemake's benchmark folder.
+
+    Raises:
+        OpenSoraError: there is no such folder, or a file in it is damaged.
+    """
+    root = Path(run_dir)
+    if not root.is_dir():
+        raise OpenSoraError(f"{root}: no such run folder; expected results/RUN of a pipeline run")
+    names = {p.name for kind in ("train", "samples", "buckets") for p in _folders(root / kind)}
+    names |= {p.stem for p in (root / "evaluation").glob("*.json")}
+    manifest = _table(root / "manifest.csv", MANIFEST)
+    funnel = _json(root / "funnel.json") or {}
+    return RunFolder(
+        name=root.resolve().name,
+        funnel=[parse_funnel_stage(entry) for entry in funnel.get("stages", [])],
+        kept=funnel.get("kept", {}),
+        manifest=manifest,
+        rejected=_table(root / "rejected.csv", REJECTED),
+        scores=_scores(root / "scores"),
+        stages=[_stage(root, name) for name in sorted(names, key=natural)],
+        models={
+            name: read_metrics(path)
+            for name in SMALL_MODELS
+            if (path := root / "models" / name / "metrics.jsonl").is_file()
+        },
+        psnr=_json(root / "models" / "vae" / "psnr.json"),
+        benchmarks=read_benchmarks(Path(benchmarks), root.resolve().name)
+        if benchmarks
+        else pd.DataFrame(),
+        configs=_configs(root),
+    )
+
+
+def natural(name: str) -> list[Any]:
+    """Sort key that puts `stage10` behind `stage9`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def read_metrics(path: Path) -> pd.DataFrame:
+    """Read a metrics.jsonl; an unfinished last line of a running job is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            log.warning("report file=%s skipped one unreadable line", path)
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def read_benchmarks(folder: Path, run: str) -> pd.DataFrame:
+    """Sum Snakemake's benchmark files per rule.
+
+    Args:
+        folder: holds `{rule}/{run}/**/*.tsv`; files right below the rule belong to any run.
+        run: name of the run; those of others do not count.
+
+    Returns:
+        One row per rule: rule, jobs, seconds (sum), longest (s), memory (peak RSS, MiB).
+    """
+    rows = []
+    for file in sorted(folder.rglob("*.tsv")):
+        parts = file.relative_to(folder).with_suffix("").parts
+        if len(parts) > 2 and parts[1] != run:
+            continue
+        frame = pd.read_csv(file, sep="\t", na_values=["-"])
+        if "s" not in frame:
+            log.warning("report file=%s is not a benchmark file", file)
+            continue
+        memory = frame["max_rss"].max() if "max_rss" in frame else float("nan")
+        rows.append((parts[0], len(frame), frame["s"].sum(), frame["s"].max(), memory))
+    table = pd.DataFrame(rows, columns=["rule", "jobs", "seconds", "longest", "memory"])
+    return table.groupby("rule", as_index=False, sort=False).agg(
+        {"jobs": "sum", "seconds": "sum", "longest": "max", "memory": "max"}
+    )
+
+
+def _stage(root: Path, name: str) -> StageFolder:
+    metrics = root / "train" / name / "metrics.jsonl"
+    gates = sorted((root / "latents" / name).rglob("doctor.json"))
+    return StageFolder(
+        name=name,
+        buckets=_json(root / "buckets" / name / "summary.json"),
+        metrics=read_metrics(metrics) if metrics.is_file() else pd.DataFrame(),
+        samples=_table(root / "samples" / name / "samples.csv", SAMPLES),
+        samples_dir=root / "samples" / name,
+        evaluation=_json(root / "evaluation" / f"{name}.json"),
+        doctor={str(p.parent.relative_to(root / "latents" / name)): read_json(p) for p in gates},
+    )
+
+
+def parse_funnel_stage(entry: dict[str, Any]) -> FunnelStage:
+    """Turn one entry of funnel.json into a stage of the drawing."""
+    losses = [
+        Loss(reason, int(lost["rows"]), float(lost.get("seconds") or 0.0))
+        for reason, lost in entry.get("reasons", {}).items()
+    ]
+    losses.sort(key=lambda loss: (-loss.seconds, -loss.rows, loss.reason))
+    return FunnelStage(
+        name=entry["stage"],
+        rows_in=int(entry["rows_in"]),
+        seconds_in=float(entry["seconds_in"]),
+        rows_kept=int(entry["rows_kept"]),
+        seconds_kept=float(entry["seconds_kept"]),
+        losses=tuple(losses),
+    )
+
+
+def _scores(folder: Path) -> dict[str, pd.Series]:
+    """Scores of all clips, also of those that were rejected later: column -> values by id."""
+    columns: dict[str, list[pd.Series]] = {}
+    for shard in sorted(folder.glob("*/*.csv")) + sorted(folder.glob("*/*.parquet")):
+        frame = read_table(shard)
+        if STATUS in frame:
+            frame = frame[frame[STATUS] == OK]
+        for name in frame.select_dtypes("number"):
+            columns.setdefault(str(name), []).append(frame.set_index(ID)[name])
+    return {name: pd.concat(parts) for name, parts in columns.items()}
+
+
+def _configs(root: Path) -> dict[str, str]:
+    """Configurations saved beside the run: file name relative to the run -> text."""
+    files = [p for p in root.glob("*") if p.suffix in {".yaml", ".yml"} or p.name == "config.json"]
+    files += [p for p in root.glob("train/*/config.*") if p.suffix in _CONFIG_SUFFIXES]
+    files += [p for p in root.glob("models/*/config.py")]
+    ordered = sorted(files, key=lambda p: natural(str(p.relative_to(root))))
+    return {
+        str(p.relative_to(root)): p.read_text(encoding="utf-8", errors="replace") for p in ordered
+    }
+
+
+def _folders(folder: Path) -> Iterable[Path]:
+    return (p for p in folder.glob("*") if p.is_dir())
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    return read_json(path) if path.is_file() else None
+
+
+def _table(path: Path, table: Any) -> pd.DataFrame:
+    for candidate in (path, path.with_suffix(".parquet")):
+        if candidate.is_file():
+            return read_table(candidate, table)
+    return pd.DataFrame(columns=list(table.columns))

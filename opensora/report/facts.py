@@ -1,0 +1,98 @@
+"""Bucket plans, reconstruction figures and latent checks as pairs and tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from opensora.report import text
+
+_TOTALS = (
+    ("clips", "clips"),
+    ("samples", "samples seen"),
+    ("steps", "optimizer steps"),
+    ("epochs", "epochs"),
+    ("world_size", "ranks"),
+    ("tokens", "tokens seen"),
+)
+
+
+@dataclass(frozen=True)
+class BucketTable:
+    """The plan of one stage: totals, one row per bucket, clips without a bucket, warnings."""
+
+    name: str
+    facts: list[tuple[str, str]]
+    rows: list[dict[str, Any]]
+    dropped: list[tuple[str, int]]
+    warnings: list[str]
+
+
+def bucket_table(name: str, summary: dict[str, Any]) -> BucketTable:
+    """Read what `assign-buckets` wrote as its summary."""
+    totals = summary.get("totals", {})
+    facts = [(label, compact(totals[key])) for key, label in _TOTALS if key in totals]
+    rows = []
+    for bucket, cell in summary.get("buckets", {}).items():
+        resolution, _, ratio = str(bucket).split("|")
+        rows.append({**cell, "resolution": resolution, "aspect_ratio": ratio})
+        rows[-1]["tokens"] = cell["batches"] * cell["batch_size"] * cell["tokens_per_sample"]
+    top = max((row["tokens"] for row in rows), default=0) or 1
+    for row in rows:
+        row["share"] = row["tokens"] / top
+    dropped = sorted(summary.get("dropped", {}).items(), key=lambda item: -item[1])
+    return BucketTable(name, facts, rows, dropped, list(summary.get("warnings", [])))
+
+
+def latent_rows(reports: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Join the gates of all shards: one row per bucket.
+
+    Args:
+        reports: shard -> its doctor.json.
+
+    Returns:
+        Rows with bucket, items, bad_values, low and high (least and largest deviation of a
+        channel), psnr (mean in dB over the clips that were decoded; None without any).
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for report in reports.values():
+        for bucket, facts in report.get("buckets", {}).items():
+            row = rows.setdefault(
+                bucket, {"bucket": bucket, "items": 0, "bad_values": 0, "std": [], "psnr": []}
+            )
+            row["items"] += facts["items"]
+            row["bad_values"] += facts["bad_values"]
+            row["std"] += [value for value in facts["std"] if value is not None]
+            row["psnr"] += facts.get("psnr", [])
+    for row in rows.values():
+        deviations, decoded = row.pop("std"), row["psnr"]
+        row["low"] = min(deviations, default=None)
+        row["high"] = max(deviations, default=None)
+        row["psnr"] = sum(decoded) / len(decoded) if decoded else None
+    return sorted(rows.values(), key=lambda row: row["bucket"])
+
+
+def latent_failures(reports: dict[str, dict[str, Any]]) -> list[str]:
+    """Sentences of all gates that failed, each with its shard."""
+    return [
+        f"{shard}: {sentence}"
+        for shard, report in reports.items()
+        for sentence in report.get("failures", [])
+    ]
+
+
+def compact(value: float) -> str:
+    """Write a count: large ones with a unit, others in full."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return text.number(value)
+
+
+def psnr_facts(report: dict[str, Any]) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
+    """Read what the training of the VAE measured: label and value pairs, and one row per size."""
+    facts = [("measured on", f"{report['split']} clips")] if "split" in report else []
+    for key, label in (("mean", "mean of all frames"), ("min", "worst frame")):
+        if key in report:
+            facts.append((label, text.decibels(report[key])))
+    return facts, [{"size": size, **row} for size, row in report.get("sizes", {}).items()]

@@ -1,0 +1,166 @@
+"""Fill the template: one HTML file that needs no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from opensora import __version__
+from opensora.core.io import write_text
+from opensora.report import sections, text
+from opensora.report.collect import RunFolder, StageFolder, collect
+from opensora.report.facts import bucket_table, latent_failures, latent_rows, psnr_facts
+from opensora.report.footage import flow
+from opensora.report.gallery import Budget, cards
+
+_MEGABYTE = 1_000_000
+_SECTIONS = ("Samples", "Evaluation", "Footage", "Clips", "Buckets", "Encoders", "Training")
+_MODEL_NAMES = {"vae": "VAE", "clip": "CLIP", "text_encoder": "Text encoder"}
+
+# rules in the order of the pipeline
+RULES = (
+    *("make_demo", "ingest_videos", "detect_scenes", "split_clips", "caption_clips"),
+    *("train_clip", "score_clips", "build_manifest", "assign_buckets", "train_vae"),
+    *("train_text_encoder", "encode_videos", "encode_captions", "train", "sample", "evaluate"),
+    "report",
+)
+
+
+def write_report(
+    run_dir: str | Path,
+    output: str | Path,
+    *,
+    benchmarks: str | Path | None = None,
+    embed_mb: float = 24.0,
+) -> str:
+    """Write the report of a run.
+
+    Args:
+        run_dir: `results/{run}`; missing parts become one-line remarks on the page.
+        output: the HTML file.
+        benchmarks: Snakemake's benchmark folder.
+        embed_mb: megabytes of samples to embed; the rest is linked relative to `output`.
+
+    Returns:
+        A summary line.
+
+    Raises:
+        OpenSoraError: there is no such run folder, or a file in it is damaged.
+    """
+    run = collect(run_dir, benchmarks)
+    page = render(run, Path(output).parent, embed_mb=embed_mb)
+    write_text(output, page)
+    shown = sum(len(stage.samples) for stage in run.stages)
+    return f"{output}: {len(page) / _MEGABYTE:.1f} MB, {shown} samples, {len(run.stages)} stages"
+
+
+def render(run: RunFolder, page_dir: Path, *, embed_mb: float) -> str:
+    """Return the page of a run as text; `page_dir` is where relative links start."""
+    galleries = _galleries(run, page_dir, Budget(int(embed_mb * _MEGABYTE)))
+    every_card = [card for gallery in galleries for card in gallery["cards"]]
+    files, more = sections.rejected_files(run)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            version=__version__,
+            sections=[(name.lower(), name) for name in (*_SECTIONS, "Time", "Configuration")],
+            tiles=sections.tiles(run),
+            galleries=galleries,
+            has_verdicts=any(card.chips for card in every_card),
+            linked=sum(1 for card in every_card if card.url and not card.url.startswith("data:")),
+            attributes=sections.COLUMNS,
+            evaluations=[_evaluation(stage) for stage in reversed(run.stages) if stage.evaluation],
+            flow=flow(run.funnel),
+            footage_top=max((stage.seconds_in for stage in run.funnel), default=0.0) or 1.0,
+            rejected=sections.rejected_summary(run),
+            rejected_files=files,
+            rejected_more=more,
+            histograms=sections.score_histograms(run),
+            buckets=[bucket_table(s.name, s.buckets) for s in run.stages if s.buckets],
+            psnr=psnr_facts(run.psnr) if run.psnr else None,
+            model_curves=_model_curves(run),
+            doctors=[
+                (s.name, latent_rows(s.doctor), latent_failures(s.doctor))
+                for s in run.stages
+                if s.doctor
+            ],
+            training=_training(run),
+            times=sections.stage_times(run.benchmarks, RULES),
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
+    """Everything is escaped: captions and file names come from strangers."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("opensora.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "seconds": text.seconds,
+        "number": text.number,
+        "percent": text.percent,
+        "words": text.words,
+        "split_words": sections.split_words,
+        "attribute": lambda name: "all three" if name == "all" else name,
+        "mebibytes": text.mebibytes,
+        "decibels": text.decibels,
+    }
+    return environment
+
+
+def _galleries(run: RunFolder, page_dir: Path, budget: Budget) -> list[dict[str, Any]]:
+    """Samples of every stage, the last stage first: it is the one people came for."""
+    return [
+        {
+            "name": stage.name,
+            "total": len(stage.samples),
+            "cards": cards(stage, page_dir, budget),
+        }
+        for stage in reversed(run.stages)
+        if len(stage.samples)
+    ]
+
+
+def _evaluation(stage: StageFolder) -> dict[str, Any]:
+    evaluation = stage.evaluation or {}
+    splits = sections.metric(stage, "reconstruction").get("splits", {})
+    return {
+        "name": stage.name,
+        "num_samples": evaluation["num_samples"],
+        "num_prompts": evaluation["num_prompts"],
+        "rows": sections.evaluation_rows(stage),
+        "clipsim": sections.metric(stage, "clipsim"),
+        "psnr": [(s, v["psnr"]) for s, v in splits.items() if v["psnr"]["n"]],
+        "confusions": sections.confusions(stage),
+        "skipped": sorted(evaluation["skipped"].items()),
+    }
+
+
+def _model_curves(run: RunFolder) -> list[tuple[str, list[sections.Figure]]]:
+    curves = [
+        (f"{_MODEL_NAMES[name]} training", sections.small_model_curves(metrics))
+        for name, metrics in run.models.items()
+    ]
+    return [(title, figures) for title, figures in curves if figures]
+
+
+def _training(run: RunFolder) -> list[dict[str, Any]]:
+    stages = []
+    for stage in run.stages:
+        figures = sections.training_curves(stage.metrics)
+        if figures:
+            steps = int(stage.metrics["step"].max())
+            note = f"{steps:,} steps"
+            if "samples_per_s" in stage.metrics:
+                rate = float(stage.metrics["samples_per_s"].median())
+                note += f", {text.number(rate)} samples per second"
+            stages.append({"name": stage.name, "note": note, "figures": figures})
+    return stages

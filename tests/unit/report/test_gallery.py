@@ -1,0 +1,37 @@
+from opensora.report.collect import collect
+from opensora.report.gallery import Budget, Chip, cards
+
+
+def test_chips_say_what_was_asked_and_what_was_seen(run_dir):
+    stage = collect(run_dir).stages[0]
+    card = cards(stage, run_dir, Budget(10**6))[0]
+    assert card.chips == (
+        Chip("red", "red", True),
+        Chip("circle", "square", False),
+        Chip("left", "unsure", False),
+    )
+    assert card.split == "heldout"
+
+
+def test_beyond_the_budget_samples_are_linked_relative_to_the_page(run_dir):
+    stage = collect(run_dir).stages[0]
+    size = (stage.samples_dir / "0.mp4").stat().st_size
+    first, second = cards(stage, run_dir / "report", Budget(size + 1))
+    assert first.url.startswith("data:video/mp4;base64,")
+    assert second.url == "../samples/stage1/1.mp4"
+
+
+def test_a_sample_that_is_gone_has_no_player(run_dir):
+    (run_dir / "samples" / "stage1" / "0.mp4").unlink()
+    assert cards(collect(run_dir).stages[0], run_dir, Budget(10**6))[0].url == ""
+
+
+def test_names_can_not_become_another_scheme(run_dir):
+    stage = collect(run_dir).stages[0]
+    table = stage.samples.assign(path=["javascript:alert(1).mp4", "../../../etc/passwd"])
+    for name in table["path"][:1]:
+        (stage.samples_dir / name).write_bytes(b"x")
+    object.__setattr__(stage, "samples", table)
+    first, second = cards(stage, stage.samples_dir, Budget(0))
+    assert first.url == "javascript%3Aalert%281%29.mp4"
+    assert second.url == ""  # not a picture, so neither shown nor embedded
