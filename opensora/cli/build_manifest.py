@@ -1,0 +1,88 @@
+"""`opensora build-manifest`."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+HELP = "Join all stages, filter, clean captions and split; accounts for every row and second."
+EXAMPLE = (
+    "opensora build-manifest --videos videos.csv --scenes scenes/*.csv --clips clips/*.csv"
+    " --captions captions/*.csv --scores flow=scores/flow/0000.csv"
+    ' --filters \'{"flow": {"min": 0.1}}\' --manifest manifest.csv --rejected rejected.csv'
+    " --funnel funnel.json"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--videos", required=True, help="table that ingest-videos made")
+    for stage in ("scenes", "clips", "captions"):
+        parser.add_argument(
+            f"--{stage}", required=True, nargs="+", metavar="TABLE", help=f"{stage} of all shards"
+        )
+    parser.add_argument(
+        "--scores", nargs="+", default=[], metavar="NAME=TABLE", help="scores of all shards"
+    )
+    parser.add_argument("--filters", default="{}", help='JSON: {"column": {"min": 0, "max": 1}}')
+    parser.add_argument(
+        "--validation-fraction", type=float, default=0.1, help="share of source videos kept apart"
+    )
+    parser.add_argument("--manifest", required=True, help="table of usable clips")
+    parser.add_argument("--rejected", required=True, help="table of all other rows, with reasons")
+    parser.add_argument("--funnel", required=True, help="JSON: rows and seconds of every stage")
+
+
+def run(args: argparse.Namespace) -> str:
+    """Build; returns the summary line."""
+    from opensora.core.io import write_json
+    from opensora.curation.manifest import Sources, build_manifest, concat
+    from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED, SCENES, SCORES, VIDEOS
+    from opensora.tables.io import read_table, write_table
+
+    sources = Sources(
+        videos=read_table(args.videos, VIDEOS),
+        scenes=concat([read_table(path, SCENES) for path in args.scenes]),
+        clips=concat([read_table(path, CLIPS) for path in args.clips]),
+        captions=concat([read_table(path, CAPTIONS) for path in args.captions]),
+        scores={
+            name: concat([read_table(path, SCORES) for path in paths])
+            for name, paths in _group_scores(args.scores).items()
+        },
+    )
+    built = build_manifest(
+        sources, _parse_filters(args.filters), validation_fraction=args.validation_fraction
+    )
+    write_table(built.rejected, args.rejected, REJECTED)
+    write_json(args.funnel, built.funnel)
+    write_table(built.manifest, args.manifest, MANIFEST)
+    kept = built.funnel["kept"]
+    return (
+        f"{kept['rows']} clips ({kept['seconds']:.1f} s) from {kept['sources']} sources kept,"
+        f" {len(built.rejected)} rows rejected -> {args.manifest}"
+    )
+
+
+def _group_scores(words: Sequence[str]) -> dict[str, list[str]]:
+    from opensora.core.errors import ConfigError
+
+    groups: dict[str, list[str]] = {}
+    for word in words:
+        name, equals, path = word.partition("=")
+        if not equals or not name or not path:
+            raise ConfigError(f"--scores {word}: expected NAME=TABLE, e.g. flow=scores/flow.csv")
+        groups.setdefault(name, []).append(path)
+    return groups
+
+
+def _parse_filters(text: str) -> dict[str, Any]:
+    import json
+
+    from opensora.core.errors import ConfigError
+
+    try:
+        filters = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"--filters: expected JSON, got {text!r} ({error})") from error
+    if not isinstance(filters, dict):
+        raise ConfigError(f"--filters: expected an object of columns, got {text!r}")
+    return filters

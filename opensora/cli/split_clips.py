@@ -1,0 +1,37 @@
+"""`opensora split-clips`."""
+
+import argparse
+
+HELP = "Cut scenes into clip files; clips that an earlier run finished are kept."
+EXAMPLE = (
+    "opensora split-clips --scenes scenes/0000.csv --output clips/0000.csv --clips-dir clips/0000"
+    " --min-s 1 --max-s 10"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--scenes", required=True, help="table that detect-scenes made")
+    parser.add_argument("--output", required=True, help="table of clips")
+    parser.add_argument("--clips-dir", required=True, help="folder of the clip files {id}.mp4")
+    parser.add_argument("--min-s", type=float, default=1.0, help="shortest clip in seconds")
+    parser.add_argument("--max-s", type=float, default=10.0, help="longest clip in seconds")
+    parser.add_argument("--fps", type=float, help="target rate; slower sources keep theirs")
+    parser.add_argument(
+        "--short-side", type=int, help="target short side in pixels; smaller sources keep theirs"
+    )
+
+
+def run(args: argparse.Namespace) -> str:
+    """Cut; returns the summary line."""
+    from opensora.curation.clips import split_clips
+    from opensora.curation.cutting import ClipSettings
+    from opensora.tables.columns import CLIPS, SCENES
+    from opensora.tables.io import read_table, write_table
+
+    settings = ClipSettings(args.min_s, args.max_s, args.fps, args.short_side)
+    clips = split_clips(read_table(args.scenes, SCENES), args.clips_dir, settings)
+    write_table(clips, args.output, CLIPS)
+    good = clips[clips["status"] == "ok"]
+    seconds = (good["end"] - good["start"]).sum()
+    return f"{len(good)} clips, {seconds:.1f} s of footage -> {args.output}"

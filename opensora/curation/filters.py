@@ -1,0 +1,103 @@
+"""Filters: bounds on columns, written as data."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from opensora.core.errors import ConfigError
+
+# what a still image does not have: bounds on these columns speak of videos only
+VIDEO_ONLY = frozenset({"num_frames", "fps", "flow", "frozen_ratio"})
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Keep rows with `low` <= column <= `high`; None is no bound."""
+
+    column: str
+    low: float | None
+    high: float | None
+
+    def broken(self, values: pd.Series) -> list[tuple[str, str, pd.Series]]:
+        """The ways to break the bound: reason, sentence (`{}` is the value), mask of the rows."""
+        name = self.column
+        ways = [(f"{name}_missing", f"{name} has no value", values.isna())]
+        if self.low is not None:
+            sentence = f"{name} {{:g}} is below the minimum {self.low:g}"
+            ways.append((f"{name}_too_low", sentence, values < self.low))
+        if self.high is not None:
+            sentence = f"{name} {{:g}} is above the maximum {self.high:g}"
+            ways.append((f"{name}_too_high", sentence, values > self.high))
+        return ways
+
+
+def parse_filters(filters: Mapping[str, Any]) -> list[Bound]:
+    """Check `{column: {"min": number, "max": number}}`.
+
+    Raises:
+        ConfigError: something else than min and max, or no number.
+    """
+    bounds = []
+    for column, limits in filters.items():
+        if not isinstance(limits, Mapping) or not limits or not set(limits) <= {"min", "max"}:
+            raise ConfigError(
+                f'filters: {column}: expected {{"min": number, "max": number}} or one of the two,'
+                f" got {limits!r}"
+            )
+        for name, value in limits.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ConfigError(f"filters: {column}.{name}: expected a number, got {value!r}")
+        low, high = limits.get("min"), limits.get("max")
+        if low is not None and high is not None and low > high:
+            raise ConfigError(f"filters: {column}: min {low:g} is above max {high:g}")
+        bounds.append(Bound(column, low, high))
+    return bounds
+
+
+def check_columns(bounds: list[Bound], table: pd.DataFrame) -> None:
+    """Refuse bounds on columns that the table lacks or that hold no numbers.
+
+    Raises:
+        ConfigError: names the nearest column.
+    """
+    numeric = [name for name in table.columns if pd.api.types.is_numeric_dtype(table[name])]
+    for bound in bounds:
+        if bound.column not in numeric:
+            nearest = difflib.get_close_matches(bound.column, numeric, n=1)
+            hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+            raise ConfigError(
+                f"filters: there is no number column {bound.column!r}; {hint}known: "
+                + ", ".join(sorted(numeric))
+            )
+
+
+def apply_filters(table: pd.DataFrame, bounds: list[Bound]) -> pd.DataFrame:
+    """Mark the rows that break a bound.
+
+    Args:
+        table: clips with `kind, status, detail` and the columns of the bounds.
+        bounds: checked by :func:`check_columns`.
+
+    Returns:
+        The table with new `status` (the first bound a row breaks) and `detail` (all of them).
+    """
+    status = table["status"].to_numpy(dtype=object, copy=True)
+    details: dict[int, list[str]] = {}
+    is_image = table["kind"] == "image"
+    for bound in bounds:
+        values = table[bound.column]
+        for reason, sentence, mask in bound.broken(values):
+            counts = mask & ~is_image if bound.column in VIDEO_ONLY else mask
+            for position in map(int, np.flatnonzero(counts)):
+                if position not in details:
+                    status[position] = reason
+                sentences = details.setdefault(position, [])
+                sentences.append(sentence.format(values.iloc[position]))
+    detail = table["detail"].to_numpy(dtype=object, copy=True)
+    for position, sentences in details.items():
+        detail[position] = "; ".join(sentences)
+    return table.assign(status=status, detail=detail)

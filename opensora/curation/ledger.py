@@ -1,0 +1,124 @@
+"""The footage ledger: rows and seconds that went into each stage, stayed, and why they left."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from opensora.core.errors import TableError
+from opensora.tables.columns import OK, Table
+
+
+class Ledger:
+    """Collects the rejected rows and the balance of every stage.
+
+    Attributes:
+        stages: one entry per stage for `funnel.json`.
+        rejected: rows of the REJECTED table.
+    """
+
+    def __init__(self) -> None:
+        self.stages: list[dict[str, Any]] = []
+        self.rejected: list[dict[str, Any]] = []
+
+    def close(self, stage: str, rows: pd.DataFrame) -> pd.DataFrame:
+        """Book one stage.
+
+        Args:
+            stage: name of the rule.
+            rows: everything that came in: `id, path, seconds, status, detail`.
+
+        Returns:
+            The rows that stay (status ok).
+        """
+        stays = rows["status"] == OK
+        kept, lost = rows[stays], rows[~stays]
+        reasons = {
+            str(reason): {"rows": len(part), "seconds": _total(part)}
+            for reason, part in lost.groupby("status")
+        }
+        for row in lost.to_dict("records"):
+            self.rejected.append(
+                {
+                    **{"id": row["id"], "path": row["path"], "stage": stage},
+                    **{"reason": row["status"], "detail": row["detail"]},
+                }
+            )
+        entry = {
+            "stage": stage,
+            "rows_in": len(rows),
+            "seconds_in": _total(rows),
+            "rows_kept": len(kept),
+            "seconds_kept": _total(kept),
+            "reasons": reasons,
+        }
+        check_balance(entry)
+        self.stages.append(entry)
+        return kept
+
+    def top_reasons(self, count: int = 3) -> str:
+        """The most frequent reasons so far, for a sentence."""
+        totals: dict[str, int] = {}
+        for row in self.rejected:
+            totals[row["reason"]] = totals.get(row["reason"], 0) + 1
+        first = sorted(totals.items(), key=lambda item: (-item[1], item[0]))[:count]
+        return ", ".join(f"{reason} ({number})" for reason, number in first) or "no rows at all"
+
+
+def check_balance(entry: dict[str, Any]) -> None:
+    """Refuse a stage whose rows in are not its rows kept and rejected.
+
+    Raises:
+        TableError: the numbers do not add up.
+    """
+    lost = sum(reason["rows"] for reason in entry["reasons"].values())
+    if entry["rows_in"] != entry["rows_kept"] + lost:
+        raise TableError(
+            f"{entry['stage']}: {entry['rows_in']} rows came in, but {entry['rows_kept']} were kept"
+            f" and {lost} rejected; run the rule again for all shards"
+        )
+
+
+def check_unique(rows: pd.DataFrame, table: Table) -> None:
+    """Refuse a table in which an id stands twice.
+
+    Raises:
+        TableError: names the id.
+    """
+    twice = rows["id"][rows["id"].duplicated()]
+    if len(twice):
+        raise TableError(
+            f"{table.name}: the id {twice.iloc[0]!r} stands in {len(twice) + 1} rows; was a shard"
+            " given twice?"
+        )
+
+
+def check_parents(
+    children: Iterable[str], parents: Iterable[str], child: Table, parent: Table
+) -> None:
+    """Refuse a stage that lost a row of the stage before it, or has one from nowhere.
+
+    Args:
+        children: for each row of `child`, the id in `parent` that it came from.
+        parents: all ids of `parent`.
+        child: the later table.
+        parent: the earlier table.
+
+    Raises:
+        TableError: names the first such id and the rule to run again.
+    """
+    came, went = set(children), set(parents)
+    if lost := sorted(went - came):
+        raise TableError(
+            f"{child.name}: {len(lost)} of {len(went)} rows of {parent.name} are missing (first:"
+            f" {lost[0]}); give all shards, or run {child.rule} again"
+        )
+    if strange := sorted(came - went):
+        raise TableError(
+            f"{child.name}: {len(strange)} rows belong to no row of {parent.name} (first:"
+            f" {strange[0]}); they are older than {parent.name}: run {child.rule} again"
+        )
+
+
+def _total(rows: pd.DataFrame) -> float:
+    return round(float(rows["seconds"].sum()), 6)

@@ -1,0 +1,71 @@
+"""What a scorer is: it turns decoded frames of clips into numbers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Scores = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class ClipFrames:
+    """Decoded frames of one clip.
+
+    Attributes:
+        frames: uint8 [T, H, W, 3] RGB.
+        indices: int [T], rising, the frames' positions in the clip.
+        is_image: the clip is a still image.
+        text: clean caption; "" unless the scorer needs texts.
+    """
+
+    frames: np.ndarray
+    indices: np.ndarray
+    is_image: bool
+    text: str = ""
+
+    def neighbours(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Pairs of frames that follow each other in the clip, each uint8 [H, W, 3]."""
+        follows = np.flatnonzero(np.diff(self.indices) == 1)
+        return [(self.frames[k], self.frames[k + 1]) for k in follows]
+
+
+class Scorer(ABC):
+    """Scores batches of clips; a clip's score depends on nothing but the clip.
+
+    Attributes:
+        version: raise it when the same clip gets another score.
+        columns: names of the scores.
+        needs_text: clips without a caption can not be scored.
+    """
+
+    version: int = 1
+    columns: tuple[str, ...]
+    needs_text: bool = False
+
+    @abstractmethod
+    def choose(self, num_frames: int) -> list[int]:
+        """Indices of the frames to decode, rising, of a clip with this many frames."""
+
+    @abstractmethod
+    def score(self, batch: Sequence[ClipFrames]) -> Scores:
+        """Score clips of any sizes.
+
+        Returns:
+            One float32 [B] array per column; NaN where the clip has too little to judge.
+        """
+
+
+def spread(num_frames: int, count: int) -> list[int]:
+    """At most `count` frames in even distances, in the middle of equal parts of the clip."""
+    count = min(count, num_frames)
+    return [(2 * k + 1) * num_frames // (2 * count) for k in range(count)]
+
+
+def spread_pairs(num_frames: int, count: int) -> list[int]:
+    """Frames of at most `count` pairs of neighbours, evenly spread; frame 0 of a still."""
+    if num_frames < 2:
+        return [0]
+    starts = spread(num_frames - 1, count)
+    return sorted({*starts, *(start + 1 for start in starts)})

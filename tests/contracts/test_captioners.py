@@ -1,0 +1,39 @@
+"""What every registered captioner promises."""
+
+from pathlib import Path
+
+import pytest
+
+from opensora.core.registry import CAPTIONERS, build_module, registered_names
+from opensora.curation.captioners.base import Captioner, Clip
+
+
+@pytest.fixture(params=registered_names(CAPTIONERS))
+def captioner(request: pytest.FixtureRequest) -> Captioner:
+    return build_module({"type": request.param}, CAPTIONERS)
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[Clip]:
+    """A video with a text beside it, an image, and a file that is not there."""
+    (tmp_path / "a.txt").write_text("words beside a")
+    return [
+        Clip("1", tmp_path / "1.mp4", tmp_path / "a.mp4", "video", 0.0, 2.0),
+        Clip("2", tmp_path / "2.png", tmp_path / "a.png", "image", 0.0, 0.0),
+        Clip("3", tmp_path / "3.mp4", tmp_path / "gone.mp4", "video", 1.0, 2.0),
+    ]
+
+
+def test_each_clip_gets_a_string_in_order(captioner: Captioner, clips: list[Clip]) -> None:
+    texts = captioner.caption(clips)
+    assert [type(text) for text in texts] == [str] * 3
+    assert captioner.caption(clips[::-1]) == texts[::-1]
+    assert texts[0]
+
+
+def test_no_clips_give_no_texts(captioner: Captioner) -> None:
+    assert captioner.caption([]) == []
+
+
+def test_a_captioner_has_a_version(captioner: Captioner) -> None:
+    assert captioner.version >= 1

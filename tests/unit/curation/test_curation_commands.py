@@ -1,0 +1,96 @@
+"""The six commands of curation, one after another, as the workflow calls them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from opensora.cli.main import main
+from opensora.tables.columns import MANIFEST, REJECTED
+from opensora.tables.io import read_table
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_video: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one film, a text named .mp4, and captions of the film's three scenes."""
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "film.mp4").write_bytes(tiny_video.read_bytes())
+    (tmp_path / "raw" / "text.mp4").write_text("no video " * 9)
+    rows = [f"raw/film.mp4,{2.0 * k},{2.0 * k + 2},Scene {k} moves right" for k in range(3)]
+    (tmp_path / "captions.csv").write_text("path,start,end,text\n" + "\n".join(rows) + "\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def curate() -> None:
+    """Up to the scores, in one shard."""
+    for command in (
+        "ingest-videos raw --output v.csv --shards-dir s --num-shards 1",
+        "detect-scenes --videos s/0000.csv --output scenes.csv",
+        "split-clips --scenes scenes.csv --output clips.csv --clips-dir c --max-s 2",
+        "caption-clips --clips clips.csv --output cap.csv --captioner sidecar"
+        " --sidecar captions.csv",
+        "score-clips --scorer flow --clips clips.csv --output flow.csv",
+        "score-clips --scorer technical --clips clips.csv --output technical.csv",
+    ):
+        assert main(command.split()) == 0
+
+
+def build(*more: str) -> int:
+    tables = "--videos v.csv --scenes scenes.csv --clips clips.csv --captions cap.csv"
+    outputs = "--manifest m.csv --rejected r.csv --funnel f.json"
+    scores = "--scores flow=flow.csv technical=technical.csv"
+    return main(["build-manifest", *f"{tables} {outputs} {scores}".split(), *more])
+
+
+def test_the_commands_turn_a_folder_into_a_manifest(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    curate()
+    assert build("--filters", '{"flow": {"min": 0.02}}', "--validation-fraction", "0") == 0
+    manifest = read_table("m.csv", MANIFEST)
+    assert list(manifest["text"]) == [f"scene {k} moves right" for k in range(3)]
+    assert set(manifest["num_frames"]) == {16}
+    assert {"flow", "sharpness", "frozen_ratio"} <= set(manifest.columns)
+    rejected = read_table("r.csv", REJECTED)
+    assert rejected[["stage", "reason"]].to_numpy().tolist() == [["ingest_videos", "not_a_video"]]
+    assert json.loads(Path("f.json").read_text())["kept"]["seconds"] == 6.0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "ingest-videos: 1 of 2 files usable in 1 shards -> v.csv"
+    assert len(lines) == 7
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--filters", '{"flow": {"min": 99}}'), "flow_too_low (3)"),
+        (("--filters", '{"flaw": {"min": 1}}'), "did you mean 'flow'?"),
+        (("--filters", "{flow: 1}"), "expected JSON"),
+        (("--scores", "flow.csv"), "expected NAME=TABLE"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    run: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, str], words: str
+) -> None:
+    curate()
+    capsys.readouterr()
+    assert build(*more) == 2
+    assert words in capsys.readouterr().err
+    assert not Path("m.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("ingest-videos nowhere --output v.csv --shards-dir s --num-shards 1", "no such file"),
+        ("detect-scenes --videos none.csv --output o.csv", "rule ingest_videos makes it"),
+        ("score-clips --scorer flaw --clips none.csv --output o.csv", "did you mean 'flow'?"),
+        ("score-clips --scorer match --clips none.csv --output o.csv", "--clip MODEL"),
+        ("caption-clips --clips n.csv --output o.csv --captioner side", "mean 'sidecar'?"),
+    ],
+)
+def test_wrong_arguments_end_with_code_two(
+    run: Path, capsys: pytest.CaptureFixture[str], words: str, told: str
+) -> None:
+    assert main(words.split()) == 2
+    assert told in capsys.readouterr().err

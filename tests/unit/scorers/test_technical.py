@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from opensora.scorers.base import ClipFrames, spread, spread_pairs
+from opensora.scorers.technical import TechnicalScorer
+
+
+def judge(frames: np.ndarray, is_image: bool = False) -> dict[str, float]:
+    clip = ClipFrames(frames, np.arange(len(frames)), is_image)
+    return {name: float(value[0]) for name, value in TechnicalScorer().score([clip]).items()}
+
+
+def test_sharpness_is_the_variance_of_the_laplacian() -> None:
+    column = np.zeros((32, 32, 3), np.uint8)
+    column[:, 16] = 100
+    scores = judge(column[None].repeat(2, axis=0))
+    # a row of the Laplacian is ..., 0, 100, -200, 100, 0, ...: mean 0, 60000 / 32 squared
+    assert scores["sharpness"] == pytest.approx(60000 / 32, rel=1e-4)
+
+
+def test_brightness_black_and_frozen_are_shares() -> None:
+    noise = np.random.default_rng(0).integers(100, 200, (1, 32, 32, 3), dtype=np.uint8)
+    frames = np.concatenate([np.zeros((3, 32, 32, 3), np.uint8), noise, noise])
+    scores = judge(frames)  # black, black, black, noise, the same noise
+    assert scores["black_ratio"] == pytest.approx(3 / 5)
+    assert scores["frozen_ratio"] == pytest.approx(3 / 4)
+    white = np.full((2, 8, 8, 3), 255, np.uint8)
+    assert judge(white)["brightness"] == 255.0
+
+
+def test_a_moving_square_is_not_frozen() -> None:
+    frames = np.full((4, 64, 64, 3), 128, np.uint8)
+    for t in range(4):
+        frames[t, 20:30, 10 + t : 20 + t] = 255
+    assert judge(frames)["frozen_ratio"] == 0.0
+
+
+def test_images_have_no_frozen_frames_and_one_frame_videos_no_answer() -> None:
+    frame = np.full((1, 8, 8, 3), 128, np.uint8)
+    assert judge(frame, is_image=True)["frozen_ratio"] == 0.0
+    assert np.isnan(judge(frame)["frozen_ratio"])
+
+
+def test_sharpness_hardly_depends_on_the_size_of_the_video() -> None:
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
+    large = small.repeat(4, axis=1).repeat(4, axis=2)
+    assert judge(large, is_image=True)["sharpness"] == pytest.approx(
+        judge(small, is_image=True)["sharpness"], rel=0.01
+    )
+
+
+def test_frames_are_spread_evenly() -> None:
+    assert spread(100, 4) == [12, 37, 62, 87]
+    assert spread(2, 4) == [0, 1]
+    assert spread_pairs(100, 2) == [24, 25, 74, 75]
+    assert spread_pairs(3, 8) == [0, 1, 2]
+    assert spread_pairs(1, 8) == [0]
