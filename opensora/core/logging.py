@@ -25,6 +25,7 @@ def setup_logging() -> None:
     )
     for name in ("matplotlib", "PIL", "httpx", "httpcore", "numexpr", "fontTools", "pyscenedetect"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # misses kernels nobody asked for
 
 
 def progress(

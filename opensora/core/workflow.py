@@ -8,6 +8,7 @@ import jsonschema
 import yaml
 
 from opensora.core.errors import ConfigError
+from opensora.core.io import write_text
 
 
 def check_workflow_config(config: dict[str, Any], schema_path: str | Path) -> None:
@@ -23,6 +24,11 @@ def check_workflow_config(config: dict[str, Any], schema_path: str | Path) -> No
     if errors:
         raise ConfigError("workflow config: " + _sentence(errors[0]))
     _check_whole(config)
+
+
+def save_workflow_config(config: dict[str, Any], path: str | Path) -> None:
+    """Write the checked config, defaults included, beside the results of its run."""
+    write_text(path, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
 
 def is_local_path(name: str) -> bool:

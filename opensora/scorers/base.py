@@ -35,12 +35,10 @@ class Scorer(ABC):
     """Scores batches of clips; a clip's score depends on nothing but the clip.
 
     Attributes:
-        version: raise it when the same clip gets another score.
         columns: names of the scores.
         needs_text: clips without a caption can not be scored.
     """
 
-    version: int = 1
     columns: tuple[str, ...]
     needs_text: bool = False
 

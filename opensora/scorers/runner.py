@@ -9,6 +9,7 @@ import pandas as pd
 
 from opensora.core.errors import VideoError
 from opensora.core.logging import progress
+from opensora.core.versions import VERSIONS
 from opensora.media.decode import read_frames
 from opensora.scorers.base import ClipFrames, Scorer
 from opensora.tables.columns import OK, SCORES
@@ -40,7 +41,7 @@ def score_clips(
     for batch in progress(batches, description="score_clips"):
         rows.extend(_score_batch(batch, scorer, captions or {}))
     columns = [*SCORES.columns, *scorer.columns]
-    return pd.DataFrame(rows, columns=columns).assign(scorer=f"{name}-{scorer.version}")
+    return pd.DataFrame(rows, columns=columns).assign(scorer=f"{name}-{VERSIONS[name]}")
 
 
 def _score_batch(

@@ -33,7 +33,3 @@ def test_each_clip_gets_a_string_in_order(captioner: Captioner, clips: list[Clip
 
 def test_no_clips_give_no_texts(captioner: Captioner) -> None:
     assert captioner.caption([]) == []
-
-
-def test_a_captioner_has_a_version(captioner: Captioner) -> None:
-    assert captioner.version >= 1

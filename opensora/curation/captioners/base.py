@@ -30,8 +30,6 @@ class Clip:
 class Captioner(ABC):
     """Gives each clip a text, or "" where it has none; the same clip always gets the same."""
 
-    version: int = 1  # raise it when the same clip gets another text
-
     @abstractmethod
     def caption(self, clips: Sequence[Clip]) -> list[str]:
         """Return one raw text per clip, in their order; "" means no caption."""

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from opensora.core.errors import ConfigError
-from opensora.core.workflow import check_workflow_config
+from opensora.core.workflow import check_workflow_config, save_workflow_config
 
 REPOSITORY = Path(__file__).parents[3]
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
@@ -60,3 +60,12 @@ def test_every_shipped_config_passes(path: Path, monkeypatch: pytest.MonkeyPatch
     config = yaml.safe_load(path.read_text())
     config["videos"] = ["*.mp4"] if config.get("videos") else []  # the folder is the user's
     check_workflow_config(config, SCHEMA)
+
+
+def test_a_saved_config_passes_and_says_the_same(tmp_path: Path) -> None:
+    config = minimal()
+    check_workflow_config(config, SCHEMA)
+    save_workflow_config(config, tmp_path / "run/config.yaml")
+    again = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    check_workflow_config(again, SCHEMA)
+    assert again == config

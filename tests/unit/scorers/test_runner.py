@@ -5,16 +5,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from opensora.core.versions import VERSIONS
 from opensora.scorers.base import ClipFrames, Scorer, Scores
 from opensora.scorers.runner import score_clips
 from opensora.tables.columns import SCORES
 from opensora.tables.io import read_table, write_table
 
 
+@pytest.fixture(autouse=True)
+def version_of_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VERSIONS, "first", 3)
+
+
 class FirstIndexScorer(Scorer):
     """Repeats what it was given."""
 
-    version = 3
     columns = ("frames", "words")
 
     def __init__(self, needs_text: bool) -> None:

@@ -1,0 +1,71 @@
+"""Raw videos to a trained text-to-video model and a report of its samples.
+
+snakemake --profile profiles/local                  the built-in demo world
+snakemake --profile profiles/local report --configfile configs/workflow/mine.yaml
+snakemake --profile profiles/slurm train_all        on a cluster
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+if not config:
+
+    configfile: "configs/workflow/demo.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/demo.smk"
+include: "workflow/rules/ingest.smk"
+include: "workflow/rules/scenes.smk"
+include: "workflow/rules/clips.smk"
+include: "workflow/rules/captions.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/scores.smk"
+include: "workflow/rules/manifest.smk"
+include: "workflow/rules/buckets.smk"
+include: "workflow/rules/precompute.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/sample.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+onstart:
+    save_workflow_config(config, f"{RUN}/config.yaml")
+
+
+rule all:
+    default_target: True
+    input:
+        rules.report.output,
+
+
+rule curate_all:
+    input:
+        rules.build_manifest.output,
+
+
+rule precompute_all:
+    input:
+        expand(rules.encode_videos.output, stage=STAGES, shard=SHARDS),
+        rules.encode_captions.output,
+
+
+rule train_all:
+    input:
+        expand(rules.train.output, stage=STAGES),
+
+
+rule sample_all:
+    input:
+        expand(rules.sample.output, stage=SAMPLED_STAGES),
+
+
+rule evaluate_all:
+    input:
+        expand(rules.evaluate.output, stage=SAMPLED_STAGES),

@@ -1,0 +1,1 @@
+"""Processes, ColossalAI plugins and precision; the only place that imports colossalai."""

@@ -1,0 +1,131 @@
+"""ColossalAI plugins by name, and the engine that trains a model through one of them.
+
+Weights and optimizer state are fp32 under every plugin; a lower precision is an autocast around
+the forward pass. So a checkpoint means the same whatever plugin wrote it, and none rounds inputs
+such as timesteps, which the ZeRO plugin's own bf16 mode would.
+"""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from opensora.acceleration.colossal import (
+    Booster,
+    LowLevelZeroPlugin,
+    OptimizerWrapper,
+    TorchDDPPlugin,
+    set_accelerator,
+)
+from opensora.acceleration.precision import autocast, effective_dtype
+from opensora.acceleration.workers import Workers
+from opensora.core.errors import ConfigError
+
+PLUGINS = ("ddp", "zero1", "zero2")
+
+
+def check_plugin(name: str, device: torch.device) -> None:
+    """Check that a plugin exists and can run on a device.
+
+    Raises:
+        ConfigError: unknown name, or a GPU-only plugin on the CPU.
+    """
+    if name not in PLUGINS:
+        raise ConfigError(
+            f"plugin is {name!r}; expected one of {', '.join(PLUGINS)} (others split the weights in"
+            " ways that leave no place for an EMA and an exact resume)"
+        )
+    if name != "ddp" and device.type != "cuda":
+        raise ConfigError(
+            f"plugin {name!r} needs a GPU and this run is on the CPU; use plugin='ddp' or pass"
+            " --gpus"
+        )
+
+
+def create_plugin(name: str, *, grad_clip: float | None, device: torch.device) -> Any:
+    """Create the ColossalAI plugin called `name`.
+
+    Args:
+        name: "ddp" (weights and optimizer state on every worker), "zero1" (optimizer state
+            split over the workers) or "zero2" (gradients split as well).
+        grad_clip: largest gradient norm; the ZeRO plugins clip by themselves.
+        device: where the workers compute.
+
+    Raises:
+        ConfigError: unknown name, or a GPU-only plugin on the CPU.
+    """
+    check_plugin(name, device)
+    set_accelerator(device.type)
+    if name == "ddp":
+        # buffers are constants, equal on every worker: no broadcast before each forward pass
+        return TorchDDPPlugin(broadcast_buffers=False, gradient_as_bucket_view=True)
+    stage = 1 if name == "zero1" else 2
+    return LowLevelZeroPlugin(stage=stage, precision="fp32", max_norm=grad_clip or 0.0)
+
+
+class Engine:
+    """One model and its optimizer, trained by all workers together.
+
+    Args:
+        model: on any device; `self.model` is the wrapped one, to be called in training.
+        optimizer: over the parameters of `model`.
+        plugin: "ddp", "zero1" or "zero2".
+        dtype: "fp32" or "bf16".
+        grad_clip: largest gradient norm; None or 0 never clips.
+        workers: the processes of this run.
+
+    Raises:
+        ConfigError: plugin or dtype unknown, or not for this device.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        plugin: str,
+        dtype: str,
+        grad_clip: float | None,
+        workers: Workers,
+    ) -> None:
+        self.dtype = effective_dtype(dtype, workers.device)
+        self.workers = workers
+        self.grad_clip = grad_clip
+        self.clips_itself = plugin != "ddp"
+        self.booster = Booster(
+            plugin=create_plugin(plugin, grad_clip=grad_clip, device=workers.device)
+        )
+        self.module = model
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.model: nn.Module
+        self.optimizer: OptimizerWrapper
+        self.model, self.optimizer, *_ = self.booster.boost(model, optimizer)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Context of the forward pass."""
+        return autocast(self.dtype, self.workers.device)
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate the gradients of a scalar loss, averaged over the workers."""
+        self.booster.backward(loss, self.optimizer)
+
+    def update(self) -> Tensor:
+        """Clip, take one optimizer step, clear the gradients.
+
+        Returns:
+            The gradient norm before clipping; where it is not finite the weights stay untouched
+            (except under the ZeRO plugins, which say it only afterwards).
+        """
+        if self.clips_itself:
+            self.optimizer.step()
+            norm = torch.as_tensor(self.optimizer.get_grad_norm())
+        else:
+            norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+            if self.grad_clip:
+                nn.utils.clip_grads_with_norm_(self.parameters, self.grad_clip, norm)
+            if norm.isfinite():
+                self.optimizer.step()
+        self.optimizer.zero_grad()
+        return norm

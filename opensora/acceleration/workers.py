@@ -1,0 +1,131 @@
+"""The processes of one training run: start, agree, sum, stop."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from opensora.core.errors import ConfigError, OpenSoraError
+
+PREFLIGHT_S = 60.0  # a worker that has not answered by then is taken for unreachable
+COLLECTIVE_S = 1800.0  # rank 0 may write a large checkpoint while the others wait
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among those of the run.
+
+    Attributes:
+        rank: number of this process, 0 .. world_size - 1.
+        world_size: number of processes.
+        device: where this process computes.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and logs."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum `values` [N] over the workers, in place; every worker receives the same bits."""
+        if self.world_size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def gather(self, item: Item) -> list[Item]:
+        """Collect one small picklable item from every worker, in rank order."""
+        if self.world_size == 1:
+            return [item]
+        items: list[Item | None] = [None] * self.world_size
+        dist.all_gather_object(items, item)
+        return items  # type: ignore[return-value]
+
+
+def inside_worker() -> bool:
+    """Whether torch.distributed.run started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+@contextmanager
+def worker_group(*, gpus: int = 0) -> Iterator[Workers]:
+    """Join the process group of the run and leave it at the end.
+
+    A process started by torch.distributed.run joins the group that its environment names; any
+    other process forms a group of one, so that both go the same way through the plugins.
+
+    Args:
+        gpus: GPUs that each node was asked for; 0 computes on the CPU (gloo instead of nccl).
+
+    Raises:
+        ConfigError: the visible GPUs are not those asked for.
+        OpenSoraError: another worker does not answer.
+    """
+    device = _device(gpus)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    timeout = timedelta(seconds=COLLECTIVE_S)
+    if inside_worker():
+        dist.init_process_group(backend, timeout=timeout)
+    else:
+        dist.init_process_group(
+            backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout
+        )
+    try:
+        workers = Workers(dist.get_rank(), dist.get_world_size(), device)
+        if workers.world_size > 1:
+            check_connection(workers)
+        yield workers
+    finally:
+        dist.destroy_process_group()
+
+
+def check_connection(workers: Workers, *, timeout_s: float = PREFLIGHT_S) -> None:
+    """Sum ones over all workers before anything expensive starts.
+
+    Raises:
+        OpenSoraError: a worker did not answer within `timeout_s`.
+    """
+    place = f"{os.environ.get('MASTER_ADDR', '?')}:{os.environ.get('MASTER_PORT', '?')}"
+    timeout = timedelta(seconds=timeout_s)
+    try:
+        group = dist.new_group(backend="gloo", timeout=timeout)
+        dist.monitored_barrier(group, timeout=timeout, wait_all_ranks=True)
+        total = workers.sum(torch.ones(1, device=workers.device))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise OpenSoraError(
+            f"train: rank {workers.rank} of {workers.world_size} got no answer from every worker"
+            f" within {timeout_s:.0f} s through {place} ({reason}); check that all nodes run the"
+            " same command and that a firewall does not stop them"
+        ) from error
+    if int(total.item()) != workers.world_size:
+        raise OpenSoraError(
+            f"train: {workers.world_size} workers were started but {int(total.item())} answered;"
+            " start the run again, once per node"
+        )
+
+
+def _device(gpus: int) -> torch.device:
+    """The device of this process, after checking that the GPUs asked for are there."""
+    if gpus == 0:
+        return torch.device("cpu")
+    visible = torch.cuda.device_count()
+    if visible != gpus:
+        raise ConfigError(
+            f"--gpus {gpus}: {visible} GPUs are visible on this node; ask the scheduler for"
+            f" {gpus}, or pass --gpus {visible}"
+        )
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device

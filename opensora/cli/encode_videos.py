@@ -1,0 +1,78 @@
+"""`opensora encode-videos`: fill one shard of the latent store."""
+
+import argparse
+
+HELP = "Encode the clips of a plan with a VAE, one shard; finished files are kept on a second run."
+EXAMPLE = (
+    "opensora encode-videos --manifest manifest.csv --plan buckets/stage1/plan.parquet --shard 0"
+    " --num-shards 8 --vae models/vae --output latents/stage1/0000"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--manifest", required=True, metavar="FILE", help="clips and their paths")
+    parser.add_argument("--plan", required=True, metavar="FILE", help="plan of assign-buckets")
+    parser.add_argument("--shard", type=int, default=0, metavar="K", help="index of the shard")
+    parser.add_argument("--num-shards", type=int, default=1, metavar="N", help="shards in all")
+    parser.add_argument("--vae", required=True, metavar="FOLDER", help="folder or hub name")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the shard")
+    parser.add_argument(
+        "--dtype", choices=("bf16", "fp32"), default="bf16", help="stored type (default: bf16)"
+    )
+    parser.add_argument(
+        "--posterior",
+        choices=("mean", "sample"),
+        default="sample",
+        help="centre of the posterior, or a draw from it (default: sample)",
+    )
+    parser.add_argument("--seed", type=int, default=42, help="base of the draws (default: 42)")
+    parser.add_argument(
+        "--batch-size", type=int, default=16, metavar="N", help="frames per forward (default: 16)"
+    )
+    parser.add_argument(
+        "--min-psnr",
+        type=float,
+        default=15.0,
+        metavar="DB",
+        help="stop if decoded latents of a bucket are worse than this (default: 15)",
+    )
+    parser.add_argument("--device", help="cpu or cuda; cuda where there is one")
+
+
+def run(args: argparse.Namespace) -> str:
+    """Encode; returns the summary line."""
+    from pathlib import Path
+
+    import torch
+
+    from opensora.core.errors import ConfigError
+    from opensora.core.registry import MODELS, build_module
+    from opensora.datasets.plan import BatchPlan
+    from opensora.encoding.videos import VideoEncoding, encode_videos
+    from opensora.tables.columns import MANIFEST
+    from opensora.tables.io import read_table
+
+    if not 0 <= args.shard < args.num_shards or args.batch_size < 1:
+        raise ConfigError(
+            f"--shard {args.shard} --num-shards {args.num_shards} --batch-size {args.batch_size}:"
+            " expected 0 <= shard < num-shards and at least one frame per forward"
+        )
+    encoding = VideoEncoding(
+        dtype=args.dtype,
+        posterior=args.posterior,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        min_psnr=args.min_psnr,
+        device=args.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+    )
+    manifest, plan = read_table(args.manifest, MANIFEST), BatchPlan(args.plan)
+    vae = build_module({"type": "VideoAutoencoderKL", "from_pretrained": args.vae}, MODELS).to(
+        encoding.device, encoding.compute_dtype
+    )
+    shards = {"shard": args.shard, "num_shards": args.num_shards}
+    counts = encode_videos(manifest, plan, vae, Path(args.output), encoding, **shards)
+    return (
+        f"{counts['clips']} clips in {counts['files']} files ({counts['kept']} kept)"
+        f" -> {args.output}"
+    )

@@ -1,0 +1,68 @@
+"""`opensora train`: train one stage of a diffusion transformer."""
+
+import argparse
+from pathlib import Path
+
+HELP = (
+    "Train one stage from latents, embeddings and a batch plan. Any field of the config can be"
+    " given as --field VALUE."
+)
+EXAMPLE = (
+    "opensora train configs/demo/train/stage1.py --outputs results/demo/train/stage1"
+    " --dataset.latents results/demo/latents --dataset.embeddings results/demo/embeddings"
+    " --dataset.plan results/demo/buckets/stage1/plan.parquet"
+)
+TAKES_OVERRIDES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("config", type=Path, help="MMEngine .py config of the stage")
+    parser.add_argument("--outputs", help="folder of the results (default: the config's)")
+    parser.add_argument(
+        "--load", help="checkpoint to start from: a file, or the outputs of an earlier stage"
+    )
+    parser.add_argument("--nodes", type=int, default=1, help="nodes of the SLURM job (default: 1)")
+    parser.add_argument(
+        "--gpus", type=int, default=0, help="GPUs per node; 0 trains on the CPU (default: 0)"
+    )
+    parser.add_argument(
+        "--processes", type=int, help="processes per node (default: one per GPU, or 1)"
+    )
+
+
+def run(args: argparse.Namespace) -> str:
+    """Train; returns the summary line (empty in a process that only started others)."""
+    from opensora.acceleration.workers import inside_worker, worker_group
+    from opensora.core.errors import ConfigError
+    from opensora.training.config import read_train_config
+
+    processes = args.processes or args.gpus or 1
+    if args.nodes < 1 or processes < 1 or (args.gpus and processes != args.gpus):
+        raise ConfigError(
+            f"--nodes {args.nodes} --gpus {args.gpus} --processes {processes}: expected at least"
+            " one node and one process, and one process per GPU"
+        )
+    options = {"outputs": args.outputs, "load": args.load}
+    config, resolved = read_train_config(args.config, args.overrides, **options)
+    if args.nodes * processes > 1 and not inside_worker():
+        from opensora.acceleration.launch import launch
+
+        words = ["-m", "opensora.cli.main", "train", str(args.config), *_options(args)]
+        launch(words, processes=processes, nodes=args.nodes, gpus=args.gpus)
+        return ""
+    with worker_group(gpus=args.gpus) as workers:
+        from opensora.training.loop import train
+
+        summary = train(config, resolved, workers)
+        return summary if workers.is_main else ""
+
+
+def _options(args: argparse.Namespace) -> list[str]:
+    """The command line again, for the workers."""
+    words = []
+    for name in ("outputs", "load", "nodes", "gpus", "processes"):
+        value = getattr(args, name)
+        if value is not None:
+            words += [f"--{name}", str(value)]
+    return [*words, *args.overrides]

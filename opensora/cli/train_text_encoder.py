@@ -1,0 +1,32 @@
+"""`opensora train-text-encoder`: train a tiny byte-level T5 encoder."""
+
+import argparse
+from pathlib import Path
+
+HELP = (
+    "Train a tiny byte-level T5 encoder on captions. Any field of the config can be given as"
+    " --field VALUE."
+)
+EXAMPLE = (
+    "opensora train-text-encoder configs/demo/text_encoder.py"
+    " --captions results/demo/captions/0000.csv --output results/demo/models/text_encoder"
+)
+TAKES_OVERRIDES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("config", type=Path, help="MMEngine .py config")
+    parser.add_argument(
+        "--captions", type=Path, nargs="+", required=True, help="tables of captions"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder to make")
+
+
+def run(args: argparse.Namespace) -> str:
+    """Train; returns the summary line."""
+    from opensora.training.small.common import read_fields
+    from opensora.training.small.text_encoder import TextEncoderConfig, train_text_encoder
+
+    config = read_fields(args.config, args.overrides, TextEncoderConfig)
+    return train_text_encoder(config, args.captions, args.output)

@@ -1,0 +1,1 @@
+"""Buckets, batch plans, latent and embedding stores, transforms and masks."""

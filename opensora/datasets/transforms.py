@@ -1,0 +1,175 @@
+"""Resize and crop clips and images to a bucket's size.
+
+Clips are float [T, 3, H, W] in [0, 1], images PIL RGB; sizes are (height, width) in pixels.
+
+Source: Open-Sora 1.1 (`datasets/video_transforms.py`, `datasets/utils.py`); `center_crop_arr` is
+guided-diffusion's.
+"""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from opensora.core.errors import ConfigError
+
+Size = tuple[int, int]
+TRANSFORM_NAMES = ("center", "resize_crop")
+
+
+def resize_crop_to_fill(clip: Tensor, size: Size, *, antialias: bool = False) -> Tensor:
+    """Resize so that the clip just covers `size`, then cut the middle out.
+
+    Args:
+        clip: float [T, 3, H, W].
+        size: (height, width) wanted.
+        antialias: average over source pixels when shrinking; the reference does not, which makes
+            small shapes jagged.
+
+    Returns:
+        [T, 3, height, width], bilinear.
+    """
+    height, width = clip.shape[-2:]
+    scaled, by_height = _cover((height, width), size)
+    clip = functional.interpolate(
+        clip, size=scaled, mode="bilinear", align_corners=False, antialias=antialias
+    )
+    # the reference truncates here and rounds half to even for images: up to a pixel apart
+    top = 0 if by_height else (scaled[0] - size[0]) // 2
+    left = (scaled[1] - size[1]) // 2 if by_height else 0
+    return clip[..., top : top + size[0], left : left + size[1]]
+
+
+def resize_crop_to_fill_image(image: Image.Image, size: Size) -> Image.Image:
+    """Do the same with an image: bicubic, antialiased."""
+    scaled, by_height = _cover((image.height, image.width), size)
+    image = image.resize((scaled[1], scaled[0]), Image.Resampling.BICUBIC)
+    top = 0 if by_height else round((scaled[0] - size[0]) / 2)
+    left = round((scaled[1] - size[1]) / 2) if by_height else 0
+    return image.crop((left, top, left + size[1], top + size[0]))
+
+
+def _cover(source: Size, size: Size) -> tuple[Size, bool]:
+    """Return the smallest size of the source's shape that covers `size`; True: heights agree."""
+    by_height, by_width = size[0] / source[0], size[1] / source[1]
+    if by_height > by_width:
+        return (size[0], round(source[1] * by_height)), True
+    return (round(source[0] * by_width), size[1]), False
+
+
+def center_crop(clip: Tensor, size: Size) -> Tensor:
+    """Cut the middle out of [T, 3, H, W].
+
+    Raises:
+        ValueError: the clip is smaller than `size`.
+    """
+    height, width = clip.shape[-2:]
+    if height < size[0] or width < size[1]:
+        raise ValueError(f"a crop of {size} does not fit into {(height, width)}")
+    top, left = round((height - size[0]) / 2), round((width - size[1]) / 2)
+    return clip[..., top : top + size[0], left : left + size[1]]
+
+
+def center_crop_square(clip: Tensor) -> Tensor:
+    """Cut the largest square out of the middle of [T, 3, H, W]."""
+    edge = min(clip.shape[-2:])
+    return center_crop(clip, (edge, edge))
+
+
+def center_crop_resize(clip: Tensor, edge: int) -> Tensor:
+    """Cut the largest middle square and resize it to [T, 3, edge, edge], bilinear."""
+    square = center_crop_square(clip)
+    return functional.interpolate(square, (edge, edge), mode="bilinear", align_corners=False)
+
+
+def resize_short_edge(clip: Tensor, edge: int) -> Tensor:
+    """Resize [T, 3, H, W] so that the shorter side becomes `edge`, bilinear.
+
+    As in the reference the scale factor itself sets the sampling grid and the longer side is
+    rounded down; unlike there rounding never leaves the shorter side a pixel too short.
+    """
+    height, width = clip.shape[-2:]
+    scale = edge / min(height, width)
+    if int(min(height, width) * scale) < edge:
+        scale = float(np.nextafter(scale, np.inf))
+    return functional.interpolate(clip, scale_factor=scale, mode="bilinear", align_corners=False)
+
+
+def resize_center_crop(clip: Tensor, edge: int) -> Tensor:
+    """Resize the shorter side to `edge` and cut the middle square out of [T, 3, H, W]."""
+    return center_crop(resize_short_edge(clip, edge), (edge, edge))
+
+
+def center_crop_arr(image: Image.Image, edge: int) -> Image.Image:
+    """Resize an image's shorter side to `edge` and cut the middle square out.
+
+    Halves by box averaging while possible, then bicubic.
+    """
+    while min(image.size) >= 2 * edge:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = edge / min(image.size)
+    scaled = (round(image.width * scale), round(image.height * scale))
+    image = image.resize(scaled, Image.Resampling.BICUBIC)
+    left, top = (image.width - edge) // 2, (image.height - edge) // 2
+    return image.crop((left, top, left + edge, top + edge))
+
+
+def transform_video(frames: Tensor, name: str, size: Size) -> Tensor:
+    """Bring uint8 frames to a size and to [-1, 1].
+
+    Args:
+        frames: uint8 [T, 3, H, W].
+        name: "center" (square of size[0]) or "resize_crop" (fill `size`).
+        size: (height, width).
+
+    Returns:
+        float32 [T, 3, height, width] in [-1, 1].
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    _check_name(name)
+    clip = frames.float() / 255
+    clip = (
+        resize_center_crop(clip, size[0]) if name == "center" else resize_crop_to_fill(clip, size)
+    )
+    return (clip - 0.5) / 0.5
+
+
+def transform_image(image: Image.Image, name: str, size: Size) -> Tensor:
+    """Bring an image to a size and to [-1, 1]; see `transform_video`.
+
+    Returns:
+        float32 [3, height, width].
+    """
+    _check_name(name)
+    fitted = (
+        center_crop_arr(image, size[0])
+        if name == "center"
+        else resize_crop_to_fill_image(image, size)
+    )
+    pixels = torch.from_numpy(np.array(fitted)).permute(2, 0, 1)  # [3, height, width]
+    return (pixels.float() / 255 - 0.5) / 0.5
+
+
+def _check_name(name: str) -> None:
+    if name not in TRANSFORM_NAMES:
+        raise ConfigError(f"unknown transform {name!r}; expected one of {TRANSFORM_NAMES}")
+
+
+def temporal_crop(
+    begin: int, total_frames: int, num_frames: int, frame_interval: int = 1
+) -> np.ndarray:
+    """Return the frame indices [num_frames] of a crop in time.
+
+    Frames are spread evenly over [begin, begin + num_frames * frame_interval), truncated to whole
+    indices; a video that ends earlier is covered to its end.
+
+    Raises:
+        ValueError: fewer than `num_frames` frames from `begin` on.
+    """
+    if total_frames - begin < num_frames:
+        raise ValueError(f"{num_frames} frames from {begin} on do not fit into {total_frames}")
+    end = min(begin + num_frames * frame_interval, total_frames)
+    return np.linspace(begin, end - 1, num_frames, dtype=int)

@@ -1,0 +1,34 @@
+"""Latte: DiT whose blocks attend within a frame and along time in turn.
+
+Axes: B batch, T frames of S tokens, D channels.
+
+Source: Ma et al. 2024, arXiv:2401.03048, variant 1.
+"""
+
+from torch import Tensor
+
+from opensora.models.dit.dit import DiT
+from opensora.models.sizes import register_model
+
+
+class Latte(DiT):
+    """DiT with alternating spatial (even) and temporal (odd) blocks; arguments as DiT."""
+
+    def run_blocks(self, x: Tensor, condition: Tensor, frames: Tensor) -> Tensor:
+        """All blocks; frame positions are added before the first temporal one."""
+        for index, block in enumerate(self.blocks):
+            if index % 2 == 0:
+                x = self.run_block(block, x, condition)
+                continue
+            if index == 1 and self.has_frame_positions:
+                x = x + frames[:, :, None]
+            by_place = x.transpose(1, 2)  # [B, S, T, D]
+            x = self.run_block(block, by_place, condition).transpose(1, 2)
+        return x
+
+
+register_model("Latte", Latte)
+register_model("Latte-XL/2", Latte, depth=28, hidden_size=1152, patch_size=(1, 2, 2), num_heads=16)
+register_model(
+    "Latte-XL/2x2", Latte, depth=28, hidden_size=1152, patch_size=(2, 2, 2), num_heads=16
+)

@@ -1,0 +1,165 @@
+"""Self attention and text cross attention.
+
+Axes: N sequences, L tokens, H heads, d channels of a head, D = H * d, S text tokens.
+"""
+
+import importlib.util
+import logging
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from opensora.models.layers.norms import RMSNorm
+from opensora.models.layers.positions import rotate
+
+log = logging.getLogger(__name__)
+
+HALF_TYPES = (torch.float16, torch.bfloat16)
+
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v.
+
+    Half precision is computed in float32 on a CPU: at the lengths of a small model its bfloat16
+    kernel is five to ten times slower.
+
+    Args:
+        q: [N, H, L, d].
+        k: [N, H, S, d].
+        v: [N, H, S, d].
+        mask: bool, broadcastable to [N, H, L, S]; True = attend. A row without any True gives 0.
+
+    Returns:
+        [N, H, L, d], dtype of v.
+    """
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    with torch.autocast("cpu", enabled=False):
+        out = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)
+    return out.to(v.dtype)
+
+
+def flash_attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`attend` through the flash-attn package where it can serve: CUDA, half precision, no mask."""
+    if mask is not None or not q.is_cuda or v.dtype not in HALF_TYPES:
+        return attend(q, k, v, mask)
+    from flash_attn import flash_attn_func  # optional, and only for CUDA
+
+    q, k, v = (tensor.to(v.dtype).transpose(1, 2) for tensor in (q, k, v))
+    return flash_attn_func(q, k, v).transpose(1, 2)
+
+
+def choose_attend(enable_flash_attn: bool) -> Attend:
+    """The attention function for a model; a warning where flash-attn is asked for but missing."""
+    if not enable_flash_attn:
+        return attend
+    if importlib.util.find_spec("flash_attn") is None:
+        log.warning("attention kernel=sdpa reason='flash-attn is not installed'")
+        return attend
+    return flash_attend
+
+
+class Attention(nn.Module):
+    """Multi-head self attention, optionally with rotary positions and normalised q and k.
+
+    Args:
+        dim: channels D.
+        num_heads: heads H; divides dim.
+        qk_norm: RMS-normalise q and k with learned weights.
+        qk_norm_legacy: rotate before normalising, as the released STDiT2 weights expect.
+        attend: computes the attention; replaced by acceleration for sequence parallelism.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        qk_norm: bool = False,
+        qk_norm_legacy: bool = True,
+        attend: Attend = attend,
+    ) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim {dim} is not divisible by num_heads {num_heads}")
+        self.num_heads = num_heads
+        self.qk_norm = qk_norm
+        self.qk_norm_legacy = qk_norm_legacy
+        self.attend = attend
+        self.qkv = nn.Linear(dim, 3 * dim)
+        if qk_norm:
+            self.q_norm = RMSNorm(dim // num_heads)
+            self.k_norm = RMSNorm(dim // num_heads)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, rotation: Tensor | None = None) -> Tensor:
+        """Attend within each sequence.
+
+        Args:
+            x: [N, L, D].
+            rotation: [L, d / 2] complex64; None = no rotary positions.
+
+        Returns:
+            [N, L, D].
+        """
+        N, L, D = x.shape
+        q, k, v = self.qkv(x).view(N, L, 3, self.num_heads, -1).unbind(2)
+        if rotation is not None or self.qk_norm:
+            q, k = self._rotate_and_norm(q.float(), k.float(), rotation)
+            if q.device.type != "cpu":  # a CPU attends in float32 anyway
+                q, k = q.to(v.dtype), k.to(v.dtype)
+        out = self.attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), None)
+        return self.proj(out.transpose(1, 2).reshape(N, L, D))
+
+    def _rotate_and_norm(
+        self, q: Tensor, k: Tensor, rotation: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Position and normalise q and k, [N, L, H, d] float32, in the order of the weights."""
+        if rotation is not None:
+            rotation = rotation[:, None]  # [L, 1, d / 2]
+        if rotation is not None and self.qk_norm_legacy:
+            q, k = rotate(q, rotation), rotate(k, rotation)
+        if self.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if rotation is not None and not self.qk_norm_legacy:
+            q, k = rotate(q, rotation), rotate(k, rotation)
+        return q, k
+
+
+class CrossAttention(nn.Module):
+    """Attention of video tokens to text tokens.
+
+    Args:
+        dim: channels D of both.
+        num_heads: heads H.
+        attend: computes the attention.
+    """
+
+    def __init__(self, dim: int, num_heads: int, *, attend: Attend = attend) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.attend = attend
+        self.q_linear = nn.Linear(dim, dim)
+        self.kv_linear = nn.Linear(dim, 2 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, text: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend to the text of the same sample.
+
+        Args:
+            x: [N, L, D].
+            text: [N, S, D].
+            mask: bool [N, 1, 1, S], True = attend; None = all tokens.
+
+        Returns:
+            [N, L, D].
+        """
+        N, L, D = x.shape
+        q = self.q_linear(x).view(N, L, self.num_heads, -1).transpose(1, 2)
+        k, v = self.kv_linear(text).view(N, text.shape[1], 2, self.num_heads, -1).unbind(2)
+        out = self.attend(q, k.transpose(1, 2), v.transpose(1, 2), mask)
+        return self.proj(out.transpose(1, 2).reshape(N, L, D))

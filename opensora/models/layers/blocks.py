@@ -1,0 +1,135 @@
+"""Parts that every block of the transformers shares.
+
+Axes: B batch, F 1 or T (modulation per sample or per frame), T frames, S tokens of a frame,
+D channels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from opensora.models.layers.norms import modulate
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a tanh-approximated GELU between.
+
+    Args:
+        dim: channels in.
+        hidden_dim: channels between.
+        out_dim: channels out; None = dim.
+    """
+
+    def __init__(self, dim: int, hidden_dim: int, out_dim: int | None = None) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, out_dim or dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [..., dim] to [..., out_dim]."""
+        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+
+
+class FinalLayer(nn.Module):
+    """Modulated norm and projection to the values of one patch (adaLN-single).
+
+    Args:
+        dim: D.
+        out_features: values of one patch, all output channels.
+    """
+
+    def __init__(self, dim: int, out_features: int) -> None:
+        super().__init__()
+        self.scale_shift_table = nn.Parameter(torch.randn(2, dim) / dim**0.5)
+        self.linear = nn.Linear(dim, out_features)
+
+    def forward(
+        self,
+        x: Tensor,
+        time: Tensor,
+        x_mask: Tensor | None = None,
+        time_clean: Tensor | None = None,
+    ) -> Tensor:
+        """Project tokens.
+
+        With x_mask, clean frames are modulated by the noised frames' values first and by their
+        own second: so were the released weights trained.
+
+        Args:
+            x: [B, T, S, D].
+            time: [B, D].
+            x_mask: bool [B, T], True = noised frame; None = all are.
+            time_clean: [B, D], needed with x_mask.
+
+        Returns:
+            [B, T, S, out_features].
+        """
+        x = modulate(x, *self._modulation(time))
+        if x_mask is not None:
+            assert time_clean is not None
+            clean = modulate(x, *self._modulation(time_clean))
+            x = torch.where(x_mask[:, :, None, None], x, clean)
+        return self.linear(x)
+
+    def _modulation(self, time: Tensor) -> tuple[Tensor, ...]:
+        """Shift and scale, each [B, 1, 1, D]."""
+        return (self.scale_shift_table + time[:, None])[:, :, None, None].unbind(1)
+
+
+class AdaptiveFinalLayer(nn.Module):
+    """Norm modulated by a linear layer of the condition, and projection (adaLN of DiT).
+
+    Args:
+        dim: D.
+        out_features: values of one patch, all output channels.
+    """
+
+    def __init__(self, dim: int, out_features: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, out_features)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 2 * dim))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Project tokens x [B, G, L, D] given condition [B, D] to [B, G, L, out_features]."""
+        shift, scale = self.adaLN_modulation(condition)[:, None, None].chunk(2, dim=-1)
+        return self.linear(modulate(x, shift, scale))
+
+
+def select_frames(x_mask: Tensor | None, noised: Tensor, clean: Tensor | None) -> Tensor:
+    """Modulation of each frame: `noised` where x_mask is True, `clean` elsewhere.
+
+    Args:
+        x_mask: bool [B, T]; None = every frame is noised.
+        noised: [B, 1, k, D].
+        clean: [B, 1, k, D]; needed with x_mask.
+
+    Returns:
+        [B, T, k, D], or `noised` itself without a mask.
+    """
+    if x_mask is None:
+        return noised
+    assert clean is not None
+    return torch.where(x_mask[:, :, None, None], noised, clean)
+
+
+def block_modulation(table: Tensor, time: Tensor) -> tuple[Tensor, ...]:
+    """Learned table plus time: k tensors [B, F, 1, D] that broadcast over [B, T, S, D].
+
+    Args:
+        table: [k, D].
+        time: [B, F, k, D].
+    """
+    return (table + time)[:, :, :, None].unbind(2)
+
+
+def keep_gates(gates: Tensor, drop_probability: float) -> Tensor:
+    """Stochastic depth: zero the gate of whole branches per sample, keep the mean.
+
+    Args:
+        gates: [branches, B, F, 1, D] of a block in training.
+        drop_probability: chance that a branch of a sample is skipped.
+
+    Source: Huang et al. 2016, arXiv:1603.09382.
+    """
+    keep = torch.rand(*gates.shape[:2], 1, 1, 1, device=gates.device) >= drop_probability
+    return gates * keep / (1 - drop_probability)

@@ -1,0 +1,171 @@
+"""What all diffusion transformers over latent videos have in common.
+
+Axes: B batch, C latent channels, T H W latent size, S tokens of a frame, D channels, L text.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from opensora.models.layers.attention import Attention, CrossAttention
+from opensora.models.layers.embeddings import PatchEmbed3D, Size3, repeat_rows
+
+_FROZEN_PARTS: dict[str, Callable[[str], bool]] = {
+    "not_temporal": lambda name: "attn_temp" not in name,
+    "text": lambda name: "cross_attn" in name,
+}
+
+
+class VideoTransformer(nn.Module):
+    """Base of the transformers: patches in, patches out, checkpointing, freezing.
+
+    Args:
+        in_channels: C.
+        out_channels: channels predicted; 2 C with a learned variance.
+        patch_size: latent frames, rows and columns of one token.
+        hidden_size: D.
+        num_heads: attention heads; divides D.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        out_channels: int,
+        patch_size: Size3,
+        hidden_size: int,
+        num_heads: int,
+    ) -> None:
+        super().__init__()
+        if hidden_size % num_heads:
+            raise ValueError(f"hidden_size {hidden_size} is not divisible by num_heads {num_heads}")
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.patch_size: Size3 = (patch_size[0], patch_size[1], patch_size[2])
+        self.hidden_size = hidden_size
+        self.num_heads = num_heads
+        self.patch_features = math.prod(self.patch_size) * out_channels  # values of one patch
+        self.grad_checkpoint = False
+        self.x_embedder = PatchEmbed3D(self.patch_size, in_channels, hidden_size)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return self.x_embedder.proj.weight.dtype
+
+    def set_grad_checkpoint(self, enabled: bool = True) -> None:
+        """Recompute each block in the backward pass instead of storing what is inside it."""
+        self.grad_checkpoint = enabled
+
+    def grid_size(self, size: tuple[int, int, int]) -> Size3:
+        """Tokens (grid_t, grid_h, grid_w) of a latent size (T, H, W), rounded up."""
+        t, h, w = (-(-length // patch) for length, patch in zip(size, self.patch_size, strict=True))
+        return t, h, w
+
+    def run_block(self, block: nn.Module, *args: Any) -> Tensor:
+        """Call a block, recomputing it later when checkpointing is on."""
+        if self.grad_checkpoint and torch.is_grad_enabled():
+            return checkpoint(block, *args, use_reentrant=False)
+        return block(*args)
+
+    def unpatchify(self, x: Tensor, size: tuple[int, int, int]) -> Tensor:
+        """Put patches back in place and cut off what padding added.
+
+        Args:
+            x: [B, grid_t, grid_h * grid_w, pt * ph * pw * out_channels].
+            size: latent size (T, H, W) of the result.
+
+        Returns:
+            [B, out_channels, T, H, W] float32.
+        """
+        pt, ph, pw = self.patch_size
+        grid_t, grid_h, grid_w = self.grid_size(size)
+        x = x.reshape(len(x), grid_t, grid_h, grid_w, pt, ph, pw, self.out_channels)
+        x = x.permute(0, 7, 1, 4, 2, 5, 3, 6)  # [B, C, grid_t, pt, grid_h, ph, grid_w, pw]
+        x = x.reshape(len(x), self.out_channels, grid_t * pt, grid_h * ph, grid_w * pw)
+        return x[:, :, : size[0], : size[1], : size[2]].float()
+
+    def frame_mask(self, x_mask: Tensor | None) -> Tensor | None:
+        """Frame mask [B, T] as one of token frames [B, grid_t]: clean if all its frames are."""
+        patch_t = self.patch_size[0]
+        if x_mask is None or patch_t == 1:
+            return x_mask
+        return F.pad(x_mask, (0, -x_mask.shape[1] % patch_t)).unflatten(1, (-1, patch_t)).any(2)
+
+    def refuse_frame_mask(self, x_mask: Tensor | None) -> None:
+        """Fail where a mask of given frames would have no effect."""
+        if x_mask is not None:
+            raise ValueError(f"{type(self).__name__} can not be given clean frames (x_mask)")
+
+    def freeze(self, part: str | None) -> None:
+        """Stop training one part: "text" (cross attention) or "not_temporal" (all but time).
+
+        Raises:
+            ValueError: another name.
+        """
+        if part is None:
+            return
+        if part not in _FROZEN_PARTS:
+            raise ValueError(f"freeze is {part!r}, expected one of {sorted(_FROZEN_PARTS)} or None")
+        for name, parameter in self.named_parameters():
+            if _FROZEN_PARTS[part](name):
+                parameter.requires_grad = False
+
+
+def prepare_text(y: Tensor, mask: Tensor | None, batch_size: int) -> tuple[Tensor, Tensor | None]:
+    """Bring captions and their mask to the form that cross attention takes.
+
+    On a CPU, columns that are padding in every row are cut off; elsewhere looking at the mask
+    would wait for the device.
+
+    Args:
+        y: [B, 1, L, channels].
+        mask: [b, L], nonzero = token; b divides B (both halves of a guided batch share it).
+        batch_size: B.
+
+    Returns:
+        captions [B, 1, L', channels] and mask bool [B, 1, 1, L'], None when nothing is masked.
+    """
+    if mask is None:
+        return y, None
+    mask = repeat_rows(mask, batch_size).bool()
+    if mask.device.type == "cpu":
+        used = int(mask.any(0).nonzero().max()) + 1 if mask.any() else 1
+        y, mask = y[:, :, :used], mask[:, :used]
+        if mask.all():
+            return y, None
+    return y, mask[:, None, None]
+
+
+@torch.no_grad()
+def initialize_weights(model: VideoTransformer) -> None:
+    """Initial weights of DiT: Xavier for linear layers, 0.02 for embedders, a zero output.
+
+    Branches whose output starts at zero (cross attention, time) leave an image model as it is.
+
+    Source: Peebles and Xie 2022, arXiv:2212.09748; Chen et al. 2023, arXiv:2310.00426.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    nn.init.xavier_uniform_(model.x_embedder.proj.weight.flatten(1))
+    assert model.x_embedder.proj.bias is not None
+    nn.init.zeros_(model.x_embedder.proj.bias)
+    for name, module in model.named_modules():
+        top = name.split(".")[0]
+        if top in {"t_block", "t_block_temp"} or top.endswith("_embedder"):
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+        elif isinstance(module, CrossAttention) or (
+            isinstance(module, Attention) and name.endswith("attn_temp")
+        ):
+            nn.init.zeros_(module.proj.weight)
+        elif name.endswith("adaLN_modulation.1") or name == "final_layer.linear":
+            assert isinstance(module, nn.Linear)
+            nn.init.zeros_(module.weight)

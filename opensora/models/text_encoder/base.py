@@ -1,0 +1,92 @@
+"""What the frozen text encoders of transformers share.
+
+Axes: B captions, L tokens, D channels.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from opensora.core.errors import CheckpointError
+from opensora.core.io import read_json
+from opensora.models.layers.embeddings import CaptionEmbedder
+from opensora.models.pretrained import load_parts, resolve_folder, weights_sha256
+
+
+class TextEncoder:
+    """A tokenizer and a frozen network from one folder; subclasses load the network and encode.
+
+    Attributes:
+        output_dim: D.
+        model_max_length: L; longer captions are cut.
+        y_embedder: set by the sampler to the model's, whose null caption `null` returns.
+
+    Args:
+        kind: registered name.
+        from_pretrained: folder in the transformers format, or a hub name.
+        model_max_length: L.
+
+    Raises:
+        CheckpointError: the folder can not be loaded.
+    """
+
+    network: Any
+    output_dim: int
+
+    def __init__(self, kind: str, from_pretrained: str, model_max_length: int) -> None:
+        self.kind = kind
+        self.folder = resolve_folder(from_pretrained, kind=kind)
+        self.model_max_length = model_max_length
+        self.y_embedder: nn.Module | None = None
+        self.tokenizer: Any = load_parts(
+            lambda: _load_tokenizer(self.folder), self.folder, kind=f"{kind} tokenizer"
+        )
+
+    def tokenize(self, text: list[str]) -> tuple[Tensor, Tensor]:
+        """Ids and mask, both [B, L] int64, padded to model_max_length, on the encoder's device."""
+        tokens = self.tokenizer(
+            text,
+            max_length=self.model_max_length,
+            padding="max_length",
+            truncation=True,
+            return_attention_mask=True,
+            return_tensors="pt",
+        ).to(self.network.device)
+        return tokens["input_ids"], tokens["attention_mask"]
+
+    def null(self, n: int) -> Tensor:
+        """The model's null caption for n samples, [n, 1, L, D], no longer than captions are."""
+        if not isinstance(self.y_embedder, CaptionEmbedder):
+            raise ValueError("set text_encoder.y_embedder = model.y_embedder before sampling")
+        null = self.y_embedder.y_embedding[: self.model_max_length]
+        return null[None, None].repeat(n, 1, 1, 1)
+
+    def to(
+        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> "TextEncoder":
+        """Move the weights."""
+        self.network.to(device=device or self.network.device, dtype=dtype or self.network.dtype)
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the embeddings: stored with them, compared before they are used."""
+        return {
+            "type": self.kind,
+            "weights": weights_sha256(self.folder),
+            "tokenizer": type(self.tokenizer).__name__,
+            "output_dim": self.output_dim,
+        }
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder; ByT5's has no vocabulary file and must be asked for by name."""
+    from transformers import AutoTokenizer, ByT5Tokenizer  # takes seconds, see t5.py
+
+    file = folder / "tokenizer_config.json"
+    if not file.is_file():
+        raise CheckpointError(f"{file} is missing; save the tokenizer beside the weights")
+    if read_json(file).get("tokenizer_class") == "ByT5Tokenizer":
+        return ByT5Tokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder)

@@ -1,0 +1,44 @@
+"""Class labels in the place of text."""
+
+import torch
+from torch import Tensor
+
+from opensora.core.registry import MODELS
+
+
+@MODELS.register_module("classes")
+class ClassEncoder:
+    """Captions that are class numbers.
+
+    Args:
+        num_classes: labels 0 .. num_classes - 1; num_classes itself means "no class".
+        device: where the labels live.
+    """
+
+    def __init__(self, num_classes: int, device: str | torch.device = "cpu") -> None:
+        self.num_classes = num_classes
+        self.device = torch.device(device)
+
+    def encode(self, text: list[str]) -> dict[str, Tensor]:
+        """Labels of B numbers written as text: `y` [B] int64.
+
+        Raises:
+            ValueError: not the number of a class.
+        """
+        for entry in text:
+            if not entry.strip().isdecimal() or int(entry) >= self.num_classes:
+                raise ValueError(
+                    f"prompt {entry!r} is not a class, expected 0 to {self.num_classes - 1}"
+                )
+        return {"y": torch.tensor([int(entry) for entry in text], device=self.device)}
+
+    def null(self, n: int) -> Tensor:
+        """The label "no class" for n samples, [n] int64."""
+        return torch.full((n,), self.num_classes, device=self.device)
+
+    def to(
+        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> "ClassEncoder":
+        """Make labels on another device; a dtype has no meaning for labels."""
+        self.device = torch.device(device) if device is not None else self.device
+        return self

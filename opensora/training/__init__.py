@@ -1,0 +1,1 @@
+"""Training of diffusion transformers from latent and embedding stores."""

@@ -1,0 +1,180 @@
+"""The training loop: replay the plan, one optimizer step per micro batch and worker."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from opensora.acceleration.workers import Workers
+from opensora.core.errors import Stopped
+from opensora.core.logging import progress
+from opensora.datasets.latents import LatentBatch, LatentDataset
+from opensora.training.config import TrainConfig
+from opensora.training.outputs import write_outputs
+from opensora.training.setup import Run, prepare
+from opensora.training.state import Checkpoint, write_checkpoint
+from opensora.training.step import StepResult, train_step
+from opensora.training.watch import FirstStepsCheck, StopSignals, Watchdog
+
+log = logging.getLogger(__name__)
+
+
+def train(config: TrainConfig, resolved: Any, workers: Workers) -> str:
+    """Train one stage from its newest checkpoint to its end and write the results.
+
+    Args:
+        config: the fields of the stage.
+        resolved: the whole MMEngine config, saved beside the results.
+        workers: the processes that train together.
+
+    Returns:
+        One summary line.
+
+    Raises:
+        Stopped: a signal came; a checkpoint is written and the same command continues.
+        OpenSoraError: the loss left the finite numbers, or the run could not be set up.
+    """
+    run = prepare(config, workers)
+    _announce(run)
+    with StopSignals() as signals, Watchdog() as watchdog:
+        run_steps(run, signals, watchdog)
+        save(run, finished=True)
+    if run.workers.is_main:
+        write_outputs(run, resolved)
+    done = run.counters
+    smooth = "none" if done.loss_ema is None else f"{done.loss_ema:.4f}"
+    return f"{done.step} steps, loss {smooth}, {done.seconds:.0f} s -> {config.outputs}"
+
+
+def run_steps(run: Run, signals: StopSignals, watchdog: Watchdog) -> None:
+    """Do all steps that are left.
+
+    Raises:
+        Stopped: a worker was asked to stop; a checkpoint is written.
+    """
+    first = run.counters
+    steps = range(first.step, run.total_steps)
+    world, rank = run.workers.world_size, run.workers.rank
+    positions = [first.micro_batches + k * world + rank for k in range(len(steps))]
+    batches = read_ahead(run.dataset, positions, run.config.num_workers)
+    check = FirstStepsCheck()
+    clock = _Clock(first.seconds)
+    for step, position in zip(progress(steps, description="train"), positions, strict=True):
+        batch = next(batches)
+        watchdog.enter(step, batch["ids"])
+        result = train_step(run, step, position, batch, stop=signals.received is not None)
+        clock.count(result.samples)
+        run.counters = replace(
+            run.counters,
+            step=step + 1,
+            micro_batches=run.counters.micro_batches + world,
+            seconds=clock.seconds,
+        )
+        if run.ema is not None:
+            run.ema.update(step)
+        _record(run, result, position, clock)
+        if result.predict_zero is not None and run.workers.is_main:
+            check.observe(result.loss, result.predict_zero)
+        if result.stop:
+            save(run)
+            raise Stopped(
+                f"after step {step + 1} of {run.total_steps} with a checkpoint in"
+                f" {run.config.state_folder}; run the same command again"
+            )
+        if (step + 1) % run.config.ckpt_every == 0 and step + 1 < run.total_steps:
+            save(run)
+
+
+def read_ahead(
+    dataset: LatentDataset, positions: Sequence[int], num_ahead: int
+) -> Iterator[LatentBatch]:
+    """Yield the micro batches at `positions`, up to `num_ahead` of them read in the background.
+
+    One thread reads, because a store keeps few files open at a time; nothing is forked.
+    """
+    if num_ahead == 0:
+        yield from (dataset[position] for position in positions)
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="read_ahead") as pool:
+        waiting: deque[Future[LatentBatch]] = deque()
+        for position in positions:
+            waiting.append(pool.submit(dataset.__getitem__, position))
+            if len(waiting) > num_ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def save(run: Run, *, finished: bool = False) -> None:
+    """Write a checkpoint; all workers take part, the main one writes."""
+    if run.metrics is not None:
+        run.counters = replace(run.counters, loss_ema=run.metrics.loss_ema)
+    optimizer = run.engine.optimizer.state_dict()  # gathers what a plugin has split
+    if run.ema is not None:
+        write_checkpoint(
+            run.config.state_folder,
+            Checkpoint(
+                counters=replace(run.counters, finished=finished),
+                model=run.engine.module.state_dict(),
+                ema=run.ema.state_dict(),
+                optimizer=optimizer,
+            ),
+        )
+
+
+class _Clock:
+    """Seconds of training and clips per second since the last line."""
+
+    def __init__(self, seconds: float) -> None:
+        self._start = time.monotonic() - seconds
+        self._line_start = time.monotonic()
+        self._samples = 0
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._start
+
+    def count(self, samples: int) -> None:
+        self._samples += samples
+
+    def rate(self) -> float:
+        now = time.monotonic()
+        rate = self._samples / max(now - self._line_start, 1e-9)
+        self._line_start, self._samples = now, 0
+        return rate
+
+
+def _record(run: Run, result: StepResult, position: int, clock: _Clock) -> None:
+    """Write a line of metrics where one is due."""
+    if run.metrics is None:
+        return
+    run.metrics.observe(result.loss)
+    step = run.counters.step
+    if step % run.config.log_every == 0 or step == run.total_steps or result.stop:
+        run.metrics.write(
+            step,
+            grad_norm=result.grad_norm,
+            lr=result.lr,
+            bucket=str(run.dataset.plan[position].bucket),
+            samples_per_s=round(clock.rate(), 3),
+            seconds=round(clock.seconds, 3),
+        )
+
+
+def _announce(run: Run) -> None:
+    """Say what really runs: asked-for precision and kernels may not be there."""
+    engine = run.engine
+    log.info(
+        "train_start steps=%d..%d parameters=%d workers=%d device=%s plugin=%s dtype=%s plan=%s",
+        run.counters.step,
+        run.total_steps,
+        sum(p.numel() for p in engine.parameters),
+        run.workers.world_size,
+        run.workers.device,
+        run.config.plugin,
+        str(engine.dtype).removeprefix("torch."),
+        run.counters.plan_hash[:8],
+    )

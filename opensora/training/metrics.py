@@ -1,0 +1,80 @@
+"""metrics.jsonl: one line per logged step, cut back to the checkpoint when a run resumes."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from opensora.core.errors import ConfigError
+from opensora.core.io import write_text
+
+LOSS_EMA_STEPS = 50  # the smoothed loss forgets at this pace
+
+
+class MetricsLog:
+    """Appends to `metrics.jsonl` and keeps the running mean of the loss.
+
+    Args:
+        path: the file; lines after `step` are cut off.
+        step: steps already done.
+        loss_ema: smoothed loss after those steps; None at the start.
+        send: also receives every line, for an outside service.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        step: int = 0,
+        loss_ema: float | None = None,
+        send: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self._path = path
+        self._send = send
+        self.loss_ema = loss_ema
+        self._losses: list[float] = []
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        write_text(path, "".join(f"{line}\n" for line in lines if _is_of_step(line, step)))
+
+    def observe(self, loss: float) -> None:
+        """Take in the loss of one step."""
+        keep = 1 - 1 / LOSS_EMA_STEPS
+        old = loss if self.loss_ema is None else self.loss_ema
+        self.loss_ema = keep * old + (1 - keep) * loss
+        self._losses.append(loss)
+
+    def write(self, step: int, **fields: Any) -> dict[str, Any]:
+        """Append the line of step `step` (from 1); `loss` is the mean since the last line."""
+        mean = math.fsum(self._losses) / len(self._losses)
+        line = {"step": step, "loss": mean, "loss_ema": self.loss_ema, **fields}
+        self._losses.clear()
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if self._send is not None:
+            self._send(line)
+        return line
+
+
+def open_wandb(config: dict[str, Any], folder: Path) -> Callable[[dict[str, Any]], None]:
+    """Start a Weights & Biases run; returns the function that takes lines of metrics.
+
+    Raises:
+        ConfigError: the package is not installed.
+    """
+    try:
+        import wandb
+    except ImportError as error:
+        raise ConfigError(
+            "wandb=True needs the package: pip install opensora[wandb], or set wandb=False"
+        ) from error
+    run = wandb.init(project="opensora", name=folder.name, dir=str(folder), config=config)
+    return lambda line: run.log(line, step=line["step"])
+
+
+def _is_of_step(line: str, step: int) -> bool:
+    """Whether a line is whole and belongs to the first `step` steps."""
+    try:
+        return int(json.loads(line)["step"]) <= step
+    except (ValueError, KeyError, TypeError):
+        return False  # the last line of a killed run may be half a line

@@ -1,0 +1,120 @@
+"""One optimizer step: everything random in it follows from (seed, position in the plan)."""
+
+import math
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from opensora.core.errors import OpenSoraError
+from opensora.core.seed import derive_seed
+from opensora.datasets.latents import LatentBatch
+from opensora.training.setup import Run
+from opensora.training.watch import FIRST_STEPS
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step says, equal on all workers except `predict_zero`.
+
+    Attributes:
+        loss: mean over the workers.
+        grad_norm: before clipping.
+        lr: of the first parameter group.
+        samples: clips seen by all workers.
+        stop: a worker was asked to stop.
+        predict_zero: loss of a model that always predicts zero, in the first steps.
+    """
+
+    loss: float
+    grad_norm: float
+    lr: float
+    samples: int
+    stop: bool
+    predict_zero: float | None
+
+
+def train_step(run: Run, step: int, position: int, batch: LatentBatch, *, stop: bool) -> StepResult:
+    """Forward, backward and update on one micro batch.
+
+    Args:
+        run: model, optimizer and what goes with them.
+        step: optimizer step, from 0.
+        position: of the micro batch in the plan; all randomness follows from it.
+        batch: the micro batch.
+        stop: this worker was asked to stop.
+
+    Raises:
+        OpenSoraError: loss or gradient is not a finite number.
+    """
+    engine, device, seed = run.engine, run.workers.device, run.config.seed
+    # 1. randomness and learning rate of this step
+    torch.manual_seed(derive_seed(seed, "dropout", position))
+    noise_seed = derive_seed(seed, "noise", position)
+    lr = run.schedule.apply(engine.optimizer.optim, step)
+    latents = batch["latents"].to(device)  # [B, C, T, H, W]
+    mask = None
+    if run.masks is not None:
+        rng = random.Random(derive_seed(seed, "mask", position))
+        mask = run.masks.get_masks(len(latents), latents.shape[2], rng).to(device)  # [B, T]
+    conditions = {
+        name: value.to(device)
+        for name, value in batch.items()
+        if isinstance(value, Tensor) and name != "latents"
+    }
+
+    def losses(model: Any) -> Tensor:
+        generator = torch.Generator(device).manual_seed(noise_seed)
+        terms = run.scheduler.training_losses(
+            model, latents, model_kwargs=conditions, mask=mask, generator=generator
+        )
+        return terms["loss"].mean()
+
+    # 2. loss, agreed on by all workers before it can touch the weights
+    with engine.autocast():
+        loss = losses(engine.model)
+    facts = torch.stack(
+        (loss.detach().double(), *latents.new_tensor([len(latents), stop]).double())
+    )
+    total_loss, samples, stops = run.workers.sum(facts).tolist()
+    if not math.isfinite(total_loss):
+        raise _not_finite(run, step, batch["ids"], "loss", loss.detach())
+    # 3. gradients and update
+    engine.backward(loss)
+    grad_norm = engine.update()
+    if not grad_norm.isfinite():
+        raise _not_finite(run, step, batch["ids"], "gradient", grad_norm)
+    predict_zero = None
+    if step < FIRST_STEPS:
+        predict_zero = float(losses(_PredictZero(engine.module.out_channels)))  # type: ignore[arg-type]
+    return StepResult(
+        loss=total_loss / run.workers.world_size,
+        grad_norm=float(grad_norm),
+        lr=lr,
+        samples=int(samples),
+        stop=stops > 0,
+        predict_zero=predict_zero,
+    )
+
+
+class _PredictZero:
+    """A model that has learned nothing."""
+
+    def __init__(self, out_channels: int) -> None:
+        self._out_channels = out_channels
+
+    def __call__(self, x: Tensor, timestep: Tensor, **_: Any) -> Tensor:
+        return x.new_zeros(len(x), self._out_channels, *x.shape[2:])
+
+
+def _not_finite(run: Run, step: int, ids: list[str], what: str, mine: Tensor) -> OpenSoraError:
+    """The error that names the clips which broke the run, on whatever worker they were."""
+    broken = run.workers.gather([] if mine.isfinite() else ids)
+    return OpenSoraError(
+        f"train: the {what} of step {step + 1} is not a finite number, clips"
+        f" {', '.join(name for part in broken for name in part)}; the newest checkpoint in"
+        f" {run.config.state_folder} is from before: lower lr or look at these clips' latents,"
+        " and run the command again"
+    )

@@ -1,0 +1,93 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from opensora.datasets.bucket import Bucket
+from opensora.datasets.embedding_store import write_embedding_index, write_embeddings
+from opensora.datasets.latent_store import latent_file_name, write_latent_index, write_latents
+from opensora.datasets.plan import compile_plan, write_plan
+from opensora.training.config import TrainConfig
+
+NUM_CLIPS, BATCH, TEXT_DIM, MAX_LENGTH = 8, 2, 6, 5
+VAE = {"type": "vae", "weights": "1234"}
+TEXT = {"type": "t5", "weights": "5678", "model_max_length": MAX_LENGTH}
+CELLS = [Bucket("24px", 2, "1.00"), Bucket("24px", 1, "0.60")]  # 6 x 6 and 5 x 8 latents
+
+
+def make_stores(root: Path, *, epochs: int = 4, seed: int = 3) -> dict[str, str]:
+    """Stores of eight two-frame clips and eight images, and a plan of `epochs` passes."""
+    torch.manual_seed(0)
+    names, placed = [], []
+    for bucket in CELLS:
+        height, width = bucket.size
+        ids = [f"{bucket.num_frames}_{k}" for k in range(NUM_CLIPS)]
+        items = pd.DataFrame({"id": ids, "fps": 8.0, "sha256": "00"})
+        latents = [
+            torch.randn(4, bucket.num_frames, height // 4, width // 4) for _ in range(NUM_CLIPS)
+        ]
+        names.append(latent_file_name(bucket, 0))
+        write_latents(root / "latents" / names[-1], latents, items, bucket, VAE)
+        placed.append(
+            pd.DataFrame(
+                {
+                    "id": ids,
+                    "bucket_resolution": bucket.resolution,
+                    "bucket_frames": bucket.num_frames,
+                    "bucket_aspect_ratio": bucket.aspect_ratio,
+                    "bucket_height": height,
+                    "bucket_width": width,
+                    "reason": "",
+                }
+            )
+        )
+    write_latent_index(root / "latents", names, VAE)
+    assignment = pd.concat(placed, ignore_index=True)
+    captions = pd.DataFrame({"id": assignment["id"], "text": assignment["id"]})
+    tokens = [torch.randn(2 + k % 4, TEXT_DIM) for k in range(len(captions))]
+    write_embeddings(root / "embeddings" / "all.safetensors", tokens, list(captions["text"]), TEXT)
+    write_embedding_index(root / "embeddings", ["all.safetensors"], captions, TEXT)
+    buckets = {"24px": {2: (1.0, BATCH), 1: (1.0, BATCH)}}
+    plan = compile_plan([assignment], buckets, seed=seed, epochs=epochs)
+    write_plan(plan, root / "plan.parquet")
+    return {
+        "latents": str(root / "latents"),
+        "embeddings": str(root / "embeddings"),
+        "plan": str(root / "plan.parquet"),
+    }
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return make_stores(tmp_path_factory.mktemp("stores"))
+
+
+@pytest.fixture
+def make_config(stores: dict[str, str], tmp_path: Path) -> Callable[..., TrainConfig]:
+    def make(**fields: object) -> TrainConfig:
+        defaults = {
+            "model": {
+                "type": "STDiT2",
+                "patch_size": (1, 1, 1),
+                "hidden_size": 24,
+                "depth": 2,
+                "num_heads": 2,
+                "qk_norm": True,
+                "pred_sigma": False,
+                "class_dropout_prob": 0.3,  # exercises the seeds of dropout
+            },
+            "scheduler": {"type": "rflow", "sample_method": "logit-normal", "shift": 5.0},
+            "dataset": {"type": "LatentDataset", **stores},
+            "optimizer": {"type": "muon", "lr": 0.02, "adamw_lr": 2e-3},
+            "outputs": str(tmp_path / "out"),
+            "dtype": "fp32",
+            "ema_decay": 0.9,
+            "warmup_steps": 2,
+            "num_steps": 6,
+            "log_every": 1,
+        }
+        return TrainConfig(**{**defaults, **fields})  # type: ignore[arg-type]
+
+    return make

@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from opensora.core.errors import ConfigError
+from opensora.training.config import read_train_config
+
+DEMO = Path(__file__).parents[3] / "configs/demo/train"
+
+
+@pytest.fixture
+def paths(tmp_path) -> list[str]:
+    words = []
+    for name in ("latents", "embeddings", "plan"):
+        (tmp_path / name).mkdir()
+        words += [f"--dataset.{name}", str(tmp_path / name)]
+    return words
+
+
+def test_defaults_are_filled_in_and_saved_beside_the_results(tmp_path, paths):
+    file = tmp_path / "c.py"
+    file.write_text("model = dict(type='STDiT2')\nscheduler = dict(type='rflow')\ndataset = {}\n")
+    config, resolved = read_train_config(file, paths, outputs="out", load=None)
+    assert (config.outputs, config.load, config.plugin, config.seed) == ("out", None, "ddp", 42)
+    assert config.dataset["type"] == "LatentDataset"
+    assert resolved.grad_clip == config.grad_clip == 1.0
+    assert config.state_folder == Path("out/state")
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_the_demo_configs_are_valid(stage, paths):
+    config, resolved = read_train_config(DEMO / f"{stage}.py", paths, outputs="out")
+    assert config.optimizer["type"] == "muon"
+    assert resolved.bucket_config
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--ckpt_evry", "3"], "did you mean 'ckpt_every'"),
+        (["--lr", "1e-3"], "keep one of the two"),  # the demo's optimizer names its own
+        (["--sp-size", "2"], "sp_size is 2; expected 1"),
+        (["--log_every", "0"], "log_every is 0"),
+        (["--ema-decay", "1.0"], "ema_decay is 1.0"),
+        (["--lr_decay", "step"], "lr_decay is 'step'"),
+        (["--warmup_steps", "soon"], "wrong type"),
+        (["--dataset.plan", "/nowhere"], "dataset.plan /nowhere: no such file"),
+    ],
+)
+def test_a_value_that_can_not_be_meant_is_refused_in_one_sentence(paths, words, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        read_train_config(DEMO / "stage1.py", [*paths, *words], outputs="out")
+    assert "\n" not in str(error.value)
+
+
+def test_missing_stores_and_outputs_are_named(paths):
+    with pytest.raises(ConfigError, match=r"--dataset\.latents PATH"):
+        read_train_config(DEMO / "stage1.py", [], outputs="out")
+    with pytest.raises(ConfigError, match="field 'outputs' is missing"):
+        read_train_config(DEMO / "stage1.py", paths)

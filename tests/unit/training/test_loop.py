@@ -1,0 +1,232 @@
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from safetensors.torch import load_file
+
+from opensora.acceleration.workers import worker_group
+from opensora.core.config import load_config
+from opensora.core.errors import CheckpointError, ConfigError, OpenSoraError, Stopped
+from opensora.core.registry import MODELS, SCHEDULERS, build_module
+from opensora.schedulers.rf import RectifiedFlow
+from opensora.training import loop
+from opensora.training.config import TrainConfig
+from opensora.training.setup import prepare
+
+from .conftest import BATCH, TEXT, VAE, make_stores
+
+
+def run(config: TrainConfig) -> str:
+    with worker_group() as workers:
+        return loop.train(config, Config(dict(vars(config))), workers)
+
+
+def tensors(config: TrainConfig, name: str) -> dict[str, torch.Tensor]:
+    return load_file(Path(config.outputs) / name)
+
+
+def lines(config: TrainConfig) -> list[dict]:
+    text = (Path(config.outputs) / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def losses(config: TrainConfig) -> list[tuple[float, ...]]:
+    names = ("step", "loss", "loss_ema", "grad_norm", "lr")
+    return [tuple(line[name] for name in names) for line in lines(config)]
+
+
+def assert_same_results(one: TrainConfig, other: TrainConfig) -> None:
+    for name in ("model.safetensors", "ema.safetensors"):
+        a, b = tensors(one, name), tensors(other, name)
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[key], b[key]) for key in a)
+    assert losses(one) == losses(other)
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, position: int) -> None:
+    """Send SIGTERM to this process while the micro batch at `position` trains."""
+    train_step = loop.train_step
+
+    def step(run, number, at, batch, **keywords):
+        if at == position:
+            os.kill(os.getpid(), signal.SIGTERM)
+            keywords["stop"] = True  # the flag was read just before
+        return train_step(run, number, at, batch, **keywords)
+
+    monkeypatch.setattr(loop, "train_step", step)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_stopped_and_resumed_run_equals_a_straight_one_bit_for_bit(
+    make_config, tmp_path, monkeypatch, optimizer, masked
+):
+    fields = {
+        "optimizer": {"type": optimizer},
+        "lr_decay": "cosine",
+        "mask_ratios": {"mask_image_head": 0.5} if masked else None,
+    }
+    straight = make_config(outputs=str(tmp_path / "straight"), **fields)
+    run(straight)
+    halves = make_config(outputs=str(tmp_path / "halves"), num_workers=0, **fields)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, position=2)
+        with pytest.raises(Stopped, match="step 3 of 6"):
+            run(halves)
+    assert not (tmp_path / "halves/model.safetensors").exists()
+    run(halves)
+    assert_same_results(straight, halves)
+
+
+def test_the_same_seed_gives_the_same_losses_and_another_seed_others(make_config, tmp_path):
+    first, same, other = (
+        make_config(outputs=str(tmp_path / name), seed=seed, num_steps=3)
+        for name, seed in [("a", 1), ("b", 1), ("c", 2)]
+    )
+    for config in (first, same, other):
+        run(config)
+    assert losses(first) == losses(same)
+    assert losses(first)[0][1] != losses(other)[0][1]
+
+
+def test_results_rebuild_the_model_without_the_stores(make_config):
+    config = make_config()
+    summary = run(config)
+    assert summary.startswith("6 steps, loss ")
+    saved = load_config(Path(config.outputs) / "config.py")
+    assert saved.encoders.to_dict() == {"vae": VAE, "text_encoder": TEXT}
+    model = build_module(saved.model, MODELS)
+    for name in ("model.safetensors", "ema.safetensors"):
+        model.load_state_dict(tensors(config, name))  # strict
+    build_module(saved.scheduler, SCHEDULERS)
+
+
+def test_metrics_have_all_fields_for_every_step(make_config):
+    config = make_config()
+    run(config)
+    names = ["step", "loss", "loss_ema", "grad_norm", "lr", "bucket", "samples_per_s", "seconds"]
+    assert [sorted(line) for line in lines(config)] == [sorted(names)] * 6
+    assert [line["step"] for line in lines(config)] == [1, 2, 3, 4, 5, 6]
+    # warm-up over two steps, then constant; the first group is Muon's
+    assert [line["lr"] for line in lines(config)] == [0.01, 0.02, 0.02, 0.02, 0.02, 0.02]
+    assert {line["bucket"] for line in lines(config)} <= {"24px|2|1.00", "24px|1|0.60"}
+    assert all(line["samples_per_s"] > 0 and line["seconds"] > 0 for line in lines(config))
+
+
+def test_the_first_loss_is_that_of_predicting_zero_because_the_output_starts_at_zero(make_config):
+    config = make_config(num_steps=1)
+    with worker_group() as workers:
+        prepared = prepare(config, workers)
+        batch = prepared.dataset[0]
+        result = loop.train_step(prepared, 0, 0, batch, stop=False)
+    assert result.predict_zero == pytest.approx(result.loss, rel=1e-6)
+    assert result.samples == BATCH
+
+
+def test_weights_that_break_the_loss_end_the_run_with_the_step_and_its_clips(
+    make_config, monkeypatch
+):
+    config = make_config(num_steps=3)
+    calls = []
+    original = RectifiedFlow.training_losses
+
+    def broken(self, *arguments, **keywords):
+        terms = original(self, *arguments, **keywords)
+        calls.append(1)
+        # two calls a step: the model, then the prediction of zero
+        return {"loss": terms["loss"] * float("nan")} if len(calls) == 3 else terms
+
+    monkeypatch.setattr(RectifiedFlow, "training_losses", broken)
+    with worker_group() as workers:
+        ids = prepare(config, workers).dataset[1]["ids"]
+    with pytest.raises(OpenSoraError, match="loss of step 2 is not a finite number") as error:
+        run(config)
+    assert all(name in str(error.value) for name in ids)
+    assert not Path(config.outputs, "model.safetensors").exists()
+
+
+def test_a_later_stage_starts_from_the_ema_of_an_earlier_one(make_config, tmp_path):
+    first = make_config(outputs=str(tmp_path / "one"), num_steps=4)
+    run(first)
+    # another plan, as another stage has
+    second = make_config(
+        outputs=str(tmp_path / "two"),
+        load=first.outputs,
+        dataset={"type": "LatentDataset", **make_stores(tmp_path / "other", seed=9)},
+    )
+    with worker_group() as workers:
+        prepared = prepare(second, workers)
+        start, ema = prepared.engine.module.state_dict(), prepared.ema.state_dict()
+    expected = tensors(first, "ema.safetensors")
+    assert not torch.equal(
+        expected["blocks.0.attn.qkv.weight"],
+        tensors(first, "model.safetensors")["blocks.0.attn.qkv.weight"],
+    )
+    assert all(torch.equal(start[name], expected[name]) for name in expected)
+    assert all(torch.equal(ema[name], expected[name]) for name in expected)
+
+
+def test_weights_of_another_model_or_another_vae_are_refused(make_config, tmp_path):
+    first = make_config(outputs=str(tmp_path / "one"), num_steps=1)
+    run(first)
+    deeper = make_config(load=first.outputs, model={**first.model, "depth": 3})
+    with pytest.raises(CheckpointError, match="names of the model are missing"):
+        run(deeper)
+    config_file = Path(first.outputs) / "config.py"
+    config_file.write_text(config_file.read_text().replace("'1234'", "'9999'"))
+    with pytest.raises(ConfigError, match="trained with vae"):
+        run(make_config(load=first.outputs))
+
+
+def test_an_unfinished_run_of_another_plan_is_never_overwritten(make_config, tmp_path, monkeypatch):
+    config = make_config()
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, position=1)
+        with pytest.raises(Stopped):
+            run(config)
+    stores = make_stores(tmp_path / "other", seed=9)
+    other = make_config(dataset={"type": "LatentDataset", **stores})
+    with pytest.raises(CheckpointError, match=r"step 2 .* of plan .*--load .*ema\.safetensors"):
+        run(other)
+    with pytest.raises(CheckpointError, match="another recipe"):
+        run(make_config(lr=1.0, optimizer={"type": "adamw"}))
+    assert (Path(config.outputs) / "state/step_00000002").is_dir()
+
+
+def test_a_finished_run_starts_afresh_when_its_recipe_changes_and_goes_on_when_extended(
+    make_config, tmp_path
+):
+    run(make_config(num_steps=3))
+    reference = make_config(outputs=str(tmp_path / "ref"), seed=7, num_steps=3)
+    run(reference)
+    changed = make_config(seed=7, num_steps=3)
+    run(changed)
+    assert_same_results(reference, changed)
+    longer, straight = (
+        make_config(seed=7, num_steps=5),
+        make_config(outputs=str(tmp_path / "straight"), seed=7, num_steps=5),
+    )
+    run(longer)
+    run(straight)
+    assert_same_results(straight, longer)
+    shutil.rmtree(longer.outputs)
+
+
+def test_only_the_newest_two_checkpoints_are_kept(make_config):
+    config = make_config(ckpt_every=1)
+    run(config)
+    names = sorted(path.name for path in config.state_folder.glob("step_*"))
+    assert names == ["step_00000005", "step_00000006"]
+
+
+def test_grad_checkpointing_changes_no_loss(make_config, tmp_path):
+    plain = make_config(outputs=str(tmp_path / "plain"), num_steps=2)
+    saving = make_config(outputs=str(tmp_path / "saving"), num_steps=2, grad_checkpoint=True)
+    run(plain)
+    run(saving)
+    assert [x[1] for x in losses(plain)] == pytest.approx([x[1] for x in losses(saving)], rel=1e-5)

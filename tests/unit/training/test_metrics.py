@@ -1,0 +1,55 @@
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from opensora.core.errors import ConfigError
+from opensora.training.metrics import MetricsLog, open_wandb
+
+
+def steps(path) -> list[int]:
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+
+
+def test_a_line_holds_the_mean_since_the_last_one_and_the_smoothed_loss(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.observe(1.0)
+    log.observe(3.0)
+    line = log.write(2, lr=0.1)
+    # smoothed: starts at the first loss, then 0.98 * 1 + 0.02 * 3
+    assert line == {"step": 2, "loss": 2.0, "loss_ema": pytest.approx(1.04), "lr": 0.1}
+    log.observe(5.0)
+    assert log.write(3)["loss"] == 5.0
+    assert steps(tmp_path / "metrics.jsonl") == [2, 3]
+
+
+def test_resuming_cuts_off_later_and_half_written_lines(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
+    log = MetricsLog(path, step=2, loss_ema=1.0)
+    assert steps(path) == [1, 2]
+    log.observe(2.0)
+    assert log.write(3)["loss_ema"] == pytest.approx(1.02)
+    assert steps(path) == [1, 2, 3]
+
+
+def test_lines_are_sent_on(tmp_path):
+    sent = []
+    log = MetricsLog(tmp_path / "metrics.jsonl", send=sent.append)
+    log.observe(1.0)
+    assert sent == [log.write(1)]
+
+
+def test_wandb_gets_each_line_at_its_step(tmp_path, monkeypatch):
+    logged = []
+    run = SimpleNamespace(log=lambda line, step: logged.append((step, line["loss"])))
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **_: run))
+    open_wandb({"seed": 1}, tmp_path)({"step": 4, "loss": 0.5})
+    assert logged == [(4, 0.5)]
+
+
+def test_wandb_that_is_not_installed_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ConfigError, match="pip install"):
+        open_wandb({}, tmp_path)

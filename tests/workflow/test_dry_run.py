@@ -1,0 +1,73 @@
+"""The job graph of every shipped config builds before anything runs; mistakes are one sentence."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def snakemake(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    return subprocess.run(
+        [*command, "--directory", str(folder), "--dry-run", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def shipped() -> list[Path]:
+    return sorted((REPOSITORY / "configs/workflow").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("config", shipped(), ids=lambda path: path.name)
+@pytest.mark.parametrize("profile", ["local", "slurm"])
+def test_a_shipped_config_gives_a_job_graph(config: Path, profile: str, tmp_path: Path) -> None:
+    content = yaml.safe_load(config.read_text())
+    for folder in content.get("videos", []):
+        (tmp_path / folder).mkdir(parents=True)
+    done = snakemake(
+        *("--profile", str(REPOSITORY / "profiles" / profile), "--configfile", str(config), "all"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    count = done.stdout.partition("score_clips")[2].split()[0]
+    shards, scorers = content.get("num_shards", 8), content.get("scorers", ["technical", "flow"])
+    assert int(count) == shards * len(scorers)
+
+
+def test_training_jobs_carry_their_resources_to_the_cluster(tmp_path: Path) -> None:
+    config = yaml.safe_load((REPOSITORY / "configs/workflow/demo.yaml").read_text())
+    config["stages"][0] |= {"nodes": 2, "gpus": 4}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake(
+        *("--profile", str(REPOSITORY / "profiles/slurm"), "--verbose"),
+        *("--configfile", str(tmp_path / "config.yaml"), "train_all"),
+        folder=tmp_path,
+    )
+    job = done.stdout.partition("rule train:")[2].partition("\n\n")[0]
+    for resource in ("nodes=2", "gpu=4", "slurm_partition=gpu", "mem_mb=16000", "runtime=2880"):
+        assert resource in job, job
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("num_shard=2", "unknown field 'num_shard'; did you mean 'num_shards'"),
+        ("num_shards=none", "num_shards: 'none' is not of type 'integer'"),
+        ("videos=[nowhere]", "not both"),
+    ],
+)
+def test_a_mistake_in_the_config_is_one_sentence(
+    setting: str, sentence: str, tmp_path: Path
+) -> None:
+    demo = REPOSITORY / "configs/workflow/demo.yaml"
+    done = snakemake("--configfile", str(demo), "--config", setting, folder=tmp_path)
+    assert done.returncode != 0
+    assert sentence in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

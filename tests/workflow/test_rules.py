@@ -1,0 +1,70 @@
+"""Every rule is complete, and rule, command, module and log folder share one name."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from opensora.cli.main import COMMANDS
+from opensora.core.versions import VERSIONS
+
+REPOSITORY = Path(__file__).parents[2]
+DESIGN_STAGES = {
+    *("make_demo", "ingest_videos", "detect_scenes", "split_clips", "score_clips"),
+    *("caption_clips", "build_manifest", "assign_buckets", "encode_videos", "encode_captions"),
+    *("train", "sample", "evaluate", "report"),
+}
+
+
+def rules() -> dict[str, str]:
+    """Name and text of every rule below workflow/rules."""
+    found = {}
+    for path in sorted((REPOSITORY / "workflow/rules").glob("*.smk")):
+        for part in re.split(r"^(?=rule )", path.read_text(), flags=re.M)[1:]:
+            found[re.match(r"rule (\w+):", part)[1]] = part
+    return found
+
+
+RULES = rules()
+
+
+def test_every_stage_of_the_design_is_a_rule() -> None:
+    assert set(RULES) >= DESIGN_STAGES
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_a_rule_is_complete(name: str) -> None:
+    text = RULES[name]
+    for directive in ("output:", "log:", "benchmark:", "threads:", "mem_mb=", "runtime=", '"""'):
+        assert directive in text, f"{name} lacks {directive}"
+    assert f'f"logs/{name}/' in text
+    assert f'f"benchmarks/{name}/' in text
+    assert "version=" in text
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_a_rule_runs_the_command_of_its_name(name: str) -> None:
+    command = name.replace("_", "-")
+    assert f'"opensora {command} ' in RULES[name]
+    assert command in COMMANDS
+    assert (REPOSITORY / f"opensora/cli/{name}.py").is_file()
+
+
+def test_every_version_belongs_to_a_rule_or_a_scorer() -> None:
+    scorers = {"technical", "flow", "match"}
+    assert set(VERSIONS) - scorers == set(RULES) - {"score_clips"}
+
+
+def test_the_conda_environment_is_the_lock_file() -> None:
+    text = (REPOSITORY / "environment.yml").read_text()
+    assert re.findall(r"^      - (.*)$", text, flags=re.M) == ["-r requirements/lock.txt"]
+
+
+def test_the_lock_file_pins_everything_and_names_no_index() -> None:
+    lines = (REPOSITORY / "requirements/lock.txt").read_text().splitlines()
+    pinned = [re.match(r"[a-z0-9][a-z0-9._-]*==[^ ]+( ; .+)?$", line) for line in lines]
+    assert all(pinned), lines[pinned.index(None)]
+    names = {line.partition("==")[0] for line in lines}
+    project = (REPOSITORY / "pyproject.toml").read_text()
+    wanted = re.findall(r'^    "([A-Za-z0-9_-]+)', project.partition("[project.scripts]")[0], re.M)
+    assert {name.lower().replace("_", "-") for name in wanted} <= names

@@ -1,0 +1,31 @@
+"""Put clips into buckets and compile the batch plan, before any expensive job."""
+
+
+rule assign_buckets:
+    """Assign buckets and compile the plan of one training stage."""
+    input:
+        config=lambda wildcards: in_repository(STAGE[wildcards.stage]["config"]),
+        manifest=f"{RUN}/manifest.csv",
+    output:
+        assignment=f"{RUN}/buckets/{{stage}}/assignment.csv",
+        plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
+        summary=f"{RUN}/buckets/{{stage}}/summary.json",
+    log:
+        f"logs/assign_buckets/{config['run']}/{{stage}}.log",
+    benchmark:
+        f"benchmarks/assign_buckets/{config['run']}/{{stage}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=60,
+    params:
+        version=VERSIONS["assign_buckets"],
+        world_size=lambda wildcards: (
+            STAGE[wildcards.stage]["nodes"] * max(1, STAGE[wildcards.stage]["gpus"])
+        ),
+        vae_stride=config["encode"]["vae_stride"],
+        seed=config["seed"],
+    shell:
+        "opensora assign-buckets {input.config:q} --data-path {input.manifest} "
+        "--assignment {output.assignment} --plan {output.plan} --summary {output.summary} "
+        "--world-size {params.world_size} --vae-stride {params.vae_stride} --seed {params.seed} > {log} 2>&1"

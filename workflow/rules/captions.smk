@@ -1,0 +1,27 @@
+"""Caption the clips."""
+
+
+rule caption_clips:
+    """Give each clip of a shard its caption."""
+    input:
+        clips=f"{RUN}/clips/{{shard}}.csv",
+        sidecar=sidecars(),
+    output:
+        captions=f"{RUN}/captions/{{shard}}.csv",
+    log:
+        f"logs/caption_clips/{config['run']}/{{shard}}.log",
+    benchmark:
+        f"benchmarks/caption_clips/{config['run']}/{{shard}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=60,
+    params:
+        version=VERSIONS["caption_clips"],
+        captioner=config["captions"]["captioner"],
+        sidecar=lambda wildcards, input: (
+            ["--sidecar", *input.sidecar] if input.sidecar else []
+        ),
+    shell:
+        "opensora caption-clips --clips {input.clips} --output {output.captions} "
+        "--captioner {params.captioner} {params.sidecar:q} > {log} 2>&1"

@@ -1,0 +1,28 @@
+"""Cut scenes into clip files."""
+
+
+rule split_clips:
+    """Write the clips of a shard at one frame rate and size."""
+    input:
+        scenes=f"{RUN}/scenes/{{shard}}.csv",
+    output:
+        clips=f"{RUN}/clips/{{shard}}.csv",
+        folder=directory(f"{RUN}/clips/{{shard}}"),
+    log:
+        f"logs/split_clips/{config['run']}/{{shard}}.log",
+    benchmark:
+        f"benchmarks/split_clips/{config['run']}/{{shard}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=240,
+    params:
+        version=VERSIONS["split_clips"],
+        min_s=config["clips"]["min_s"],
+        max_s=config["clips"]["max_s"],
+        fps=config["clips"]["fps"],
+        short_side=config["clips"]["short_side"],
+    shell:
+        "opensora split-clips --scenes {input.scenes} --output {output.clips} "
+        "--clips-dir {output.folder} --min-s {params.min_s} --max-s {params.max_s} "
+        "--fps {params.fps} --short-side {params.short_side} > {log} 2>&1"

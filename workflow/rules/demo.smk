@@ -1,0 +1,29 @@
+"""The built-in demo world."""
+
+
+rule make_demo:
+    """Render the demo world: raw videos, captions, prompts, and the truth apart."""
+    output:
+        videos=directory(f"{DEMO}/videos"),
+        captions=f"{DEMO}/captions.csv",
+        prompts=f"{DEMO}/prompts.txt",
+        truth=directory(f"{DEMO}/truth"),
+    log:
+        f"logs/make_demo/{config['run']}/all.log",
+    benchmark:
+        f"benchmarks/make_demo/{config['run']}/all.tsv"
+    threads: config["resources"]["threads"]
+    resources:
+        mem_mb=4_000,
+        runtime=60,
+    params:
+        version=VERSIONS["make_demo"],
+        folder=DEMO,
+        options=[
+            f"--{name.replace('_', '-')} {value}"
+            for name, value in config["demo"].items()
+        ],
+        seed=config["seed"],
+    shell:
+        "opensora make-demo --output {params.folder} {params.options} "
+        "--seed {params.seed} > {log} 2>&1"

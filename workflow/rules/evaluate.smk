@@ -1,0 +1,30 @@
+"""Measure the samples."""
+
+
+rule evaluate:
+    """Measure how well samples follow their prompts."""
+    input:
+        samples=f"{RUN}/samples/{{stage}}/samples.csv",
+        manifest=f"{RUN}/manifest.csv",
+        truth=truth(),
+        vae=model_files("vae"),
+        clip=model_files("clip"),
+    output:
+        evaluation=f"{RUN}/evaluation/{{stage}}.json",
+    log:
+        f"logs/evaluate/{config['run']}/{{stage}}.log",
+    benchmark:
+        f"benchmarks/evaluate/{config['run']}/{{stage}}.tsv"
+    threads: config["resources"]["threads"]
+    resources:
+        mem_mb=8_000,
+        runtime=60,
+    params:
+        version=VERSIONS["evaluate"],
+        truth=lambda wildcards, input: ["--truth", *input.truth] if input.truth else [],
+        vae=model_folder("vae"),
+        clip=model_folder("clip"),
+    shell:
+        "opensora evaluate --samples {input.samples} --manifest {input.manifest} "
+        "--vae {params.vae:q} --clip {params.clip:q} {params.truth:q} "
+        "--output {output.evaluation} > {log} 2>&1"

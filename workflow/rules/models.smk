@@ -1,0 +1,71 @@
+"""Small encoders that the run trains itself where no weights are given."""
+
+
+rule train_vae:
+    """Train a small image VAE on the kept clips."""
+    input:
+        config=in_repository(config["models"]["vae"]["config"]),
+        manifest=f"{RUN}/manifest.csv",
+    output:
+        folder=directory(f"{RUN}/models/vae"),
+    log:
+        f"logs/train_vae/{config['run']}/all.log",
+    benchmark:
+        f"benchmarks/train_vae/{config['run']}/all.tsv"
+    threads: config["resources"]["threads"]
+    resources:
+        mem_mb=8_000,
+        runtime=240,
+    params:
+        version=VERSIONS["train_vae"],
+        seed=config["seed"],
+    shell:
+        "opensora train-vae {input.config:q} --manifest {input.manifest} "
+        "--output {output.folder} --seed {params.seed} 2>&1 | tee {log}"
+
+
+rule train_clip:
+    """Train a small CLIP on clips and captions."""
+    input:
+        config=in_repository(config["models"]["clip"]["config"]),
+        clips=shard_tables("clips"),
+        captions=shard_tables("captions"),
+    output:
+        folder=directory(f"{RUN}/models/clip"),
+    log:
+        f"logs/train_clip/{config['run']}/all.log",
+    benchmark:
+        f"benchmarks/train_clip/{config['run']}/all.tsv"
+    threads: config["resources"]["threads"]
+    resources:
+        mem_mb=8_000,
+        runtime=240,
+    params:
+        version=VERSIONS["train_clip"],
+        seed=config["seed"],
+    shell:
+        "opensora train-clip {input.config:q} --clips {input.clips} --captions {input.captions} "
+        "--output {output.folder} --seed {params.seed} 2>&1 | tee {log}"
+
+
+rule train_text_encoder:
+    """Train a small byte-level T5 encoder on the captions."""
+    input:
+        config=in_repository(config["models"]["text_encoder"]["config"]),
+        captions=shard_tables("captions"),
+    output:
+        folder=directory(f"{RUN}/models/text_encoder"),
+    log:
+        f"logs/train_text_encoder/{config['run']}/all.log",
+    benchmark:
+        f"benchmarks/train_text_encoder/{config['run']}/all.tsv"
+    threads: config["resources"]["threads"]
+    resources:
+        mem_mb=8_000,
+        runtime=240,
+    params:
+        version=VERSIONS["train_text_encoder"],
+        seed=config["seed"],
+    shell:
+        "opensora train-text-encoder {input.config:q} --captions {input.captions} "
+        "--output {output.folder} --seed {params.seed} 2>&1 | tee {log}"

@@ -1,0 +1,60 @@
+"""Fill the latent and embedding stores ahead of training."""
+
+
+rule encode_videos:
+    """Encode one shard of a stage's clips with the VAE."""
+    input:
+        manifest=f"{RUN}/manifest.csv",
+        plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
+        vae=model_files("vae"),
+    output:
+        folder=directory(f"{RUN}/latents/{{stage}}/{{shard}}"),
+    log:
+        f"logs/encode_videos/{config['run']}/{{stage}}/{{shard}}.log",
+    benchmark:
+        f"benchmarks/encode_videos/{config['run']}/{{stage}}/{{shard}}.tsv"
+    threads: config["resources"]["threads"]
+    resources:
+        mem_mb=16_000,
+        runtime=480,
+        gpu=config["resources"]["encode_gpus"],
+    params:
+        version=VERSIONS["encode_videos"],
+        vae=model_folder("vae"),
+        shard=lambda wildcards: int(wildcards.shard),
+        num_shards=config["num_shards"],
+        dtype=config["encode"]["dtype"],
+        posterior=config["encode"]["posterior"],
+        seed=config["seed"],
+    shell:
+        "opensora encode-videos --manifest {input.manifest} --plan {input.plan} "
+        "--shard {params.shard} --num-shards {params.num_shards} --vae {params.vae:q} "
+        "--dtype {params.dtype} --posterior {params.posterior} --seed {params.seed} "
+        "--output {output.folder} > {log} 2>&1"
+
+
+rule encode_captions:
+    """Encode every distinct caption once."""
+    input:
+        manifest=f"{RUN}/manifest.csv",
+        text_encoder=model_files("text_encoder"),
+    output:
+        folder=directory(f"{RUN}/embeddings"),
+    log:
+        f"logs/encode_captions/{config['run']}/all.log",
+    benchmark:
+        f"benchmarks/encode_captions/{config['run']}/all.tsv"
+    threads: config["resources"]["threads"]
+    resources:
+        mem_mb=16_000,
+        runtime=480,
+        gpu=config["resources"]["encode_gpus"],
+    params:
+        version=VERSIONS["encode_captions"],
+        text_encoder=model_folder("text_encoder"),
+        dtype=config["encode"]["dtype"],
+        max_length=config["encode"]["max_length"],
+    shell:
+        "opensora encode-captions --manifest {input.manifest} "
+        "--text-encoder {params.text_encoder:q} --max-length {params.max_length} --dtype {params.dtype} "
+        "--output {output.folder} > {log} 2>&1"

@@ -1,0 +1,33 @@
+"""Sample videos."""
+
+
+rule sample:
+    """Sample every prompt with the averaged weights of a stage."""
+    input:
+        config=in_repository(config["sample"]["config"]),
+        ema=f"{RUN}/train/{{stage}}/ema.safetensors",
+        prompts=prompts(),
+        vae=model_files("vae"),
+        text_encoder=model_files("text_encoder"),
+    output:
+        samples=f"{RUN}/samples/{{stage}}/samples.csv",
+    log:
+        f"logs/sample/{config['run']}/{{stage}}.log",
+    benchmark:
+        f"benchmarks/sample/{config['run']}/{{stage}}.tsv"
+    threads: config["resources"]["threads"]
+    resources:
+        mem_mb=16_000,
+        runtime=240,
+        gpu=config["resources"]["sample_gpus"],
+    params:
+        version=VERSIONS["sample"],
+        folder=lambda wildcards: f"{RUN}/samples/{wildcards.stage}",
+        vae=model_folder("vae"),
+        text_encoder=model_folder("text_encoder"),
+        num_samples=config["sample"]["num_samples"],
+        seed=config["seed"],
+    shell:
+        "opensora sample {input.config:q} --ckpt-path {input.ema} --vae {params.vae:q} "
+        "--text-encoder {params.text_encoder:q} --prompt-path {input.prompts:q} "
+        "--num-samples {params.num_samples} --seed {params.seed} --save-dir {params.folder} 2>&1 | tee {log}"

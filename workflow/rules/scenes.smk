@@ -1,0 +1,29 @@
+"""Find the cuts."""
+
+
+rule detect_scenes:
+    """Cut the time line of every video of a shard into scenes."""
+    input:
+        videos=f"{RUN}/ingest/shards/{{shard}}.csv",
+    output:
+        scenes=f"{RUN}/scenes/{{shard}}.csv",
+    log:
+        f"logs/detect_scenes/{config['run']}/{{shard}}.log",
+    benchmark:
+        f"benchmarks/detect_scenes/{config['run']}/{{shard}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=60,
+    params:
+        version=VERSIONS["detect_scenes"],
+        detector=config["scenes"]["detector"],
+        threshold=(
+            f"--threshold {config['scenes']['threshold']}"
+            if config["scenes"]["threshold"]
+            else ""
+        ),
+        min_scene_s=config["scenes"]["min_scene_s"],
+    shell:
+        "opensora detect-scenes --videos {input.videos} --output {output.scenes} "
+        "--detector {params.detector} {params.threshold} --min-scene-s {params.min_scene_s} > {log} 2>&1"

@@ -1,0 +1,43 @@
+"""Train the diffusion transformer, stage after stage."""
+
+
+rule train:
+    """Train one stage from the weights of the stage before; a stopped job continues."""
+    input:
+        config=lambda wildcards: in_repository(STAGE[wildcards.stage]["config"]),
+        plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
+        latents=expand(f"{RUN}/latents/{{{{stage}}}}/{{shard}}", shard=SHARDS),
+        embeddings=f"{RUN}/embeddings",
+        load=lambda wildcards: (
+            f"{RUN}/train/{PREVIOUS_STAGE[wildcards.stage]}/ema.safetensors"
+            if wildcards.stage in PREVIOUS_STAGE
+            else STAGE[wildcards.stage]["load"] or []
+        ),
+    output:
+        model=f"{RUN}/train/{{stage}}/model.safetensors",
+        ema=f"{RUN}/train/{{stage}}/ema.safetensors",
+        config=f"{RUN}/train/{{stage}}/config.py",
+        metrics=f"{RUN}/train/{{stage}}/metrics.jsonl",
+    log:
+        f"logs/train/{config['run']}/{{stage}}.log",
+    benchmark:
+        f"benchmarks/train/{config['run']}/{{stage}}.tsv"
+    threads: config["resources"]["threads"]
+    resources:
+        mem_mb=16_000,
+        runtime=2880,
+        nodes=lambda wildcards: STAGE[wildcards.stage]["nodes"],
+        gpu=lambda wildcards: STAGE[wildcards.stage]["gpus"],
+    params:
+        version=VERSIONS["train"],
+        outputs=lambda wildcards: f"{RUN}/train/{wildcards.stage}",
+        latents=lambda wildcards: f"{RUN}/latents/{wildcards.stage}",
+        load=lambda wildcards, input: ["--load", input.load] if input.load else [],
+        nodes=lambda wildcards: STAGE[wildcards.stage]["nodes"],
+        gpus=lambda wildcards: STAGE[wildcards.stage]["gpus"],
+        seed=config["seed"],
+    shell:
+        "opensora train {input.config:q} --outputs {params.outputs} {params.load:q} "
+        "--nodes {params.nodes} --gpus {params.gpus} --seed {params.seed} "
+        "--dataset.latents {params.latents} --dataset.embeddings {input.embeddings} "
+        "--dataset.plan {input.plan} 2>&1 | tee {log}"
