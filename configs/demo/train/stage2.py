@@ -1,9 +1,10 @@
-"""Demo stage 2: 16-frame clips at 32 pixels and some at 24, from the weights of stage 1."""
+"""Demo stage 2: 16 frames at 32 pixels, a tenth of them at 24, from the weights of stage 1."""
 
 _base_ = ["stage1.py"]
 
-# a clip that the first draw does not keep at 32 pixels is trained at 24
-bucket_config = dict(_delete_=True, **{"32px": {16: (0.8, 32)}, "24px": {16: (1.0, 48)}})
-epochs = 40
-num_steps = 1000
+# a clip that the draw does not keep at 32 pixels is trained at 24; images keep shapes in mind
+bucket_config = dict(
+    _delete_=True, **{"32px": {1: (1.0, 64), 16: (0.9, 32)}, "24px": {16: (1.0, 32)}}
+)
+epochs = 38
 lr_decay = "linear"

@@ -1,0 +1,7 @@
+"""A short training on videos of your own: shows that they go through, learns little."""
+
+_base_ = ["stage1.py"]
+
+bucket_config = dict(_delete_=True, **{"48px": {1: (1.0, 4), 16: (1.0, 4)}})
+epochs = 20
+num_steps = 60
