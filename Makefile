@@ -13,11 +13,11 @@ export PYTHONWARNINGS := ignore::DeprecationWarning
 .PHONY: demo demo-long test lint lock clean
 
 demo: $(READY)
-	snakemake --profile profiles/local --configfile configs/workflow/demo.yaml all
+	snakemake --profile profiles/local all --configfile configs/workflow/demo.yaml
 	@echo "report: results/demo/report/index.html"
 
 demo-long: $(READY)
-	snakemake --profile profiles/local --configfile configs/workflow/demo_long.yaml all
+	snakemake --profile profiles/local all --configfile configs/workflow/demo_long.yaml
 	@echo "report: results/demo_long/report/index.html"
 
 test: $(READY)
@@ -43,6 +43,7 @@ lock: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	uv pip compile pyproject.toml --extra dev --override requirements/overrides.txt --universal \
 		--python-version 3.11 --no-emit-index-url --no-annotate --no-header -o requirements/lock.txt
+	sed -i '/^  - pip:/q' environment.yml && sed 's/^/      - /' requirements/lock.txt >> environment.yml
 
 clean:
 	rm -rf results logs benchmarks .snakemake

@@ -32,7 +32,7 @@ def test_a_shipped_config_gives_a_job_graph(config: Path, profile: str, tmp_path
     for folder in content.get("videos", []):
         (tmp_path / folder).mkdir(parents=True)
     done = snakemake(
-        *("--profile", str(REPOSITORY / "profiles" / profile), "--configfile", str(config), "all"),
+        *("all", "--profile", str(REPOSITORY / "profiles" / profile), "--configfile", str(config)),
         folder=tmp_path,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -46,8 +46,8 @@ def test_training_jobs_carry_their_resources_to_the_cluster(tmp_path: Path) -> N
     config["stages"][0] |= {"nodes": 2, "gpus": 4}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     done = snakemake(
-        *("--profile", str(REPOSITORY / "profiles/slurm"), "--verbose"),
-        *("--configfile", str(tmp_path / "config.yaml"), "train_all"),
+        *("train_all", "--profile", str(REPOSITORY / "profiles/slurm")),
+        *("--configfile", str(tmp_path / "config.yaml")),
         folder=tmp_path,
     )
     job = done.stdout.partition("rule train:")[2].partition("\n\n")[0]

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from opensora.cli.main import COMMANDS
 from opensora.core.versions import VERSIONS
@@ -56,8 +57,9 @@ def test_every_version_belongs_to_a_rule_or_a_scorer() -> None:
 
 
 def test_the_conda_environment_is_the_lock_file() -> None:
-    text = (REPOSITORY / "environment.yml").read_text()
-    assert re.findall(r"^      - (.*)$", text, flags=re.M) == ["-r requirements/lock.txt"]
+    environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text())
+    lock = (REPOSITORY / "requirements/lock.txt").read_text().splitlines()
+    assert environment["dependencies"] == ["python=3.11", "ffmpeg", "pip", {"pip": lock}]
 
 
 def test_the_lock_file_pins_everything_and_names_no_index() -> None:

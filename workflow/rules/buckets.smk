@@ -14,6 +14,8 @@ rule assign_buckets:
         f"logs/assign_buckets/{config['run']}/{{stage}}.log",
     benchmark:
         f"benchmarks/assign_buckets/{config['run']}/{{stage}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=4_000,

@@ -12,6 +12,8 @@ rule caption_clips:
         f"logs/caption_clips/{config['run']}/{{shard}}.log",
     benchmark:
         f"benchmarks/caption_clips/{config['run']}/{{shard}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=4_000,

@@ -12,6 +12,8 @@ rule split_clips:
         f"logs/split_clips/{config['run']}/{{shard}}.log",
     benchmark:
         f"benchmarks/split_clips/{config['run']}/{{shard}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=4_000,

@@ -12,13 +12,15 @@ rule make_demo:
         f"logs/make_demo/{config['run']}/all.log",
     benchmark:
         f"benchmarks/make_demo/{config['run']}/all.tsv"
+    conda:
+        "../../environment.yml"
     threads: config["resources"]["threads"]
     resources:
         mem_mb=4_000,
         runtime=60,
     params:
         version=VERSIONS["make_demo"],
-        folder=DEMO,
+        folder=lambda wildcards, output: Path(output.captions).parent,
         options=[
             f"--{name.replace('_', '-')} {value}"
             for name, value in config["demo"].items()

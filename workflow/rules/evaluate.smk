@@ -15,6 +15,8 @@ rule evaluate:
         f"logs/evaluate/{config['run']}/{{stage}}.log",
     benchmark:
         f"benchmarks/evaluate/{config['run']}/{{stage}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: config["resources"]["threads"]
     resources:
         mem_mb=8_000,
@@ -22,8 +24,8 @@ rule evaluate:
     params:
         version=VERSIONS["evaluate"],
         truth=lambda wildcards, input: ["--truth", *input.truth] if input.truth else [],
-        vae=model_folder("vae"),
-        clip=model_folder("clip"),
+        vae=lambda wildcards: model_folder("vae"),
+        clip=lambda wildcards: model_folder("clip"),
     shell:
         "opensora evaluate --samples {input.samples} --manifest {input.manifest} "
         "--vae {params.vae:q} --clip {params.clip:q} {params.truth:q} "

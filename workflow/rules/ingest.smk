@@ -12,6 +12,8 @@ rule ingest_videos:
         f"logs/ingest_videos/{config['run']}/all.log",
     benchmark:
         f"benchmarks/ingest_videos/{config['run']}/all.tsv"
+    conda:
+        "../../environment.yml"
     threads: config["resources"]["threads"]
     resources:
         mem_mb=4_000,
@@ -19,7 +21,7 @@ rule ingest_videos:
     params:
         version=VERSIONS["ingest_videos"],
         videos=videos(),
-        shards=f"{RUN}/ingest/shards",
+        shards=lambda wildcards, output: Path(output.shards[0]).parent,
         num_shards=config["num_shards"],
     shell:
         "opensora ingest-videos {params.videos:q} --output {output.videos} "

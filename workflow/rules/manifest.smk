@@ -23,6 +23,8 @@ rule build_manifest:
         f"logs/build_manifest/{config['run']}/all.log",
     benchmark:
         f"benchmarks/build_manifest/{config['run']}/all.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=4_000,

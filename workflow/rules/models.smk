@@ -12,6 +12,8 @@ rule train_vae:
         f"logs/train_vae/{config['run']}/all.log",
     benchmark:
         f"benchmarks/train_vae/{config['run']}/all.tsv"
+    conda:
+        "../../environment.yml"
     threads: config["resources"]["threads"]
     resources:
         mem_mb=8_000,
@@ -36,6 +38,8 @@ rule train_clip:
         f"logs/train_clip/{config['run']}/all.log",
     benchmark:
         f"benchmarks/train_clip/{config['run']}/all.tsv"
+    conda:
+        "../../environment.yml"
     threads: config["resources"]["threads"]
     resources:
         mem_mb=8_000,
@@ -59,6 +63,8 @@ rule train_text_encoder:
         f"logs/train_text_encoder/{config['run']}/all.log",
     benchmark:
         f"benchmarks/train_text_encoder/{config['run']}/all.tsv"
+    conda:
+        "../../environment.yml"
     threads: config["resources"]["threads"]
     resources:
         mem_mb=8_000,

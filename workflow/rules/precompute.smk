@@ -13,6 +13,8 @@ rule encode_videos:
         f"logs/encode_videos/{config['run']}/{{stage}}/{{shard}}.log",
     benchmark:
         f"benchmarks/encode_videos/{config['run']}/{{stage}}/{{shard}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: config["resources"]["threads"]
     resources:
         mem_mb=16_000,
@@ -20,7 +22,7 @@ rule encode_videos:
         gpu=config["resources"]["encode_gpus"],
     params:
         version=VERSIONS["encode_videos"],
-        vae=model_folder("vae"),
+        vae=lambda wildcards: model_folder("vae"),
         shard=lambda wildcards: int(wildcards.shard),
         num_shards=config["num_shards"],
         dtype=config["encode"]["dtype"],
@@ -44,6 +46,8 @@ rule encode_captions:
         f"logs/encode_captions/{config['run']}/all.log",
     benchmark:
         f"benchmarks/encode_captions/{config['run']}/all.tsv"
+    conda:
+        "../../environment.yml"
     threads: config["resources"]["threads"]
     resources:
         mem_mb=16_000,
@@ -51,7 +55,7 @@ rule encode_captions:
         gpu=config["resources"]["encode_gpus"],
     params:
         version=VERSIONS["encode_captions"],
-        text_encoder=model_folder("text_encoder"),
+        text_encoder=lambda wildcards: model_folder("text_encoder"),
         dtype=config["encode"]["dtype"],
         max_length=config["encode"]["max_length"],
     shell:

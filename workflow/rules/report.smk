@@ -17,13 +17,15 @@ rule report:
         f"logs/report/{config['run']}/all.log",
     benchmark:
         f"benchmarks/report/{config['run']}/all.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=4_000,
         runtime=60,
     params:
         version=VERSIONS["report"],
-        run=RUN,
+        run=lambda wildcards, input: Path(input.funnel).parent,
         benchmarks="benchmarks",
     shell:
         "opensora report --run-dir {params.run} --benchmarks {params.benchmarks} "

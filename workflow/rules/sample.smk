@@ -15,6 +15,8 @@ rule sample:
         f"logs/sample/{config['run']}/{{stage}}.log",
     benchmark:
         f"benchmarks/sample/{config['run']}/{{stage}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: config["resources"]["threads"]
     resources:
         mem_mb=16_000,
@@ -23,8 +25,8 @@ rule sample:
     params:
         version=VERSIONS["sample"],
         folder=lambda wildcards: f"{RUN}/samples/{wildcards.stage}",
-        vae=model_folder("vae"),
-        text_encoder=model_folder("text_encoder"),
+        vae=lambda wildcards: model_folder("vae"),
+        text_encoder=lambda wildcards: model_folder("text_encoder"),
         num_samples=config["sample"]["num_samples"],
         seed=config["seed"],
     shell:

@@ -11,6 +11,8 @@ rule detect_scenes:
         f"logs/detect_scenes/{config['run']}/{{shard}}.log",
     benchmark:
         f"benchmarks/detect_scenes/{config['run']}/{{shard}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=4_000,

@@ -19,6 +19,8 @@ rule score_clips:
         f"logs/score_clips/{config['run']}/{{scorer}}/{{shard}}.log",
     benchmark:
         f"benchmarks/score_clips/{config['run']}/{{scorer}}/{{shard}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=4_000,

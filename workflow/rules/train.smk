@@ -22,6 +22,8 @@ rule train:
         f"logs/train/{config['run']}/{{stage}}.log",
     benchmark:
         f"benchmarks/train/{config['run']}/{{stage}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: config["resources"]["threads"]
     resources:
         mem_mb=16_000,

@@ -53,11 +53,11 @@ class VaeConfig:
     """Frames read of each clip, evenly spaced."""
     max_clips: int = 4000
     """Clips that are read; of a larger table that many are drawn."""
-    num_steps: int = 600
+    num_steps: int = 900
     """Optimizer steps."""
-    batch_size: int = 32
+    batch_size: int = 16
     """Frames per step, all of one size."""
-    lr: float = 0.01
+    lr: float = 0.02
     """Of Muon, for the convolutions."""
     adamw_lr: float = 2e-3
     """Of AdamW, for everything else."""
@@ -67,7 +67,7 @@ class VaeConfig:
     """Of the mean absolute error; pixels in [-1, 1]."""
     mse_weight: float = 2.0
     """Of the mean squared error."""
-    kl_weight: float = 1e-3
+    kl_weight: float = 3e-3
     """Of the divergence of the posterior from the unit Gaussian, mean over latent values."""
     seed: int = 42
     """Of weights, batches and posterior noise."""
