@@ -78,11 +78,6 @@ def _run(name: str, module: object, arguments: argparse.Namespace) -> int:
     except OpenSoraError as error:
         sys.stderr.write(f"opensora {name}: {error}\n")
         return EXIT_USER
-    except KeyboardInterrupt:
-        sys.stderr.write(
-            f"opensora {name}: stopped by the keyboard; nothing half-written is kept\n"
-        )
-        return EXIT_STOPPED
     if summary:
         sys.stdout.write(f"{name}: {summary}\n")
     return EXIT_DONE
@@ -100,7 +95,12 @@ def _overview() -> str:
 
 def entry() -> None:
     """Console entry point."""
-    sys.exit(main())
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        sys.stderr.write("opensora: stopped by the keyboard; nothing half-written is kept\n")
+        code = EXIT_STOPPED
+    sys.exit(code)
 
 
 if __name__ == "__main__":

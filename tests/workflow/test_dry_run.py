@@ -31,6 +31,11 @@ def test_a_shipped_config_gives_a_job_graph(config: Path, profile: str, tmp_path
     content = yaml.safe_load(config.read_text())
     for folder in content.get("videos", []):
         (tmp_path / folder).mkdir(parents=True)
+    sidecars = content.get("captions", {}).get("sidecar", [])
+    for name in [*sidecars, content.get("sample", {}).get("prompts")]:
+        if name:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
     done = snakemake(
         *("all", "--profile", str(REPOSITORY / "profiles" / profile), "--configfile", str(config)),
         folder=tmp_path,

@@ -24,6 +24,16 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
     assert target.read_text() == "old"
 
 
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    def fill(target: Path) -> None:
+        with atomic_path(target), open("/dev/full", "w") as device:
+            device.write("more than fits")
+
+    with pytest.raises(OpenSoraError, match=r"table\.csv: could not be written \(No space left"):
+        fill(tmp_path / "table.csv")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
     target = tmp_path / "folder"
     target.mkdir()

@@ -1,0 +1,142 @@
+"""One tiny run of the whole DAG, from raw videos to a report; once more; once from nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from safetensors.torch import load_file
+
+from opensora.tables.columns import MANIFEST, REJECTED, SAMPLES
+from opensora.tables.io import read_table
+
+REPOSITORY = Path(__file__).parents[2]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def snakemake(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")),
+            *(*arguments, "--profile", str(REPOSITORY / "profiles/test")),
+            *("--directory", str(folder)),
+            *("--configfile", str(REPOSITORY / "configs/workflow/test.yaml")),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=800,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-8000:]
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("run")
+    snakemake(folder, "all")
+    return folder / "results/test"
+
+
+def test_every_broken_file_is_rejected_with_its_reason(run: Path) -> None:
+    broken = pd.read_csv(run / "raw/truth/broken.csv")
+    rejected = read_table(run / "rejected.csv", REJECTED)
+    reasons = {Path(row.path).name: row.reason for row in rejected.itertuples()}
+    assert len(broken) >= 6
+    for row in broken.itertuples():
+        assert reasons[Path(row.path).name] == row.reason
+
+
+def test_the_cuts_are_found_exactly(run: Path) -> None:
+    truth = pd.read_csv(run / "raw/truth/scenes.csv")
+    truth = truth[truth["path"].str.contains("films/")]
+    scenes = pd.concat([pd.read_csv(path) for path in sorted((run / "scenes").glob("*.csv"))])
+    scenes = scenes[(scenes["status"] == "ok") & (scenes["kind"] == "video")]
+    expected = {(Path(row.path).name, row.start_frame) for row in truth.itertuples()}
+    assert {(Path(row.path).name, row.start_frame) for row in scenes.itertuples()} == expected
+
+
+def test_captions_land_on_their_clips(run: Path) -> None:
+    manifest = read_table(run / "manifest.csv", MANIFEST)
+    truth = pd.read_csv(run / "raw/truth/scenes.csv", keep_default_na=False)
+    films = manifest[manifest["num_frames"] > 1]
+    assert len(films) == 24  # six films of four scenes
+    for clip in films.itertuples():
+        same = truth[[clip.source.endswith(path) for path in truth["path"]]]
+        scene = same[(same["start"] <= clip.start + 1e-3) & (same["end"] > clip.start)].iloc[0]
+        for word in (scene.colour, scene["shape"], scene.direction):
+            assert word in clip.text
+
+
+def test_both_stages_trained_and_the_second_began_where_the_first_ended(run: Path) -> None:
+    for stage in ("stage1", "stage2"):
+        lines = (run / "train" / stage / "metrics.jsonl").read_text().splitlines()
+        losses = [json.loads(line)["loss"] for line in lines]
+        assert len(losses) == 4
+        assert all(0 < loss < 10 for loss in losses)
+    first = load_file(run / "train/stage1/ema.safetensors")
+    second = load_file(run / "train/stage2/model.safetensors")
+    assert first.keys() == second.keys()
+    start = load_file(run / "train/stage1/model.safetensors")
+    assert any(not start[name].equal(second[name]) for name in start)
+
+
+def test_samples_are_videos_for_held_out_prompts(run: Path) -> None:
+    samples = read_table(run / "samples/stage2/samples.csv", SAMPLES)
+    prompts = (run / "raw/prompts.txt").read_text().splitlines()
+    assert sorted(samples["prompt"]) == sorted(prompts)
+    captions = set(pd.read_csv(run / "raw/captions.csv")["text"])
+    assert not captions & set(prompts)
+    for path in samples["path"]:
+        assert (run / "samples/stage2" / path).stat().st_size > 1000
+
+
+def test_evaluation_and_report_stand(run: Path) -> None:
+    evaluation = json.loads((run / "evaluation/stage2.json").read_text())
+    assert not evaluation["skipped"]
+    page = (run / "report/index.html").read_text()
+    assert page.count("<video") >= 48
+    assert "no_video_stream" in page or "no video stream" in page
+
+
+def test_a_second_run_has_nothing_to_do(run: Path) -> None:
+    assert "Nothing to be done" in snakemake(run.parents[1], "all")
+
+
+def test_snakemakes_own_report_holds_the_page(run: Path) -> None:
+    snakemake(run.parents[1], "all", "--report", "report.html")
+    assert (run.parents[1] / "report.html").stat().st_size > 100_000
+
+
+def test_a_deleted_table_is_made_again_alone(run: Path) -> None:
+    before = (run / "scores/flow/0001.csv").read_bytes()
+    (run / "scores/flow/0001.csv").unlink()
+    output = snakemake(run.parents[1], "curate_all")
+    assert output.count("rule score_clips:") == 1
+    assert "rule split_clips:" not in output
+    assert (run / "scores/flow/0001.csv").read_bytes() == before
+
+
+def test_a_second_run_from_nothing_gives_the_same_bytes(
+    run: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("again")
+    snakemake(folder, "train_all")
+    again = folder / "results/test"
+    tables = ["manifest.csv", "rejected.csv", "funnel.json"]
+    plans = [f"buckets/{stage}/plan.parquet" for stage in ("stage1", "stage2")]
+    stores = [path.relative_to(run) for path in sorted(run.glob("*/stage*/*/*.safetensors"))]
+    texts = [path.relative_to(run) for path in sorted(run.glob("embeddings/*.safetensors"))]
+    assert len(stores) >= 8
+    for name in [*tables, *plans, *stores, *texts]:
+        assert (again / name).read_bytes() == (run / name).read_bytes(), name
+    for stage in ("stage1", "stage2"):
+        assert losses_of(again / "train" / stage) == losses_of(run / "train" / stage)
+
+
+def losses_of(folder: Path) -> list[float]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
