@@ -52,9 +52,9 @@ class ClipConfig:
     """Clips that are read; of larger tables that many are drawn."""
     shift_px: int = 3
     """The frames of a storyboard are moved together by up to so many pixels, at random."""
-    num_steps: int = 600
+    num_steps: int = 800
     """Optimizer steps."""
-    batch_size: int = 64
+    batch_size: int = 32
     """Clips per step."""
     lr: float = 0.01
     """Of Muon, for the matrices of the blocks."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
+from transformers.utils.logging import disable_progress_bar
 
 from opensora.core.io import write_json
 from opensora.core.seed import derive_seed
@@ -101,6 +102,7 @@ def train_text_encoder(config: TextEncoderConfig, captions: list[Path], output: 
     encoder = build_encoder(config, len(tokenizer))
     metrics = _train(encoder, *tokenize(tokenizer, texts, config.max_length), config)
     report = measure_words(encoder, tokenizer, texts, config.max_length)
+    disable_progress_bar()
     with model_folder(output, metrics) as folder:
         encoder.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -114,7 +116,7 @@ def train_text_encoder(config: TextEncoderConfig, captions: list[Path], output: 
 def build_encoder(config: TextEncoderConfig, vocab_size: int) -> T5EncoderModel:
     """Build the network with random weights."""
     return T5EncoderModel(
-        T5Config(
+        T5Config(  # type: ignore[call-arg]
             vocab_size=vocab_size,
             d_model=config.d_model,
             d_kv=config.d_model // config.num_heads,
@@ -209,10 +211,10 @@ def measure_words(
         places = differing_bytes(texts[one], texts[other])
         if max(place.stop for place in places) > max_length:
             continue
-        means = [
+        first, second = (
             states[k, place].mean(dim=0) for k, place in zip((one, other), places, strict=True)
-        ]
-        words.append(float(functional.cosine_similarity(*means, dim=0)))
+        )
+        words.append(float(functional.cosine_similarity(first, second, dim=0)))
     return {"num_pairs": len(pairs), **_summary("caption", captions), **_summary("word", words)}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -174,8 +174,9 @@ def build_vae(config: VaeConfig) -> AutoencoderKL:
         scaling_factor=1.0,
     )
     for convolution in (vae.quant_conv, vae.post_quant_conv):  # a random 4x4 matrix loses much
-        nn.init.dirac_(convolution.weight)
-        nn.init.zeros_(convolution.bias)
+        weight, bias = _weight_and_bias(convolution)
+        nn.init.dirac_(weight)
+        nn.init.zeros_(bias)
     return vae
 
 
@@ -230,13 +231,20 @@ def whiten(vae: AutoencoderKL, frames: Frames) -> None:
             parts.append(z.transpose(0, 1).flatten(1))
     std, mean = torch.std_mean(torch.cat(parts, dim=1).double(), dim=1)  # [C], [C]
     std, mean = std.clamp(min=1e-6).float(), mean.float()
-    after, before, channels = vae.quant_conv, vae.post_quant_conv, len(std)
-    # rows 0..C-1 are the mean, rows C..2C-1 the logarithm of the variance
-    after.weight[:channels] /= std[:, None, None, None]
-    after.bias[:channels] = (after.bias[:channels] - mean) / std
-    after.bias[channels:] -= 2 * std.log()
-    before.bias += before.weight[:, :, 0, 0] @ mean
-    before.weight *= std[None, :, None, None]
+    # rows 0..C-1 behind the encoder are the mean, rows C..2C-1 the logarithm of the variance
+    weight, bias, channels = *_weight_and_bias(vae.quant_conv), len(std)
+    weight[:channels] /= std[:, None, None, None]
+    bias[:channels] = (bias[:channels] - mean) / std
+    bias[channels:] -= 2 * std.log()
+    weight, bias = _weight_and_bias(vae.post_quant_conv)
+    bias += weight[:, :, 0, 0] @ mean
+    weight *= std[None, :, None, None]
+
+
+def _weight_and_bias(convolution: nn.Conv2d | None) -> tuple[Tensor, Tensor]:
+    assert convolution is not None  # build_vae makes both
+    assert convolution.bias is not None
+    return convolution.weight, convolution.bias
 
 
 @torch.no_grad()

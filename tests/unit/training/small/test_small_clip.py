@@ -135,5 +135,5 @@ def test_a_batch_larger_than_the_data_shrinks_with_a_warning(world, tmp_path, ca
 
 
 def test_a_model_that_open_clip_can_not_build_is_a_config_error() -> None:
-    with pytest.raises(ConfigError, match="model.*patch_sise"):
+    with pytest.raises(ConfigError, match=r"model.*patch_sise"):
         build_clip(ClipConfig({**MODEL, "vision_cfg": {**MODEL["vision_cfg"], "patch_sise": 8}}))

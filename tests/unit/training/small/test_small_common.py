@@ -29,7 +29,7 @@ def test_a_config_file_fills_the_fields_and_the_command_line_wins(tmp_path: Path
 
 def test_an_unknown_field_is_an_error_that_names_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "c.py").write_text("num_step = 3\n")
-    with pytest.raises(ConfigError, match="num_step.*did you mean 'num_steps'"):
+    with pytest.raises(ConfigError, match=r"num_step.*did you mean 'num_steps'"):
         read_fields(tmp_path / "c.py", [], Fields)
 
 
@@ -84,7 +84,7 @@ def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine() -> None:
     # warm-up 1/2, 1; then (1 + cos(pi k / 4)) / 2 for k = 0..3
     expected = [0.5, 1.0, 1.0, 0.853553, 0.5, 0.146447]
     assert [line["lr"] for line in lines] == pytest.approx(expected, abs=1e-5)
-    assert float(weight) == pytest.approx(1 - sum(expected), abs=1e-5)
+    assert weight.item() == pytest.approx(1 - sum(expected), abs=1e-5)
 
 
 def test_a_loss_that_is_not_finite_stops_the_work() -> None:
@@ -100,10 +100,15 @@ def test_a_loss_that_is_not_finite_stops_the_work() -> None:
         )
 
 
-def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), model_folder(tmp_path / "m", [{"step": 1}]) as folder:
+def interrupted(output: Path) -> None:
+    with model_folder(output, [{"step": 1}]) as folder:
         (folder / "half").write_text("x")
         raise KeyboardInterrupt
+
+
+def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
 
 

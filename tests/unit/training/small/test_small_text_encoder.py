@@ -61,5 +61,5 @@ def test_bytes_are_hidden_at_their_rate_and_words_as_a_whole() -> None:
 
 
 def test_a_width_that_the_heads_do_not_divide_is_refused() -> None:
-    with pytest.raises(ConfigError, match="d_model is 30.*multiple of num_heads"):
+    with pytest.raises(ConfigError, match=r"d_model is 30.*multiple of num_heads"):
         TextEncoderConfig(d_model=30, num_heads=4)
