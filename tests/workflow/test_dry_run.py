@@ -56,7 +56,7 @@ def test_training_jobs_carry_their_resources_to_the_cluster(tmp_path: Path) -> N
         folder=tmp_path,
     )
     job = done.stdout.partition("rule train:")[2].partition("\n\n")[0]
-    for resource in ("nodes=2", "gpu=4", "slurm_partition=gpu", "mem_mb=16000", "runtime=2880"):
+    for resource in ("nodes=2", "gpu=8", "slurm_partition=gpu", "mem_mb=16000", "runtime=2880"):
         assert resource in job, job
 
 

@@ -23,6 +23,7 @@ rule ingest_videos:
         videos=videos(),
         shards=lambda wildcards, output: Path(output.shards[0]).parent,
         num_shards=config["num_shards"],
+        listing="" if config["demo"] else listing_hash(videos()),
     shell:
         "opensora ingest-videos {params.videos:q} --output {output.videos} "
         "--shards-dir {params.shards} --num-shards {params.num_shards} --workers {threads} > {log} 2>&1"

@@ -29,7 +29,8 @@ rule train:
         mem_mb=16_000,
         runtime=2880,
         nodes=lambda wildcards: STAGE[wildcards.stage]["nodes"],
-        gpu=lambda wildcards: STAGE[wildcards.stage]["gpus"],
+        gpu=lambda wildcards: STAGE[wildcards.stage]["nodes"]
+        * STAGE[wildcards.stage]["gpus"],
     params:
         version=VERSIONS["train"],
         outputs=lambda wildcards: f"{RUN}/train/{wildcards.stage}",
