@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,8 @@ class Reconstruction(Metric):
     """Detector accuracy on real clips and on their reconstructions, and PSNR between the two.
 
     A sample can not be better than what the VAE can show, so these are the upper bounds that
-    prompt following is read against. Clips are seen as the samples are: same size, length and
-    frame rate.
+    prompt following is read against. Clips are seen as the samples are: same number of pixels,
+    length and frame rate, in their own aspect ratio.
     """
 
     name = "reconstruction"
@@ -95,7 +95,7 @@ class Reconstruction(Metric):
         vae = build_module(config, MODELS, micro_batch_size=_FRAMES_AT_ONCE)
         vae = vae.eval().to(inputs.device)
         looks = [
-            _look(vae, _read(row[PATH], row["_interval"], view), inputs.device, want is not None)
+            _look(vae, _read(row, _fitted(view, row, vae)), inputs.device, want is not None)
             for row, want in zip(clips.to_dict("records"), expected, strict=True)
         ]
         values = known_values(truth) if truth is not None else {}
@@ -173,15 +173,25 @@ def _view(samples: pd.DataFrame) -> _View:
     return _View(int(num_frames), int(height), int(width), float(fps))
 
 
+def _fitted(view: _View, row: dict[str, Any], vae: Any) -> _View:
+    """The same number of pixels in the aspect ratio of a clip: nothing of it is cut off."""
+    _, stride_h, stride_w = vae.patch_size
+    root = (view.height * view.width) ** 0.5
+    height = max(1, round(root * row["aspect_ratio"] ** 0.5 / stride_h)) * stride_h
+    width = max(1, round(root / row["aspect_ratio"] ** 0.5 / stride_w)) * stride_w
+    return replace(view, height=height, width=width)
+
+
 def _intervals(clip_fps: pd.Series, fps: float) -> pd.Series:
     """Source frames per frame, so that a clip runs at the rate of the samples."""
     return (clip_fps / fps).round().clip(lower=1).astype(int)
 
 
-def _read(path: str, interval: int, view: _View) -> Tensor:
+def _read(row: dict[str, Any], view: _View) -> Tensor:
     """First frames of a clip as the samples are seen: [1, 3, T, H, W] in [-1, 1]."""
+    interval = row["_interval"]
     stop = (view.num_frames - 1) * interval + 1
-    frames = itertools.islice(iter_frames(path, stop=stop), 0, None, interval)
+    frames = itertools.islice(iter_frames(row[PATH], stop=stop), 0, None, interval)
     return torch.stack([_fit(frame, view) for frame in frames], dim=1)[None] * 2 - 1
 
 

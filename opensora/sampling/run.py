@@ -97,10 +97,9 @@ def save_sample(
         "seed": settings.seed,
         "noise_seed": request.noise_seed(settings.seed),
         "num_frames": len(frames),
-        "height": frames.shape[1],
-        "width": frames.shape[2],
+        "height": settings.image_size[0],  # as sampled; the file may be enlarged
+        "width": settings.image_size[1],
         "fps": settings.fps,
-        "image_size": list(settings.image_size),
         **_plain(pipeline.identity),
         "config": _plain(config),
         "fingerprint": fingerprint(request, pipeline, settings),

@@ -11,6 +11,8 @@ from opensora.evaluation.reconstruction import Reconstruction, match_truth
 class GreyVae:
     """Loses the colour and keeps everything else, so that only one attribute suffers."""
 
+    patch_size = (1, 4, 4)
+
     def eval(self):
         return self
 
@@ -108,7 +110,8 @@ def test_clips_are_seen_at_the_rate_of_the_samples(tmp_path):
     )
     interval = int(reconstruction._intervals(pd.Series([24.0]), 8.0).iloc[0])
     view = reconstruction._View(num_frames=3, height=16, width=16, fps=8.0)
-    pixels = reconstruction._read(str(tmp_path / "a.mp4"), interval, view)
+    row = {"path": str(tmp_path / "a.mp4"), "_interval": interval}
+    pixels = reconstruction._read(row, view)
     assert pixels.shape == (1, 3, 3, 16, 16)
     seen = (pixels.mean(dim=(0, 1, 3, 4)) + 1) * 127.5  # frames 0, 3 and 6
     assert torch.allclose(seen, torch.tensor([0.0, 90.0, 180.0]), atol=3)
@@ -119,3 +122,12 @@ def test_clips_are_seen_at_the_rate_of_the_samples(tmp_path):
 )
 def test_interval_is_the_nearest_whole_ratio(fps, expected):
     assert reconstruction._intervals(pd.Series([fps]), 8.0).tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("aspect_ratio", "expected"), [(1.0, (32, 32)), (0.6, (24, 40)), (1.67, (40, 24))]
+)
+def test_a_clip_keeps_its_aspect_ratio_at_the_pixels_of_the_samples(aspect_ratio, expected):
+    view = reconstruction._View(num_frames=16, height=32, width=32, fps=8.0)
+    fitted = reconstruction._fitted(view, {"aspect_ratio": aspect_ratio}, GreyVae())
+    assert (fitted.height, fitted.width) == expected

@@ -36,7 +36,7 @@ def test_options_win_over_the_config(run, config_file, tmp_path):
     assert set(rows["prompt"]) == {"a green triangle"}
     assert (
         rows[["seed", "num_frames", "height", "width", "fps"]].values.tolist()
-        == [[7, 2, 16, 16, 4]] * 2
+        == [[7, 2, 8, 8, 4]] * 2
     )
 
 

@@ -70,7 +70,7 @@ def test_a_run_writes_videos_records_and_the_table(pipeline, config, tmp_path, r
         info = probe(table.parent / row["path"])
         # 16 x 12 enlarged by 32 // 12 = 2
         assert (info.num_frames, info.height, info.width) == (3, 32, 24)
-        assert (row["num_frames"], row["height"], row["width"]) == (3, 32, 24)
+        assert (row["num_frames"], row["height"], row["width"]) == (3, 16, 12)
         assert float(info.fps) == row["fps"] == 8
         record = read_record(table.parent / f"{row['id']}.json")
         assert record["prompt"] == row["prompt"]
