@@ -5,10 +5,10 @@ while an edit that leaves results alone re-runs nothing.
 """
 
 VERSIONS = {
-    "make_demo": 1,
+    "make_demo": 2,
     "ingest_videos": 1,
     "detect_scenes": 1,
-    "split_clips": 1,
+    "split_clips": 2,
     "caption_clips": 1,
     "technical": 1,
     "flow": 1,

@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 
 from opensora.core.errors import OpenSoraError, VideoError
 from opensora.core.io import atomic_path
-from opensora.media.encode import ffmpeg_executable
+from opensora.media.encode import X264_REPRODUCIBLE, ffmpeg_executable
 
 CRF = 18  # constant rate factor of H.264; 18 is visually lossless
 PRESET = "fast"
@@ -117,6 +117,7 @@ def _command(path: Path, size: tuple[int, int], fps: Fraction, recipe: str) -> l
         threads=1,
         movflags="+faststart",
         fflags="+bitexact",
+        **{"x264-params": X264_REPRODUCIBLE},
         **{"flags:v": "+bitexact", "metadata": f"comment={recipe}", "color_range": "tv", **tags},
     )
     arguments = output.global_args("-loglevel", "error", "-y")

@@ -147,8 +147,8 @@ def prompts(seed: int) -> list[tuple[str, Combination, str]]:
     """
     held_out = [
         (combination.caption(template), combination, "heldout")
+        for template in TEMPLATES  # outside: neighbours in the report show different things
         for combination in HELD_OUT
-        for template in TEMPLATES
     ]
     rng = np.random.default_rng(derive_seed(seed, "prompts"))
     order = rng.permutation(len(SEEN))

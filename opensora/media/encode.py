@@ -13,6 +13,10 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from opensora.core.io import atomic_path
 
+# x264's macroblock tree gives other bytes from run to run at widths such as 96 and 160 (its AVX-512
+# code reads past the rows of the half-size picture)
+X264_REPRODUCIBLE = "mbtree=0"
+
 # a floating-point rate is taken for the nearest fraction of this size, 29.97 for 30000/1001
 _MAX_DENOMINATOR = 1001
 
@@ -45,7 +49,7 @@ def write_video(
     ):
         stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        stream.options = {"crf": str(crf), "preset": "fast"}
+        stream.options = {"crf": str(crf), "preset": "fast", "x264-params": X264_REPRODUCIBLE}
         context = stream.codec_context
         context.thread_count = 1  # the bytes depend on the number of threads
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG

@@ -15,4 +15,4 @@ batch_size = 16
 seed = 42
 num_samples = 1  # per prompt
 display_size = 256  # short side of the files, in pixels
-display_resize = "nearest"
+display_resize = "lanczos"

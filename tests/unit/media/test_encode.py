@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from opensora.core.errors import OpenSoraError
+from opensora.demo.render import render_film
+from opensora.demo.world import plan_film
 from opensora.media.decode import read_frames
 from opensora.media.encode import exact_fps, ffmpeg_executable, write_video
 from opensora.media.probe import probe
@@ -104,3 +106,17 @@ def test_a_rate_that_is_not_positive_is_refused(rate: float) -> None:
 
 def test_an_ffmpeg_is_found() -> None:
     assert Path(ffmpeg_executable()).is_file()
+
+
+@pytest.mark.parametrize("index", [2, 21])
+def test_equal_frames_give_equal_bytes_at_sizes_that_x264_gets_wrong(
+    index: int, tmp_path: Path
+) -> None:
+    film = plan_film(42, index, 10, path="film.mp4")
+    frames = render_film(film)[:240]
+    assert {film.height, film.width} in ({96, 160}, {108, 180})
+    for number in range(10):
+        keep = [np.random.default_rng(k).random(50_000 + number * 1000) for k in range(50)]
+        del keep  # leaves other values in the memory that the encoder gets
+        write_video(tmp_path / f"{number}.mp4", frames, film.fps, crf=16)
+    assert len({path.read_bytes() for path in tmp_path.glob("*.mp4")}) == 1
