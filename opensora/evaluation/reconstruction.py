@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,7 @@ def _view(samples: pd.DataFrame) -> _View:
     return _View(int(num_frames), int(height), int(width), float(fps))
 
 
-def _fitted(view: _View, row: dict[str, Any], vae: Any) -> _View:
+def _fitted(view: _View, row: Mapping[Any, Any], vae: Any) -> _View:
     """The same number of pixels in the aspect ratio of a clip: nothing of it is cut off."""
     _, stride_h, stride_w = vae.patch_size
     root = (view.height * view.width) ** 0.5
@@ -187,7 +188,7 @@ def _intervals(clip_fps: pd.Series, fps: float) -> pd.Series:
     return (clip_fps / fps).round().clip(lower=1).astype(int)
 
 
-def _read(row: dict[str, Any], view: _View) -> Tensor:
+def _read(row: Mapping[Any, Any], view: _View) -> Tensor:
     """First frames of a clip as the samples are seen: [1, 3, T, H, W] in [-1, 1]."""
     interval = row["_interval"]
     stop = (view.num_frames - 1) * interval + 1
