@@ -10,7 +10,7 @@ VERSIONS = {
     "detect_scenes": 1,
     "split_clips": 2,
     "caption_clips": 1,
-    "technical": 1,
+    "technical": 2,
     "flow": 1,
     "match": 1,
     "build_manifest": 1,

@@ -16,7 +16,7 @@ NUM_PAIRS = 8
 SHORT_SIDE_PX = 256  # larger frames are shrunk first, so that sharpness compares across sizes
 BLACK_LUMA = 32  # 0.10 of the video range above black, as blackdetect's pixel_black_th
 BLACK_SHARE = 0.98  # of the pixels, as blackdetect's picture_black_ratio_th
-FROZEN_LEVELS = 0.1  # mean grey levels between neighbours; a repeated frame has 0
+FROZEN_LEVELS = 0.1  # mean levels of red, green and blue between neighbours; a repeated frame has 0
 
 
 @SCORERS.register_module("technical")
@@ -53,7 +53,9 @@ def _judge(clip: ClipFrames) -> tuple[float, float, float, float]:
         frozen = float("nan")
     else:
         frozen = float(
-            np.mean([_difference(lumas[k], lumas[k + 1]) < FROZEN_LEVELS for k in pairs])
+            np.mean(
+                [_difference(clip.frames[k], clip.frames[k + 1]) < FROZEN_LEVELS for k in pairs]
+            )
         )
     return float(np.median(sharpness)), float(np.mean(lumas)), float(np.mean(black)), frozen
 
@@ -69,4 +71,8 @@ def _luma(frame: np.ndarray) -> np.ndarray:
 
 
 def _difference(first: np.ndarray, second: np.ndarray) -> float:
-    return float(np.abs(first - second).mean())
+    """Mean absolute difference of two uint8 frames over all colours.
+
+    Grey would not do: a blue object on a ground of equal luma moves unseen.
+    """
+    return float(cv2.absdiff(first, second).mean())

@@ -35,6 +35,13 @@ def test_a_moving_square_is_not_frozen() -> None:
     assert judge(frames)["frozen_ratio"] == 0.0
 
 
+def test_an_object_of_the_same_luma_as_its_ground_is_seen_moving() -> None:
+    frames = np.full((4, 64, 64, 3), 91, np.uint8)
+    for t in range(4):
+        frames[t, 20:40, 10 + 4 * t : 30 + 4 * t] = (34, 96, 221)  # .299 R + .587 G + .114 B = 91.7
+    assert judge(frames)["frozen_ratio"] == 0.0
+
+
 def test_images_have_no_frozen_frames_and_one_frame_videos_no_answer() -> None:
     frame = np.full((1, 8, 8, 3), 128, np.uint8)
     assert judge(frame, is_image=True)["frozen_ratio"] == 0.0
