@@ -18,15 +18,21 @@ COMMANDS = {
     "score-clips": "score clips: technical, flow, match",
     "build-manifest": "join, filter and split into one table",
     "assign-buckets": "put clips into buckets and compile the batch plan",
+    "plan": "forecast tokens, FLOPs, disk and GPU-hours of a stage",
+    "search-batch-size": "find batch sizes that fit memory and balance the buckets",
     "train-vae": "train a small image VAE on clips",
     "train-clip": "train a small CLIP on clips and captions",
     "train-text-encoder": "train a small byte-level T5 encoder on captions",
     "encode-videos": "fill the latent store",
     "encode-captions": "fill the embedding store",
+    "doctor": "examine a latent or embedding store",
     "train": "train a diffusion transformer",
     "sample": "sample videos for prompts",
     "evaluate": "measure samples",
     "report": "write the HTML report of a run",
+    "export": "write clips as WebDataset shards or Hugging Face Parquet",
+    "convert-checkpoint": "rewrite a checkpoint as safetensors",
+    "bench": "measure speed and memory of one part on this machine",
 }
 
 EXIT_DONE, EXIT_DEFECT, EXIT_USER, EXIT_STOPPED = 0, 1, 2, 75

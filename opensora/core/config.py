@@ -2,14 +2,30 @@
 
 import ast
 import difflib
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
+from opensora.core.canonical import canonical
 from opensora.core.errors import ConfigError
 from opensora.core.io import write_text
+from opensora.core.reference_fields import ConfigKind, aliases, expand_aliases
+from opensora.core.registry import check_parts
+
+log = logging.getLogger(__name__)
+
+# overrides of these names are text even where they look like a number or a tuple
+TEXT_FIELDS = frozenset(
+    [
+        *("prompt", "prompt_path", "mask_strategy", "reference_path", "save_dir"),
+        *("outputs", "load", "data_path", "root", "ckpt_path", "from_pretrained"),
+        *("timestep_respacing", "type", "dtype", "plugin"),
+    ]
+)
+_WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 
 def load_config(
@@ -17,14 +33,17 @@ def load_config(
     overrides: Sequence[str] = (),
     *,
     known: Collection[str] | None = None,
+    kind: ConfigKind | None = None,
 ) -> Config:
-    """Load a config file and apply command-line overrides.
+    """Load a config file, apply command-line overrides, bring old spellings to today's.
 
     Args:
         path: an MMEngine `.py` file.
         overrides: `--lr 1e-4`, `--model.depth=4`, `--cfg-options a.b=c d=e`; `-` and `_` are the
             same, values are Python literals or else strings.
         known: names that may stand at the top level; None accepts every name.
+        kind: "train" or "inference" also accepts the reference's short names (`expand_aliases`)
+            and its earlier forms (`canonical`), and checks the fields of each part that is built.
 
     Raises:
         ConfigError: no such file, a file that can not be read, an unknown name, a malformed value.
@@ -32,16 +51,22 @@ def load_config(
     if not Path(path).is_file():
         raise ConfigError(f"{path}: no such config file; pass the path of a .py config")
     try:
-        config = Config.fromfile(str(path))
+        loaded = Config.fromfile(str(path)).to_dict()
     except Exception as error:  # a config is Python code: whatever it raises is the user's to mend
         raise ConfigError(f"{path}: {type(error).__name__}: {error}") from error
-    for name, value in parse_overrides(overrides):
-        _assign(config, name, value, path)
-    if known is not None:
-        for name in config:
-            if name not in known:
-                raise ConfigError(f"{path}: unknown field {name!r}{_nearest(name, known)}")
-    return config
+    try:
+        # the file first, so that an override in either spelling wins over it
+        fields = _translate(loaded, kind)
+        for name, value in expand_aliases(parse_overrides(overrides), kind):
+            _assign(fields, name, value)
+        fields = _translate(fields, kind)
+        if known is not None:
+            _check_known(fields, known, kind)
+        if kind is not None:
+            check_parts(fields)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return Config(fields)
 
 
 def parse_overrides(arguments: Sequence[str]) -> list[tuple[str, Any]]:
@@ -70,10 +95,11 @@ def parse_overrides(arguments: Sequence[str]) -> list[tuple[str, Any]]:
                 key, _, text = option.partition("=")
                 if not text:
                     raise ConfigError(f"--cfg-options {option!r}: expected name=value")
-                pairs.append((key.replace("-", "_"), _literal(text)))
+                key = key.replace("-", "_")
+                pairs.append((key, _read_value(key, text)))
         else:
-            literals = [_literal(text) for text in values]
-            pairs.append((name, literals[0] if len(literals) == 1 else literals))
+            read = [_read_value(name, text) for text in values]
+            pairs.append((name, read[0] if len(read) == 1 else read))
     return pairs
 
 
@@ -84,30 +110,53 @@ def save_config(config: Config, path: str | Path) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _assign(config: Config, dotted: str, value: Any, path: str | Path) -> None:
-    node: Any = config
+def _translate(fields: dict[str, Any], kind: ConfigKind | None) -> dict[str, Any]:
+    translated, notes = canonical(fields, kind)
+    for note in notes:
+        log.info("config %s", note)
+    return translated
+
+
+def _assign(fields: dict[str, Any], dotted: str, value: Any) -> None:
+    node: Any = fields
     *parents, last = dotted.split(".")
     for name in parents:
-        if node.get(name) is None:
-            node[name] = ConfigDict()
-        child = node[name]  # read back: a config stores a copy of what it is given
-        if not isinstance(child, dict):
-            raise ConfigError(f"{path}: --{dotted}: {name!r} is a value and has no fields")
-        node = child
-    node[last] = value
+        key = _key(node, name)
+        if node.get(key) is None:
+            node[key] = {}
+        node = node[key]
+        if not isinstance(node, dict):
+            raise ConfigError(f"--{dotted}: {name!r} is a value and has no fields")
+    node[_key(node, last)] = value
 
 
-def _literal(text: str) -> Any:
+def _key(node: dict[Any, Any], name: str) -> Any:
+    """The key that a word of the command line means: numbers of frames are int keys."""
+    if name not in node and name.isdecimal() and int(name) in node:
+        return int(name)
+    return name
+
+
+def _read_value(name: str, text: str) -> Any:
     """Read a Python literal; anything else is a string (true, false and none in any case)."""
-    words = {"true": True, "false": False, "none": None, "null": None}
-    if text.lower() in words:
-        return words[text.lower()]
+    field = name.rpartition(".")[2]
+    if field in TEXT_FIELDS and not text.startswith("["):
+        is_nothing = text.lower() in ("none", "null") and field != "prompt"
+        return None if is_nothing else text
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
 
 
-def _nearest(name: str, known: Collection[str]) -> str:
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {nearest[0]!r}?" if nearest else "; known: " + ", ".join(sorted(known))
+def _check_known(fields: Iterable[str], known: Collection[str], kind: ConfigKind | None) -> None:
+    """Refuse names that are not known, with the accepted name that looks most like them."""
+    for name in fields:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, [*known, *aliases(kind)], n=1, cutoff=0.5)
+            hint = (
+                f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(sorted(known))}"
+            )
+            raise ConfigError(f"unknown field {name!r}; {hint}")

@@ -44,7 +44,8 @@ def atomic_path(path: str | Path, *, folder: bool = False) -> Iterator[Path]:
             shutil.rmtree(target)
         os.replace(temporary, target)
     except OSError as error:
-        if error.errno in _FULL:
+        # a full disk, or this very file can not be made; other faults are the caller's
+        if error.errno in _FULL or error.filename == str(temporary):
             raise _not_written(target, error) from error
         raise
     finally:

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.registry import Registry
@@ -24,10 +25,21 @@ SCHEDULERS = Registry(
     "scheduler",
     locations=["opensora.schedulers.rf", "opensora.schedulers.iddpm", "opensora.schedulers.dpms"],
 )
-DATASETS = Registry("dataset", locations=["opensora.datasets.latents"])
+DATASETS = Registry(
+    "dataset", locations=["opensora.datasets.latents", "opensora.datasets.video_text"]
+)
 SCORERS = Registry("scorer", locations=["opensora.scorers"])
 CAPTIONERS = Registry("captioner", locations=["opensora.curation.captioners"])
 METRICS = Registry("metric", locations=["opensora.evaluation"])
+
+# field of a training or sampling config -> where its type is looked up
+PARTS = {
+    "model": MODELS,
+    "vae": MODELS,
+    "text_encoder": MODELS,
+    "scheduler": SCHEDULERS,
+    "dataset": DATASETS,
+}
 
 
 def registered_names(registry: Registry) -> list[str]:
@@ -37,7 +49,7 @@ def registered_names(registry: Registry) -> list[str]:
     return sorted(registry.module_dict)
 
 
-def build_module(config: dict[str, Any], registry: Registry, **defaults: Any) -> Any:
+def build_module(config: Mapping[str, Any], registry: Registry, **defaults: Any) -> Any:
     """Build the object that `config["type"]` names with the other fields as keywords.
 
     Args:
@@ -48,26 +60,58 @@ def build_module(config: dict[str, Any], registry: Registry, **defaults: Any) ->
     Raises:
         ConfigError: no type, an unknown type, or a keyword that the constructor does not take.
     """
-    fields = dict(config)
-    kind = fields.pop("type", None)
-    names = registered_names(registry)
-    if kind not in names:
-        raise ConfigError(
-            f"{registry.name}: unknown type {kind!r}{_suggest(str(kind), names)}; known: "
-            + ", ".join(names)
-        )
-    target = registry.get(kind)
-    assert target is not None  # the name was just found
-    accepted = _keywords(target)
-    unknown = sorted(set(fields) - set(accepted))
-    if unknown:
-        raise ConfigError(
-            f"{registry.name} {kind}: unknown field {unknown[0]!r}{_suggest(unknown[0], accepted)}"
-        )
+    accepted = check_fields(config, registry)
+    target = registry.module_dict[config["type"]]
+    fields = {name: value for name, value in config.items() if name != "type"}
     for name, value in defaults.items():
         if name in accepted:
             fields.setdefault(name, value)
     return target(**fields)
+
+
+def check_fields(
+    config: Mapping[str, Any], registry: Registry, *, place: str | None = None
+) -> list[str]:
+    """Check the names in a config against the constructor, without building anything.
+
+    Args:
+        config: `type` and the keywords of the constructor.
+        registry: where to look the type up.
+        place: what the config is called in a message; None = the name of the registry.
+
+    Returns:
+        The keywords that the constructor takes.
+
+    Raises:
+        ConfigError: no type, an unknown type, or a keyword that the constructor does not take.
+    """
+    kind, place = config.get("type"), place or registry.name
+    names = registered_names(registry)
+    if kind not in names:
+        raise ConfigError(
+            f"{place}: unknown type {kind!r}{_suggest(str(kind), names)}; known: "
+            + ", ".join(names)
+        )
+    accepted = _keywords(registry.module_dict[kind])  # Registry.get would load torch
+    for name in config:
+        if name != "type" and name not in accepted:
+            raise ConfigError(f"{place} {kind}: unknown field {name!r}{_suggest(name, accepted)}")
+    return accepted
+
+
+def check_parts(config: Mapping[str, Any]) -> None:
+    """Check the parts of a training or sampling config before anything is loaded.
+
+    A part without a type is left to the code that completes it: a sampling config may name only
+    what differs from the model that was trained.
+
+    Raises:
+        ConfigError: an unknown type, or a field that its constructor does not take.
+    """
+    for name, registry in PARTS.items():
+        part = config.get(name)
+        if isinstance(part, Mapping) and "type" in part:
+            check_fields(part, registry, place=name)
 
 
 def _keywords(target: Any) -> list[str]:

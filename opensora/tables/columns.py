@@ -7,13 +7,15 @@ PATH = "path"
 TEXT = "text"
 STATUS = "status"
 DETAIL = "detail"
+LICENCE = "licence"
 OK = "ok"  # the status of a row that goes on
 
 # columns whose cells are text even where they look like numbers; empty cells are ""
 STRINGS = frozenset(
     {
-        *(ID, PATH, TEXT, STATUS, DETAIL),
-        *("kind", "sha256", "codec", "video_id", "source", "split", "stage", "reason", "prompt"),
+        *(ID, PATH, TEXT, STATUS, DETAIL, LICENCE, "phash", "cmotion"),
+        *("kind", "sha256", "codec", "pixel_format", "video_id", "source", "split", "stage"),
+        *("reason", "prompt"),
         *("bucket_resolution", "bucket_aspect_ratio", "colour", "shape", "direction"),
     }
 )
@@ -35,7 +37,10 @@ _MARK = (STATUS, DETAIL)
 VIDEOS = Table(
     "videos",
     "ingest_videos",
-    (ID, PATH, "kind", "sha256", *_SIZE, "duration", "codec", *_MARK),
+    (
+        *(ID, PATH, "kind", "sha256", *_SIZE, "duration", "codec", "pixel_format", "rotation"),
+        *("variable_frame_rate", "hdr", LICENCE, *_MARK),
+    ),
 )
 SCENES = Table(
     "scenes",

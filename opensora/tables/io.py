@@ -1,5 +1,6 @@
 """Read and write tables: CSV, or Parquet where the name ends so."""
 
+import csv
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,8 @@ import pandas as pd
 from opensora.core.errors import TableError
 from opensora.core.io import atomic_path
 from opensora.tables.columns import STRINGS, Table
+
+_CHUNK_BYTES = 1 << 20
 
 
 def read_table(path: str | Path, table: Table | None = None) -> pd.DataFrame:
@@ -25,7 +28,12 @@ def read_table(path: str | Path, table: Table | None = None) -> pd.DataFrame:
         raise TableError(f"{path}: no such table{made_by}")
     try:
         frame = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-    except (ValueError, UnicodeDecodeError, OSError) as error:
+    except UnicodeDecodeError as error:
+        place = _first_bad_byte(path)
+        raise TableError(
+            f"{path}: byte {place} is not UTF-8; save the table in UTF-8{made_by}"
+        ) from error
+    except (ValueError, OSError) as error:
         raise TableError(f"{path}: not a readable table ({error}){made_by}") from error
     if table is not None:
         missing = [name for name in table.columns if name not in frame.columns]
@@ -48,6 +56,13 @@ def write_table(frame: pd.DataFrame, path: str | Path, table: Table | None = Non
             frame.to_parquet(temporary, index=False)
         else:
             frame.to_csv(temporary, index=False, lineterminator="\n")
+            if _has_carriage_return(temporary):  # a reader would take it for the end of a row
+                frame.to_csv(temporary, index=False, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+
+def _has_carriage_return(path: Path) -> bool:
+    with path.open("rb") as file:
+        return any(b"\r" in chunk for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""))
 
 
 def _ordered(frame: pd.DataFrame, path: Path, table: Table) -> pd.DataFrame:
@@ -65,6 +80,15 @@ def _read_csv(path: Path) -> pd.DataFrame:
     # only a truly empty cell is missing: the caption "None" or the id "nan" is text
     frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
     return _fill_text(frame)
+
+
+def _first_bad_byte(path: Path) -> int:
+    """Offset of the byte at which a file stops being UTF-8."""
+    try:
+        path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return 0
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

@@ -20,6 +20,7 @@ FLOOR_2 = FLOOR_1 | {"demo", "scorers", "acceleration"}
 FLOORS |= {name: FLOOR_2 for name in ("curation", "datasets")}
 FLOOR_3 = FLOOR_2 | {"curation", "datasets"}
 FLOORS |= {name: FLOOR_3 for name in ("encoding", "training", "sampling", "evaluation")}
+FLOORS["bench"] = FLOOR_3 | {"encoding", "training", "sampling"}
 FLOORS["report"] = {"core", "tables", "media"}
 FLOORS["cli"] = set(FLOORS)
 

@@ -1,4 +1,6 @@
-"""Open-Sora 1.1, stage 1: 144p to 240p clips of 16 to 96 frames, and images up to 1024 pixels."""
+"""Open-Sora 1.1, stage 1: mostly 144p clips of up to 96 frames, and images up to 1024 pixels."""
+
+_base_ = ["../../base/stdit2_train.py"]
 
 # {resolution: {num_frames: (keep probability, samples per GPU)}}
 bucket_config = {
@@ -8,6 +10,7 @@ bucket_config = {
     "512": {1: (0.4, 12)},
     "1024": {1: (0.3, 3)},
 }
+# how often which frames stay clean, so that the model learns to continue and to fill in
 mask_ratios = dict(
     mask_no=0.75,
     mask_quarter_random=0.025,
@@ -19,21 +22,7 @@ mask_ratios = dict(
     mask_image_tail=0.025,
     mask_image_head_tail=0.05,
 )
-frame_interval = 3
 
-model = dict(type="STDiT2-XL/2", input_sq_size=512, qk_norm=True, enable_flash_attn=True)
-scheduler = dict(type="iddpm", timestep_respacing="")
-optimizer = dict(type="adamw")
-lr = 2e-5
-grad_clip = 1.0
-
-dtype = "bf16"
-plugin = "zero2"
-sp_size = 1
-grad_checkpoint = False
 num_workers = 8
-
-seed = 42
-epochs = 10  # passes that are compiled into the plan
-log_every = 10
-ckpt_every = 500
+grad_checkpoint = False
+batch_size = None  # the bucket decides

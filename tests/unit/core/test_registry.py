@@ -4,7 +4,7 @@ import pytest
 from mmengine.registry import Registry
 
 from opensora.core.errors import ConfigError
-from opensora.core.registry import build_module
+from opensora.core.registry import build_module, check_fields, check_parts
 
 SHAPES = Registry("shape")
 
@@ -31,3 +31,20 @@ def test_defaults_fill_what_the_config_leaves_open() -> None:
 def test_a_wrong_name_is_one_sentence(config: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_module(config, SHAPES)
+
+
+def test_names_are_checked_without_building() -> None:
+    assert check_fields({"type": "circle"}, SHAPES) == ["radius", "colour"]  # radius is missing
+    with pytest.raises(ConfigError, match="shape circle: unknown field 'color'; did you mean 'co"):
+        check_fields({"type": "circle", "color": "red"}, SHAPES)
+
+
+def test_the_parts_of_a_config_are_checked_where_they_have_a_type() -> None:
+    good = {"type": "iddpm", "num_sampling_steps": 5}
+    check_parts({"scheduler": good, "vae": None, "model": {"depht": 3}, "seed": 1})
+    with pytest.raises(ConfigError, match=r"scheduler iddpm: .* did you mean 'num_sampling_steps'"):
+        check_parts({"scheduler": {"type": "iddpm", "num_sampling_step": 5}})
+    with pytest.raises(ConfigError, match="text_encoder t5: unknown field 'max_length'"):
+        check_parts({"text_encoder": {"type": "t5", "max_length": 3}})
+    with pytest.raises(ConfigError, match=r"model: unknown type 'STDiT-XL/3'; did you mean"):
+        check_parts({"model": {"type": "STDiT-XL/3"}})

@@ -26,6 +26,23 @@ def test_text_stays_text(tmp_path: Path, name: str) -> None:
     pd.testing.assert_frame_equal(read_table(tmp_path / name, CAPTIONS), ROWS, check_dtype=False)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["a\rb", "a\r\nb", "=cmd|' /C calc'!A0", "+1", "-1", "@sum", '"', ",", "\u2028", "😀\x01"],
+)
+def test_no_cell_breaks_a_table_or_changes_in_it(tmp_path: Path, text: str) -> None:
+    rows = ROWS.assign(text=["", text, "z"])
+    write_table(rows, tmp_path / "captions.csv", CAPTIONS)
+    again = read_table(tmp_path / "captions.csv", CAPTIONS)
+    pd.testing.assert_frame_equal(again, rows, check_dtype=False)
+
+
+def test_the_byte_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "captions.csv").write_bytes(b"id,text\na,caf\xe9\n")
+    with pytest.raises(TableError, match="byte 13 is not UTF-8; save the table in UTF-8"):
+        read_table(tmp_path / "captions.csv")
+
+
 def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
     write_table(ROWS, tmp_path / "a.csv", CAPTIONS)
     write_table(ROWS[ROWS.columns[::-1]], tmp_path / "b.csv", CAPTIONS)

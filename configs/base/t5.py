@@ -1,0 +1,7 @@
+"""T5-XXL reads the prompts."""
+
+text_encoder = dict(
+    type="t5",
+    from_pretrained="DeepFloyd/t5-v1_1-xxl",
+    model_max_length=120,
+)

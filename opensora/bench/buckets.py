@@ -1,0 +1,200 @@
+"""How fast clips get their buckets, beside a loop over rows that follows the same rules."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from opensora.bench.measure import Stopwatch, machine, peak_memory_bytes
+from opensora.core.errors import OpenSoraError
+from opensora.core.seed import derive_seed
+from opensora.datasets.aspect import closest_ratio, get_resolution, get_size
+from opensora.datasets.bucket import assign_buckets
+from opensora.datasets.bucket_config import (
+    IMAGE_FRAMES,
+    BucketConfig,
+    BucketRule,
+    parse_bucket_config,
+)
+from opensora.datasets.choice import DRAW_BITS, ChoiceTable
+from opensora.datasets.draws import draw, hash_ids
+from opensora.tables.columns import ID
+from opensora.tables.layout import facts
+
+_WORD = 2**64 - 1
+_TICK_S = 0.01  # the system counts processor time in hundredths
+
+
+def bench_buckets(
+    clips: pd.DataFrame,
+    bucket_config: BucketConfig,
+    *,
+    frame_interval: int,
+    sample: int,
+    repeats: int,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Time `assign_buckets` on a table, and a loop over the rows of a part of it.
+
+    Args:
+        clips: id, num_frames, height, width.
+        bucket_config: where they go.
+        frame_interval: source frames per used frame.
+        sample: rows for the loop.
+        repeats: timings, of which the median counts.
+        seed: of the draws.
+
+    Returns:
+        rows, seconds and rows_per_s (median), best_rows_per_s, rows_per_cpu_s, loop_rows_per_s,
+        ratio, stages (seconds of hash, draw and choose), memory_bytes (peak of the process before
+        the loop), placed (share of the rows), machine.
+
+    Raises:
+        OpenSoraError: the loop came to another result.
+    """
+    times, cpu = [], []
+    for _ in range(repeats):
+        with Stopwatch() as watch:
+            found = assign_buckets(clips, bucket_config, seed=seed, frame_interval=frame_interval)
+        times.append(watch.seconds)
+        cpu.append(watch.cpu_seconds)
+    stages = _stages(clips, bucket_config, frame_interval, seed)
+    memory = peak_memory_bytes()
+    rng = np.random.default_rng(derive_seed(seed, "bench buckets"))
+    rows = np.sort(rng.choice(len(clips), size=min(sample, len(clips)), replace=False))
+    part = clips.iloc[rows]
+    with Stopwatch() as watch:
+        looped = loop_over_rows(part, bucket_config, seed=seed, frame_interval=frame_interval)
+    _require_equal(found.iloc[rows], looped)
+    seconds, loop_rate = statistics.median(times), len(part) / watch.seconds
+    return {
+        "rows": len(clips),
+        "seconds": seconds,
+        "rows_per_s": len(clips) / seconds,
+        "best_rows_per_s": len(clips) / min(times),
+        "rows_per_cpu_s": len(clips) / max(statistics.median(cpu), _TICK_S),
+        "loop_rows": len(part),
+        "loop_rows_per_s": loop_rate,
+        "ratio": len(clips) / seconds / loop_rate,
+        "stages": stages,
+        "memory_bytes": memory,
+        "placed": float((found["bucket_frames"] > 0).mean()),
+        "machine": machine(),
+    }
+
+
+def _stages(
+    clips: pd.DataFrame, bucket_config: BucketConfig, frame_interval: int, seed: int
+) -> dict[str, float]:
+    """Seconds of the parts of an assignment, one run each."""
+    stages = {}
+    with Stopwatch() as watch:
+        table = ChoiceTable(parse_bucket_config(bucket_config), frame_interval)
+    stages["compile the rules"] = watch.seconds
+    with Stopwatch() as watch:
+        hashes = hash_ids(clips[ID])
+    stages["hash the ids"] = watch.seconds
+    with Stopwatch() as watch:
+        draws = draw(hashes, seed, "bucket", 0, bits=DRAW_BITS)
+    stages["draw"] = watch.seconds
+    frames, height, width = (clips[name].to_numpy() for name in ("num_frames", "height", "width"))
+    with Stopwatch() as watch:
+        table.choose(frames, height, width, draws)
+    stages["choose"] = watch.seconds
+    return stages
+
+
+def loop_over_rows(
+    clips: pd.DataFrame, bucket_config: BucketConfig, *, seed: int, frame_interval: int
+) -> list[tuple[str, int, str, int, int]]:
+    """Follow the rules of `assign_buckets` one clip after the other, in plain Python.
+
+    Returns:
+        Per clip resolution, frames, aspect ratio, height and width; "", 0, "", 0, 0 without one.
+    """
+    rules = parse_bucket_config(bucket_config)
+    key = derive_seed(seed, "bucket", 0)
+    found = []
+    for name, frames, height, width in clips[[ID, "num_frames", "height", "width"]].itertuples(
+        index=False
+    ):
+        uniform = (_mix(_hash(name.encode()) ^ key) >> (64 - DRAW_BITS)) / 2**DRAW_BITS
+        rule = _find_rule(rules, frames, height * width, uniform, frame_interval)
+        if rule is None:
+            found.append(("", 0, "", 0, 0))
+            continue
+        ratio = closest_ratio(rule.resolution, height, width)
+        size = get_size(rule.resolution, ratio)
+        found.append((rule.resolution, rule.num_frames, ratio, *size))
+    return found
+
+
+def _find_rule(
+    rules: Sequence[BucketRule], frames: int, pixels: int, uniform: float, interval: int
+) -> BucketRule | None:
+    """Try one rule after the other; the clip stays where the sum of chances passes `uniform`."""
+    total, meant, leaving, resolution = 0.0, 1.0, 0.0, ""
+    for rule in rules:
+        if rule.resolution != resolution:  # on to a smaller one with all who did not stay
+            resolution, meant, leaving = rule.resolution, meant + leaving, 0.0
+        table = get_resolution(rule.resolution)
+        if pixels < table.min_pixels:
+            continue
+        if rule.num_frames == IMAGE_FRAMES:
+            fits = frames == IMAGE_FRAMES or table.is_fixed
+        else:
+            fits = frames != IMAGE_FRAMES and frames >= rule.num_frames * interval
+        if not fits:
+            continue
+        here = meant * rule.frames_prob
+        total += here * rule.keep_prob
+        if here * rule.keep_prob > 0 and uniform < total:
+            return rule
+        meant -= here
+        leaving += here * (1 - rule.keep_prob)
+    return None
+
+
+def _mix(value: int) -> int:
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _WORD
+    return value ^ (value >> 31)
+
+
+def _hash(text: bytes) -> int:
+    value = 0x9E3779B97F4A7C15
+    for start in range(0, len(text), 8):
+        value = _mix(value ^ int.from_bytes(text[start : start + 8], "little"))
+    return _mix(value ^ len(text))
+
+
+def _require_equal(found: pd.DataFrame, looped: Sequence[tuple[Any, ...]]) -> None:
+    names = ("resolution", "frames", "aspect_ratio", "height", "width")
+    columns = [found[f"bucket_{name}"].tolist() for name in names]
+    for row, (ours, theirs) in enumerate(zip(zip(*columns, strict=True), looped, strict=True)):
+        if ours != theirs:
+            raise OpenSoraError(
+                f"bench buckets: the loop puts clip {found[ID].iloc[row]!r} into {theirs} and"
+                f" assign_buckets into {ours}; one of them is wrong"
+            )
+
+
+def report(result: dict[str, Any]) -> str:
+    """Lay the figures out for a terminal."""
+    rows = [
+        ("machine", result["machine"]),
+        ("rows", f"{result['rows']:,}, {100 * result['placed']:.1f} % of them get a bucket"),
+        (
+            "assign_buckets",
+            f"{result['rows_per_s'] / 1e6:.2f} million rows/s (median), best"
+            f" {result['best_rows_per_s'] / 1e6:.2f}, per processor second"
+            f" {result['rows_per_cpu_s'] / 1e6:.2f}",
+        ),
+        *((f"  {name}", f"{seconds:.3f} s") for name, seconds in result["stages"].items()),
+        ("loop over rows", f"{result['loop_rows_per_s']:,.0f} rows/s on {result['loop_rows']:,}"),
+        ("ratio", f"{result['ratio']:,.0f} times, with equal results on those rows"),
+        ("peak memory", f"{result['memory_bytes'] / 1e9:.2f} GB"),
+    ]
+    return facts(rows) + "\n"

@@ -1,0 +1,209 @@
+"""How fast the stores become batches, next to a plain sequential read of the same files."""
+
+import statistics
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from opensora.bench.measure import Stopwatch, machine, peak_memory_bytes
+from opensora.core.errors import ConfigError
+from opensora.core.seed import derive_seed
+from opensora.datasets.bucket import Bucket
+from opensora.datasets.embedding_store import (
+    EmbeddingStore,
+    write_embedding_index,
+    write_embeddings,
+)
+from opensora.datasets.latent_store import (
+    LatentStore,
+    latent_file_name,
+    write_latent_index,
+    write_latents,
+)
+from opensora.datasets.latents import LatentDataset
+from opensora.datasets.plan import write_plan
+
+GOAL = 0.6  # of a plain sequential read
+_READ_BYTES = 1 << 20  # of one read call, as cp and cat do
+_BUCKET = Bucket("256", 16, "1.00")
+_LATENT, _TOKENS, _DIM = (4, 16, 32, 32), 120, 4096  # 256 x 256 x 16 and T5-XXL
+_FEWEST_TOKENS = 20
+_FILE_SAMPLES = 256
+_IDENTITY = {"type": "synthetic", "dtype": "bf16"}
+
+
+@dataclass(frozen=True)
+class LoaderFigures:
+    """What was measured; rates in bytes of stored rows a second, median over the rounds.
+
+    Attributes:
+        samples: in the plan, over all epochs.
+        batches: in the plan.
+        sample_bytes: stored bytes of a sample, latents and text, on average.
+        sequential: plain read of the files, front to back, into one buffer of 1 MiB.
+        first_pass: a new loader over the plan: it maps the files and checks every row.
+        later_passes: the same loader over the plan again.
+        cpu_ms_per_batch: processor time of a batch in a later pass.
+        peak_bytes: largest resident memory of the process, mapped file pages included.
+    """
+
+    samples: int
+    batches: int
+    sample_bytes: float
+    sequential: float
+    first_pass: float
+    later_passes: float
+    cpu_ms_per_batch: float
+    peak_bytes: int
+
+    @property
+    def ratio(self) -> float:
+        """Later passes against the plain read."""
+        return self.later_passes / self.sequential
+
+    def table(self) -> str:
+        """The figures as lines for people."""
+        rows = [
+            ("plain sequential read, 1 MiB buffer", self.sequential),
+            ("loader, first pass (maps files, checks rows)", self.first_pass),
+            ("loader, later passes", self.later_passes),
+        ]
+        lines = [f"{machine()}; {self.samples} samples in {self.batches} batches,"]
+        lines[0] += f" {self.sample_bytes / 1e6:.3f} MB a sample"
+        lines += [
+            f"{name:<46}{rate / 1e9:7.2f} GB/s  {rate / self.sequential:5.0%}"
+            for name, rate in rows
+        ]
+        lines.append(f"{'processor time a batch':<46}{self.cpu_ms_per_batch:7.2f} ms")
+        lines.append(f"{'peak memory, mapped files included':<46}{self.peak_bytes / 1e9:7.2f} GB")
+        return "\n".join(lines) + "\n"
+
+
+def measure_loader(latents: Path, embeddings: Path, plan: Path, *, rounds: int) -> LoaderFigures:
+    """Read stores in the order of a plan, and their files front to back.
+
+    One unmeasured reading of the files comes first, so that the page cache is warm for both;
+    the two then take turns.
+
+    Args:
+        latents: folder of the latent store.
+        embeddings: folder of the embedding store.
+        plan: `plan.parquet`.
+        rounds: measurements of each kind, at least 1; the median counts.
+
+    Raises:
+        ConfigError: no round is asked for.
+        StoreError: a store is missing, damaged, or lacks clips of the plan.
+    """
+    if rounds < 1:
+        raise ConfigError(f"rounds is {rounds}; expected at least 1")
+    files = [*sorted(latents.rglob("*.safetensors")), *sorted(embeddings.rglob("*.safetensors"))]
+    dataset = LatentDataset(latents, embeddings, plan)
+    wanted = _stored_bytes(dataset, latents, embeddings)
+    _read_sequentially(files)
+    rates: dict[str, list[float]] = {}
+    cpu: list[float] = []
+    for _ in range(rounds):
+        with Stopwatch() as watch:
+            count = _read_sequentially(files)
+        rates.setdefault("sequential", []).append(count / watch.seconds)
+        dataset = LatentDataset(latents, embeddings, plan)
+        for name in ("first_pass", "later_passes"):
+            with Stopwatch() as watch:
+                samples = _read_plan(dataset)
+            rates.setdefault(name, []).append(wanted / watch.seconds)
+        cpu.append(1e3 * watch.cpu_seconds / len(dataset))
+    return LoaderFigures(
+        samples=samples,
+        batches=len(dataset),
+        sample_bytes=wanted / samples,
+        cpu_ms_per_batch=statistics.median(cpu),
+        peak_bytes=peak_memory_bytes(),
+        **{name: statistics.median(values) for name, values in rates.items()},
+    )
+
+
+@contextmanager
+def synthetic_stores(samples: int, batch_size: int) -> Iterator[tuple[Path, Path, Path]]:
+    """Yield (latents, embeddings, plan) of random numbers in a folder that goes away again.
+
+    Bf16 latents of 256x256x16 clips, [4, 16, 32, 32]; bf16 text of 20 to 120 tokens of 4096
+    channels; one epoch in random order.
+
+    Raises:
+        ConfigError: fewer samples than one batch holds.
+    """
+    if not 1 <= batch_size <= samples:
+        raise ConfigError(f"{samples} samples are no full batch of {batch_size}; ask for more")
+    with tempfile.TemporaryDirectory(prefix="opensora-bench-") as folder:
+        root = Path(folder)
+        ids = [f"clip{number:07d}" for number in range(samples)]
+        latent_files, text_files = [], []
+        rng = np.random.default_rng(derive_seed("bench", "loader"))
+        generator = torch.Generator().manual_seed(derive_seed("bench", "loader"))
+        for part, start in enumerate(range(0, samples, _FILE_SAMPLES)):
+            names = ids[start : start + _FILE_SAMPLES]
+            latents = torch.randn(len(names), *_LATENT, generator=generator).bfloat16()
+            items = pd.DataFrame({"id": names, "fps": 24.0, "sha256": ""})
+            latent_files.append(latent_file_name(_BUCKET, part))
+            path = root / "latents" / latent_files[-1]
+            write_latents(path, list(latents), items, _BUCKET, _IDENTITY)
+            lengths = rng.integers(_FEWEST_TOKENS, _TOKENS + 1, len(names)).tolist()
+            tokens = torch.randn(sum(lengths), _DIM, generator=generator).bfloat16()
+            text_files.append(f"texts-{part:05d}.safetensors")
+            path = root / "embeddings" / text_files[-1]
+            write_embeddings(path, tokens.split(lengths), names, _text_identity())
+        write_latent_index(root / "latents", latent_files, _IDENTITY)
+        captions = pd.DataFrame({"id": ids, "text": ids})
+        write_embedding_index(root / "embeddings", text_files, captions, _text_identity())
+        order = rng.permutation(samples)
+        batches = [
+            [ids[place] for place in order[start : start + batch_size]]
+            for start in range(0, samples - batch_size + 1, batch_size)
+        ]
+        columns = {"epoch": 0, "step": range(len(batches)), "rank": 0, "bucket": str(_BUCKET)}
+        plan = pd.DataFrame({**columns, "ids": batches})
+        plan.attrs = {"hash": "synthetic"}
+        write_plan(plan, root / "plan.parquet")
+        yield root / "latents", root / "embeddings", root / "plan.parquet"
+
+
+def _text_identity() -> dict[str, object]:
+    return {**_IDENTITY, "model_max_length": _TOKENS}
+
+
+def _stored_bytes(dataset: LatentDataset, latents: Path, embeddings: Path) -> int:
+    """Bytes of all rows that the plan asks for, over all epochs."""
+    latent_store, text_store = LatentStore(latents), EmbeddingStore(embeddings)
+    total = 0
+    for position in range(len(dataset)):
+        _, bucket, ids = dataset.plan[position]
+        for name in ids:
+            parts = (
+                *latent_store.parts(latent_store.locate(name, bucket)),
+                *text_store.parts(text_store.locate(name)),
+            )
+            total += sum(part.nbytes for part in parts)
+    return total
+
+
+def _read_sequentially(files: list[Path]) -> int:
+    """Read files front to back; returns their bytes."""
+    buffer = memoryview(bytearray(_READ_BYTES))
+    total = 0
+    for path in files:
+        with open(path, "rb", buffering=0) as file:
+            while count := file.readinto(buffer):
+                total += count
+    return total
+
+
+def _read_plan(dataset: LatentDataset) -> int:
+    """Read every batch of the plan in order; returns the number of samples."""
+    return sum(len(dataset[position]["ids"]) for position in range(len(dataset)))

@@ -1,0 +1,88 @@
+"""`opensora bench buckets`: speed of the bucket assignment, or balance of the plan."""
+
+import argparse
+
+HELP = (
+    "Time the bucket assignment of a synthetic manifest against a loop over its rows; with"
+    " --stragglers, compare how long ranks wait for the slowest in random and in balanced order."
+)
+ROWS, STRAGGLER_ROWS = 10_000_000, 1_000_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--rows",
+        type=int,
+        metavar="N",
+        help=f"clips (default: {ROWS:,}; {STRAGGLER_ROWS:,} with --stragglers)",
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="training config (default: stage 2 of Open-Sora 1.1)"
+    )
+    parser.add_argument(
+        "--sample", type=int, default=20_000, metavar="N", help="rows of the loop (default: 20000)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="timings, median counts (default: 5)"
+    )
+    parser.add_argument("--stragglers", action="store_true", help="simulate the ranks of a step")
+    parser.add_argument(
+        "--ranks", type=int, default=64, metavar="W", help="ranks of the simulation (default: 64)"
+    )
+    parser.add_argument("--output", metavar="FILE", help="the figures (.json)")
+
+
+def run(args: argparse.Namespace) -> str:
+    """Measure, print, write; returns the summary line."""
+    import sys
+    from collections.abc import Mapping
+    from typing import Any
+
+    from opensora.bench.bucket_data import FRAME_INTERVAL, STAGE_2, synthetic_manifest
+    from opensora.core.config import load_config
+    from opensora.core.errors import ConfigError
+    from opensora.core.io import write_json
+    from opensora.datasets.bucket_config import BucketConfig
+    from opensora.datasets.planning import bucket_config_of, frame_interval_of
+
+    default = STRAGGLER_ROWS if args.stragglers else ROWS
+    rows = default if args.rows is None else args.rows
+    counts = {"rows": rows, "sample": args.sample, "repeats": args.repeats, "ranks": args.ranks}
+    for name, value in counts.items():
+        if value < 1:
+            raise ConfigError(f"--{name} {value}: expected at least 1")
+    config: BucketConfig = STAGE_2
+    interval, model = FRAME_INTERVAL, {"type": "STDiT2-XL/2", "qk_norm": True}
+    if args.config:
+        fields = load_config(args.config).to_dict()
+        config, interval = bucket_config_of(fields), frame_interval_of(fields)
+        model = fields.get("model") or model
+    clips = synthetic_manifest(rows)
+    result: Mapping[str, Any]
+    if args.stragglers:
+        from opensora.bench import stragglers
+
+        result = stragglers.simulate_stragglers(
+            clips, config, model=model, ranks=args.ranks, frame_interval=interval
+        )
+        text = stragglers.report(result)
+        summary = (
+            f"{args.ranks} ranks: slowest / mean {result['random']['slowest']:.3f} in random order,"
+            f" {result['cost']['slowest']:.3f} balanced by cost"
+        )
+    else:
+        from opensora.bench import buckets
+
+        result = buckets.bench_buckets(
+            clips, config, frame_interval=interval, sample=args.sample, repeats=args.repeats
+        )
+        text = buckets.report(dict(result))
+        summary = (
+            f"{result['rows_per_s'] / 1e6:.2f} million rows/s,"
+            f" {result['memory_bytes'] / 1e9:.2f} GB, {result['ratio']:,.0f} times a loop over rows"
+        )
+    if args.output:
+        write_json(args.output, result)
+    sys.stdout.write(text)
+    return summary

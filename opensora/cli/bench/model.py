@@ -1,0 +1,104 @@
+"""`opensora bench model`: speed and memory of the transformers."""
+
+import argparse
+
+HELP = (
+    "Time the forward pass and the training step of transformers, with operations per second,"
+    " their share of the machine's peak, and memory."
+)
+_TYPES = ("STDiT", "STDiT2", "STDiT3", "DiT", "Latte", "PixArt", "PixArtMS")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--type",
+        nargs="+",
+        default=[f"{name}-XL/2" for name in _TYPES],
+        metavar="NAME",
+        help="registered models (default: the XL/2 of every family)",
+    )
+    parser.add_argument("--num-frames", type=int, default=16, metavar="T")
+    parser.add_argument("--image-size", type=int, nargs=2, default=(256, 256), metavar=("H", "W"))
+    parser.add_argument("--batch-size", type=int, default=1, metavar="B")
+    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), help="default: cuda where there is one"
+    )
+    parser.add_argument("--depth", type=int, metavar="N", help="blocks, instead of all")
+    parser.add_argument(
+        "--compile",
+        nargs="?",
+        const="yes",
+        default="no",
+        choices=("no", "yes", "both"),
+        help="time the blocks compiled, or eager and compiled (takes a minute a model on a CPU)",
+    )
+    parser.add_argument("--grad-checkpoint", action="store_true", help="recompute the blocks")
+    parser.add_argument("--steps", type=int, default=5, metavar="N", help="timed runs (default: 5)")
+    parser.add_argument(
+        "--compare", action="store_true", help="time diffusers' model of the same layout as well"
+    )
+    parser.add_argument(
+        "--cfg-options", nargs="+", default=[], metavar="NAME=VALUE", help="fields of the models"
+    )
+    parser.add_argument("--json", metavar="FILE", help="the figures")
+
+
+def run(args: argparse.Namespace) -> str:
+    """Measure, print a table, write; returns the summary line."""
+    import sys
+    from dataclasses import asdict
+
+    import torch
+
+    from opensora.bench.measure import machine
+    from opensora.bench.model import Mode, check_types, measure, peak_flops
+    from opensora.bench.model_subjects import Settings
+    from opensora.bench.model_table import heading, table
+    from opensora.core.config import parse_overrides
+    from opensora.core.errors import ConfigError
+    from opensora.core.io import write_json
+    from opensora.core.logging import progress
+
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: torch sees no GPU here; use --device cpu")
+    fields = dict(parse_overrides(["--cfg-options", *args.cfg_options]) if args.cfg_options else [])
+    if args.depth is not None:
+        fields["depth"] = args.depth
+    settings = Settings(
+        num_frames=args.num_frames,
+        image_size=tuple(args.image_size),
+        batch_size=args.batch_size,
+        dtype=args.dtype,
+        device=device,
+        steps=args.steps,
+        grad_checkpoint=args.grad_checkpoint,
+        model=fields,
+    )
+    check_types(args.type, fields)
+    modes: list[Mode] = ["eager"] if args.compile != "yes" else []
+    if args.compile != "no":
+        modes.append("compiled")
+    peak, source = peak_flops(settings)
+    rows = []
+    for name in progress(args.type, description="bench model"):
+        rows += measure(name, modes, settings, compare=args.compare)
+        again, _ = peak_flops(settings)  # other work on the machine comes and goes
+        peak = None if peak is None or again is None else max(peak, again)
+    title = heading(settings, machine(), peak, source)
+    sys.stdout.write(f"{title}\n\n{table(rows, peak)}\n\n")
+    if args.json:
+        figures: dict[str, object] = {
+            "machine": machine(),
+            "settings": asdict(settings),
+            "peak_flops": peak,
+        }
+        figures |= {"peak_source": source, "rows": [asdict(row) for row in rows]}
+        write_json(args.json, figures)
+    best = max(rows, key=lambda row: row.flops / row.seconds)
+    return (
+        f"{len(rows)} measurements of {len(args.type)} models; best: {best.type} {best.mode}"
+        f" {best.task}, {best.flops / best.seconds / 1e9:,.0f} GFLOP/s"
+    )

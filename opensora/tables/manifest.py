@@ -1,0 +1,76 @@
+"""Read a manifest: our own, or a CSV of Open-Sora's tools, which has fewer columns."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from opensora.core.errors import TableError
+from opensora.tables.columns import ID, MANIFEST, PATH, TEXT
+from opensora.tables.io import read_table
+
+FOREIGN_FPS = 24.0  # of clips whose table does not say, as Open-Sora assumes
+_MAX_SLUG = 40
+
+
+def read_manifest(path: str | Path) -> pd.DataFrame:
+    """Read a table of clips and fill in what can be derived from the columns that are there.
+
+    Needed are `path, text, num_frames, height, width`; a reference CSV has them after its
+    `addinfo` step. Ids are made of the paths where there are none.
+
+    Args:
+        path: CSV or Parquet.
+
+    Returns:
+        A MANIFEST table; all further columns are kept.
+
+    Raises:
+        TableError: a needed column is missing, or holds something that can not be meant.
+    """
+    frame = read_table(path)
+    for name in (PATH, TEXT, "num_frames", "height", "width"):
+        if name not in frame.columns:
+            raise TableError(
+                f"{path}: column {name!r} is missing; a manifest needs path, text, num_frames,"
+                f" height and width (rule {MANIFEST.rule} makes it)"
+            )
+    for name in ("num_frames", "height", "width"):
+        frame[name] = _whole_numbers(frame[name], name, path)
+    if "fps" not in frame:
+        frame["fps"] = FOREIGN_FPS
+    frame["fps"] = frame["fps"].fillna(FOREIGN_FPS)
+    derived: dict[str, Callable[[], Any]] = {
+        ID: lambda: frame[PATH].map(_identity),
+        "aspect_ratio": lambda: (frame["height"] / frame["width"]).round(6),
+        "resolution": lambda: frame["height"] * frame["width"],
+        "text_len": lambda: frame[TEXT].map(lambda text: len(text.split())),
+        "source": lambda: frame[PATH],
+        "start": lambda: 0.0,
+        "end": lambda: (frame["num_frames"] / frame["fps"]).where(frame["num_frames"] > 1, 0.0),
+        "sha256": lambda: "",
+        "split": lambda: "train",
+    }
+    frame = frame.assign(**{k: make() for k, make in derived.items() if k not in frame})
+    return frame[[*MANIFEST.columns, *(c for c in frame.columns if c not in MANIFEST.columns)]]
+
+
+def _whole_numbers(values: pd.Series, name: str, path: str | Path) -> pd.Series:
+    numbers = pd.to_numeric(values, errors="coerce")
+    wrong = numbers.isna() | (numbers < 1) | (numbers % 1 != 0)
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise TableError(
+            f"{path}: row {row + 1}: {name} is {str(values.iloc[row])!r}; expected a whole number"
+            " of at least 1"
+        )
+    return numbers.astype("int64")
+
+
+def _identity(path: str) -> str:
+    """A readable, unique id that is also a safe file name."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", Path(path).stem).strip("-")[:_MAX_SLUG] or "file"
+    return f"{slug}-{hashlib.sha256(path.encode()).hexdigest()[:12]}"

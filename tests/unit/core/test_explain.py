@@ -1,0 +1,95 @@
+"""What would run is grouped by rule and reason; times come from the records of former runs."""
+
+from pathlib import Path
+
+import pytest
+
+from opensora.core.dry_run import PlannedJob
+from opensora.core.explain import explain_jobs, summary, table
+
+CHANGED = (
+    "Params have changed since last execution: Union of exclusive params before and now across"
+    " all output: before: 8 now: <nothing exclusive> "
+)
+
+
+def record(folder: Path, name: str, *seconds: float) -> None:
+    path = folder / "benchmarks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{value}\t0:00:00\tNA" for value in seconds]
+    path.write_text("\n".join(["s\th:m:s\tmax_rss", *lines]) + "\n")
+
+
+def jobs() -> list[PlannedJob]:
+    """Three shards to score after a change of clips, one of them also missing, then a join."""
+    found = []
+    for shard in ("0000", "0001", "0002"):
+        own = {"wildcards": {"shard": shard}}
+        clips, scores = f"clips/{shard}.csv", f"scores/{shard}.csv"
+        bench = f"benchmarks/{{}}/run/{shard}.tsv"
+        found.append(PlannedJob("clips", [clips], [], CHANGED, **own))
+        found[-1].benchmark = bench.format("clips")
+        reason = f"Input files updated by another job: {clips}"
+        if shard == "0002":
+            reason = f"Missing output files: {scores}; {reason}"
+        found.append(PlannedJob("scores", [scores], [clips], reason, **own, gpus=2))
+        found[-1].benchmark = bench.format("scores")
+    scores = [f"scores/000{k}.csv" for k in range(3)]
+    reason = "Input files updated by another job: scores/0001.csv"
+    return [*found, PlannedJob("join", ["m.csv"], scores, reason)]
+
+
+def test_jobs_are_grouped_by_rule_and_reason() -> None:
+    found = [(e.rule, e.why, e.jobs, e.shards) for e in explain_jobs(jobs(), "/nowhere")]
+    assert found == [
+        ("clips", "settings changed: 8 -> nothing", 3, "0000-0002"),
+        ("scores", "follows clips", 2, "0000-0001"),
+        ("scores", "output is missing", 1, "0002"),
+        ("join", "follows scores", 1, ""),
+    ]
+
+
+def test_times_are_the_jobs_own_or_the_mean_of_its_rule(tmp_path: Path) -> None:
+    record(tmp_path, "scores/run/0000.tsv", 100, 200)  # run twice: 150
+    record(tmp_path, "scores/run/deep/0001.tsv", 1650)
+    record(tmp_path, "clips/run/0000.tsv", 60)
+    record(tmp_path, "clips/run/0001.tsv")  # interrupted: no line
+    clips, follow, missing, join = explain_jobs(jobs(), tmp_path)
+    assert clips.seconds == 60 * 3
+    assert clips.gpu_hours == 0
+    rule_mean = (100 + 200 + 1650) / 3
+    assert follow.seconds == pytest.approx(150 + rule_mean)
+    assert follow.gpu_hours == pytest.approx((150 + rule_mean) * 2 / 3600)
+    assert missing.seconds == pytest.approx(rule_mean)
+    assert (join.seconds, join.unknown) == (0, 1)
+
+
+def test_the_table_tells_known_from_unknown_times(tmp_path: Path) -> None:
+    record(tmp_path, "scores/run/0000.tsv", 5400)
+    lines = table(explain_jobs(jobs(), tmp_path)).splitlines()
+    assert lines[0].split() == ["rule", "jobs", "shards", "why", "time", "GPU-hours"]
+    assert lines[1].endswith("unknown")
+    assert lines[2].split()[-4:] == ["h", "00", "min", "6.00"]
+    assert lines[4].split()[:2] == ["join", "1"]
+    text = summary(explain_jobs(jobs(), tmp_path))
+    assert text == (
+        "7 jobs of 3 rules, about 4 h 30 min of work, 9.00 GPU-hours,"
+        " 4 jobs without a record"
+    )
+
+
+def test_a_long_change_is_cut(tmp_path: Path) -> None:
+    job = PlannedJob("clips", ["c"], [], CHANGED.replace("8", "8" * 500))
+    (found,) = explain_jobs([job], tmp_path)
+    assert len(found.why) < 120
+    assert found.why.endswith("8...")
+
+
+def test_a_reason_of_an_unknown_kind_is_passed_on() -> None:
+    (found,) = explain_jobs([PlannedJob("a", ["b"], [], "The moon is full")])
+    assert found.why == "The moon is full"
+
+
+def test_nothing_to_run() -> None:
+    assert table([]) == ""
+    assert summary([]) == "nothing to run, everything is up to date"

@@ -1,0 +1,30 @@
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from opensora.core.errors import ConfigError
+from opensora.tables.bars import Panel, bar_chart, check_plot_path
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_a_bar_is_as_long_as_its_value_and_panels_have_their_own_scale():
+    panels = [Panel("clips", [10, 5], ["10", "5"]), Panel("tokens", [1e9, 0], ["1 G", "0"])]
+    root = ElementTree.fromstring(bar_chart("a <plan> & more", ["32px|8", "24px|8"], panels))
+    bars = [float(rect.get("width")) for rect in root.iter(f"{SVG}rect")][1:]  # behind: the page
+    assert bars == [bars[0], bars[0] / 2, bars[0], 0.0]
+    texts = [text.text for text in root.iter(f"{SVG}text")]
+    assert {"a <plan> & more", "32px|8", "24px|8", "clips", "tokens", "1 G"} <= set(texts)
+    assert root.get("aria-label") == "a <plan> & more"
+
+
+def test_a_chart_without_rows_or_with_zeros_is_drawn():
+    ElementTree.fromstring(bar_chart("empty", [], [Panel("clips", [], [])]))
+    ElementTree.fromstring(bar_chart("zero", ["a"], [Panel("clips", [0], ["0"])]))
+
+
+def test_only_svg_is_written():
+    check_plot_path(None)
+    check_plot_path("out/plan.svg")
+    with pytest.raises(ConfigError, match=r"--plot plan.png: expected a name that ends in .svg"):
+        check_plot_path("plan.png")

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from opensora.core.errors import TableError
+from opensora.tables.columns import MANIFEST
+from opensora.tables.io import write_table
+from opensora.tables.manifest import read_manifest
+
+# as the reference's datautil writes it
+REFERENCE = """path,text,num_frames,height,width,aspect_ratio,fps,resolution,aes
+data/a b.mp4,a dog runs,48,360,640,0.5625,24.0,230400,5.1
+data/c.jpg,,1.0,512,512,1.0,,262144,4.9
+"""
+
+
+def test_a_csv_of_the_reference_becomes_a_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "meta.csv"
+    path.write_text(REFERENCE)
+    table = read_manifest(path)
+    assert list(table.columns) == [*MANIFEST.columns, "aes"]
+    assert table["num_frames"].tolist() == [48, 1]
+    assert table["end"].tolist() == [2.0, 0.0]
+    assert table["text"].tolist() == ["a dog runs", ""]
+    assert table["text_len"].tolist() == [3, 0]
+    assert table["fps"].tolist() == [24.0, 24.0]
+    assert table["id"].is_unique
+    assert table["id"][0].startswith("a-b-")
+
+
+def test_the_smallest_table_will_do_and_our_own_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "small.csv"
+    path.write_text("path,text,num_frames,height,width\nx.mp4,hi,24,100,200\n")
+    small = read_manifest(path)
+    derived = ["aspect_ratio", "resolution", "fps", "end", "split"]
+    assert small.loc[0, derived].tolist() == [0.5, 20000, 24.0, 1.0, "train"]
+    write_table(small, tmp_path / "own.parquet", MANIFEST)
+    pd.testing.assert_frame_equal(read_manifest(tmp_path / "own.parquet"), small)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("path,num_frames,height,width\nx,1,1,1\n", "column 'text' is missing"),
+        ("path,text,num_frames,height,width\nx,a,8,-4,8\n", "row 1: height is '-4'"),
+        ("path,text,num_frames,height,width\nx,a,8,4,8\ny,b,,4,8\n", "row 2: num_frames is 'nan'"),
+        ("path,text,num_frames,height,width\nx,a,8,4,wide\n", "row 1: width is 'wide'"),
+        ("path,text,num_frames,height,width\nx,a,8.5,4,4\n", "row 1: num_frames is '8.5'"),
+    ],
+)
+def test_tables_that_can_not_be_meant_are_refused(
+    tmp_path: Path, content: str, sentence: str
+) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(content)
+    with pytest.raises(TableError, match=sentence):
+        read_manifest(path)
