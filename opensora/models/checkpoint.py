@@ -1,36 +1,33 @@
-"""Weights of models: read from any of the usual formats, written as safetensors."""
+"""Weights of models: loaded from any of the usual formats, written as safetensors."""
 
 import json
 import logging
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from opensora.core.errors import CheckpointError
 from opensora.core.io import atomic_path
+from opensora.models.pretrained import files_sha256
+from opensora.models.weight_files import find_weights, read_weights
+from opensora.models.weight_layouts import (
+    POSITION_TABLES,
+    NamedWeights,
+    names_for,
+    normalise,
+    starts_of,
+)
 
 log = logging.getLogger(__name__)
 
-POSITION_TABLES = frozenset(
-    {"pos_embed", "pos_embed_spatial", "pos_embed_temporal", "temp_embed", "rope.freqs"}
-)  # made from sizes alone, so a table of another size is not a loss
 NULL_CAPTION = "y_embedder.y_embedding"
-_PATCH_WEIGHT = "x_embedder.proj.weight"
-_WRAPPERS = ("ema", "state_dict", "model", "module")  # keys that hold the weights, best first
-_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-_FOLDER_FILES = (
-    "model.safetensors.index.json",
-    "pytorch_model.bin.index.json",
-    "model.safetensors",
-    "diffusion_pytorch_model.safetensors",
-    "pytorch_model.bin",
-)
+_TABLE_TOLERANCE = 1e-2  # of a position table that was stored in bfloat16
+_NAMES_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,8 @@ class LoadReport:
 
     Attributes:
         loaded: names copied as they are.
-        remade: names whose size differs and that were adapted or made anew.
+        remade: names whose size differs and that were adapted, and position tables that the file
+            lacks or has otherwise, where the model keeps its own.
         missing: names of the model that the file lacks; they keep their initial values.
         unexpected: names of the file that the model lacks; not used.
     """
@@ -54,16 +52,19 @@ class LoadReport:
         parts = [f"loaded={len(self.loaded)}"]
         for field in ("remade", "missing", "unexpected"):
             names = getattr(self, field)
-            parts.append(f"{field}={len(names)}" + (f" ({', '.join(names[:3])}...)" * bool(names)))
+            more = ", ..." if len(names) > _NAMES_SHOWN else ""
+            listed = f" ({', '.join(names[:_NAMES_SHOWN])}{more})" if names else ""
+            parts.append(f"{field}={len(names)}{listed}")
         return " ".join(parts)
 
 
 def load_checkpoint(model: nn.Module, path: str | Path) -> LoadReport:
-    """Copy weights into a model.
+    """Copy weights into a model and log one line.
 
-    Two-dimensional patch weights of image models fit three-dimensional patches of one frame;
-    position tables of another size keep the model's own values; a null caption of another
-    length is cut or continued with its last row.
+    Weights of an image model start a video model: two-dimensional patch weights fit
+    three-dimensional patches of one frame, and the branches along time keep their initial zero,
+    so that PixArt's weights make an STDiT that treats every frame as PixArt does. Position tables
+    are the model's own; a null caption of another length is cut or continued with its last row.
 
     Args:
         model: receives the weights in place.
@@ -72,122 +73,165 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> LoadReport:
     Raises:
         CheckpointError: nothing there, unreadable, or weights of another model.
     """
-    state = read_weights(path)
-    own = model.state_dict()
-    fitting: dict[str, Tensor] = {}
-    remade: list[str] = []
-    for name in state.keys() & own.keys():
-        value, target = state[name], own[name]
-        if value.shape != target.shape:
-            if name in POSITION_TABLES:
-                remade.append(name)
-                continue
-            adapted = _adapted(name, value, target.shape)
-            if adapted is None:
-                raise CheckpointError(
-                    f"{path}: {name} has shape {tuple(value.shape)}, the model needs"
-                    f" {tuple(target.shape)}; these weights belong to a model of another size"
-                )
-            value = adapted
-            remade.append(name)
-        fitting[name] = value
-    unexpected = sorted(state.keys() - own.keys() - POSITION_TABLES)
-    if len(fitting) <= len(unexpected):
-        raise CheckpointError(
-            f"{path}: only {len(fitting)} of {len(state)} names belong to"
-            f" {type(model).__name__} (first stranger: {(unexpected or ['none'])[0]});"
-            " give the weights of this model"
-        )
+    weights = normalise(read_weights(path))
+    fitting, report = match_weights(model, weights, path)
     model.load_state_dict(fitting, strict=False)
-    report = LoadReport(
-        loaded=tuple(sorted(fitting.keys() - set(remade))),
-        remade=tuple(sorted(remade)),
-        missing=tuple(sorted(own.keys() - fitting.keys() - set(remade))),
-        unexpected=tuple(unexpected),
-    )
-    log.info("checkpoint path=%s %s", path, report)
+    log.info("checkpoint path=%s layout=%r %s", path, weights.layout, report)
     return report
 
 
-def save_weights(weights: nn.Module | Mapping[str, Tensor], path: str | Path) -> None:
-    """Write weights as one safetensors file, whole or not at all."""
-    state = weights.state_dict() if isinstance(weights, nn.Module) else weights
-    with atomic_path(path) as temporary:
-        save_file({name: value.detach().contiguous() for name, value in state.items()}, temporary)
+def match_weights(
+    model: nn.Module, weights: NamedWeights, source: str | Path
+) -> tuple[dict[str, Tensor], LoadReport]:
+    """What of some weights fits a model, in the shapes of the model.
 
-
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """All tensors of a file or folder by name, on the CPU.
+    Args:
+        model: may stand on the meta device.
+        weights: from `normalise`.
+        source: where they come from, for messages.
 
     Raises:
-        CheckpointError: nothing there, unreadable, or not a table of tensors.
+        CheckpointError: weights of another model or size.
     """
-    path = Path(path)
-    if path.is_dir():
-        return _read_folder(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file or folder; give weights on this disk")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        KeyError,
-        ValueError,
-    ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path}: expected readable weights ({', '.join(_SUFFIXES)}) but: {reason[:200]}"
-        ) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not any(isinstance(v, Tensor) for v in content.values()):
-        raise CheckpointError(f"{path}: expected a table of named tensors, found other content")
-    return {
-        name.removeprefix("module."): value
-        for name, value in content.items()
-        if isinstance(value, Tensor)
+    _check_family(model, weights, source)
+    own, tensors = model.state_dict(), names_for(type(model).__name__, weights)
+    tables = {
+        name: name in tensors and _equal_tables(tensors[name], own[name])
+        for name in own.keys() & POSITION_TABLES
     }
+    fitting: dict[str, Tensor] = {}
+    remade = {name for name, is_equal in tables.items() if not is_equal}
+    for name in tensors.keys() & own.keys() - POSITION_TABLES:
+        value, shape = tensors[name], own[name].shape
+        if value.shape != shape:
+            value = _adapted(name, value, shape, source)
+            remade.add(name)
+        fitting[name] = value
+    unexpected = sorted(tensors.keys() - own.keys() - POSITION_TABLES)
+    if len(fitting) <= len(unexpected):
+        raise CheckpointError(
+            f"{source}: only {len(fitting)} of {len(tensors)} names belong to"
+            f" {type(model).__name__} (first stranger: {(unexpected or ['none'])[0]});"
+            " give the weights of this model"
+        )
+    return fitting, LoadReport(
+        loaded=tuple(sorted((fitting.keys() | tables.keys()) - remade)),
+        remade=tuple(sorted(remade)),
+        missing=tuple(sorted(own.keys() - fitting.keys() - tables.keys())),
+        unexpected=tuple(unexpected),
+    )
 
 
-def _read_folder(folder: Path) -> dict[str, Tensor]:
-    """Weights of a folder: one file, or shards listed in an index."""
-    if (folder / "model").is_dir():  # a training checkpoint keeps the weights in this subfolder
-        folder = folder / "model"
-    for name in _FOLDER_FILES:
-        file = folder / name
-        if not file.is_file():
-            continue
-        if file.suffix != ".json":
-            return read_weights(file)
-        try:
-            shards = sorted(
-                set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values())
-            )
-        except (ValueError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"{file}: expected an index with a weight_map") from error
-        weights: dict[str, Tensor] = {}
-        for shard in shards:
-            weights.update(read_weights(folder / shard))
-        return weights
-    raise CheckpointError(f"{folder}: holds no weights; expected one of {', '.join(_FOLDER_FILES)}")
+def save_weights(
+    weights: nn.Module | Mapping[str, Tensor],
+    path: str | Path,
+    origin: Mapping[str, Any] | None = None,
+) -> None:
+    """Write weights as one safetensors file, whole or not at all.
+
+    Args:
+        weights: a module, or tensors by name.
+        path: the file.
+        origin: where they come from; JSON under "origin" in the head of the file.
+    """
+    state = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    # safetensors does not order the keys of its metadata; a single one keeps the bytes the same
+    metadata = None if origin is None else {"origin": json.dumps(origin, sort_keys=True)}
+    with atomic_path(path) as temporary:
+        save_file(_apart(state), temporary, metadata)
 
 
-def _adapted(name: str, value: Tensor, shape: torch.Size) -> Tensor | None:
-    """The value in another shape where that has a meaning, else None."""
-    if (
-        name == _PATCH_WEIGHT
-        and value.ndim == 4
-        and (*value.shape[:2], 1, *value.shape[2:]) == shape
-    ):
-        return value.unsqueeze(2)
+def convert_checkpoint(
+    source: str | Path,
+    target: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    model: nn.Module | None = None,
+) -> tuple[NamedWeights, LoadReport | None]:
+    """Rewrite weights of any format and layout as one safetensors file with our names.
+
+    The head of the file keeps name, hash and layout of the source.
+
+    Args:
+        source: file or folder.
+        target: the file to write; a name ending in .safetensors.
+        dtype: type of the floating-point tensors; None = as they are.
+        model: on the meta device, to compare with; None = do not compare.
+
+    Returns:
+        what was written, and what of it fits the model.
+
+    Raises:
+        CheckpointError: unreadable, weights of another model, or a target that is the source or
+            has another suffix.
+    """
+    target = Path(target)
+    if target.suffix != ".safetensors":
+        raise CheckpointError(f"{target}: expected an output name that ends in .safetensors")
+    files = find_weights(source)
+    if target.resolve() in {file.resolve() for file in files}:
+        raise CheckpointError(f"{target}: is the input itself; give another output name")
+    weights = normalise(read_weights(source))
+    report = None if model is None else match_weights(model, weights, source)[1]
+    if dtype is not None:
+        for name, value in weights.tensors.items():
+            weights.tensors[name] = value.to(dtype) if value.is_floating_point() else value
+    origin = {"source": Path(source).name, "sha256": files_sha256(files), "layout": weights.layout}
+    save_weights(weights.tensors, target, origin)
+    return weights, report
+
+
+def _check_family(model: nn.Module, weights: NamedWeights, source: str | Path) -> None:
+    """Refuse weights of another model, and of more blocks than the model has."""
+    kind = type(model).__name__
+    family, starts = weights.family, starts_of(kind)
+    if family is None or starts is None:
+        return
+    if family not in starts:
+        other = f" (or of {', '.join(sorted(starts - {kind}))})" * (len(starts) > 1)
+        raise CheckpointError(
+            f"{source}: looks like {family}, but the model is {kind}; give weights of {kind}{other}"
+        )
+    theirs, ours = _count_blocks(weights.tensors), _count_blocks(model.state_dict())
+    if theirs > ours:
+        raise CheckpointError(
+            f"{source}: has {theirs} blocks, the model has {ours}; set depth={theirs} or give"
+            " weights of this depth"
+        )
+
+
+def _count_blocks(names: Mapping[str, Tensor]) -> int:
+    """Blocks named `blocks.N.` or `spatial_blocks.N.`."""
+    parts = [name.split(".") for name in names]
+    return len({p[1] for p in parts if p[0] in ("blocks", "spatial_blocks") and len(p) > 1})
+
+
+def _equal_tables(stored: Tensor, own: Tensor) -> bool:
+    """Whether a stored position table says what the model's own does; on meta, only its size."""
+    if stored.shape != own.shape or own.is_meta:
+        return stored.shape == own.shape
+    difference = (stored.to(own.device, torch.float32) - own.float()).abs().max()
+    return bool(difference <= _TABLE_TOLERANCE)
+
+
+def _adapted(name: str, value: Tensor, shape: torch.Size, source: str | Path) -> Tensor:
+    """The value in another shape, where that has a meaning."""
     if name == NULL_CAPTION and value.ndim == 2 and value.shape[1] == shape[1]:
         longer = value[-1:].expand(max(shape[0] - len(value), 0), -1)
         return torch.cat((value[: shape[0]], longer))
-    return None
+    raise CheckpointError(
+        f"{source}: {name} has shape {tuple(value.shape)}, the model needs {tuple(shape)}; these"
+        " weights belong to a model of another size"
+    )
+
+
+def _apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous tensors of which no two share memory, as safetensors wants them."""
+    seen: set[int] = set()
+    tensors = {}
+    for name, value in state.items():
+        value = value.detach().contiguous()
+        address = value.untyped_storage().data_ptr()
+        tensors[name] = value.clone() if address in seen else value
+        seen.add(address)
+    return tensors

@@ -1,19 +1,26 @@
 """Registered model names: a class, the sizes a name fixes, and weights to start from."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
-from opensora.core.registry import MODELS
+from opensora.core.errors import ConfigError
+from opensora.core.registry import MODELS, build_module, registered_names
 from opensora.models.checkpoint import load_checkpoint
+from opensora.models.pretrained import resolve_weights
+
+_names: set[str] = set()  # what `register_model` registered
 
 
 def register_model(name: str, model_class: type[nn.Module], **size: Any) -> None:
     """Register a factory for a model class.
 
     The factory takes the keywords of the class, those in `size` with a new default, and
-    `from_pretrained`: weights to load after building (file, folder, or None).
+    `from_pretrained`: weights to load after building (file, folder, official file name, hub name,
+    or None).
 
     Args:
         name: the `type` in configs.
@@ -22,9 +29,11 @@ def register_model(name: str, model_class: type[nn.Module], **size: Any) -> None
     """
 
     def build(from_pretrained: str | None = None, **keywords: Any) -> nn.Module:
+        # looked for first: building a large model takes a while
+        weights = None if from_pretrained is None else resolve_weights(from_pretrained)
         model = model_class(**{**size, **keywords})
-        if from_pretrained is not None:
-            load_checkpoint(model, from_pretrained)
+        if weights is not None:
+            load_checkpoint(model, weights)
         return model
 
     own = list(inspect.signature(model_class).parameters.values())
@@ -35,3 +44,23 @@ def register_model(name: str, model_class: type[nn.Module], **size: Any) -> None
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"Build {name}; keywords of {model_class.__name__} and from_pretrained."
     MODELS.register_module(name=name, module=build)
+    _names.add(name)
+
+
+def build_empty(name: str, fields: Mapping[str, Any]) -> nn.Module:
+    """A registered transformer on the meta device: names and shapes without weights.
+
+    Args:
+        name: the `type` in configs.
+        fields: keywords of the constructor.
+
+    Raises:
+        ConfigError: an unknown name or field, or a value that the constructor refuses.
+    """
+    if name in registered_names(MODELS) and name not in _names:
+        raise ConfigError(f"{name} is no transformer; expected one of {', '.join(sorted(_names))}")
+    try:
+        with torch.device("meta"):
+            return build_module({"type": name, **fields}, MODELS)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: {error}") from error

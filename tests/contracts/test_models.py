@@ -1,6 +1,8 @@
 """What every registered transformer must do; a new one is tested the moment it is registered."""
 
-import importlib
+import gc
+import inspect
+import weakref
 
 import pytest
 import torch
@@ -10,12 +12,11 @@ from opensora.core.registry import MODELS, build_module, registered_names
 from opensora.models.checkpoint import load_checkpoint, save_weights
 from opensora.models.layers.transformer import VideoTransformer
 
-NOT_TRANSFORMERS = {"VideoAutoencoderKL", "VideoAutoencoderKLTemporalDecoder"} | {
-    "t5",
-    "clip",
-    "classes",
-}
-NAMES = [name for name in registered_names(MODELS) if name not in NOT_TRANSFORMERS]
+NAMES = [
+    name
+    for name in registered_names(MODELS)
+    if "hidden_size" in inspect.signature(MODELS.get(name)).parameters
+]
 CHANNELS, TEXT_CHANNELS, TEXT_LENGTH = 4, 6, 5
 BUCKETS = [(1, 8, 8), (1, 4, 12), (4, 8, 8), (6, 12, 4)]  # latent (T, H, W)
 ODD_SIZES = [(3, 5, 7), (1, 9, 4)]
@@ -63,11 +64,11 @@ def difference(a: Tensor, b: Tensor) -> float:
     return (a - b).abs().max().item()
 
 
-def test_the_list_of_other_modules_is_complete():
+def test_the_transformers_of_the_project_are_registered():
     for name in NAMES:
         assert isinstance(build(name), VideoTransformer), name
-    assert importlib.import_module("opensora.models.stdit").STDiT2
-    assert len(NAMES) >= 12
+    families = ["STDiT", "STDiT2", "STDiT3", "DiT", "Latte", "PixArt", "PixArtMS"]
+    assert {*families, *(f"{family}-XL/2" for family in families)} <= set(NAMES)
 
 
 @pytest.mark.parametrize("size", BUCKETS + ODD_SIZES, ids=str)
@@ -182,6 +183,34 @@ def test_training_reaches_every_weight_and_checkpointing_changes_none(name):
         assert [n for n, grad in trained.items() if grad is None] == []
         gradients.append(trained)
     assert all(torch.equal(gradients[0][n], gradients[1][n]) for n in gradients[0])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "/" not in name])
+def test_a_model_is_one_graph_for_the_compiler(name):
+    """Nothing on the way looks at numbers or waits for the device."""
+    torch.compiler.reset()
+    model = build(name)
+    start = inputs(model, (4, 8, 8))
+    if uses_text_mask(name):
+        start["mask"] = torch.tensor([[1, 1, 0, 0, 0], [1, 1, 1, 1, 0]])
+    if takes_frame_mask(name):
+        start["x_mask"] = torch.tensor([[False, False, True, True]] * 2)
+    with torch.no_grad():
+        compiled = torch.compile(model, backend="eager", fullgraph=True)(**start)
+        assert difference(compiled, model(**start)) < 1e-4
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "/" not in name])
+def test_a_model_that_is_let_go_is_freed(name):
+    """No cache of positions or kernels keeps it alive."""
+    model = build(name)
+    model(**inputs(model, (3, 6, 10))).mean().backward()
+    with torch.no_grad():
+        model(**inputs(model, (1, 8, 4)))
+    alive = weakref.ref(model)
+    del model
+    gc.collect()
+    assert alive() is None
 
 
 @pytest.mark.parametrize("name", NAMES)

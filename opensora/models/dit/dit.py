@@ -8,8 +8,7 @@ Source: Peebles and Xie 2022, arXiv:2212.09748.
 
 from torch import Tensor, nn
 
-from opensora.models.layers.attention import Attend, Attention, choose_attend
-from opensora.models.layers.attention import attend as default_attend
+from opensora.models.layers.attention import Attention
 from opensora.models.layers.blocks import AdaptiveFinalLayer, Mlp
 from opensora.models.layers.embeddings import (
     CaptionEmbedder,
@@ -17,7 +16,7 @@ from opensora.models.layers.embeddings import (
     Size3,
     TimestepEmbedder,
 )
-from opensora.models.layers.norms import add_gated, modulate
+from opensora.models.layers.kernels import TORCH, Kernels, choose_kernels
 from opensora.models.layers.sized import SizedTransformer
 from opensora.models.layers.transformer import initialize_weights
 from opensora.models.sizes import register_model
@@ -32,14 +31,15 @@ class DiTBlock(nn.Module):
         dim: D.
         num_heads: attention heads.
         mlp_ratio: width of the MLP over D.
-        attend: computes the attention.
+        kernels: computes attention and modulated norms.
     """
 
     def __init__(
-        self, dim: int, num_heads: int, *, mlp_ratio: float = 4.0, attend: Attend = default_attend
+        self, dim: int, num_heads: int, *, mlp_ratio: float = 4.0, kernels: Kernels = TORCH
     ) -> None:
         super().__init__()
-        self.attn = Attention(dim, num_heads, attend=attend)
+        self.modulate, self.add_gated = kernels.modulate, kernels.add_gated
+        self.attn = Attention(dim, num_heads, attend=kernels.attend)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
 
@@ -48,9 +48,9 @@ class DiTBlock(nn.Module):
         B, G, L, D = x.shape
         modulation = self.adaLN_modulation(condition)[:, None, None]  # [B, 1, 1, 6 D]
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation.chunk(6, dim=-1)
-        h = modulate(x, shift, scale).reshape(B * G, L, D)
-        x = add_gated(x, gate, self.attn(h).view(B, G, L, D))
-        return add_gated(x, mlp_gate, self.mlp(modulate(x, mlp_shift, mlp_scale)))
+        h = self.modulate(x, shift, scale).reshape(B * G, L, D)
+        x = self.add_gated(x, gate, self.attn(h).view(B, G, L, D))
+        return self.add_gated(x, mlp_gate, self.mlp(self.modulate(x, mlp_shift, mlp_scale)))
 
 
 class DiT(SizedTransformer):
@@ -72,6 +72,7 @@ class DiT(SizedTransformer):
         model_max_length: not used, the text is pooled to one vector; here because all models
             are told the length of the text encoder.
         enable_flash_attn: use the flash-attn package on CUDA.
+        enable_layernorm_kernel: use fused Triton kernels for modulated norms on CUDA.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class DiT(SizedTransformer):
         caption_channels: int | None = 512,
         model_max_length: int | None = 77,
         enable_flash_attn: bool = False,
+        enable_layernorm_kernel: bool = False,
     ) -> None:
         super().__init__(
             in_channels=in_channels,
@@ -104,12 +106,12 @@ class DiT(SizedTransformer):
             condition, hidden_size, class_dropout_prob, caption_channels
         )
         self.t_embedder = TimestepEmbedder(hidden_size)
-        attend = choose_attend(enable_flash_attn)
+        kernels = choose_kernels(enable_flash_attn, enable_layernorm_kernel)
         self.blocks = nn.ModuleList(
-            DiTBlock(hidden_size, num_heads, mlp_ratio=mlp_ratio, attend=attend)
+            DiTBlock(hidden_size, num_heads, mlp_ratio=mlp_ratio, kernels=kernels)
             for _ in range(depth)
         )
-        self.final_layer = AdaptiveFinalLayer(hidden_size, self.patch_features)
+        self.final_layer = AdaptiveFinalLayer(hidden_size, self.patch_features, kernels=kernels)
         initialize_weights(self)
 
     def forward(

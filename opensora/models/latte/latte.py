@@ -22,8 +22,8 @@ class Latte(DiT):
                 continue
             if index == 1 and self.has_frame_positions:
                 x = x + frames[:, :, None]
-            by_place = x.transpose(1, 2)  # [B, S, T, D]
-            x = self.run_block(block, by_place, condition).transpose(1, 2)
+            by_place = x.transpose(1, 2).contiguous()  # [B, S, T, D]
+            x = self.run_block(block, by_place, condition).transpose(1, 2).contiguous()
         return x
 
 

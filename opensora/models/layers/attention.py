@@ -3,8 +3,6 @@
 Axes: N sequences, L tokens, H heads, d channels of a head, D = H * d, S text tokens.
 """
 
-import importlib.util
-import logging
 from collections.abc import Callable
 
 import torch
@@ -13,10 +11,6 @@ from torch import Tensor, nn
 
 from opensora.models.layers.norms import RMSNorm
 from opensora.models.layers.positions import rotate
-
-log = logging.getLogger(__name__)
-
-HALF_TYPES = (torch.float16, torch.bfloat16)
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
@@ -41,26 +35,6 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     with torch.autocast("cpu", enabled=False):
         out = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)
     return out.to(v.dtype)
-
-
-def flash_attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """`attend` through the flash-attn package where it can serve: CUDA, half precision, no mask."""
-    if mask is not None or not q.is_cuda or v.dtype not in HALF_TYPES:
-        return attend(q, k, v, mask)
-    from flash_attn import flash_attn_func  # optional, and only for CUDA
-
-    q, k, v = (tensor.to(v.dtype).transpose(1, 2) for tensor in (q, k, v))
-    return flash_attn_func(q, k, v).transpose(1, 2)
-
-
-def choose_attend(enable_flash_attn: bool) -> Attend:
-    """The attention function for a model; a warning where flash-attn is asked for but missing."""
-    if not enable_flash_attn:
-        return attend
-    if importlib.util.find_spec("flash_attn") is None:
-        log.warning("attention kernel=sdpa reason='flash-attn is not installed'")
-        return attend
-    return flash_attend
 
 
 class Attention(nn.Module):
@@ -101,7 +75,7 @@ class Attention(nn.Module):
 
         Args:
             x: [N, L, D].
-            rotation: [L, d / 2] complex64; None = no rotary positions.
+            rotation: [L, d // 2, 2] cosines and sines; None = no rotary positions.
 
         Returns:
             [N, L, D].
@@ -120,7 +94,7 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Position and normalise q and k, [N, L, H, d] float32, in the order of the weights."""
         if rotation is not None:
-            rotation = rotation[:, None]  # [L, 1, d / 2]
+            rotation = rotation[:, None]  # [L, 1, d // 2, 2]
         if rotation is not None and self.qk_norm_legacy:
             q, k = rotate(q, rotation), rotate(k, rotation)
         if self.qk_norm:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from opensora.models.layers.norms import modulate
+from opensora.models.layers.kernels import TORCH, Kernels
 
 
 class Mlp(nn.Module):
@@ -36,10 +36,12 @@ class FinalLayer(nn.Module):
     Args:
         dim: D.
         out_features: values of one patch, all output channels.
+        kernels: computes the modulated norm.
     """
 
-    def __init__(self, dim: int, out_features: int) -> None:
+    def __init__(self, dim: int, out_features: int, *, kernels: Kernels = TORCH) -> None:
         super().__init__()
+        self.modulate = kernels.modulate
         self.scale_shift_table = nn.Parameter(torch.randn(2, dim) / dim**0.5)
         self.linear = nn.Linear(dim, out_features)
 
@@ -64,16 +66,17 @@ class FinalLayer(nn.Module):
         Returns:
             [B, T, S, out_features].
         """
-        x = modulate(x, *self._modulation(time))
+        x = self.modulate(x, *self._modulation(time))
         if x_mask is not None:
             assert time_clean is not None
-            clean = modulate(x, *self._modulation(time_clean))
+            clean = self.modulate(x, *self._modulation(time_clean))
             x = torch.where(x_mask[:, :, None, None], x, clean)
         return self.linear(x)
 
-    def _modulation(self, time: Tensor) -> tuple[Tensor, ...]:
+    def _modulation(self, time: Tensor) -> tuple[Tensor, Tensor]:
         """Shift and scale, each [B, 1, 1, D]."""
-        return (self.scale_shift_table + time[:, None])[:, :, None, None].unbind(1)
+        shift, scale = (self.scale_shift_table + time[:, None])[:, :, None, None].unbind(1)
+        return shift, scale
 
 
 class AdaptiveFinalLayer(nn.Module):
@@ -82,17 +85,19 @@ class AdaptiveFinalLayer(nn.Module):
     Args:
         dim: D.
         out_features: values of one patch, all output channels.
+        kernels: computes the modulated norm.
     """
 
-    def __init__(self, dim: int, out_features: int) -> None:
+    def __init__(self, dim: int, out_features: int, *, kernels: Kernels = TORCH) -> None:
         super().__init__()
+        self.modulate = kernels.modulate
         self.linear = nn.Linear(dim, out_features)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 2 * dim))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Project tokens x [B, G, L, D] given condition [B, D] to [B, G, L, out_features]."""
         shift, scale = self.adaLN_modulation(condition)[:, None, None].chunk(2, dim=-1)
-        return self.linear(modulate(x, shift, scale))
+        return self.linear(self.modulate(x, shift, scale))
 
 
 def select_frames(x_mask: Tensor | None, noised: Tensor, clean: Tensor | None) -> Tensor:

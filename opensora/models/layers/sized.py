@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 
 from opensora.models.layers.embeddings import Size3
-from opensora.models.layers.positions import spatial_table, temporal_table
+from opensora.models.layers.positions import Device, spatial_table, temporal_table
 from opensora.models.layers.transformer import VideoTransformer
 
 
@@ -29,7 +29,12 @@ class SizedTransformer(VideoTransformer):
             space_scale: spatial coordinates are divided by it.
             time_scale: frame positions are divided by it.
             use_base_size: stretch both axes to the side of a square with as many tokens.
+
+        Raises:
+            ValueError: the channels can not hold sines and cosines of rows and columns.
         """
+        if self.hidden_size % 4:
+            raise ValueError(f"hidden_size {self.hidden_size} is not divisible by 4")
         self.input_grid = self.grid_size(input_size)
         self.space_name = space_name
         self.space_scale = space_scale
@@ -46,18 +51,19 @@ class SizedTransformer(VideoTransformer):
         """
         space, time = self.get_buffer(self.space_name), self.get_buffer("pos_embed_temporal")
         if grid[1:] != self.input_grid[1:]:
-            space = self._space(grid).to(space.device)
+            space = self._space(grid, space.device)
         if grid[0] != self.input_grid[0]:
-            time = self._time(grid).to(time.device)
+            time = self._time(grid, time.device)
         return space.to(self.dtype), time.to(self.dtype)
 
-    def _space(self, grid: Size3) -> Tensor:
+    def _space(self, grid: Size3, device: Device = "cpu") -> Tensor:
         return spatial_table(
             *grid[1:],
             self.hidden_size,
             scale=self.space_scale,
             base_size=math.isqrt(grid[1] * grid[2]) if self.use_base_size else None,
+            device=device,
         )
 
-    def _time(self, grid: Size3) -> Tensor:
-        return temporal_table(grid[0], self.hidden_size, scale=self.time_scale)
+    def _time(self, grid: Size3, device: Device = "cpu") -> Tensor:
+        return temporal_table(grid[0], self.hidden_size, scale=self.time_scale, device=device)

@@ -62,6 +62,19 @@ class VideoTransformer(nn.Module):
         """Recompute each block in the backward pass instead of storing what is inside it."""
         self.grad_checkpoint = enabled
 
+    def compile_blocks(self, backend: str = "inductor") -> None:
+        """Compile each block where it stands; blocks of one kind and size share a graph.
+
+        So compiling takes a fraction of the time that the whole model would, and little is lost.
+
+        Args:
+            backend: of torch.compile.
+        """
+        for child in self.children():
+            if isinstance(child, nn.ModuleList):
+                for block in child:
+                    block.compile(backend=backend, dynamic=False)
+
     def grid_size(self, size: tuple[int, int, int]) -> Size3:
         """Tokens (grid_t, grid_h, grid_w) of a latent size (T, H, W), rounded up."""
         t, h, w = (-(-length // patch) for length, patch in zip(size, self.patch_size, strict=True))
@@ -90,12 +103,20 @@ class VideoTransformer(nn.Module):
         x = x.reshape(len(x), self.out_channels, grid_t * pt, grid_h * ph, grid_w * pw)
         return x[:, :, : size[0], : size[1], : size[2]].float()
 
-    def frame_mask(self, x_mask: Tensor | None) -> Tensor | None:
-        """Frame mask [B, T] as one of token frames [B, grid_t]: clean if all its frames are."""
-        patch_t = self.patch_size[0]
-        if x_mask is None or patch_t == 1:
-            return x_mask
-        return F.pad(x_mask, (0, -x_mask.shape[1] % patch_t)).unflatten(1, (-1, patch_t)).any(2)
+    def frame_mask(self, x_mask: Tensor | None, batch_size: int) -> Tensor | None:
+        """Frame mask [b, T] as one of token frames, bool [B, grid_t]: clean if all its frames are.
+
+        Args:
+            x_mask: nonzero = noised frame; b divides B. None = all frames are noised.
+            batch_size: B.
+        """
+        if x_mask is None:
+            return None
+        x_mask, patch_t = repeat_rows(x_mask, batch_size).bool(), self.patch_size[0]
+        if patch_t > 1:
+            x_mask = F.pad(x_mask, (0, -x_mask.shape[1] % patch_t)).unflatten(1, (-1, patch_t))
+            x_mask = x_mask.any(2)
+        return x_mask
 
     def refuse_frame_mask(self, x_mask: Tensor | None) -> None:
         """Fail where a mask of given frames would have no effect."""
@@ -106,7 +127,7 @@ class VideoTransformer(nn.Module):
         """Stop training one part: "text" (cross attention) or "not_temporal" (all but time).
 
         Raises:
-            ValueError: another name.
+            ValueError: another name, or nothing would be left to train.
         """
         if part is None:
             return
@@ -115,13 +136,15 @@ class VideoTransformer(nn.Module):
         for name, parameter in self.named_parameters():
             if _FROZEN_PARTS[part](name):
                 parameter.requires_grad = False
+        if not any(parameter.requires_grad for parameter in self.parameters()):
+            raise ValueError(f"freeze is {part!r}, which is all of {type(self).__name__}")
 
 
 def prepare_text(y: Tensor, mask: Tensor | None, batch_size: int) -> tuple[Tensor, Tensor | None]:
     """Bring captions and their mask to the form that cross attention takes.
 
-    On a CPU, columns that are padding in every row are cut off; elsewhere looking at the mask
-    would wait for the device.
+    On a CPU, columns that are padding in every row are cut off. Elsewhere looking at the mask
+    would wait for the device, and in a compiled model it would end the graph.
 
     Args:
         y: [B, 1, L, channels].
@@ -134,7 +157,7 @@ def prepare_text(y: Tensor, mask: Tensor | None, batch_size: int) -> tuple[Tenso
     if mask is None:
         return y, None
     mask = repeat_rows(mask, batch_size).bool()
-    if mask.device.type == "cpu":
+    if mask.device.type == "cpu" and not torch.compiler.is_compiling():
         used = int(mask.any(0).nonzero().max()) + 1 if mask.any() else 1
         y, mask = y[:, :, :used], mask[:, :used]
         if mask.all():

@@ -6,11 +6,12 @@ D channels, L text tokens.
 Source: Chen et al. 2023, arXiv:2310.00426.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
-from opensora.models.layers.attention import Attend, Attention, CrossAttention, choose_attend
-from opensora.models.layers.attention import attend as default_attend
+from opensora.models.layers.attention import Attention, CrossAttention
 from opensora.models.layers.blocks import FinalLayer, Mlp, block_modulation, keep_gates
 from opensora.models.layers.embeddings import (
     CaptionEmbedder,
@@ -18,7 +19,7 @@ from opensora.models.layers.embeddings import (
     SizeEmbedder,
     TimestepEmbedder,
 )
-from opensora.models.layers.norms import add_gated, modulate
+from opensora.models.layers.kernels import TORCH, Kernels, choose_kernels
 from opensora.models.layers.sized import SizedTransformer
 from opensora.models.layers.transformer import initialize_weights, prepare_text
 from opensora.models.sizes import register_model
@@ -32,7 +33,7 @@ class PixArtBlock(nn.Module):
         num_heads: attention heads.
         mlp_ratio: width of the MLP over D.
         drop_path: chance to skip a gated branch of a sample in training.
-        attend: computes all attention.
+        kernels: computes attention and modulated norms.
     """
 
     def __init__(
@@ -42,13 +43,14 @@ class PixArtBlock(nn.Module):
         *,
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
-        attend: Attend = default_attend,
+        kernels: Kernels = TORCH,
     ) -> None:
         super().__init__()
         self.drop_path = drop_path
+        self.modulate, self.add_gated = kernels.modulate, kernels.add_gated
         self.scale_shift_table = nn.Parameter(torch.randn(6, dim) / dim**0.5)
-        self.attn = Attention(dim, num_heads, attend=attend)
-        self.cross_attn = CrossAttention(dim, num_heads, attend=attend)
+        self.attn = Attention(dim, num_heads, attend=kernels.attend)
+        self.cross_attn = CrossAttention(dim, num_heads, attend=kernels.attend)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(
@@ -72,10 +74,10 @@ class PixArtBlock(nn.Module):
         if self.training and self.drop_path:
             gate, mlp_gate = keep_gates(torch.stack((gate, mlp_gate)), self.drop_path).unbind()
 
-        h = modulate(x, shift, scale).view(B, T * S, D)
-        x = add_gated(x, gate, self.attn(h).view(B, T, S, D))
+        h = self.modulate(x, shift, scale).view(B, T * S, D)
+        x = self.add_gated(x, gate, self.attn(h).view(B, T, S, D))
         x = x + self.cross_attn(x.view(B, T * S, D), text, text_mask).view(B, T, S, D)
-        return add_gated(x, mlp_gate, self.mlp(modulate(x, mlp_shift, mlp_scale)))
+        return self.add_gated(x, mlp_gate, self.mlp(self.modulate(x, mlp_shift, mlp_scale)))
 
 
 class PixArt(SizedTransformer):
@@ -99,6 +101,7 @@ class PixArt(SizedTransformer):
         space_scale: spatial coordinates are divided by it.
         time_scale: frame positions are divided by it.
         enable_flash_attn: use the flash-attn package on CUDA.
+        enable_layernorm_kernel: use fused Triton kernels for modulated norms on CUDA.
     """
 
     def __init__(
@@ -120,6 +123,7 @@ class PixArt(SizedTransformer):
         space_scale: float = 1.0,
         time_scale: float = 1.0,
         enable_flash_attn: bool = False,
+        enable_layernorm_kernel: bool = False,
     ) -> None:
         super().__init__(
             in_channels=in_channels,
@@ -137,18 +141,18 @@ class PixArt(SizedTransformer):
         self.y_embedder = CaptionEmbedder(
             caption_channels, hidden_size, class_dropout_prob, model_max_length
         )
-        attend = choose_attend(enable_flash_attn)
+        kernels = choose_kernels(enable_flash_attn, enable_layernorm_kernel)
         self.blocks = nn.ModuleList(
             PixArtBlock(
                 hidden_size,
                 num_heads,
                 mlp_ratio=mlp_ratio,
                 drop_path=drop_path * index / max(depth - 1, 1),
-                attend=attend,
+                kernels=kernels,
             )
             for index in range(depth)
         )
-        self.final_layer = FinalLayer(hidden_size, self.patch_features)
+        self.final_layer = FinalLayer(hidden_size, self.patch_features, kernels=kernels)
         self.add_size_embedders()
         initialize_weights(self)
         self.freeze(freeze)
@@ -213,6 +217,45 @@ class PixArtMS(PixArt):
 
     Source: Chen et al. 2023, arXiv:2310.00426, multi-aspect training.
     """
+
+    def forward(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        y: Tensor,
+        mask: Tensor | None = None,
+        x_mask: Tensor | None = None,
+        num_frames: Tensor | None = None,
+        height: Tensor | None = None,
+        width: Tensor | None = None,
+        ar: Tensor | None = None,
+        fps: Tensor | None = None,
+        data_info: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """As PixArt; the size may also come as PixArt's own code gives it.
+
+        Args:
+            x: noised latents [B, C, T, H, W].
+            timestep: [B].
+            y: text embeddings [B, 1, L, caption_channels].
+            mask: [b, L], nonzero = token; b divides B. None = all.
+            x_mask: must be None, this model can not be given clean frames.
+            num_frames: for other models.
+            height: [b] pixels.
+            width: [b] pixels.
+            ar: [b], height / width.
+            fps: for other models.
+            data_info: instead of the three: "hw" [b, 2] and "ar" [b, 1].
+
+        Returns:
+            [B, out_channels, T, H, W] float32.
+
+        Raises:
+            ValueError: the size is missing.
+        """
+        if data_info is not None:
+            (height, width), ar = data_info["hw"].unbind(1), data_info["ar"].flatten()
+        return super().forward(x, timestep, y, mask, x_mask, height=height, width=width, ar=ar)
 
     def add_size_embedders(self) -> None:
         """One third of D for each of height, width and aspect ratio."""

@@ -7,8 +7,7 @@ D channels, L text tokens, F 1 or T (modulation per sample or per frame).
 import torch
 from torch import Tensor, nn
 
-from opensora.models.layers.attention import Attend, Attention, CrossAttention, choose_attend
-from opensora.models.layers.attention import attend as default_attend
+from opensora.models.layers.attention import Attention, CrossAttention
 from opensora.models.layers.blocks import (
     FinalLayer,
     Mlp,
@@ -17,7 +16,7 @@ from opensora.models.layers.blocks import (
     select_frames,
 )
 from opensora.models.layers.embeddings import CaptionEmbedder, Size3, TimestepEmbedder
-from opensora.models.layers.norms import add_gated, modulate
+from opensora.models.layers.kernels import TORCH, Kernels, choose_kernels
 from opensora.models.layers.sized import SizedTransformer
 from opensora.models.layers.transformer import initialize_weights, prepare_text
 from opensora.models.sizes import register_model
@@ -31,7 +30,7 @@ class STDiTBlock(nn.Module):
         num_heads: attention heads.
         mlp_ratio: width of the MLP over D.
         drop_path: chance to skip a gated branch of a sample in training.
-        attend: computes all attention.
+        kernels: computes attention and modulated norms.
     """
 
     def __init__(
@@ -41,15 +40,16 @@ class STDiTBlock(nn.Module):
         *,
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
-        attend: Attend = default_attend,
+        kernels: Kernels = TORCH,
     ) -> None:
         super().__init__()
         self.drop_path = drop_path
+        self.modulate, self.add_gated = kernels.modulate, kernels.add_gated
         self.scale_shift_table = nn.Parameter(torch.randn(6, dim) / dim**0.5)
-        self.attn = Attention(dim, num_heads, attend=attend)
-        self.cross_attn = CrossAttention(dim, num_heads, attend=attend)
+        self.attn = Attention(dim, num_heads, attend=kernels.attend)
+        self.cross_attn = CrossAttention(dim, num_heads, attend=kernels.attend)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
-        self.attn_temp = Attention(dim, num_heads, attend=attend)
+        self.attn_temp = Attention(dim, num_heads, attend=kernels.attend)
 
     def forward(
         self,
@@ -85,16 +85,16 @@ class STDiTBlock(nn.Module):
             gates = torch.stack(torch.broadcast_tensors(gate, temporal_gate, mlp_gate))
             gate, temporal_gate, mlp_gate = keep_gates(gates, self.drop_path).unbind()
 
-        h = modulate(x, shift, scale).view(B * T, S, D)  # tokens of one frame
-        x = add_gated(x, gate, self.attn(h).view(B, T, S, D))
+        h = self.modulate(x, shift, scale).view(B * T, S, D)  # tokens of one frame
+        x = self.add_gated(x, gate, self.attn(h).view(B, T, S, D))
 
-        h = x.transpose(1, 2).reshape(B * S, T, D)  # one place through time
+        h = x.transpose(1, 2).flatten(0, 1).contiguous()  # [B * S, T, D], one place through time
         if frame_positions is not None:
             h = h + frame_positions
-        x = add_gated(x, temporal_gate, self.attn_temp(h).view(B, S, T, D).transpose(1, 2))
+        x = self.add_gated(x, temporal_gate, self.attn_temp(h).view(B, S, T, D).transpose(1, 2))
 
         x = x + self.cross_attn(x.view(B, T * S, D), text, text_mask).view(B, T, S, D)
-        return add_gated(x, mlp_gate, self.mlp(modulate(x, mlp_shift, mlp_scale)))
+        return self.add_gated(x, mlp_gate, self.mlp(self.modulate(x, mlp_shift, mlp_scale)))
 
 
 class STDiT(SizedTransformer):
@@ -118,6 +118,7 @@ class STDiT(SizedTransformer):
         time_scale: frame positions are divided by it.
         freeze: "text", "not_temporal" or None.
         enable_flash_attn: use the flash-attn package on CUDA.
+        enable_layernorm_kernel: use fused Triton kernels for modulated norms on CUDA.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class STDiT(SizedTransformer):
         time_scale: float = 1.0,
         freeze: str | None = None,
         enable_flash_attn: bool = False,
+        enable_layernorm_kernel: bool = False,
     ) -> None:
         super().__init__(
             in_channels=in_channels,
@@ -154,18 +156,18 @@ class STDiT(SizedTransformer):
         self.y_embedder = CaptionEmbedder(
             caption_channels, hidden_size, class_dropout_prob, model_max_length
         )
-        attend = choose_attend(enable_flash_attn)
+        kernels = choose_kernels(enable_flash_attn, enable_layernorm_kernel)
         self.blocks = nn.ModuleList(
             STDiTBlock(
                 hidden_size,
                 num_heads,
                 mlp_ratio=mlp_ratio,
                 drop_path=drop_path * index / max(depth - 1, 1),
-                attend=attend,
+                kernels=kernels,
             )
             for index in range(depth)
         )
-        self.final_layer = FinalLayer(hidden_size, self.patch_features)
+        self.final_layer = FinalLayer(hidden_size, self.patch_features, kernels=kernels)
         initialize_weights(self)
         self.freeze(freeze)
 
@@ -189,7 +191,7 @@ class STDiT(SizedTransformer):
             timestep: [B].
             y: text embeddings [B, 1, L, caption_channels].
             mask: [b, L], nonzero = token; b divides B. None = all.
-            x_mask: bool [B, T], True = noised frame, False = given clean frame. None = all noised.
+            x_mask: bool [b, T], True = noised frame, False = given clean frame. None = all noised.
             num_frames: for other models; this one knows a single size.
             height: as num_frames.
             width: as num_frames.
@@ -204,7 +206,7 @@ class STDiT(SizedTransformer):
         x = self.x_embedder(x.to(dtype)) + space  # [B, T, S, D]
         t = self.t_embedder(timestep)  # [B, D]
         noised = self.t_block(t).view(len(x), 1, 6, -1)
-        x_mask, t_clean, clean = self.frame_mask(x_mask), None, None
+        x_mask, t_clean, clean = self.frame_mask(x_mask, len(x)), None, None
         if x_mask is not None:
             t_clean = self.t_embedder(torch.zeros_like(timestep))
             clean = self.t_block(t_clean).view(len(x), 1, 6, -1)

@@ -7,8 +7,7 @@ D channels, L text tokens, F 1 or T (modulation per sample or per frame).
 import torch
 from torch import Tensor, nn
 
-from opensora.models.layers.attention import Attend, Attention, CrossAttention, choose_attend
-from opensora.models.layers.attention import attend as default_attend
+from opensora.models.layers.attention import Attention, CrossAttention
 from opensora.models.layers.blocks import (
     FinalLayer,
     Mlp,
@@ -22,8 +21,8 @@ from opensora.models.layers.embeddings import (
     SizeEmbedder,
     TimestepEmbedder,
 )
-from opensora.models.layers.norms import add_gated, modulate
-from opensora.models.layers.positions import RotaryEmbedding, spatial_table, temporal_table
+from opensora.models.layers.kernels import TORCH, Kernels, choose_kernels
+from opensora.models.layers.positions import RotaryEmbedding, scaled_table, temporal_table
 from opensora.models.layers.transformer import (
     VideoTransformer,
     initialize_weights,
@@ -42,7 +41,7 @@ class STDiT2Block(nn.Module):
         drop_path: chance to skip a gated branch of a sample in training.
         qk_norm: RMS-normalise q and k of both self attentions.
         qk_norm_legacy: rotate before normalising.
-        attend: computes all attention.
+        kernels: computes attention and modulated norms.
     """
 
     def __init__(
@@ -54,17 +53,18 @@ class STDiT2Block(nn.Module):
         drop_path: float = 0.0,
         qk_norm: bool = False,
         qk_norm_legacy: bool = True,
-        attend: Attend = default_attend,
+        kernels: Kernels = TORCH,
     ) -> None:
         super().__init__()
         self.drop_path = drop_path
+        self.modulate, self.add_gated = kernels.modulate, kernels.add_gated
         self.scale_shift_table = nn.Parameter(torch.randn(6, dim) / dim**0.5)
         self.scale_shift_table_temporal = nn.Parameter(torch.randn(3, dim) / dim**0.5)
-        self.attn = Attention(dim, num_heads, qk_norm=qk_norm, attend=attend)
-        self.cross_attn = CrossAttention(dim, num_heads, attend=attend)
+        self.attn = Attention(dim, num_heads, qk_norm=qk_norm, attend=kernels.attend)
+        self.cross_attn = CrossAttention(dim, num_heads, attend=kernels.attend)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.attn_temp = Attention(
-            dim, num_heads, qk_norm=qk_norm, qk_norm_legacy=qk_norm_legacy, attend=attend
+            dim, num_heads, qk_norm=qk_norm, qk_norm_legacy=qk_norm_legacy, attend=kernels.attend
         )
 
     def forward(
@@ -83,7 +83,7 @@ class STDiT2Block(nn.Module):
             text: [B, L, D].
             time: [B, F, 6, D], shift, scale and gate of spatial attention and of the MLP.
             temporal_time: [B, F, 3, D], shift, scale and gate of temporal attention.
-            rotation: [T, d / 2] complex64, rotary table of the frames.
+            rotation: [T, d // 2, 2], rotary table of the frames.
             text_mask: bool [B, 1, 1, L].
 
         Returns:
@@ -98,15 +98,16 @@ class STDiT2Block(nn.Module):
             gates = torch.stack((gate, t_gate, mlp_gate))
             gate, t_gate, mlp_gate = keep_gates(gates, self.drop_path).unbind()
 
-        h = modulate(x, shift, scale).view(B * T, S, D)  # tokens of one frame
-        x = add_gated(x, gate, self.attn(h).view(B, T, S, D))
+        h = self.modulate(x, shift, scale).view(B * T, S, D)  # tokens of one frame
+        x = self.add_gated(x, gate, self.attn(h).view(B, T, S, D))
 
-        h = modulate(x, t_shift, t_scale).transpose(1, 2).reshape(B * S, T, D)  # one place
+        h = self.modulate(x, t_shift, t_scale).transpose(1, 2)
+        h = h.flatten(0, 1).contiguous()  # [B * S, T, D], one place through time
         h = self.attn_temp(h, rotation).view(B, S, T, D).transpose(1, 2)
-        x = add_gated(x, t_gate, h)
+        x = self.add_gated(x, t_gate, h)
 
         x = x + self.cross_attn(x.view(B, T * S, D), text, text_mask).view(B, T, S, D)
-        return add_gated(x, mlp_gate, self.mlp(modulate(x, mlp_shift, mlp_scale)))
+        return self.add_gated(x, mlp_gate, self.mlp(self.modulate(x, mlp_shift, mlp_scale)))
 
 
 class STDiT2(VideoTransformer):
@@ -119,7 +120,7 @@ class STDiT2(VideoTransformer):
         patch_size: latent frames, rows and columns of one token.
         hidden_size: D, divisible by 12 (spatial table, size embedding) and by num_heads.
         depth: blocks.
-        num_heads: attention heads; an even number of channels each.
+        num_heads: attention heads.
         mlp_ratio: width of the MLP over D.
         class_dropout_prob: chance to drop a caption in training.
         pred_sigma: also predict a variance (2 C channels).
@@ -131,6 +132,7 @@ class STDiT2(VideoTransformer):
         qk_norm_legacy: rotate before normalising, as the released weights expect.
         temporal_pos_embed: also add sin-cos frame positions to the residual stream.
         enable_flash_attn: use the flash-attn package on CUDA.
+        enable_layernorm_kernel: use fused Triton kernels for modulated norms on CUDA.
     """
 
     def __init__(
@@ -153,6 +155,7 @@ class STDiT2(VideoTransformer):
         qk_norm_legacy: bool = True,
         temporal_pos_embed: bool = False,
         enable_flash_attn: bool = False,
+        enable_layernorm_kernel: bool = False,
     ) -> None:
         if hidden_size % 12:
             raise ValueError(f"hidden_size {hidden_size} is not divisible by 12")
@@ -172,7 +175,7 @@ class STDiT2(VideoTransformer):
             caption_channels, hidden_size, class_dropout_prob, model_max_length
         )
         self.rope = RotaryEmbedding(hidden_size // num_heads)
-        attend = choose_attend(enable_flash_attn)
+        kernels = choose_kernels(enable_flash_attn, enable_layernorm_kernel)
         self.blocks = nn.ModuleList(
             STDiT2Block(
                 hidden_size,
@@ -181,11 +184,11 @@ class STDiT2(VideoTransformer):
                 drop_path=drop_path * index / max(depth - 1, 1),
                 qk_norm=qk_norm,
                 qk_norm_legacy=qk_norm_legacy,
-                attend=attend,
+                kernels=kernels,
             )
             for index in range(depth)
         )
-        self.final_layer = FinalLayer(hidden_size, self.patch_features)
+        self.final_layer = FinalLayer(hidden_size, self.patch_features, kernels=kernels)
         self.csize_embedder = SizeEmbedder(hidden_size // 3)  # height, width
         self.ar_embedder = SizeEmbedder(hidden_size // 3)
         self.fl_embedder = SizeEmbedder(hidden_size)  # number of frames
@@ -213,7 +216,7 @@ class STDiT2(VideoTransformer):
             timestep: [B].
             y: text embeddings [B, 1, L, caption_channels].
             mask: [b, L], nonzero = token; b divides B. None = all.
-            x_mask: bool [B, T], True = noised frame, False = given clean frame. None = all noised.
+            x_mask: bool [b, T], True = noised frame, False = given clean frame. None = all noised.
             num_frames: [b], frames of the video before the autoencoder.
             height: [b] pixels; the first one sets the scale of positions for the batch.
             width: [b] pixels.
@@ -237,7 +240,7 @@ class STDiT2(VideoTransformer):
 
         t = self.t_embedder(timestep)  # [B, D]
         time, temporal_time = self._modulations(t + space, t + frames)
-        x_mask, t_clean = self.frame_mask(x_mask), None
+        x_mask, t_clean = self.frame_mask(x_mask, B), None
         if x_mask is not None:
             t_zero = self.t_embedder(torch.zeros_like(timestep))
             t_clean = t_zero + space  # the final layer sees the size on clean frames only
@@ -261,20 +264,17 @@ class STDiT2(VideoTransformer):
     def _positions(self, size: Size3, height: Tensor, width: Tensor) -> Tensor:
         """Positions [1, T or 1, S, D] for a latent size and the pixel size of the first sample."""
         grid_t, grid_h, grid_w = self.grid_size(size)
-        table = spatial_table(
+        table = scaled_table(
             grid_h,
             grid_w,
             self.hidden_size,
-            scale=(height[0].item() * width[0].item()) ** 0.5 / self.input_sq_size,
-            base_size=round((grid_h * grid_w) ** 0.5),
-            device=self.rope.freqs.device,
-        )
+            height=height,
+            width=width,
+            input_sq_size=self.input_sq_size,
+        )[:, None]  # [1, 1, S, D]
         if self.temporal_pos_embed:
             frames = temporal_table(grid_t, self.hidden_size, device=table.device)
-            table = table + frames.transpose(0, 1)  # [T, S, D]
-            table = table[None]
-        else:
-            table = table[:, None]
+            table = table + frames[:, :, None]
         return table.to(self.dtype)
 
 

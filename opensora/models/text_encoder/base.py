@@ -27,6 +27,8 @@ class TextEncoder:
         kind: registered name.
         from_pretrained: folder in the transformers format, or a hub name.
         model_max_length: L.
+        cache_dir: folder of the hub cache; None = the user's.
+        local_files_only: take a hub name from the cache alone, never from the network.
 
     Raises:
         CheckpointError: the folder can not be loaded.
@@ -35,14 +37,38 @@ class TextEncoder:
     network: Any
     output_dim: int
 
-    def __init__(self, kind: str, from_pretrained: str, model_max_length: int) -> None:
+    def __init__(
+        self,
+        kind: str,
+        from_pretrained: str,
+        model_max_length: int,
+        cache_dir: str | None = None,
+        local_files_only: bool = False,
+    ) -> None:
         self.kind = kind
-        self.folder = resolve_folder(from_pretrained, kind=kind)
+        self.folder = resolve_folder(
+            from_pretrained, kind=kind, cache_dir=cache_dir, local_files_only=local_files_only
+        )
         self.model_max_length = model_max_length
         self.y_embedder: nn.Module | None = None
         self.tokenizer: Any = load_parts(
-            lambda: _load_tokenizer(self.folder), self.folder, kind=f"{kind} tokenizer"
+            lambda: self.load_tokenizer(self.folder), self.folder, kind=f"{kind} tokenizer"
         )
+
+    def load_tokenizer(self, folder: Path) -> Any:
+        """The tokenizer of a folder; ByT5's has no vocabulary file and must be asked for by name.
+
+        Raises:
+            CheckpointError: the folder has no tokenizer.
+        """
+        from transformers import AutoTokenizer, ByT5Tokenizer  # takes seconds, see t5.py
+
+        file = folder / "tokenizer_config.json"
+        if not file.is_file():
+            raise CheckpointError(f"{file} is missing; save the tokenizer beside the weights")
+        if read_json(file).get("tokenizer_class") == "ByT5Tokenizer":
+            return ByT5Tokenizer.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder)
 
     def tokenize(self, text: list[str]) -> tuple[Tensor, Tensor]:
         """Ids and mask, both [B, L] int64, padded to model_max_length, on the encoder's device."""
@@ -78,15 +104,3 @@ class TextEncoder:
             "tokenizer": type(self.tokenizer).__name__,
             "output_dim": self.output_dim,
         }
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder; ByT5's has no vocabulary file and must be asked for by name."""
-    from transformers import AutoTokenizer, ByT5Tokenizer  # takes seconds, see t5.py
-
-    file = folder / "tokenizer_config.json"
-    if not file.is_file():
-        raise CheckpointError(f"{file} is missing; save the tokenizer beside the weights")
-    if read_json(file).get("tokenizer_class") == "ByT5Tokenizer":
-        return ByT5Tokenizer.from_pretrained(folder)
-    return AutoTokenizer.from_pretrained(folder)

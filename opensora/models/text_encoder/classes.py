@@ -1,8 +1,11 @@
 """Class labels in the place of text."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from opensora.core.errors import ConfigError
 from opensora.core.registry import MODELS
 
 
@@ -23,12 +26,13 @@ class ClassEncoder:
         """Labels of B numbers written as text: `y` [B] int64.
 
         Raises:
-            ValueError: not the number of a class.
+            ConfigError: not the number of a class.
         """
         for entry in text:
             if not entry.strip().isdecimal() or int(entry) >= self.num_classes:
-                raise ValueError(
-                    f"prompt {entry!r} is not a class, expected 0 to {self.num_classes - 1}"
+                raise ConfigError(
+                    f"prompt {entry!r} is not a class; give numbers from 0 to"
+                    f" {self.num_classes - 1}"
                 )
         return {"y": torch.tensor([int(entry) for entry in text], device=self.device)}
 
@@ -42,3 +46,7 @@ class ClassEncoder:
         """Make labels on another device; a dtype has no meaning for labels."""
         self.device = torch.device(device) if device is not None else self.device
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the labels: stored with what is made from them."""
+        return {"type": "classes", "num_classes": self.num_classes}

@@ -1,16 +1,8 @@
-import logging
-
 import pytest
 import torch
 
-from opensora.models.layers import attention
-from opensora.models.layers.attention import (
-    Attention,
-    CrossAttention,
-    attend,
-    choose_attend,
-    flash_attend,
-)
+from opensora.models.layers.attention import Attention, CrossAttention, attend
+from opensora.models.layers.kernels.flash import flash_attend
 
 
 def by_hand(q, k, v, mask=None):
@@ -54,19 +46,6 @@ def test_half_precision_is_computed_in_float32_on_a_cpu(autocast):
 def test_flash_path_falls_back_where_it_can_not_serve():
     q, k, v = qkv()
     assert torch.equal(flash_attend(q, k, v), attend(q, k, v))
-
-
-def test_missing_flash_attn_is_said(monkeypatch, caplog):
-    monkeypatch.setattr(attention.importlib.util, "find_spec", lambda name: None)
-    with caplog.at_level(logging.WARNING):
-        assert choose_attend(True) is attend
-    assert "flash-attn is not installed" in caplog.text
-    assert choose_attend(False) is attend
-
-
-def test_installed_flash_attn_is_chosen(monkeypatch):
-    monkeypatch.setattr(attention.importlib.util, "find_spec", lambda name: object())
-    assert choose_attend(True) is flash_attend
 
 
 def test_heads_must_divide_the_width():

@@ -4,6 +4,7 @@ import torch
 
 from opensora.core.errors import CheckpointError
 from opensora.core.registry import MODELS, build_module
+from opensora.models.vae import sample_moments
 
 BLOCKS = {"block_out_channels": (8, 16), "latent_channels": 5, "layers_per_block": 1}
 UP_DOWN = {"down_block_types": ("DownEncoderBlock2D",) * 2}
@@ -63,6 +64,52 @@ def test_micro_batches_and_seeds_decide_nothing_but_the_noise(folders, videos):
     torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(a, c, atol=1e-3)
     torch.testing.assert_close(whole.decode(a), parts.decode(a), atol=1e-5, rtol=1e-4)
+
+
+def test_each_sample_gets_the_noise_of_its_own_generator(folders, videos):
+    vae = build(folders / "image")
+    alone = [
+        vae.encode(videos[k : k + 1], generator=torch.Generator().manual_seed(10 + k))
+        for k in range(2)
+    ]
+    for order in ([0, 1], [1, 0]):
+        sources = [torch.Generator().manual_seed(10 + k) for k in order]
+        together = vae.encode(videos[order], generator=sources)
+        for row, k in enumerate(order):
+            torch.testing.assert_close(together[row], alone[k][0], atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match="1 generators for 2 samples"):
+        vae.encode(videos, generator=[torch.Generator()])
+
+
+def test_latents_can_be_drawn_from_stored_moments(folders, videos):
+    vae = build(folders / "image")
+    moments = vae.encode(videos, posterior="moments")
+    assert moments.shape == (2, 10, 3, 4, 6)
+    frame = vae.module.encode(videos[1, :, 2][None]).latent_dist
+    torch.testing.assert_close(moments[1, :5, 2], frame.mean[0] * 0.5, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(moments[1, 5:, 2], frame.std[0] * 0.5, atol=1e-5, rtol=1e-4)
+    sources = [[torch.Generator().manual_seed(k) for k in (3, 4)] for _ in range(2)]
+    drawn = sample_moments(moments, sources[0])
+    assert torch.equal(drawn, vae.encode(videos, generator=sources[1]))
+    one = sample_moments(moments, torch.Generator().manual_seed(3))
+    noise = torch.randn((2, 3, 5, 4, 6), generator=torch.Generator().manual_seed(3))  # by frames
+    torch.testing.assert_close(one, moments[:, :5] + moments[:, 5:] * noise.transpose(1, 2))
+
+
+def test_a_folder_can_shift_its_latents(tmp_path, videos):
+    network = diffusers.AutoencoderKL(
+        **BLOCKS, **UP_DOWN, up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=4,
+        scaling_factor=2.0, shift_factor=0.25,
+    )  # fmt: skip
+    network.save_pretrained(tmp_path)
+    vae = build(tmp_path)
+    z = vae.encode(videos, posterior="mean")
+    raw = network.encode(videos[:, :, 0]).latent_dist.mean
+    torch.testing.assert_close(z[:, :, 0], (raw - 0.25) * 2, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        vae.decode(z)[:, :, 0], network.decode(raw).sample, atol=1e-5, rtol=1e-4
+    )
+    assert vae.identity()["shift_factor"] == 0.25
 
 
 def test_identity_follows_the_weights(folders, tmp_path):

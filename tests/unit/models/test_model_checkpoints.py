@@ -1,15 +1,19 @@
 import json
+import logging
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
 from torch import nn
 
 from opensora.core.errors import CheckpointError
+from opensora.core.io import sha256_file
 from opensora.core.registry import MODELS, build_module
-from opensora.models.checkpoint import load_checkpoint, read_weights, save_weights
+from opensora.models.checkpoint import convert_checkpoint, load_checkpoint, save_weights
 from opensora.models.dit import DiT
+from opensora.models.sizes import build_empty
 from opensora.models.stdit import STDiT
+from opensora.models.weight_files import read_weights
 
 TINY = {"hidden_size": 24, "depth": 1, "num_heads": 2, "caption_channels": 6}
 
@@ -39,44 +43,45 @@ def test_weights_survive_a_round_trip(tmp_path, suffix):
     assert str(report) == f"loaded={len(report.loaded)} remade=0 missing=0 unexpected=0"
 
 
-@pytest.mark.parametrize("inside", ["", "model"])
-def test_shards_of_a_folder_are_read_together(tmp_path, inside):
-    source, target = stdit(0), stdit(1)
-    folder = tmp_path / inside
-    folder.mkdir(exist_ok=True)
-    names = sorted(source.state_dict())
-    weight_map = {name: f"part-{index % 2}.safetensors" for index, name in enumerate(names)}
-    for shard in set(weight_map.values()):
-        save_file(
-            {k: source.state_dict()[k] for k in names if weight_map[k] == shard}, folder / shard
-        )
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    load_checkpoint(target, tmp_path)
-    assert same(source, target)
+def test_one_line_says_what_happened(tmp_path, caplog):
+    state = stdit(0).state_dict()
+    removed = [name for name in sorted(state) if "attn_temp.qkv" in name]
+    weights = {name: value for name, value in state.items() if name not in removed}
+    save_weights({**weights, "extra": torch.zeros(1)}, tmp_path / "w.safetensors")
+    with caplog.at_level(logging.INFO):
+        load_checkpoint(stdit(1, input_size=(2, 6, 6)), tmp_path / "w.safetensors")
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == (
+        f"checkpoint path={tmp_path}/w.safetensors layout='Open-Sora' loaded={len(state) - 3}"
+        " remade=1 (pos_embed) missing=2 (blocks.0.attn_temp.qkv.bias,"
+        " blocks.0.attn_temp.qkv.weight) unexpected=1 (extra)"
+    )
 
 
-def test_tables_of_another_size_are_remade_and_null_captions_fitted(tmp_path):
+def test_position_tables_are_the_models_own_and_null_captions_fitted(tmp_path):
     source = stdit(0, model_max_length=4)
+    save_weights(source, tmp_path / "w.safetensors")
     target = stdit(1, input_size=(3, 6, 6), model_max_length=6)
     tables = target.pos_embed.clone()
-    save_weights(source, tmp_path / "w.safetensors")
     report = load_checkpoint(target, tmp_path / "w.safetensors")
     assert report.remade == ("pos_embed", "pos_embed_temporal", "y_embedder.y_embedding")
     assert torch.equal(target.pos_embed, tables)
     null = source.y_embedder.y_embedding
     assert torch.equal(target.y_embedder.y_embedding, torch.cat((null, null[-1:], null[-1:])))
+    shorter = stdit(1, model_max_length=3)
+    load_checkpoint(shorter, tmp_path / "w.safetensors")
+    assert torch.equal(shorter.y_embedder.y_embedding, null[:3])
 
 
-def test_an_image_model_starts_a_video_model(tmp_path):
-    target = stdit(1)
-    state = {k: v for k, v in stdit(0).state_dict().items() if "attn_temp" not in k}
-    state["x_embedder.proj.weight"] = state["x_embedder.proj.weight"].squeeze(2)  # [D, C, 2, 2]
-    del state["pos_embed_temporal"]
-    torch.save({"state_dict": state}, tmp_path / "image.pth")
-    report = load_checkpoint(target, tmp_path / "image.pth")
-    assert report.remade == ("x_embedder.proj.weight",)
-    assert [name for name in report.missing if "attn_temp" not in name] == ["pos_embed_temporal"]
-    assert torch.equal(target.x_embedder.proj.weight[:, :, 0], state["x_embedder.proj.weight"])
+def test_a_table_of_the_same_size_but_another_scale_is_remade(tmp_path):
+    save_weights(stdit(0, space_scale=1.0), tmp_path / "w.safetensors")
+    target = stdit(1, space_scale=0.5)
+    table = target.pos_embed.clone()
+    assert load_checkpoint(target, tmp_path / "w.safetensors").remade == ("pos_embed",)
+    assert torch.equal(target.pos_embed, table)
+    half = {name: value.bfloat16() for name, value in stdit(0).state_dict().items()}
+    save_weights(half, tmp_path / "half.safetensors")
+    assert load_checkpoint(stdit(1), tmp_path / "half.safetensors").remade == ()
 
 
 def test_a_config_can_name_the_weights_to_start_from(tmp_path):
@@ -87,43 +92,86 @@ def test_a_config_can_name_the_weights_to_start_from(tmp_path):
     assert same(source, model)
 
 
+def test_tensors_that_share_memory_are_written_apart(tmp_path):
+    table = torch.arange(12.0)
+    save_weights({"a": table[:6], "b": table[6:], "c": table[:6]}, tmp_path / "w.safetensors")
+    weights = read_weights(tmp_path / "w.safetensors")
+    assert [weights[name][0].item() for name in "abc"] == [0, 6, 0]
+
+
+class TestConversion:
+    def test_the_file_holds_our_names_and_says_where_it_comes_from(self, tmp_path):
+        source = stdit(0)
+        state = dict(source.state_dict())
+        state["x_embedder.proj.weight"] = state["x_embedder.proj.weight"].squeeze(2)
+        state["step"] = torch.tensor(3)
+        torch.save({"state_dict": state}, tmp_path / "image.pth")
+        target = tmp_path / "w.safetensors"
+        weights, report = convert_checkpoint(tmp_path / "image.pth", target, dtype=torch.bfloat16)
+        assert report is None
+        assert weights.tensors.keys() == state.keys() - {"pos_embed", "pos_embed_temporal"}
+        read = read_weights(target)
+        assert read["x_embedder.proj.weight"].shape == (24, 4, 1, 2, 2)
+        assert read["t_block.1.weight"].dtype == torch.bfloat16
+        assert read["step"].dtype == torch.int64
+        with safe_open(target, "pt") as file:
+            origin = json.loads(file.metadata()["origin"])
+        assert origin == {
+            "source": "image.pth",
+            "sha256": sha256_file(tmp_path / "image.pth"),
+            "layout": "STDiT",
+        }
+
+    def test_names_are_compared_with_a_model_of_any_size_without_its_weights(self, tmp_path):
+        torch.save(stdit(0).state_dict(), tmp_path / "w.pt")
+        model = build_empty("STDiT", {"input_size": (2, 6, 6), **TINY})
+        assert all(parameter.is_meta for parameter in model.parameters())
+        _, report = convert_checkpoint(tmp_path / "w.pt", tmp_path / "w.safetensors", model=model)
+        assert report is not None
+        assert (report.remade, report.missing, report.unexpected) == (("pos_embed",), (), ())
+        with pytest.raises(CheckpointError, match="looks like STDiT, but the model is PixArt"):
+            convert_checkpoint(
+                tmp_path / "w.pt",
+                tmp_path / "other.safetensors",
+                model=build_empty("PixArt", TINY),
+            )
+        assert not (tmp_path / "other.safetensors").exists()
+
+    def test_equal_inputs_give_equal_bytes(self, tmp_path):
+        torch.save(stdit(0).state_dict(), tmp_path / "w.pt")
+        for name in "ab":
+            convert_checkpoint(tmp_path / "w.pt", tmp_path / f"{name}.safetensors")
+        assert sha256_file(tmp_path / "a.safetensors") == sha256_file(tmp_path / "b.safetensors")
+
+    def test_an_output_that_is_the_input_or_of_another_kind(self, tmp_path):
+        save_weights(stdit(0), tmp_path / "w.safetensors")
+        with pytest.raises(CheckpointError, match="is the input itself"):
+            convert_checkpoint(tmp_path / "w.safetensors", tmp_path / "w.safetensors")
+        with pytest.raises(CheckpointError, match=r"ends in \.safetensors"):
+            convert_checkpoint(tmp_path / "w.safetensors", tmp_path / "w.pt")
+
+
 class TestRefusals:
-    def test_nothing_there(self, tmp_path):
-        with pytest.raises(CheckpointError, match="no such file or folder"):
-            load_checkpoint(stdit(0), tmp_path / "none.pt")
-        with pytest.raises(CheckpointError, match="holds no weights"):
-            load_checkpoint(stdit(0), tmp_path)
-
-    @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
-    def test_damaged_files(self, tmp_path, suffix):
-        path = tmp_path / f"w{suffix}"
-        path.write_bytes(b"not weights at all")
-        with pytest.raises(CheckpointError, match="expected readable weights"):
-            read_weights(path)
-
-    def test_code_in_a_pickle_does_not_run(self, tmp_path):
-        torch.save({"model": nn.Linear(2, 2)}, tmp_path / "w.pt")
-        with pytest.raises(CheckpointError, match="expected readable weights"):
-            read_weights(tmp_path / "w.pt")
-
-    def test_other_content(self, tmp_path):
-        torch.save({"step": 3}, tmp_path / "w.pt")
-        with pytest.raises(CheckpointError, match="named tensors"):
-            read_weights(tmp_path / "w.pt")
-
     def test_another_model(self, tmp_path):
         save_weights(
             {"conv.weight": torch.zeros(3), "conv.bias": torch.zeros(3)}, tmp_path / "w.safetensors"
         )
         with pytest.raises(CheckpointError, match="only 0 of 2 names belong to STDiT"):
             load_checkpoint(stdit(0), tmp_path / "w.safetensors")
+        with pytest.raises(CheckpointError, match="only 0 of 2 names belong to Linear"):
+            load_checkpoint(nn.Linear(2, 2), tmp_path / "w.safetensors")
 
     def test_another_width(self, tmp_path):
-        torch.manual_seed(0)
-        other = STDiT(input_size=(2, 4, 4), **{**TINY, "hidden_size": 48})
-        save_weights(other, tmp_path / "w.safetensors")
+        save_weights(stdit(0, hidden_size=48), tmp_path / "w.safetensors")
         with pytest.raises(CheckpointError, match="belong to a model of another size"):
             load_checkpoint(stdit(0), tmp_path / "w.safetensors")
+
+    def test_another_depth(self, tmp_path):
+        save_weights(stdit(0, depth=3), tmp_path / "w.safetensors")
+        with pytest.raises(CheckpointError, match="has 3 blocks, the model has 1; set depth=3"):
+            load_checkpoint(stdit(0), tmp_path / "w.safetensors")
+        report = load_checkpoint(stdit(0, depth=4), tmp_path / "w.safetensors")
+        assert {name.split(".")[1] for name in report.missing} == {"3"}
 
     def test_unknown_conditions_of_dit(self):
         with pytest.raises(ValueError, match="label_<classes>"):

@@ -1,6 +1,7 @@
 """Whole models against the numbers of the reference implementation."""
 
 import importlib
+import itertools
 
 import pytest
 import torch
@@ -15,22 +16,27 @@ OUTPUT_ATOL = 5e-6  # float32 round-off is 1.1e-6, the wrong GELU alone costs 1.
 GRADIENT_RTOL = 1e-5
 
 
-def build(case: str) -> nn.Module:
+def plain_attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(-1) @ v
+
+
+def build(case: str, **more: object) -> nn.Module:
     entry = TABLE["cases"][case]
     family = {"STDiT2": "stdit", "PixArtMS": "pixart"}.get(entry["cls"], entry["cls"].lower())
     model_class = getattr(importlib.import_module(f"opensora.models.{family}"), entry["cls"])
     kwargs = {k: tuple(v) if isinstance(v, list) else v for k, v in entry["kwargs"].items()}
-    return fill(model_class(**kwargs))
+    return fill(model_class(**kwargs, **more))
 
 
 def run(model: nn.Module, case: str) -> Tensor:
     inputs = tensors(case)
     if "t" in inputs:  # DiT and Latte of the reference call it t
         inputs["timestep"] = inputs.pop("t")
-    if "data_info.hw" in inputs:  # PixArtMS of the reference takes a dictionary
-        inputs["height"], inputs["width"] = inputs.pop("data_info.hw").unbind(1)
-        inputs["ar"] = inputs.pop("data_info.ar").squeeze(1)
-    return model(**inputs)
+    info = {k: inputs.pop(f"data_info.{k}") for k in ("hw", "ar") if f"data_info.{k}" in inputs}
+    return model(**inputs, **({"data_info": info} if info else {}))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -42,6 +48,38 @@ def test_outputs_are_those_of_the_reference(case):
     assert out.shape == expected.shape
     assert (out - expected).abs().max() <= OUTPUT_ATOL
     assert sum(p.numel() for p in model.parameters()) == TABLE["cases"][case]["n_params"]
+
+
+@pytest.mark.parametrize("path", ["flags", "plain attention", "whole mask", "checkpointing"])
+@pytest.mark.parametrize("case", CASES)
+def test_every_code_path_gives_the_same_numbers(case, path, monkeypatch):
+    """The optional kernels where they fall back, attention without torch's kernel, and masks
+    that are not cut to the longest text, as on a GPU."""
+    flags = {"enable_flash_attn": True, "enable_layernorm_kernel": True}
+    model = build(case, **(flags if path == "flags" else {}))
+    if path == "plain attention":
+        for module in model.modules():
+            if hasattr(module, "attend"):
+                module.attend = plain_attend
+    elif path == "whole mask":
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    elif path == "checkpointing":
+        model.set_grad_checkpoint()
+    out = run(model, case)
+    assert (out - TENSORS[f"{case}/out"]).abs().max() <= OUTPUT_ATOL
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_half_precision_stays_within_its_rounding(case):
+    """bfloat16 has 8 bits: 2^-8 for each of the few dozen roundings on the way, so 2 %."""
+    expected = TENSORS[f"{case}/out"]
+    with torch.no_grad():
+        mixed = build(case)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            outs = [run(mixed, case)]
+        outs.append(run(build(case).bfloat16(), case))
+    for out in outs:
+        assert ((out - expected).norm() / expected.norm()).item() < 0.02
 
 
 @pytest.mark.parametrize("case", sorted(TABLE["grads"]))
@@ -79,9 +117,11 @@ def test_names_shapes_and_order_of_the_weights_are_those_of_the_reference(manife
 
 
 def _unfold(rows: list[list], depth: int) -> list[list]:
-    block = [row for row in rows if row[0].startswith("blocks.*.")]
-    first = rows.index(block[0])
-    blocks = [
-        [row[0].replace("*", str(index), 1), *row[1:]] for index in range(depth) for row in block
-    ]
-    return rows[:first] + blocks + rows[first + len(block) :]
+    """Rows in which runs of `blocks.*.` names stand for `depth` blocks."""
+    unfolded: list[list] = []
+    for prefix, run in itertools.groupby(rows, lambda row: row[0].partition("*")[0]):
+        run = list(run)
+        starred = run[0][0].startswith(f"{prefix}*")
+        for index in range(depth if starred else 1):
+            unfolded += [[row[0].replace("*", str(index), 1), *row[1:]] for row in run]
+    return unfolded

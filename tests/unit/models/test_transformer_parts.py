@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from opensora.models.dit import DiT
 from opensora.models.layers.blocks import FinalLayer, keep_gates, select_frames
 from opensora.models.layers.embeddings import (
     CaptionEmbedder,
@@ -11,8 +12,9 @@ from opensora.models.layers.embeddings import (
     timestep_features,
 )
 from opensora.models.layers.norms import add_gated, modulate
-from opensora.models.layers.positions import spatial_table
+from opensora.models.layers.positions import rotate, rotation_table, spatial_table
 from opensora.models.layers.transformer import VideoTransformer, prepare_text
+from opensora.models.pixart import PixArt, PixArtMS
 from opensora.models.stdit import STDiT, STDiT2
 
 
@@ -79,9 +81,9 @@ def test_patches_are_the_convolution_of_their_weights():
 
 def test_frame_mask_counts_a_token_as_clean_only_when_all_its_frames_are():
     mask = torch.tensor([[False, False, True, False, False]])
-    assert transformer((2, 1, 1)).frame_mask(mask).tolist() == [[False, True, False]]
-    assert transformer((1, 1, 1)).frame_mask(mask) is mask
-    assert transformer((2, 1, 1)).frame_mask(None) is None
+    assert transformer((2, 1, 1)).frame_mask(mask, 1).tolist() == [[False, True, False]]
+    assert torch.equal(transformer((1, 1, 1)).frame_mask(mask, 2), mask.expand(2, -1))
+    assert transformer((2, 1, 1)).frame_mask(None, 1) is None
 
 
 def test_modulate_and_gate_are_their_formulas():
@@ -106,6 +108,17 @@ def test_a_spatial_table_names_the_column_first():
     assert torch.equal(table[:, 0, 4:], table[:, 2, 4:])  # rows: the same in every column
     assert table[1, 2, 0] == pytest.approx(torch.sin(torch.tensor(2.0)).item())
     assert table[1, 2, 4] == pytest.approx(torch.sin(torch.tensor(1.0)).item())
+
+
+def test_a_last_single_channel_is_not_rotated():
+    x = torch.randn(3, 4, 7)
+    out = rotate(x, rotation_table(4, 7))
+    assert torch.equal(out[..., 6], x[..., 6])
+    assert torch.equal(out[:, 0], x[:, 0])  # position 0
+    torch.testing.assert_close(out.norm(dim=-1), x.norm(dim=-1))
+    angle = torch.tensor(3 * 10_000 ** (-2 / 7))  # position 3, pair 1
+    expected = x[:, 3, 2] * angle.cos() - x[:, 3, 3] * angle.sin()
+    torch.testing.assert_close(out[:, 3, 2], expected)
 
 
 def test_rows_repeat_only_where_they_divide_the_batch():
@@ -240,6 +253,27 @@ class TestModel:
             tiny_stdit2(freeze="nothing")
         with pytest.raises(ValueError, match="needs num_frames"):
             tiny_stdit2()(**{**stdit2_inputs(), "fps": None})
+
+    def test_freezing_all_of_a_model_is_refused(self):
+        sizes = {"hidden_size": 24, "depth": 1, "num_heads": 2, "caption_channels": 6}
+        with pytest.raises(ValueError, match="freeze is 'not_temporal', which is all of PixArt"):
+            PixArt(freeze="not_temporal", **sizes)
+
+    def test_widths_that_hold_no_position_table_are_refused(self):
+        with pytest.raises(ValueError, match="hidden_size 18 is not divisible by 4"):
+            DiT(hidden_size=18, num_heads=3, depth=1)
+
+    def test_pixart_takes_its_size_in_both_ways(self):
+        sizes = {"hidden_size": 24, "depth": 1, "num_heads": 2, "caption_channels": 6}
+        model = PixArtMS((1, 4, 6), **sizes).eval()
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.2)
+        x, t, y = torch.randn(4, 4, 1, 4, 6), torch.full((4,), 5.0), torch.randn(4, 1, 7, 6)
+        height, width, ar = (torch.tensor([a, b]) for a, b in ((256.0, 64), (384.0, 96), (0.7, 1)))
+        info = {"hw": torch.stack((height, width), 1), "ar": ar[:, None]}  # 2 rows for a batch of 4
+        out = model(x, t, y, data_info=info)
+        assert torch.equal(out, model(x, t, y, height=height, width=width, ar=ar))
+        assert not torch.equal(out, model(x, t, y, height=width, width=height, ar=ar))
 
     def test_stdit_on_another_size_equals_one_built_for_it(self):
         settings = {

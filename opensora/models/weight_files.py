@@ -1,0 +1,149 @@
+"""Weight files: found in folders of the usual layouts, and read without running what is in them."""
+
+import argparse
+import json
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from opensora.core.errors import CheckpointError
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+_WRAPPERS = ("ema", "state_dict", "state_dict_ema", "model", "module")  # best first
+_PREFIXES = ("module.", "_orig_mod.", "model.")  # of DDP, torch.compile and trainers
+_FOLDER_FILES = (
+    "ema.safetensors",  # results of training here; the average comes before the last step
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+    "diffusion_pytorch_model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+    "diffusion_pytorch_model.bin",
+)
+_REFUSED_OBJECT = re.compile(r"GLOBAL (\S+)")  # in torch's message about a pickle
+_READ_ERRORS = (
+    *(SafetensorError, pickle.UnpicklingError, EOFError, OSError, RuntimeError),
+    *(LookupError, ValueError, TypeError, AttributeError, AssertionError, ArithmeticError),
+)  # what the readers raise on bytes that are no weights
+
+
+def find_weights(path: str | Path) -> list[Path]:
+    """The files that together hold the weights of a file or folder, in the order to read them.
+
+    A training folder keeps the last step in `model/` and its average in `ema.pt` or
+    `ema.safetensors`: the folder means `ema.safetensors`, else `model/`; the file means itself.
+
+    Raises:
+        CheckpointError: nothing there, or an index that can not be read.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise CheckpointError(
+            f"{path}: no such file or folder; give a weight file ({', '.join(SUFFIXES)}) or a"
+            " folder on this disk"
+        )
+    for folder in (path, path / "model"):
+        for name in _FOLDER_FILES:
+            file = folder / name
+            if file.is_file():
+                return _shards(file) if file.suffix == ".json" else [file]
+    raise CheckpointError(f"{path}: holds no weights; expected one of {', '.join(_FOLDER_FILES)}")
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a file or folder by name, on the CPU, without wrappers and prefixes.
+
+    Raises:
+        CheckpointError: nothing there, unreadable, or not a table of tensors.
+    """
+    weights: dict[str, Tensor] = {}
+    for file in find_weights(path):
+        weights.update(_read_file(file))
+    return _without_prefixes(weights)
+
+
+def _shards(index: Path) -> list[Path]:
+    """Files that an index names, in the order of their names."""
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        names = {str(name) for name in content["weight_map"].values()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index}: expected an index with a weight_map") from error
+    files = [index.parent / name for name in sorted(names)]
+    absent = [file.name for file in files if not file.is_file()]
+    if absent or not files:
+        raise CheckpointError(
+            f"{index}: names {len(files)} files of which {len(absent)} are missing (first:"
+            f" {(absent or ['none'])[0]}); copy the whole folder"
+        )
+    return files
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    """Tensors of one file."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        # training checkpoints of DiT keep their command line, a plain table of values
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except _READ_ERRORS as error:
+        raise CheckpointError(f"{path}: {_complaint(path, str(error))}") from error
+    content = _unwrapped(content)
+    if not isinstance(content, dict) or not any(isinstance(v, Tensor) for v in content.values()):
+        raise CheckpointError(
+            f"{path}: expected a table of named tensors, found other content; save"
+            " model.state_dict() of the model"
+        )
+    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _complaint(path: Path, reason: str) -> str:
+    """What is wrong with a file that can not be read, and what to do."""
+    refused = _REFUSED_OBJECT.search(reason)
+    if refused:
+        return (
+            f"holds {refused[1]}, an object whose loading could run code, and is refused; where"
+            " you trust the file, save its tensors alone: torch.save(model.state_dict(), path)"
+        )
+    try:
+        with open(path, "rb") as file:
+            start = file.read(64).lstrip()
+    except OSError as error:
+        return f"can not be opened ({error.strerror}); check its permissions"
+    if start.startswith(b"version https://git-lfs"):
+        return "is only a pointer of Git LFS; fetch the weights with `git lfs pull`"
+    if start[:1] == b"<":
+        return "is a web page, so a download went wrong; download the weights again"
+    lines = reason.strip().splitlines() or ["nothing in it"]
+    return (
+        f"expected readable weights ({', '.join(SUFFIXES)}) but it is damaged, cut off or another"
+        f" kind of file ({lines[0][:160]}); copy or download it again"
+    )
+
+
+def _unwrapped(content: Any) -> Any:
+    """The table inside a training checkpoint; the average of the weights comes first."""
+    for wrapper in _WRAPPERS:
+        inner = content.get(wrapper) if isinstance(content, dict) else None
+        if isinstance(inner, dict) and inner:
+            content = inner
+    return content
+
+
+def _without_prefixes(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names without what a wrapper put before all of them."""
+    for _ in _PREFIXES:
+        for prefix in _PREFIXES:
+            if all(name.startswith(prefix) for name in weights):
+                weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    return weights
