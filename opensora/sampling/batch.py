@@ -1,23 +1,51 @@
-"""Prompts to frames: one batch through text encoder, scheduler and VAE."""
+"""Prompts to frames: one batch through text encoder, scheduler and VAE, clip after clip.
 
-from collections.abc import Sequence
-from typing import Any
+Axes: B samples, C latent channels, t h w latent size, T frames, H W pixels.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from opensora.core.errors import CheckpointError
+from opensora.sampling.conditioning import apply_strategies, continue_rule
 from opensora.sampling.display import to_uint8
 from opensora.sampling.pipeline import Pipeline
+from opensora.sampling.prompt_text import loop_texts
 from opensora.sampling.prompts import SampleRequest
 from opensora.sampling.settings import SamplingSettings
+from opensora.schedulers.common import draw_noise, frame_view
 
-IMAGE_FPS = 120.0  # what the model is told for single frames; Open-Sora 1.1
+ReferenceLatents = Mapping[str, Tensor]
+"""Content hash of a reference -> its latents [C, R, h, w]."""
+
+
+def batches(
+    wanted: Sequence[SampleRequest], settings: SamplingSettings
+) -> Iterator[list[SampleRequest]]:
+    """Split requests into batches whose samples have given frames in the same loops.
+
+    A scheduler with a mask draws more noise than one without, so that a sample would otherwise
+    depend on its neighbours.
+    """
+
+    def key(request: SampleRequest) -> tuple[bool, ...]:
+        return request.masked_loops(settings)
+
+    for _, group in groupby(sorted(wanted, key=key), key=key):
+        same = list(group)
+        for start in range(0, len(same), settings.batch_size):
+            yield same[start : start + settings.batch_size]
 
 
 def sample_batch(
-    pipeline: Pipeline, batch: Sequence[SampleRequest], settings: SamplingSettings
+    pipeline: Pipeline,
+    batch: Sequence[SampleRequest],
+    settings: SamplingSettings,
+    references: ReferenceLatents | None = None,
 ) -> list[np.ndarray]:
     """Make one batch of samples.
 
@@ -26,8 +54,9 @@ def sample_batch(
 
     Args:
         pipeline: loaded parts.
-        batch: prompts and sample numbers.
-        settings: size, fps and seed.
+        batch: prompts and sample numbers, all with given frames in the same loops.
+        settings: size, fps, loops and seed.
+        references: latents of the references that the batch names.
 
     Returns:
         uint8 [T, H, W, 3] per sample, at the sampled size.
@@ -35,39 +64,98 @@ def sample_batch(
     Raises:
         CheckpointError: the model gives numbers that are not finite.
     """
+    generators = [
+        torch.Generator().manual_seed(request.noise_seed(settings.seed)) for request in batch
+    ]
+    given = [[(references or {})[r.sha256] for r in item.prompt.references] for item in batch]
+    dtype = next(pipeline.vae.parameters()).dtype
+    shared = settings.condition_frame_length
+    clips: list[list[np.ndarray]] = [[] for _ in batch]
+    ends: Tensor | None = None  # last latent frames of the clip before, [B, C, t', h, w]
+    for loop in range(settings.loop):
+        latents = sample_latents(pipeline, batch, settings, loop, given, ends, generators)
+        with torch.no_grad():
+            videos = pipeline.vae.decode(latents.to(dtype))  # [B, 3, T, H, W]
+            if shared and loop + 1 < settings.loop:
+                ends = pipeline.vae.encode(videos[:, :, -shared:], posterior="mean")
+        for clip, video in zip(clips, videos, strict=True):
+            clip.append(to_uint8(video if loop == 0 else video[:, shared:]))
+    return [np.concatenate(parts) for parts in clips]
+
+
+def sample_latents(
+    pipeline: Pipeline,
+    batch: Sequence[SampleRequest],
+    settings: SamplingSettings,
+    loop: int,
+    references: Sequence[Sequence[Tensor]],
+    ends: Tensor | None,
+    generators: Sequence[torch.Generator],
+) -> Tensor:
+    """Latents of one clip of each sample.
+
+    Args:
+        pipeline: loaded parts.
+        batch: prompts and sample numbers.
+        settings: size, fps, loops.
+        loop: which clip.
+        references: per sample the latents of its references, each [C, R, h, w].
+        ends: what this clip begins with, [B, C, t', h, w]; None for a clip of its own.
+        generators: source of the noise of each sample.
+
+    Returns:
+        [B, C, t, h, w]; given frames with edit ratio 0 are exactly those of their reference.
+
+    Raises:
+        CheckpointError: the model gives numbers that are not finite.
+    """
     latent_size = pipeline.vae.get_latent_size((settings.num_frames, *settings.image_size))
+    shape = (len(batch), pipeline.vae.out_channels, *latent_size)
+    noise = draw_noise(torch.empty(shape, device=pipeline.device), generators)
+    z, mask = noise, None
+    if batch[0].masked_loops(settings)[loop]:
+        strategies = [request.prompt.rules for request in batch]
+        if ends is not None:
+            references = [[*own, end] for own, end in zip(references, ends, strict=True)]
+            strategies = [
+                (*rules, continue_rule(loop, len(own) - 1, ends.shape[2]))
+                for own, rules in zip(references, strategies, strict=True)
+            ]
+        z, mask = apply_strategies(noise, references, strategies, loop, align=settings.align)
+        # an edit ratio of 1 keeps nothing, so the frame has to start from noise
+        z = torch.where(frame_view(mask == 1), noise, z)
+    texts = [
+        loop_texts(request.prompt.text, settings.loop, pipeline.clean)[loop] for request in batch
+    ]
     latents = pipeline.scheduler.sample(
         pipeline.model,
         pipeline.text_encoder,
-        [request.clean_prompt for request in batch],
-        (pipeline.vae.out_channels, *latent_size),
+        texts,
+        None,
         pipeline.device,
-        size_conditions(settings, len(batch), pipeline.device),
-        generator=[
-            torch.Generator().manual_seed(request.noise_seed(settings.seed)) for request in batch
-        ],
-    )  # [B, C, t, h, w]
+        size_conditions(settings, len(batch), pipeline.told_fps(settings), pipeline.device),
+        z=z,
+        mask=mask,
+        generator=generators,
+    )
     if not latents.isfinite().all():
         raise CheckpointError(
             f"{pipeline.identity['checkpoint']}: the model gives numbers that are not finite;"
             " use an earlier checkpoint or dtype fp32."
         )
-    dtype = next(pipeline.vae.parameters()).dtype
-    with torch.no_grad():
-        videos = pipeline.vae.decode(latents.to(dtype))  # [B, 3, T, H, W]
-    return [to_uint8(video) for video in videos]
+    return latents
 
 
 def size_conditions(
-    settings: SamplingSettings, num_samples: int, device: torch.device
+    settings: SamplingSettings, num_samples: int, fps: float, device: torch.device
 ) -> dict[str, Tensor]:
-    """What the model is told about size and time, each float [num_samples]."""
+    """What the model is told about size and time, each float [num_samples]; models take theirs."""
     height, width = settings.image_size
-    values: dict[str, Any] = {
+    values = {
         "height": height,
         "width": width,
         "num_frames": settings.num_frames,
         "ar": height / width,
-        "fps": settings.fps if settings.num_frames > 1 else IMAGE_FPS,
+        "fps": fps,
     }
     return {name: torch.full((num_samples,), float(v), device=device) for name, v in values.items()}

@@ -2,21 +2,33 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from opensora.core.config import load_config
-from opensora.core.errors import CheckpointError, ConfigError
-from opensora.core.io import sha256_file
-from opensora.core.registry import MODELS, SCHEDULERS, build_module
-from opensora.models.checkpoint import POSITION_TABLES, LoadReport, load_checkpoint
+from opensora.core.errors import ConfigError
+from opensora.core.registry import PARTS, build_module
+from opensora.datasets.bucket_config import IMAGE_FPS
+from opensora.models.checkpoint import load_checkpoint
+from opensora.models.pretrained import parse_dtype
+from opensora.models.text_encoder import ClassEncoder
+from opensora.sampling.checks import (
+    check_agreement,
+    check_complete,
+    check_conditions,
+    check_image_size,
+    check_multi_resolution,
+    check_shared_frames,
+    check_variance,
+    warn_unseen_size,
+)
 from opensora.sampling.settings import SamplingSettings
+from opensora.sampling.source import Source, find_source
+from opensora.text.clean import clean_caption
 
-TORCH_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-TRAINING_CONFIG = "config.py"  # beside the checkpoint, written by training
+_CLASSES = "classes"
+_LABEL_PREFIX = "label_"  # of model.condition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +42,7 @@ class Pipeline:
         scheduler: gives `sample`.
         device: where the networks are.
         identity: what the result depends on, for the record beside each sample.
+        trained_here: the training config of this project stands beside the checkpoint.
     """
 
     model: nn.Module
@@ -38,6 +51,21 @@ class Pipeline:
     scheduler: Any
     device: torch.device
     identity: dict[str, Any]
+    trained_here: bool
+
+    def clean(self, text: str) -> str:
+        """A prompt as the text encoder wants it: cleaned as captions are; a class as it is."""
+        return text.strip() if isinstance(self.text_encoder, ClassEncoder) else clean_caption(text)
+
+    def told_fps(self, settings: SamplingSettings) -> float:
+        """Frames per second as training told them to the model.
+
+        Training of this project tells the rate of the frames in use, fps / frame_interval;
+        Open-Sora 1.1 told the rate of the source, fps. Images have a number of their own.
+        """
+        if settings.num_frames == 1:
+            return IMAGE_FPS
+        return settings.file_fps if self.trained_here else settings.fps
 
 
 def load_pipeline(
@@ -46,80 +74,114 @@ def load_pipeline(
     """Build and load all parts named by a sampling config.
 
     Args:
-        config: `checkpoint`, `vae`, `text_encoder`, `scheduler` and optional changes of `model`.
+        config: `model` (its from_pretrained names the checkpoint), `vae`, `text_encoder` and
+            `scheduler`.
         settings: dtype and the size, which must fit the VAE and the model.
         device: where to put the networks.
 
     Raises:
-        ConfigError: a part is not named, the checkpoint's folder has no config, or the image size
-            does not fit.
+        ConfigError: a part is not named, or parts and sizes do not fit each other.
+        CheckpointError: weights are missing or belong to another model.
     """
-    for name in ("checkpoint", "vae", "text_encoder", "scheduler"):
+    for name in ("vae", "text_encoder", "scheduler"):
         if not config.get(name):
             raise ConfigError(f"the sampling config names no {name}; set it there or as an option.")
     device = torch.device(device)
-    dtype = TORCH_DTYPES[settings.dtype]
-    checkpoint = Path(config["checkpoint"])
-    training = read_training_config(checkpoint, config.get("model") or {})
-    architecture = training["model"]
-    vae = build_module(_require_folder(config["vae"], "vae"), MODELS).to(device, dtype).eval()
-    check_image_size(settings, vae.patch_size, architecture.get("patch_size", (1, 2, 2)))
-    model = build_module(architecture, MODELS)
-    check_complete(checkpoint, load_checkpoint(model, checkpoint))
-    model = model.to(device, dtype).eval()
-    text_encoder = build_module(
-        _require_folder(config["text_encoder"], "text_encoder"),
-        MODELS,
-        model_max_length=len(model.y_embedder.y_embedding),
-        dtype=dtype,
-        device=device,
-    )
-    check_text_length(text_encoder.model_max_length, len(model.y_embedder.y_embedding))
+    dtype = choose_dtype(settings.dtype, device)
+    source = find_source(config.get("model"))
+    warn_unseen_size(source.training, settings)
+    vae = _build("vae", _require_weights(config["vae"], "vae")).to(device, dtype).eval()
+    check_shared_frames(settings, vae)
+    text_encoder = build_text_encoder(config["text_encoder"], source.model, dtype, device)
+    model = build_model(source, settings, vae, text_encoder).to(device, dtype).eval()
     text_encoder.y_embedder = model.y_embedder
-    scheduler_fields = resolve_scheduler(config["scheduler"], training.get("scheduler"))
-    identity = {
-        "checkpoint": str(checkpoint),
-        "checkpoint_sha256": sha256_file(checkpoint),
-        "model": architecture,
-        "vae": vae.identity(),
-        "text_encoder": text_encoder.identity(),
-        "scheduler": scheduler_fields,
-    }
+    scheduler_fields = resolve_scheduler(config["scheduler"], source.training.get("scheduler"))
+    scheduler = _build("scheduler", scheduler_fields)
+    check_variance(model, scheduler)
     return Pipeline(
         model=model,
         vae=vae,
         text_encoder=text_encoder,
-        scheduler=build_module(scheduler_fields, SCHEDULERS),
+        scheduler=scheduler,
         device=device,
-        identity=identity,
+        identity={
+            "checkpoint": str(source.path),
+            "checkpoint_sha256": source.sha256(),
+            "model": source.model,
+            "vae": vae.identity(),
+            "text_encoder": text_encoder.identity(),
+            "scheduler": scheduler_fields,
+        },
+        trained_here=bool(source.training),
     )
 
 
-def read_training_config(checkpoint: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The training config beside a checkpoint, with changes of the model's keywords applied.
-
-    A checkpoint without a config is accepted when `changes` is a whole model with its type.
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The torch type of a `dtype` field.
 
     Raises:
-        ConfigError: no such checkpoint, or nothing says what model it holds.
+        ConfigError: half precision on a CPU, whose kernels are slow and not complete.
     """
-    if not checkpoint.is_file():
-        raise ConfigError(f"{checkpoint}: no such checkpoint; pass a .safetensors file.")
-    beside = checkpoint.parent / TRAINING_CONFIG
-    if beside.is_file():
-        training = load_config(beside).to_dict()
-    elif "type" in changes:
-        training = {}
-    else:
-        raise ConfigError(
-            f"{beside}: no such file, so the model of {checkpoint.name} is unknown; keep the config"
-            " that training saved beside the checkpoint, or give the whole model in the config."
-        )
-    model = {**training.get("model", {}), **changes}
-    if "type" not in model:
-        raise ConfigError(f"{beside}: model has no type; pass the config that training saved.")
-    model.pop("from_pretrained", None)  # the start of training; the checkpoint replaces it
-    return {**training, "model": model}
+    if name == "fp16" and device.type == "cpu":
+        raise ConfigError("dtype 'fp16' needs a GPU; use 'bf16' or 'fp32' on a CPU.")
+    return parse_dtype(name)
+
+
+def build_text_encoder(
+    fields: Mapping[str, Any],
+    model: Mapping[str, Any],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Any:
+    """Build the text encoder, as long as the model's texts, or with as many classes.
+
+    Args:
+        fields: type and keywords.
+        model: type and keywords of the model.
+        dtype: of the weights; float32 in place of float16, whose range T5 leaves.
+        device: where the encoder runs.
+
+    Raises:
+        ConfigError: no weights are named.
+    """
+    defaults: dict[str, Any] = {"device": device}
+    if fields.get("type") == _CLASSES:
+        number = str(model.get("condition", "")).removeprefix(_LABEL_PREFIX)
+        if number.isdecimal():
+            defaults["num_classes"] = int(number)
+        elif "num_classes" not in fields:
+            raise ConfigError("text_encoder 'classes' has no num_classes; set it.")
+        return _build("text_encoder", fields, **defaults)
+    defaults["dtype"] = torch.float32 if dtype == torch.float16 else dtype
+    if model.get("model_max_length"):
+        defaults["model_max_length"] = model["model_max_length"]
+    return _build("text_encoder", _require_weights(fields, "text_encoder"), **defaults)
+
+
+def build_model(
+    source: Source, settings: SamplingSettings, vae: Any, text_encoder: Any
+) -> nn.Module:
+    """Build the model for the latents of the VAE and the texts of the encoder; load its weights.
+
+    Raises:
+        ConfigError: a field of the model can not work, or does not fit the other parts.
+        CheckpointError: the weights belong to another model, or are not complete.
+    """
+    sizes = {
+        "in_channels": vae.out_channels,
+        "caption_channels": getattr(text_encoder, "output_dim", None),
+        "model_max_length": getattr(text_encoder, "model_max_length", None),
+    }
+    check_agreement(source.model, sizes)
+    known = {name: size for name, size in sizes.items() if size is not None}
+    latent_size = vae.get_latent_size((settings.num_frames, *settings.image_size))
+    known["input_size"] = tuple(max(side, 1) for side in latent_size)  # too small: told below
+    model: nn.Module = _build("model", source.model, **known)
+    check_image_size(settings, vae.patch_size, model)
+    check_multi_resolution(settings, model)
+    check_conditions(model, text_encoder)
+    check_complete(source.path, load_checkpoint(model, source.path))
+    return model
 
 
 def resolve_scheduler(
@@ -134,57 +196,17 @@ def resolve_scheduler(
     return {**training, **fields}
 
 
-def check_complete(checkpoint: Path, report: LoadReport) -> None:
-    """Refuse weights that leave part of the model at random.
-
-    Raises:
-        CheckpointError: names the first part that is missing.
-    """
-    missing = sorted(set(report.missing) - POSITION_TABLES)
-    if missing:
-        raise CheckpointError(
-            f"{checkpoint}: lacks {len(missing)} weights of the model (first: {missing[0]}); pass"
-            " the weights that belong to the config beside them."
-        )
-
-
-def check_text_length(encoder_length: int, model_length: int) -> None:
-    """Refuse a text length that the model was not trained with.
-
-    Raises:
-        ConfigError: the lengths differ.
-    """
-    if encoder_length != model_length:
-        raise ConfigError(
-            f"text_encoder.model_max_length is {encoder_length} but the model was trained with"
-            f" {model_length}; drop the field."
-        )
-
-
-def check_image_size(
-    settings: SamplingSettings, vae_patch: tuple[int, ...], model_patch: tuple[int, ...]
-) -> None:
-    """Refuse an image size that does not divide into whole patches.
-
-    Raises:
-        ConfigError: names the side, the divisor and the nearest size that fits.
-    """
-    for name, pixels, axis in (
-        ("height", settings.image_size[0], 1),
-        ("width", settings.image_size[1], 2),
-    ):
-        divisor = vae_patch[axis] * model_patch[axis]
-        if pixels % divisor:
-            nearest = max(divisor, round(pixels / divisor) * divisor)
-            raise ConfigError(
-                f"image_size {name} {pixels} is not a multiple of {divisor} (VAE stride"
-                f" {vae_patch[axis]} x patch {model_patch[axis]}); use {nearest}."
-            )
-
-
-def _require_folder(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _require_weights(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The fields of a part, once its weights are named."""
     if not fields.get("from_pretrained"):
         option = name.replace("_", "-")
         raise ConfigError(f"{name} has no from_pretrained; pass its folder with --{option}.")
     return dict(fields)
+
+
+def _build(part: str, fields: Mapping[str, Any], **defaults: Any) -> Any:
+    """Build a part of the config; a value that its constructor refuses is the user's to mend."""
+    try:
+        return build_module(fields, PARTS[part], **defaults)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{part}: a field has a value that can not be used: {error}.") from error

@@ -1,16 +1,18 @@
-"""Prompts from a file or a config, and the name of each sample."""
+"""Prompts of a run with what conditions them, and the name of each sample."""
 
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from opensora.core.errors import ConfigError
 from opensora.core.seed import derive_seed
-from opensora.text.clean import clean_caption
+from opensora.sampling.conditioning import MaskRule, check_rules, parse_mask_strategy
+from opensora.sampling.prompt_text import read_prompts, split_fields
+from opensora.sampling.references import Reference, find_references
+from opensora.sampling.settings import SamplingSettings
 
 log = logging.getLogger(__name__)
 
@@ -18,30 +20,56 @@ _SLUG_LENGTH = 40  # characters of the prompt in a file name
 
 
 @dataclass(frozen=True)
+class Prompt:
+    """What a sample is made from.
+
+    Attributes:
+        text: as the user wrote it, without fields behind it.
+        references: videos and images that frames are taken from.
+        rules: which frames.
+    """
+
+    text: str
+    references: tuple[Reference, ...] = ()
+    rules: tuple[MaskRule, ...] = ()
+
+    @property
+    def mask_strategy(self) -> str:
+        """The rules as text."""
+        return ";".join(map(str, self.rules))
+
+
+@dataclass(frozen=True)
 class SampleRequest:
     """One sample to make: the k-th of a prompt."""
 
-    prompt: str
+    prompt: Prompt
     k: int
 
     @property
     def id(self) -> str:
-        """Readable and unique name; depends on the prompt and k alone."""
-        slug = re.sub(r"[^a-z0-9]+", "_", self.prompt.lower())[:_SLUG_LENGTH].strip("_")
-        digest = hashlib.sha256(self.prompt.encode()).hexdigest()[:8]
+        """Readable and unique name; depends on the prompt, its references and k alone."""
+        text = self.prompt.text
+        slug = re.sub(r"[^a-z0-9]+", "_", text.lower())[:_SLUG_LENGTH].strip("_")
+        whole = [text]
+        if self.prompt.rules:
+            whole += [r.sha256 for r in self.prompt.references] + [self.prompt.mask_strategy]
+        digest = hashlib.sha256("\x1f".join(whole).encode()).hexdigest()[:8]
         return f"{slug or 'prompt'}_{digest}_{self.k:03d}"
 
-    @property
-    def clean_prompt(self) -> str:
-        """What the text encoder receives: cleaned as captions are for training."""
-        return clean_caption(self.prompt)
-
     def noise_seed(self, seed: int) -> int:
-        """Seed of all noise of this sample."""
-        return derive_seed(seed, "noise", self.prompt, self.k)
+        """Seed of all noise of this sample; the same text has the same noise with any reference."""
+        return derive_seed(seed, "noise", self.prompt.text, self.k)
+
+    def masked_loops(self, settings: SamplingSettings) -> tuple[bool, ...]:
+        """Of each loop, whether frames are given in it."""
+        loops = {rule.loop for rule in self.prompt.rules}
+        if settings.condition_frame_length:
+            loops.update(range(1, settings.loop))
+        return tuple(loop in loops for loop in range(settings.loop))
 
 
-def requests(prompts: Sequence[str], num_samples: int) -> list[SampleRequest]:
+def requests(prompts: Sequence[Prompt], num_samples: int) -> list[SampleRequest]:
     """Every (prompt, k), prompts in order; a prompt that stands twice is made once."""
     unique = list(dict.fromkeys(prompts))
     if len(unique) < len(prompts):
@@ -49,42 +77,74 @@ def requests(prompts: Sequence[str], num_samples: int) -> list[SampleRequest]:
     return [SampleRequest(prompt, k) for prompt in unique for k in range(num_samples)]
 
 
-def prompts_of(config: dict[str, Any]) -> list[str]:
+def prompts_of(config: Mapping[str, Any], settings: SamplingSettings) -> list[Prompt]:
     """The prompts of a sampling config: its `prompt` list, or else the lines of `prompt_path`.
 
-    Raises:
-        ConfigError: neither is set, or the file can not be used.
-    """
-    if config.get("prompt") is not None:
-        given = config["prompt"]
-        prompts = [given] if isinstance(given, str) else [str(prompt) for prompt in given]
-        prompts = [prompt.strip() for prompt in prompts if prompt.strip()]
-        if not prompts:
-            raise ConfigError("prompt is empty; expected at least one prompt.")
-        return prompts
-    if config.get("prompt_path") is None:
-        raise ConfigError("there is nothing to sample; set prompt or prompt_path.")
-    return read_prompts(config["prompt_path"])
-
-
-def read_prompts(path: str | Path) -> list[str]:
-    """Read one prompt per line; empty lines do not count.
+    `reference_path` and `mask_strategy` hold one entry per prompt, in order; fields behind a
+    prompt's text replace its entries.
 
     Raises:
-        ConfigError: the file is missing, not UTF-8, or holds no prompt.
+        ConfigError: there is no prompt, or something about one can not be used or has no effect.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(
-            f"{path}: no such prompt file; pass a text file with one prompt per line."
-        )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path}: byte {error.start} is not UTF-8; save the prompt file as UTF-8 text."
-        ) from error
-    prompts = [line.strip() for line in text.splitlines() if line.strip()]
+    texts = _texts_of(config)
+    paths = _entries(config, "reference_path", len(texts))
+    strategies = _entries(config, "mask_strategy", len(texts))
+    prompts = []
+    for number, (text, path, strategy) in enumerate(zip(texts, paths, strategies, strict=True), 1):
+        try:
+            prompt = _read_prompt(text, path, strategy, settings)
+        except ConfigError as error:
+            raise ConfigError(f"prompt {number} ({text[:_SLUG_LENGTH]!r}): {error}") from error
+        if prompt.text or prompt.rules:
+            prompts.append(prompt)
     if not prompts:
-        raise ConfigError(f"{path}: the prompt file is empty; write one prompt per line.")
+        raise ConfigError("prompt is empty; expected at least one prompt.")
+    if settings.align is not None and not any(prompt.rules for prompt in prompts):
+        raise ConfigError("align has no effect without a mask_strategy; drop it.")
     return prompts
+
+
+def _texts_of(config: Mapping[str, Any]) -> list[str]:
+    given, path = config.get("prompt"), config.get("prompt_path")
+    if given is not None and path is not None:
+        raise ConfigError(f"prompt and prompt_path ({path}) are both set; set one of them to None.")
+    if path is not None:
+        return read_prompts(path)
+    if given is None:
+        raise ConfigError("there is nothing to sample; set prompt or prompt_path.")
+    return [str(text) for text in given] if isinstance(given, list | tuple) else [str(given)]
+
+
+def _entries(config: Mapping[str, Any], name: str, count: int) -> list[str | None]:
+    """One entry per prompt; those that are left out are None."""
+    given = config.get(name)
+    if given is None:
+        return [None] * count
+    entries = list(given) if isinstance(given, list | tuple) else [given]
+    if len(entries) > count:
+        raise ConfigError(
+            f"{name} has {len(entries)} entries for {count} prompts; give one per prompt, in order."
+        )
+    entries += [None] * (count - len(entries))
+    return [None if entry is None else str(entry) for entry in entries]
+
+
+def _read_prompt(
+    given: str, path: str | None, strategy: str | None, settings: SamplingSettings
+) -> Prompt:
+    text, fields = split_fields(given)
+    path = fields.get("reference_path", path)
+    strategy = fields.get("mask_strategy", strategy)
+    rules = parse_mask_strategy(None if strategy is None else str(strategy))
+    if not path:
+        if rules:
+            raise ConfigError("mask_strategy has no effect without a reference_path; set both.")
+        return Prompt(text)
+    if not rules:
+        raise ConfigError(
+            "reference_path has no effect without a mask_strategy; set both ('0' keeps the first"
+            " frame of the reference)."
+        )
+    names = [name.strip() for name in str(path).split(";")]
+    rules = check_rules(rules, len(names), settings.loop)
+    return Prompt(text, find_references(names, settings.save_dir), rules)

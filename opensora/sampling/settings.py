@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from opensora.core.errors import ConfigError
+from opensora.core.reference_fields import INFERENCE_FIELDS
+from opensora.sampling.conditioning import total_frames
 
-# fields that a sampling config may hold
-FIELDS = (
-    *("num_frames", "fps", "image_size", "prompt_path", "prompt", "save_dir", "num_samples"),
-    *("model", "vae", "text_encoder", "scheduler", "checkpoint"),
-    *("dtype", "batch_size", "seed", "display_size", "display_resize"),
-)
+# fields that a sampling config may hold; those named here are our own
+FIELDS = INFERENCE_FIELDS | {"num_samples", "align", "display_size", "display_resize"}
 DTYPES = ("fp32", "bf16", "fp16")
 
 Resize = Literal["nearest", "lanczos"]
@@ -22,14 +20,21 @@ class SamplingSettings:
     """Size, amount and display of the samples.
 
     Attributes:
-        num_frames: frames per sample; 1 makes images.
-        fps: frames per second of the files, and told to the model.
+        num_frames: frames that the model makes at once; 1 makes images.
+        fps: frames per second that the model is told (see `Pipeline.told_fps`).
+        frame_interval: the files play at fps / frame_interval, as a model trained on every n-th
+            frame wants it.
         image_size: (height, width) in pixels.
         save_dir: folder of the samples.
         num_samples: samples per prompt.
         batch_size: samples per forward; changes speed and memory, not results.
         seed: base of every sample's own seed.
         dtype: computation type, "fp32", "bf16" or "fp16".
+        loop: clips joined to one video; each further one begins with the end of the one before.
+        condition_frame_length: frames that joined clips share; 0 shares none.
+        multi_resolution: name of the model family that is told its size; only checked, because
+            every model is told what it takes.
+        align: see `conditioning.place`.
         display_size: short side of the files in pixels; smaller samples are enlarged to it.
         display_resize: "nearest" by the largest whole factor, or "lanczos" to the exact size.
     """
@@ -38,10 +43,15 @@ class SamplingSettings:
     fps: float
     image_size: tuple[int, int]
     save_dir: Path
+    frame_interval: int = 1
     num_samples: int = 1
     batch_size: int = 1
     seed: int = 42
     dtype: str = "fp32"
+    loop: int = 1
+    condition_frame_length: int = 0
+    multi_resolution: str | None = None
+    align: int | None = None
     display_size: int | None = None
     display_resize: Resize = "nearest"
 
@@ -49,18 +59,21 @@ class SamplingSettings:
         """Refuse values that can not work."""
         sizes = {
             "num_frames": self.num_frames,
+            "frame_interval": self.frame_interval,
             "num_samples": self.num_samples,
             "batch_size": self.batch_size,
+            "loop": self.loop,
+            "align": 1 if self.align is None else self.align,
             "image_size[0]": self.image_size[0],
             "image_size[1]": self.image_size[1],
             "display_size": 1 if self.display_size is None else self.display_size,
         }
         for name, value in sizes.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not _is_whole(value) or value < 1:
                 raise ConfigError(f"{name} is {value!r}; expected a whole number of at least 1.")
         if not isinstance(self.fps, int | float) or self.fps <= 0:
             raise ConfigError(f"fps is {self.fps!r}; expected frames per second above 0.")
-        if not isinstance(self.seed, int):
+        if not _is_whole(self.seed):
             raise ConfigError(f"seed is {self.seed!r}; expected a whole number.")
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype is {self.dtype!r}; expected one of {', '.join(DTYPES)}.")
@@ -68,13 +81,34 @@ class SamplingSettings:
             raise ConfigError(
                 f"display_resize is {self.display_resize!r}; expected 'nearest' or 'lanczos'."
             )
+        self._check_loop()
+
+    def _check_loop(self) -> None:
+        shared = self.condition_frame_length
+        if not _is_whole(shared) or not 0 <= shared < self.num_frames:
+            raise ConfigError(
+                f"condition_frame_length is {shared!r}; expected a whole number from 0 to"
+                f" {self.num_frames - 1}, less than num_frames."
+            )
+        if self.loop > 1 and self.num_frames == 1:
+            raise ConfigError("loop joins videos but num_frames is 1; drop one of the two fields.")
+
+    @property
+    def total_frames(self) -> int:
+        """Frames of a finished sample."""
+        return total_frames(self.num_frames, self.loop, self.condition_frame_length)
+
+    @property
+    def file_fps(self) -> float:
+        """Frames per second of the files."""
+        return self.fps if self.frame_interval == 1 else self.fps / self.frame_interval
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "SamplingSettings":
         """Read the settings among the fields of a sampling config.
 
         Raises:
-            ConfigError: a field is missing or can not work.
+            ConfigError: a field is missing, can not work or has no effect.
         """
         for name in ("num_frames", "fps", "image_size", "save_dir"):
             if config.get(name) is None:
@@ -86,4 +120,19 @@ class SamplingSettings:
             raise ConfigError(f"image_size is {size!r}; expected (height, width) in pixels.")
         names = set(cls.__dataclass_fields__) - {"image_size", "save_dir"}
         values = {name: config[name] for name in names if config.get(name) is not None}
-        return cls(image_size=(size[0], size[1]), save_dir=Path(config["save_dir"]), **values)
+        settings = cls(image_size=(size[0], size[1]), save_dir=Path(config["save_dir"]), **values)
+        if settings.loop == 1 and "condition_frame_length" in values:
+            raise ConfigError(
+                f"condition_frame_length is {settings.condition_frame_length} but loop is 1, so it"
+                " has no effect; set loop, or condition_frame_length to None."
+            )
+        if settings.loop > 1 and "condition_frame_length" not in values:
+            raise ConfigError(
+                f"loop is {settings.loop} but condition_frame_length is not set; set the number of"
+                " frames that joined clips share, 0 for none."
+            )
+        return settings
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,192 @@
+"""What has to fit before sampling starts: sizes, lengths, conditions, parts made for each other."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from opensora.core.errors import CheckpointError, ConfigError
+from opensora.datasets.aspect import RESOLUTIONS, get_resolution
+from opensora.datasets.bucket_config import parse_bucket_config
+from opensora.models.checkpoint import LoadReport
+from opensora.models.layers.embeddings import LabelEmbedder
+from opensora.models.text_encoder import ClassEncoder
+from opensora.sampling.references import whole_frames
+from opensora.sampling.settings import SamplingSettings
+
+log = logging.getLogger(__name__)
+
+# model class -> value of `multi_resolution`; these models are told their size and pad to patches
+MULTI_RESOLUTION = {"STDiT2": "STDiT2", "STDiT3": "STDiT2", "PixArtMS": "PixArtMS"}
+_KEEPS_FRAMES = ("STDiT", "STDiT2", "STDiT3")  # model classes that take a mask of given frames
+
+
+def check_complete(checkpoint: Path, report: LoadReport) -> None:
+    """Refuse weights that leave part of the model at random.
+
+    Raises:
+        CheckpointError: names the first part that is missing.
+    """
+    if report.missing:
+        raise CheckpointError(
+            f"{checkpoint}: lacks {len(report.missing)} weights of the model (first:"
+            f" {report.missing[0]}); pass the weights that belong to this model's fields."
+        )
+
+
+def check_agreement(fields: Mapping[str, Any], sizes: Mapping[str, Any]) -> None:
+    """Refuse a model that is made for other latents or texts than the VAE and the encoder give.
+
+    Args:
+        fields: type and keywords of the model.
+        sizes: keyword -> what the other parts give; None where they say nothing.
+
+    Raises:
+        ConfigError: names the keyword and both values.
+    """
+    causes = {
+        "in_channels": "the VAE has {} latent channels; pass the VAE that it was trained with",
+        "caption_channels": "the text encoder gives {}; pass the text encoder that it was trained"
+        " with",
+        "model_max_length": "text_encoder.model_max_length is {}; drop that field",
+    }
+    for name, cause in causes.items():
+        asked, given = fields.get(name), sizes.get(name)
+        if asked is not None and given is not None and asked != given:
+            raise ConfigError(f"the model has {name} {asked} but {cause.format(given)}.")
+
+
+def check_conditions(model: nn.Module, text_encoder: Any) -> None:
+    """Refuse classes for a model of texts and texts for a model of classes.
+
+    Raises:
+        ConfigError: names both parts, or both numbers of classes.
+    """
+    embedder, kind = model.y_embedder, type(model).__name__
+    if isinstance(embedder, LabelEmbedder) != isinstance(text_encoder, ClassEncoder):
+        wanted = "'classes'" if isinstance(embedder, LabelEmbedder) else "'t5' or 'clip'"
+        raise ConfigError(
+            f"this {kind} is not conditioned by text_encoder.type"
+            f" {text_encoder.identity()['type']!r}; use {wanted}, or another model.condition."
+        )
+    if isinstance(embedder, LabelEmbedder) and embedder.num_classes != text_encoder.num_classes:
+        raise ConfigError(
+            f"text_encoder.num_classes is {text_encoder.num_classes} but the model knows"
+            f" {embedder.num_classes} classes; drop the field."
+        )
+
+
+def check_variance(model: nn.Module, scheduler: Any) -> None:
+    """Refuse a scheduler that takes more or fewer channels than the model predicts.
+
+    Raises:
+        ConfigError: says how to set `learn_sigma`.
+    """
+    wanted = getattr(scheduler, "learn_sigma", None)
+    given = model.out_channels != model.in_channels
+    if wanted is not None and wanted != given:
+        raise ConfigError(
+            f"scheduler.learn_sigma is {wanted} but the model predicts"
+            f" {'a' if given else 'no'} variance; set scheduler.learn_sigma to {given}."
+        )
+
+
+def check_image_size(
+    settings: SamplingSettings, vae_patch: tuple[int, ...], model: nn.Module
+) -> None:
+    """Refuse an image size that does not divide into whole patches.
+
+    Bucket sizes (`datasets/aspect.py`) are fine for models that are told their size: such a model
+    was trained on them, with what is left over of a patch padded.
+
+    Raises:
+        ConfigError: names the side, the divisor and the nearest size that fits.
+    """
+    if type(model).__name__ in MULTI_RESOLUTION and any(
+        settings.image_size in table.sizes.values() for table in RESOLUTIONS.values()
+    ):
+        return
+    model_patch: tuple[int, int, int] = model.patch_size  # type: ignore[assignment]
+    for name, pixels, axis in (
+        ("height", settings.image_size[0], 1),
+        ("width", settings.image_size[1], 2),
+    ):
+        divisor = vae_patch[axis] * model_patch[axis]
+        if pixels % divisor:
+            nearest = max(divisor, round(pixels / divisor) * divisor)
+            raise ConfigError(
+                f"image_size {name} {pixels} is not a multiple of {divisor} (VAE stride"
+                f" {vae_patch[axis]} x patch {model_patch[axis]}); use {nearest}."
+            )
+
+
+def check_multi_resolution(settings: SamplingSettings, model: nn.Module) -> None:
+    """Refuse a `multi_resolution` that names another family than the model's.
+
+    Raises:
+        ConfigError: names the value that fits.
+    """
+    family = MULTI_RESOLUTION.get(type(model).__name__)
+    if settings.multi_resolution not in (None, family):
+        use = f"use {family!r}" if family else "drop it: this model is not told its size"
+        raise ConfigError(
+            f"multi_resolution is {settings.multi_resolution!r} but the model is a"
+            f" {type(model).__name__}; {use}."
+        )
+
+
+def check_keeps_frames(model: nn.Module, scheduler_type: str) -> None:
+    """Refuse to keep frames where the model or the scheduler can not.
+
+    Raises:
+        ConfigError: names the part.
+    """
+    what = "mask_strategy and condition_frame_length keep frames"
+    if type(model).__name__ not in _KEEPS_FRAMES:
+        raise ConfigError(
+            f"{what}, which {type(model).__name__} can not; use one of {', '.join(_KEEPS_FRAMES)}."
+        )
+    if scheduler_type == "dpm-solver":
+        raise ConfigError(f"{what}, which scheduler 'dpm-solver' can not; use 'iddpm' or 'rflow'.")
+
+
+def check_shared_frames(settings: SamplingSettings, vae: Any) -> None:
+    """Refuse a number of shared frames that the VAE does not take as a video.
+
+    Raises:
+        ConfigError: names the next smaller number that it takes.
+    """
+    length = settings.condition_frame_length
+    fits = whole_frames(vae, length) if length else 0
+    if fits != length:
+        raise ConfigError(
+            f"condition_frame_length is {length}, which {type(vae).__name__} does not take as a"
+            f" video; use {fits}."
+        )
+
+
+def warn_unseen_size(training: Mapping[str, Any], settings: SamplingSettings) -> None:
+    """Log one line where training never saw samples of this size.
+
+    Args:
+        training: the config beside the checkpoint; without a bucket_config nothing is known.
+        settings: what is asked for.
+    """
+    if not training.get("bucket_config"):
+        return
+    buckets = parse_bucket_config(training["bucket_config"], ranges=True)
+    rules = [rule for rule in buckets if rule.is_used]
+    if any(
+        rule.num_frames == settings.num_frames
+        and settings.image_size in get_resolution(rule.resolution).sizes.values()
+        for rule in rules
+    ):
+        return
+    height, width = settings.image_size
+    log.warning(
+        "size num_frames=%d image_size=%dx%d was never seen in training, which had %s",
+        *(settings.num_frames, height, width),
+        ", ".join(f"{rule.resolution}:{rule.num_frames}" for rule in rules),
+    )

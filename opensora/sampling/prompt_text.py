@@ -1,0 +1,124 @@
+"""Prompts as text: files of them, settings written behind them, prompts that change by loop."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from opensora.core.errors import ConfigError
+
+# what a prompt may carry behind its text: 'a cat{"reference_path": "cat.png", ...}'
+PROMPT_FIELDS = ("reference_path", "mask_strategy")
+_LOOP_MARK = "|0|"  # how a prompt begins that changes by loop
+_TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet", ".json", ".jsonl", ".xlsx"})
+_TEXT_COLUMNS = frozenset({"prompt", "text", "path", "caption"})
+
+
+def read_prompts(path: str | Path) -> list[str]:
+    """Read one prompt per line; empty lines do not count.
+
+    Raises:
+        ConfigError: the file is missing, not UTF-8 text, a table, or holds no prompt.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(
+            f"{path}: no such prompt file; pass a text file with one prompt per line."
+        )
+    if path.suffix.lower() in _TABLE_SUFFIXES:
+        raise _not_prompts(path, f"a {path.suffix} file")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: byte {error.start} is not UTF-8; save the prompt file as UTF-8 text."
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the prompt file can not be read ({error.strerror}); change its permissions."
+        ) from error
+    if "\0" in text:
+        raise _not_prompts(path, "a binary file")
+    prompts = [line.strip() for line in text.splitlines() if line.strip()]
+    if not prompts:
+        raise ConfigError(f"{path}: the prompt file is empty; write one prompt per line.")
+    if _is_table_header(prompts[0]):
+        raise _not_prompts(path, f"a table (its first line is {prompts[0][:60]!r})")
+    return prompts
+
+
+def split_fields(prompt: str) -> tuple[str, dict[str, Any]]:
+    """Split a prompt into its text and the fields behind it, a JSON object that ends the prompt.
+
+    Returns:
+        The text without surrounding blanks, and the fields; none without a "{".
+
+    Raises:
+        ConfigError: what follows the first "{" is not JSON, or holds an unknown field.
+    """
+    text, brace, rest = prompt.partition("{")
+    if not brace:
+        return prompt.strip(), {}
+    try:
+        fields: dict[str, Any] = json.loads(brace + rest)
+    except ValueError as error:
+        raise ConfigError(
+            f"what follows '{{' is not JSON ({error}); write"
+            ' {"reference_path": "...", "mask_strategy": "..."} behind the text, or no brace.'
+        ) from error
+    for name in fields:
+        if name not in PROMPT_FIELDS:
+            raise ConfigError(
+                f"unknown field {name!r} behind the text; known: {', '.join(PROMPT_FIELDS)}."
+            )
+    return text.strip(), fields
+
+
+def loop_texts(prompt: str, loops: int, clean: Callable[[str], str]) -> list[str]:
+    """The clean text of each loop.
+
+    "|0|a cat|2|a dog" is "a cat" in loops 0 and 1 and "a dog" from loop 2 on; any other prompt is
+    the same in all loops.
+
+    Args:
+        prompt: text without fields.
+        loops: number of loops.
+        clean: makes a text ready for the text encoder.
+
+    Returns:
+        One text per loop.
+
+    Raises:
+        ConfigError: the marks are malformed or do not add up to the loops.
+    """
+    if not prompt.startswith(_LOOP_MARK):
+        return [clean(prompt)] * loops
+    parts = prompt.split("|")[1:]  # start, text, start, text, ...
+    if len(parts) % 2 or not all(start.strip().isdecimal() for start in parts[::2]):
+        raise ConfigError(
+            "the loop marks can not be read; expected '|0|first text|2|text from loop 2 on'."
+        )
+    ends = [*(int(start) for start in parts[2::2]), loops]
+    texts: list[str] = []
+    for start, text, end in zip(parts[::2], parts[1::2], ends, strict=True):
+        texts += [clean(text)] * (end - int(start))
+    if len(texts) != loops:
+        raise ConfigError(
+            f"its loop marks give {len(texts)} loops but loop is {loops}; let them rise from 0 and"
+            f" stay below {loops}."
+        )
+    return texts
+
+
+def _is_table_header(line: str) -> bool:
+    """Whether a line names columns, as that of a CSV file does."""
+    names = [name.strip().strip('"').lower() for name in line.replace("\t", ",").split(",")]
+    return (
+        len(names) > 1
+        and all(name.isidentifier() for name in names)
+        and not _TEXT_COLUMNS.isdisjoint(names)
+    )
+
+
+def _not_prompts(path: Path, found: str) -> ConfigError:
+    return ConfigError(f"{path}: this is {found}; pass a text file with one prompt per line.")

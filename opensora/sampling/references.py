@@ -1,0 +1,153 @@
+"""References: videos and images whose frames a sample keeps or starts from."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from opensora.core.errors import ConfigError, VideoError
+from opensora.core.io import atomic_path, sha256_file
+from opensora.datasets.transforms import transform_image, transform_video
+from opensora.media.decode import iter_frames
+from opensora.media.images import is_image, read_image
+
+DOWNLOADS = "references"  # folder beside the samples
+_TRANSFORM = "resize_crop"  # as the reference: fill the size, cut the middle out
+_CHUNK = 32  # frames encoded at once where the autoencoder sees each frame alone
+_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A file that frames are taken from.
+
+    Attributes:
+        name: as the user wrote it: a path or an address.
+        path: the file on this disk.
+        sha256: of its content.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+
+
+def find_references(names: Sequence[str], save_dir: Path) -> tuple[Reference, ...]:
+    """Find files by path; http(s) addresses are downloaded once into `save_dir/references`.
+
+    Raises:
+        ConfigError: no such file, or it can not be fetched.
+    """
+    found = []
+    for name in names:
+        path = _download(name, save_dir / DOWNLOADS) if _is_url(name) else Path(name)
+        if not path.is_file():
+            raise ConfigError(
+                f"reference_path {name!r}: no such file; give a video or an image on this disk."
+            )
+        found.append(Reference(name, path, sha256_file(path)))
+    return tuple(found)
+
+
+@torch.no_grad()
+def encode_reference(
+    reference: Reference, vae: Any, size: tuple[int, int], device: torch.device
+) -> Tensor:
+    """Latents of a reference.
+
+    The posterior's mean is taken, so that equal files give equal latents.
+
+    Args:
+        reference: an image is a video of one frame.
+        vae: encodes [1, 3, T, H, W] in [-1, 1].
+        size: (height, width); the reference is scaled to fill it and cut in the middle.
+        device: where the autoencoder is.
+
+    Returns:
+        [C, R, h, w].
+
+    Raises:
+        ConfigError: the file can not be read.
+    """
+    parts = []
+    length = None if hasattr(vae, "frame_step") else _CHUNK
+    try:
+        for chunk in _read_chunks(reference.path, size, length):  # [n, 3, height, width]
+            video = chunk[: whole_frames(vae, len(chunk))].transpose(0, 1)[None]
+            parts.append(vae.encode(video.to(device), posterior="mean")[0])  # [C, r, h, w]
+    except VideoError as error:
+        raise _unreadable(reference, error.detail) from error
+    if not parts:
+        raise _unreadable(reference, "it shows no frame")
+    return torch.cat(parts, dim=1)
+
+
+def whole_frames(vae: Any, num_frames: int) -> int:
+    """The largest number of frames up to `num_frames` that the autoencoder takes as a video."""
+    step = getattr(vae, "frame_step", 1)  # of autoencoders along time
+    return int((num_frames - 1) // step * step + 1)
+
+
+def _read_chunks(path: Path, size: tuple[int, int], length: int | None) -> Iterator[Tensor]:
+    """Frames in [-1, 1], [n, 3, height, width], at most `length` at a time."""
+    if is_image(path):
+        yield transform_image(Image.fromarray(read_image(path)[0]), _TRANSFORM, size)[None]
+        return
+    chunk: list[Tensor] = []
+    for frame in iter_frames(path):
+        pixels = torch.tensor(frame).permute(2, 0, 1)[None]  # [1, 3, H, W]
+        chunk.append(transform_video(pixels, _TRANSFORM, size))
+        if len(chunk) == length:
+            yield torch.cat(chunk)
+            chunk = []
+    if chunk:
+        yield torch.cat(chunk)
+
+
+def _is_url(name: str) -> bool:
+    return name.startswith(("http://", "https://"))
+
+
+def _download(url: str, folder: Path) -> Path:
+    """Fetch a file, once; its name is a hash of the address.
+
+    Raises:
+        ConfigError: it can not be fetched.
+    """
+    suffix = Path(urlsplit(url).path).suffix
+    target = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}{suffix}"
+    if not target.is_file():
+        try:
+            with urlopen(url, timeout=_TIMEOUT_S) as answer:  # http or https, see `_is_url`
+                _save(answer, target)
+        except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
+            raise ConfigError(
+                f"reference_path {url!r} can not be fetched ({error}); download it and give the"
+                " file."
+            ) from error
+    return target
+
+
+def _save(answer: HTTPResponse, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        with open(temporary, "wb") as file:
+            shutil.copyfileobj(answer, file)
+        promised = answer.headers.get("Content-Length")
+        if promised is not None and temporary.stat().st_size != int(promised):
+            raise HTTPException(f"{temporary.stat().st_size} of {promised} bytes came")
+
+
+def _unreadable(reference: Reference, reason: str) -> ConfigError:
+    return ConfigError(
+        f"reference_path {reference.name!r}: {reason}; give a video or an image that can be read."
+    )

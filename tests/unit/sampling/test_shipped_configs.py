@@ -1,0 +1,102 @@
+"""Every shipped sampling config makes samples once its parts are there; here they are tiny."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from opensora.core.config import load_config
+from opensora.core.registry import MODELS, build_module
+from opensora.models.checkpoint import save_weights
+from opensora.sampling.pipeline import load_pipeline
+from opensora.sampling.prompts import prompts_of
+from opensora.sampling.run import sample_prompts
+from opensora.sampling.settings import FIELDS, SamplingSettings
+from opensora.tables.io import read_table
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+SHIPPED = sorted(path for path in CONFIGS.glob("*/inference/*.py") if path.parts[-3] != "demo")
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory):
+    """A CLIP of two layers that reads letters."""
+    folder = tmp_path_factory.mktemp("clip")
+    words = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(f"{c}</w>" for c in LETTERS)]
+    vocabulary = {word: index for index, word in enumerate(words)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    CLIPTextModel(
+        CLIPTextConfig(
+            **sizes,
+            num_hidden_layers=2,
+            vocab_size=len(words),
+            bos_token_id=0,
+            eos_token_id=1,
+        )
+    ).save_pretrained(folder)
+    return folder
+
+
+def shrink(config, trained, clip_folder, tmp_path):
+    """Put tiny parts and sizes into a config; all else stays as it is shipped."""
+    text = dict(config["text_encoder"])
+    known = {"in_channels": 4}
+    if text["type"] != "classes":
+        text["from_pretrained"] = str(trained.root / "t5" if text["type"] == "t5" else clip_folder)
+        known |= {"caption_channels": 16, "model_max_length": text["model_max_length"]}
+    model = {**config["model"], "hidden_size": 24, "depth": 2, "num_heads": 2}
+    del model["from_pretrained"]
+    torch.manual_seed(0)
+    save_weights(build_module(model, MODELS, **known), tmp_path / "weights.safetensors")
+    return {
+        **config,
+        "num_frames": min(config["num_frames"], 8),
+        "image_size": (16, 24),
+        "model": {**model, "from_pretrained": str(tmp_path / "weights.safetensors")},
+        "vae": {**config["vae"], "from_pretrained": str(trained.root / "vae")},
+        "text_encoder": text,
+        "scheduler": {**config["scheduler"], "num_sampling_steps": 2},
+        "save_dir": str(tmp_path / "samples"),
+    }
+
+
+def short_prompts(config, tmp_path):
+    """The first prompts alone, and images where the config names files of its own."""
+    if config.get("prompt") is None:
+        lines = Path(CONFIGS.parent / config["prompt_path"]).read_text().splitlines()
+        return {"prompt": lines[:2], "prompt_path": None}
+    Image.new("RGB", (24, 16), "blue").save(tmp_path / "a.png")
+    fields = json.dumps({"reference_path": str(tmp_path / "a.png"), "mask_strategy": "0"})
+    prompts = [text.split("{")[0] + (fields if "{" in text else "") for text in config["prompt"]]
+    paths = [path and str(tmp_path / "a.png") for path in config.get("reference_path") or []]
+    return {"prompt": prompts, **({"reference_path": paths} if paths else {})}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_a_shipped_config_samples(path, trained, clip_folder, tmp_path):
+    config = load_config(path, known=FIELDS, kind="inference").to_dict()
+    shipped = SamplingSettings.from_config(config)
+    config = shrink(config, trained, clip_folder, tmp_path) | short_prompts(config, tmp_path)
+    settings = SamplingSettings.from_config(config)
+    prompts = prompts_of(config, settings)
+    assert len(prompts) >= 2
+    pipeline = load_pipeline(config, settings, "cpu")
+    assert pipeline.told_fps(settings) == (120 if settings.num_frames == 1 else shipped.fps)
+    rows = read_table(sample_prompts(pipeline, prompts, settings, config))
+    assert rows["num_frames"].tolist() == [settings.total_frames] * len(prompts)
+    assert all((tmp_path / "samples" / name).is_file() for name in rows["path"])
+    assert rows["fps"].tolist() == [shipped.fps / shipped.frame_interval] * len(prompts)
+
+
+def test_all_families_are_shipped():
+    assert {path.parts[-3] for path in SHIPPED} == {
+        *("dit", "latte", "opensora", "opensora-v1-1", "pixart"),
+    }
