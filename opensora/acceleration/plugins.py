@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from opensora.acceleration.colossal import (
@@ -24,6 +25,7 @@ from opensora.acceleration.workers import Workers
 from opensora.core.errors import ConfigError
 
 PLUGINS = ("ddp", "zero1", "zero2")
+_SCALER = "loss_scale"  # key beside the optimizer's own
 
 
 def check_plugin(name: str, device: torch.device) -> None:
@@ -72,7 +74,7 @@ class Engine:
         model: on any device; `self.model` is the wrapped one, to be called in training.
         optimizer: over the parameters of `model`.
         plugin: "ddp", "zero1" or "zero2".
-        dtype: "fp32" or "bf16".
+        dtype: "fp32", "bf16", or under "ddp" also "fp16", which scales the loss.
         grad_clip: largest gradient norm; None or 0 never clips.
         workers: the processes of this run.
 
@@ -94,6 +96,15 @@ class Engine:
         self.workers = workers
         self.grad_clip = grad_clip
         self.clips_itself = plugin != "ddp"
+        self.overflowed = False
+        self._scaler = None
+        if self.dtype == torch.float16:
+            if self.clips_itself:
+                raise ConfigError(
+                    f"dtype 'fp16' needs plugin 'ddp': {plugin!r} would round the timesteps as"
+                    " well; use dtype='bf16' or plugin='ddp'"
+                )
+            self._scaler = GradScaler(workers.device.type)
         self.booster = Booster(
             plugin=create_plugin(plugin, grad_clip=grad_clip, device=workers.device)
         )
@@ -109,15 +120,22 @@ class Engine:
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradients of a scalar loss, averaged over the workers."""
+        if self._scaler is not None:
+            loss = self._scaler.scale(loss)
         self.booster.backward(loss, self.optimizer)
 
     def update(self) -> Tensor:
         """Clip, take one optimizer step, clear the gradients.
 
+        In fp16 a gradient that does not fit is no fault: the step is left out, the scale halved,
+        and `overflowed` says so until the next update.
+
         Returns:
             The gradient norm before clipping; where it is not finite the weights stay untouched
             (except under the ZeRO plugins, which say it only afterwards).
         """
+        if self._scaler is not None:
+            self._scaler.unscale_(self.optimizer.optim)
         if self.clips_itself:
             self.optimizer.step()
             norm = torch.as_tensor(self.optimizer.get_grad_norm())
@@ -125,7 +143,27 @@ class Engine:
             norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
             if self.grad_clip:
                 nn.utils.clip_grads_with_norm_(self.parameters, self.grad_clip, norm)
-            if norm.isfinite():
+            if self._scaler is not None:
+                self._scaler.step(self.optimizer.optim)  # does nothing after an overflow
+                # at the smallest scale it is the model that left the numbers, not the type
+                self.overflowed = not norm.isfinite() and self._scaler.get_scale() > 1
+                self._scaler.update()
+            elif norm.isfinite():
                 self.optimizer.step()
         self.optimizer.zero_grad()
         return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the optimizer, gathered where a plugin has split it, and of the loss scale."""
+        state = dict(self.optimizer.state_dict())
+        if self._scaler is not None:
+            state[_SCALER] = self._scaler.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        state = dict(state)
+        scale = state.pop(_SCALER, None)
+        self.optimizer.load_state_dict(state)
+        if self._scaler is not None and scale is not None:
+            self._scaler.load_state_dict(scale)

@@ -39,9 +39,19 @@ class Workers:
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """Sum `values` [N] over the workers, in place; every worker receives the same bits."""
+        """Sum `values` [N] over the workers, in place; every worker receives the same bits.
+
+        Raises:
+            OpenSoraError: another worker has ended.
+        """
         if self.world_size > 1:
-            dist.all_reduce(values)
+            try:
+                dist.all_reduce(values)
+            except RuntimeError as error:
+                reason = str(error).splitlines()[0]
+                raise OpenSoraError(
+                    f"worker {self.rank}: another worker has ended, its lines say why ({reason})"
+                ) from error
         return values
 
     def gather(self, item: Item) -> list[Item]:
@@ -102,7 +112,7 @@ def check_connection(workers: Workers, *, timeout_s: float = PREFLIGHT_S) -> Non
         group = dist.new_group(backend="gloo", timeout=timeout)
         dist.monitored_barrier(group, timeout=timeout, wait_all_ranks=True)
         total = workers.sum(torch.ones(1, device=workers.device))
-    except RuntimeError as error:
+    except (RuntimeError, OpenSoraError) as error:
         reason = str(error).splitlines()[0]
         raise OpenSoraError(
             f"train: rank {workers.rank} of {workers.world_size} got no answer from every worker"

@@ -3,8 +3,8 @@
 import argparse
 
 HELP = (
-    "Put the training clips of a manifest into buckets and compile the batch plan. Any field of"
-    " the config can be given as --field VALUE."
+    "Put the training clips of a manifest into buckets and compile the batch plan; prints a table"
+    " and writes what is asked for. Any field of the config can be given as --field VALUE."
 )
 EXAMPLE = (
     "opensora assign-buckets configs/demo/train/stage1.py --data-path manifest.csv"
@@ -16,11 +16,12 @@ TAKES_OVERRIDES = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("config", help="training config (.py) with bucket_config and epochs")
+    parser.add_argument("config", help="training config (.py): bucket_config, epochs, balance, ...")
     parser.add_argument("--data-path", required=True, metavar="FILE", help="manifest")
-    parser.add_argument("--assignment", required=True, metavar="FILE", help="bucket of each clip")
-    parser.add_argument("--plan", required=True, metavar="FILE", help="batch plan (.parquet)")
-    parser.add_argument("--summary", required=True, metavar="FILE", help="counts (.json)")
+    parser.add_argument("--assignment", metavar="FILE", help="bucket of each clip (.csv, .parquet)")
+    parser.add_argument("--plan", metavar="FILE", help="batch plan (.parquet)")
+    parser.add_argument("--summary", metavar="FILE", help="counts (.json)")
+    parser.add_argument("--plot", metavar="FILE", help="the table as bars (.svg)")
     parser.add_argument("--world-size", type=int, default=1, metavar="W", help="training processes")
     parser.add_argument(
         "--vae-stride",
@@ -28,40 +29,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=3,
         default=(1, 8, 8),
         metavar=("T", "H", "W"),
-        help="pixels of one latent value, to count tokens in the summary (default: 1 8 8)",
+        help="pixels of one latent value, to count tokens (default: 1 8 8)",
     )
 
 
 def run(args: argparse.Namespace) -> str:
     """Assign, compile, write; returns the summary line."""
     import logging
+    import sys
 
     from opensora.core.config import load_config
     from opensora.core.errors import ConfigError
-    from opensora.core.io import write_json
+    from opensora.core.io import write_json, write_text
+    from opensora.datasets.balance import COST, check_balance
+    from opensora.datasets.clip_table import read_clips
     from opensora.datasets.plan import write_plan
+    from opensora.datasets.plan_table import plot_summary, summary_table
     from opensora.datasets.planning import plan_training
-    from opensora.tables.columns import ASSIGNMENT, MANIFEST
-    from opensora.tables.io import read_table, write_table
+    from opensora.tables.bars import check_plot_path
+    from opensora.tables.columns import ASSIGNMENT
+    from opensora.tables.io import write_table
     from opensora.training.config import KNOWN_FIELDS
 
     if args.world_size < 1:
         raise ConfigError(f"--world-size {args.world_size}: expected at least 1")
-    config = load_config(args.config, args.overrides, known=KNOWN_FIELDS)
+    check_plot_path(args.plot)
+    config = load_config(args.config, args.overrides, known=KNOWN_FIELDS).to_dict()
+    stride = tuple(args.vae_stride)
+    sample_cost = None
+    if check_balance(config.get("balance")) == COST and config.get("model"):
+        from opensora.datasets.cost import sample_cost_of  # loads the models, which takes seconds
+
+        sample_cost = sample_cost_of(config, stride)
     made = plan_training(
-        read_table(args.data_path, MANIFEST),
-        config.to_dict(),
+        read_clips(args.data_path),
+        config,
         world_size=args.world_size,
-        vae_stride=tuple(args.vae_stride),
+        vae_stride=stride,
+        sample_cost=sample_cost,
     )
     for warning in made.summary["warnings"]:
         logging.getLogger(__name__).warning("plan %s", warning)
-    write_table(made.assignment, args.assignment, ASSIGNMENT)
-    write_plan(made.plan, args.plan, **made.settings)
-    write_json(args.summary, made.summary)
+    if args.assignment:
+        write_table(made.assignment, args.assignment, ASSIGNMENT)
+    if args.plan:
+        write_plan(made.plan, args.plan, **made.settings)
+    if args.summary:
+        write_json(args.summary, made.summary)
+    if args.plot:
+        write_text(args.plot, plot_summary(made.summary))
+    sys.stdout.write(summary_table(made.summary))
     totals = made.summary["totals"]
     placed = totals["clips"] - sum(made.summary["dropped"].values())
+    written = [path for path in (args.plan, args.assignment, args.summary, args.plot) if path]
     return (
         f"{placed} of {totals['clips']} clips in {len(made.summary['buckets'])} buckets,"
-        f" {totals['steps']} steps over {totals['epochs']} epochs -> {args.plan}"
+        f" {totals['steps']} steps over {totals['epochs']} epochs"
+        + (f" -> {written[0]}" if written else "")
     )

@@ -4,13 +4,14 @@ import argparse
 from pathlib import Path
 
 HELP = (
-    "Train one stage from latents, embeddings and a batch plan. Any field of the config can be"
-    " given as --field VALUE."
+    "Train one stage, from latents, embeddings and a batch plan, or with --data-path from the"
+    " videos of a manifest. Any field of the config can be given as --field VALUE."
 )
 EXAMPLE = (
     "opensora train configs/demo/train/stage1.py --outputs results/demo/train/stage1"
     " --dataset.latents results/demo/latents --dataset.embeddings results/demo/embeddings"
-    " --dataset.plan results/demo/buckets/stage1/plan.parquet"
+    " --dataset.plan results/demo/buckets/stage1/plan.parquet\n"
+    "  opensora train configs/opensora/train/16x256x256.py --data-path manifest.csv --gpus 8"
 )
 TAKES_OVERRIDES = True
 
@@ -45,6 +46,10 @@ def run(args: argparse.Namespace) -> str:
         )
     options = {"outputs": args.outputs, "load": args.load}
     config, resolved = read_train_config(args.config, args.overrides, **options)
+    if config.is_online and config.dataset.get("plan") is None and not inside_worker():
+        from opensora.training.replay import compile_plan_of
+
+        compile_plan_of(config, resolved.to_dict(), world_size=args.nodes * processes)
     if args.nodes * processes > 1 and not inside_worker():
         from opensora.acceleration.launch import launch
 

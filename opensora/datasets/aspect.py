@@ -7,9 +7,10 @@ Source: Open-Sora 1.1 and 1.2 (`datasets/aspect.py`); the tables with forty rati
 """
 
 import difflib
+import itertools
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from opensora.core.errors import ConfigError
 
@@ -34,6 +35,8 @@ _SIZES_256 = (
 )
 _RATIOS_DEMO = "0.60 1.00 1.67"
 _NUMBER = re.compile(r"\d+")
+_FIXED_SIZE = re.compile(r"([1-9]\d*)x([1-9]\d*)")  # height x width in pixels
+ENOUGH_PIXELS = 0.8  # a clip may have this share of a resolution's pixels; the rest is upscaled
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,21 @@ class Resolution:
     """One table: sizes in pixels by aspect ratio key, in the order that decides ties.
 
     Attributes:
-        name: as written in a bucket config, for example "240p".
-        num_pixels: nominal area; a clip of at least 0.8 of it is large enough.
+        name: as written in a bucket config, for example "240p", or "256x384" for one exact size.
+        num_pixels: nominal area.
         sizes: aspect ratio key -> (height, width).
+        is_fixed: one exact size, height x width, for clips of every size and shape.
     """
 
     name: str
     num_pixels: int
     sizes: dict[str, tuple[int, int]]
+    is_fixed: bool = False
+
+    @property
+    def min_pixels(self) -> float:
+        """Fewest pixels of a clip that is large enough; smaller ones would be enlarged."""
+        return 0.0 if self.is_fixed else ENOUGH_PIXELS * self.num_pixels
 
     @cached_property
     def ratios(self) -> tuple[float, ...]:
@@ -126,15 +136,29 @@ RESOLUTIONS: dict[str, Resolution] = {table.name: table for table in _TABLES}
 def get_resolution(name: str) -> Resolution:
     """Return the table of a resolution.
 
+    Args:
+        name: of a table, or "256x384": the exact size of 256 rows and 384 columns.
+
     Raises:
         ConfigError: there is none of that name; the message has the nearest.
     """
-    if name not in RESOLUTIONS:
+    if name in RESOLUTIONS:
+        return RESOLUTIONS[name]
+    fixed = _FIXED_SIZE.fullmatch(str(name))
+    if fixed is None:
         raise ConfigError(
             f"unknown resolution {name!r}; did you mean {_nearest(str(name))!r}?"
-            f" Known: {', '.join(RESOLUTIONS)}. New ones go in opensora/datasets/aspect.py."
+            f" Known: {', '.join(RESOLUTIONS)}, or an exact size such as 256x384 (height x width)."
+            " New ones go in opensora/datasets/aspect.py."
         )
-    return RESOLUTIONS[name]
+    return fixed_size(int(fixed[1]), int(fixed[2]))
+
+
+@lru_cache(maxsize=1024)
+def fixed_size(height: int, width: int) -> Resolution:
+    """Return the table that holds one exact size in pixels; clips of any size are brought to it."""
+    sizes = {f"{height / width:.2f}": (height, width)}
+    return Resolution(f"{height}x{width}", height * width, sizes, is_fixed=True)
 
 
 def get_size(resolution: str, aspect_ratio: str | float) -> tuple[int, int]:
@@ -180,3 +204,22 @@ def closest_ratio(resolution: str, height: float, width: float) -> str:
     table = get_resolution(resolution)
     ratio = height / width
     return min(table.sizes, key=lambda key: abs(float(key) - ratio))
+
+
+def ratio_steps(table: Resolution) -> list[tuple[float, str]]:
+    """Return (smallest height / width, key) of each interval in which a key is the nearest.
+
+    The bounds are exact: they are the numbers at which `closest_ratio` changes its answer, found
+    by halving until no floating-point number lies between.
+    """
+    keys = sorted(table.sizes, key=float)
+    order = {key: place for place, key in enumerate(table.sizes)}
+    steps = [(0.0, keys[0])]
+    for below, above in itertools.pairwise(keys):
+        low, high = float(below), float(above)
+        while low < (middle := (low + high) / 2) < high:
+            to_below, to_above = abs(float(below) - middle), abs(float(above) - middle)
+            is_above = to_above < to_below or (to_above == to_below and order[above] < order[below])
+            low, high = (low, middle) if is_above else (middle, high)
+        steps.append((high, above))
+    return steps

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from opensora.datasets.aspect import get_resolution
-from opensora.datasets.bucket import IMAGE_FRAMES, Bucket, BucketRule
+from opensora.datasets.bucket import Bucket
+from opensora.datasets.bucket_config import IMAGE_FRAMES, BucketRule
 
 
 def relieve_starved_cells(

@@ -4,16 +4,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from opensora.core.errors import StoreError
+from opensora.datasets.batch_memory import BatchMemory
 from opensora.datasets.bucket import Bucket
-from opensora.datasets.store_file import Store, read_record, row_crc, write_index, write_store_file
+from opensora.datasets.store import MappedTensor, Store
+from opensora.datasets.store_file import (
+    as_bytes,
+    checksum,
+    map_tensors,
+    read_record,
+    write_index,
+    write_store_file,
+)
 from opensora.tables.columns import ID
 
 MADE_BY = "encode_videos"
+MOMENTS = "moments"  # posterior mode of an identity: mean and deviation instead of one draw
 _TENSOR = "latents"
 _COLUMNS = {
     ID: "str",
@@ -25,7 +36,7 @@ _COLUMNS = {
     "width": "int64",
     "fps": "float64",
     "sha256": "str",
-    "crc32": "int64",
+    "checksum": "int64",
 }
 
 
@@ -45,37 +56,38 @@ def write_latents(
 
     Args:
         path: the file.
-        latents: N tensors [C, T, H, W] on the CPU.
+        latents: N tensors [C, T, H, W] on the CPU; the channels of "moments" are C means, then C
+            standard deviations.
         items: N rows with id, fps (as told to the model) and sha256 of the clip file.
         bucket: the bucket of all of them.
         identity: the encoder.
     """
-    record = {
+    stacked = torch.stack(list(latents))  # [N, C, T, H, W]
+    checksums = [checksum(row) for row in as_bytes(stacked, 2)]
+    record = _record(items, bucket, identity) | {"checksums": checksums}
+    write_store_file(path, {_TENSOR: stacked}, record)
+
+
+def _record(items: pd.DataFrame, bucket: Bucket, identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         "identity": dict(identity),
         "bucket": str(bucket),
         "ids": items[ID].tolist(),
         "fps": items["fps"].tolist(),
         "sha256": items["sha256"].tolist(),
-        "crc32": [row_crc(latent) for latent in latents],
     }
-    write_store_file(path, {_TENSOR: torch.stack(list(latents))}, record)
 
 
 def is_finished(
     path: Path, items: pd.DataFrame, bucket: Bucket, identity: Mapping[str, Any]
 ) -> bool:
-    """Tell whether a file already holds exactly these items from this encoder."""
-    record = read_record(path)
-    if record is None:
+    """Tell whether a file holds exactly these items from this encoder, every bit as written."""
+    record, tensors = read_record(path), map_tensors(path)
+    if record is None or tensors is None or _TENSOR not in tensors:
         return False
-    wanted = {
-        "identity": dict(identity),
-        "bucket": str(bucket),
-        "ids": items[ID].tolist(),
-        "fps": items["fps"].tolist(),
-        "sha256": items["sha256"].tolist(),
-    }
-    return all(record.get(name) == value for name, value in wanted.items())
+    if any(record.get(name) != value for name, value in _record(items, bucket, identity).items()):
+        return False
+    return record.get("checksums") == [checksum(row) for row in as_bytes(tensors[_TENSOR], 2)]
 
 
 def write_latent_index(
@@ -102,7 +114,7 @@ def write_latent_index(
                 width=width,
                 fps=record["fps"],
                 sha256=record["sha256"],
-                crc32=record["crc32"],
+                checksum=record["checksums"],
             )
         )
     empty = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in _COLUMNS.items()})
@@ -114,18 +126,25 @@ def write_latent_index(
 class LatentStore(Store):
     """Read latents by (id, bucket).
 
+    Attributes:
+        fps: float32 [rows], as told to the model.
+
     Raises:
         StoreError: no index, indexes of different encoders, or one item twice.
     """
 
     def __init__(self, root: str | Path) -> None:
         super().__init__(root, made_by=MADE_BY, columns=_COLUMNS)
-        self._row_numbers = self.rows["row"].tolist()
-        self._keys = self.rows["bucket"] + "\x1f" + self.rows[ID]
-        self._positions = {key: position for position, key in enumerate(self._keys)}
-        if len(self._positions) < len(self._keys):
-            twice = self._keys[self._keys.duplicated()].iloc[0].replace("\x1f", " ")
-            raise StoreError(f"{self.root}: two files hold {twice}; delete the stale folder")
+        self._row_numbers = self.rows["row"].to_numpy()
+        self.fps = self.rows["fps"].to_numpy(dtype=np.float32)
+        self._positions: dict[str, dict[str, int]] = {
+            str(bucket): dict(zip(rows[ID], rows.index, strict=True))
+            for bucket, rows in self.rows.groupby("bucket")
+        }
+        if sum(map(len, self._positions.values())) < len(self.rows):
+            keys = self.rows[["bucket", ID]]
+            bucket, twice = keys[keys.duplicated()].iloc[0]
+            raise StoreError(f"{self.root}: two files hold {bucket} {twice}; delete the old folder")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -137,7 +156,7 @@ class LatentStore(Store):
             StoreError: it was never encoded.
         """
         try:
-            return self._positions[f"{bucket}\x1f{identity}"]
+            return self._positions[str(bucket)][identity]
         except KeyError as error:
             raise StoreError(
                 f"{self.root}: no latent of {identity!r} in bucket {bucket}; run {MADE_BY} with the"
@@ -146,13 +165,59 @@ class LatentStore(Store):
 
     def missing(self, items: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of `items` (id, bucket) that the store does not hold."""
-        return items[~(items["bucket"] + "\x1f" + items[ID]).isin(self._keys)]
+        pairs = zip(items["bucket"], items[ID], strict=True)
+        absent = [name not in self._positions.get(bucket, ()) for bucket, name in pairs]
+        return items[np.array(absent, dtype=bool)]
+
+    def parts(self, position: int) -> tuple[np.ndarray, ...]:
+        """Return (the latent,) of a row, by memory map, unchecked."""
+        return (self._mapped_latents(position).rows[self._row_numbers[position]],)
+
+    def _mapped_latents(self, position: int) -> MappedTensor:
+        return self.tensors(self.file_numbers[position])[_TENSOR]
 
     def get(self, identity: str, bucket: Bucket) -> Tensor:
         """Return the latent of a clip at a bucket, [C, T, H, W] in the stored dtype.
 
+        It is a view of the file: whoever wants to change it clones it.
+
         Raises:
             StoreError: not encoded, or damaged on disk.
         """
-        position = self.locate(identity, bucket)
-        return self.read_slice(position, _TENSOR, self._row_numbers[position])
+        return self.at(self.locate(identity, bucket))
+
+    def at(self, position: int) -> Tensor:
+        """Return the latent of row `position` of `rows`, as `get` does.
+
+        Raises:
+            StoreError: damaged on disk.
+        """
+        parts = self.parts(position)
+        self.check(position, parts)
+        return self._mapped_latents(position).tensor(parts[0])[0]
+
+    def read(self, positions: Sequence[int], memory: BatchMemory) -> Tensor:
+        """Copy rows of one bucket out of their files, once.
+
+        Args:
+            positions: B positions in `rows`.
+            memory: where they go.
+
+        Returns:
+            [B, C, T, H, W] in the stored dtype.
+
+        Raises:
+            StoreError: damaged on disk.
+        """
+        where = np.asarray(positions)
+        numbers, rows = self.file_numbers[where].tolist(), self._row_numbers[where].tolist()
+        first = self.tensors(numbers[0])[_TENSOR]
+        lent = memory.take(len(numbers), first.rows.shape[1])
+        # plain lists and numpy: a batch takes few operations beside the copies
+        checked = self.checked[where].tolist()
+        for place, (number, row) in enumerate(zip(numbers, rows, strict=True)):
+            data = self.tensors(number)[_TENSOR].rows[row]
+            lent.array[place] = data
+            if not checked[place]:  # now that the copy brought it into the cache
+                self.check(positions[place], (data,))
+        return lent.tensor.view(first.dtype).view(-1, *first.shape)

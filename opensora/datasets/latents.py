@@ -1,5 +1,6 @@
 """Training batches from the stores: the plan says which, the stores say what."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TypedDict
 
@@ -9,17 +10,22 @@ from torch import Tensor
 
 from opensora.core.errors import StoreError
 from opensora.core.registry import DATASETS
+from opensora.core.seed import derive_seed
+from opensora.datasets.batch_memory import BatchMemory
+from opensora.datasets.bucket import Bucket
 from opensora.datasets.embedding_store import EmbeddingStore
-from opensora.datasets.latent_store import LatentStore
+from opensora.datasets.latent_store import MOMENTS, LatentStore
 from opensora.datasets.plan import BatchPlan
+from opensora.models.vae.base import sample_moments
 
 
 class LatentBatch(TypedDict):
     """One micro batch; B clips of one bucket.
 
-    `latents` float32 [B, C, T, H, W]; `y` float32 [B, 1, L, D] text tokens, zero beyond each
-    caption; `mask` int64 [B, L], 1 where a token is; `num_frames`, `height`, `width` (pixels),
-    `ar` = height / width and `fps` float32 [B]; `ids` B clip ids.
+    `latents` [B, C, T, H, W]; `y` [B, 1, L, D] text tokens, zero beyond each caption; `mask` int64
+    [B, L], 1 where a token is; `num_frames`, `height`, `width` (pixels), `ar` = height / width and
+    `fps` float32 [B]; `ids` B clip ids. `latents` and `y` have the type in which they are stored:
+    the trainer widens them on its device, which halves what is copied before.
     """
 
     latents: Tensor
@@ -33,11 +39,19 @@ class LatentBatch(TypedDict):
     ids: list[str]
 
 
+@lru_cache(maxsize=4096)
+def _facts(bucket: Bucket) -> np.ndarray:
+    """Frames, height, width and height / width of a bucket, [4, 1]."""
+    height, width = bucket.size
+    return np.array([[bucket.num_frames], [height], [width], [height / width]])
+
+
 @DATASETS.register_module("LatentDataset")
 class LatentDataset:
     """Micro batches of a plan by position; reading one depends on nothing that was read before.
 
-    Step s on rank r of W ranks reads position s * W + r.
+    Step s on rank r of W ranks reads position s * W + r. Rows are copied once, from the memory
+    map of their file into the batch, which lies in page-locked memory where there is a GPU.
 
     Attributes:
         plan: the batch plan.
@@ -48,13 +62,17 @@ class LatentDataset:
         max_length: L, the token length of the text encoder.
     """
 
-    def __init__(self, latents: str | Path, embeddings: str | Path, plan: str | Path) -> None:
+    def __init__(
+        self, latents: str | Path, embeddings: str | Path, plan: str | Path, *, seed: int = 42
+    ) -> None:
         """Open the stores and check that they hold everything the plan asks for.
 
         Args:
             latents: folder of the latent store.
             embeddings: folder of the embedding store.
             plan: `plan.parquet`.
+            seed: of the draws from latents that are stored as moments; with the epoch and the id
+                of a clip it decides the draw, so every epoch sees another one.
 
         Raises:
             TableError: the plan is missing.
@@ -63,15 +81,20 @@ class LatentDataset:
         self.plan = BatchPlan(plan)
         self._latents = LatentStore(latents)
         self._embeddings = EmbeddingStore(embeddings)
+        self._seed = seed
+        self._memory = BatchMemory(pinned=torch.cuda.is_available())
         self.latent_identity = self._latents.identity
         self.embedding_identity = self._embeddings.identity
+        self._are_moments = self.latent_identity.get("posterior") == MOMENTS
         items = self.plan.items()
         self._require_all("latents", latents, "encode_videos", len(self._latents.missing(items)))
         absent = self._embeddings.missing(items["id"].drop_duplicates())
         self._require_all("embeddings", embeddings, "encode_captions", len(absent))
         self.max_length = int(self.embedding_identity["model_max_length"])
+        self._places = np.arange(self.max_length)
         first = self.plan[0]
-        self.latent_channels = len(self._latents.get(first.ids[0], first.bucket))
+        stored = len(self._latents.get(first.ids[0], first.bucket))
+        self.latent_channels = stored // 2 if self._are_moments else stored
         self.text_dim = self._embeddings.get(first.ids[0]).shape[1]
 
     def __len__(self) -> int:
@@ -79,34 +102,37 @@ class LatentDataset:
 
     def __getitem__(self, position: int) -> LatentBatch:
         """Read the micro batch at a flat position of the plan."""
-        _, bucket, ids = self.plan[position]
-        latents = torch.stack([self._latents.get(name, bucket) for name in ids])
-        rows = self._latents.rows.iloc[[self._latents.locate(name, bucket) for name in ids]]
-        y, mask = self._text(ids)
-        height, width = (
-            torch.from_numpy(rows[name].to_numpy(np.float32)) for name in ("height", "width")
+        epoch, bucket, ids = self.plan[position]
+        rows = [self._latents.locate(name, bucket) for name in ids]
+        latents = self._latents.read(rows, self._memory)
+        if self._are_moments:
+            latents = self._draw(latents, epoch, ids)
+        y, lengths = self._embeddings.read(
+            [self._embeddings.locate(name) for name in ids],
+            self.max_length,  # the model's null caption has this length
+            self._memory,
         )
+        facts = np.empty((5, len(ids)), dtype=np.float32)
+        facts[:4] = _facts(bucket)
+        facts[4] = self._latents.fps[rows]
+        num_frames, height, width, ratio, fps = torch.from_numpy(facts)
         return LatentBatch(
-            latents=latents.float(),  # [B, C, T, H, W]
-            y=y,
-            mask=mask,
-            num_frames=torch.from_numpy(rows["num_frames"].to_numpy(np.float32)),
+            latents=latents,  # [B, C, T, H, W]
+            y=y[:, None],
+            mask=torch.from_numpy((self._places < lengths[:, None]).astype(np.int64)),
+            num_frames=num_frames,
             height=height,
             width=width,
-            ar=height / width,
-            fps=torch.from_numpy(rows["fps"].to_numpy(np.float32)),
+            ar=ratio,
+            fps=fps,
             ids=ids,
         )
 
-    def _text(self, ids: list[str]) -> tuple[Tensor, Tensor]:
-        """Pad the captions to the encoder's length: the model's null caption has that length."""
-        y = torch.zeros(len(ids), 1, self.max_length, self.text_dim)
-        mask = torch.zeros(len(ids), self.max_length, dtype=torch.int64)
-        for index, name in enumerate(ids):
-            tokens = self._embeddings.get(name)  # [tokens, D]
-            y[index, 0, : len(tokens)] = tokens
-            mask[index, : len(tokens)] = 1
-        return y, mask
+    def _draw(self, moments: Tensor, epoch: int, ids: list[str]) -> Tensor:
+        """Draw latents [B, C, T, H, W] from moments [B, 2 C, T, H, W]."""
+        seeds = [derive_seed(self._seed, "posterior", epoch, name) for name in ids]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return sample_moments(moments.float(), generators).to(moments.dtype)
 
     @staticmethod
     def _require_all(what: str, where: str | Path, rule: str, missing: int) -> None:

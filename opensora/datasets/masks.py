@@ -24,16 +24,19 @@ MASK_NAMES = (
     "mask_image_head",
     "mask_image_tail",
     "mask_image_head_tail",
-    "mask_random",
-    "mask_interpolate",
+    "random",
+    "interpolate",
 )
-# the names of 1.2, one of them misspelt there
-_ALIASES = {name.removeprefix("mask_"): name for name in MASK_NAMES[1:]} | {
-    "identity": NO_MASK,
-    "intepolate": "mask_interpolate",
-}
+_QUARTER = "mask_quarter_"
+# other names: those of 1.2 without a prefix, one of them misspelt there, and those of the configs
+# that add masks to 1.0, where a quarter was the only length
+_ALIASES = (
+    {name.removeprefix("mask_"): name for name in MASK_NAMES[1:-2]}
+    | {f"mask_{place}": _QUARTER + place for place in ("random", "head", "tail", "head_tail")}
+    | {"identity": NO_MASK, "intepolate": "interpolate"}
+)
 _TOLERANCE = 1e-6
-_MASKED_SHARE = (0.1, 0.9)  # "mask_random" keeps this share of frames clean
+_CLEAN_SHARE = (0.1, 0.9)  # "random" keeps this share of frames clean
 
 
 class MaskGenerator:
@@ -57,11 +60,12 @@ class MaskGenerator:
         for name, ratio in mask_ratios.items():
             known = _ALIASES.get(name, name)
             if known not in MASK_NAMES:
-                nearest = difflib.get_close_matches(known, MASK_NAMES, n=1, cutoff=0)[0]
+                names = (*MASK_NAMES, *_ALIASES)
+                nearest = difflib.get_close_matches(str(known), names, n=1, cutoff=0)[0]
                 raise ConfigError(f"mask_ratios: unknown mask {name!r}; did you mean {nearest!r}?")
-            if not 0.0 <= ratio <= 1.0 + _TOLERANCE:
+            if not isinstance(ratio, int | float) or not 0.0 <= ratio <= 1.0 + _TOLERANCE:
                 raise ConfigError(f"mask_ratios: {name} = {ratio}; expected a share in [0, 1]")
-            self.mask_ratios[known] = float(ratio)
+            self.mask_ratios[known] = self.mask_ratios.get(known, 0.0) + float(ratio)
         self.mask_ratios.setdefault(NO_MASK, 1.0 - sum(self.mask_ratios.values()))
         total = sum(self.mask_ratios.values())
         if self.mask_ratios[NO_MASK] < -_TOLERANCE or not math.isclose(
@@ -88,15 +92,15 @@ class MaskGenerator:
         mask = torch.ones(num_frames, dtype=torch.bool)
         if num_frames == 1 or name == NO_MASK:
             return mask
-        if name == "mask_random":
-            share = rng.uniform(*_MASKED_SHARE)
+        if name == "random":
+            share = rng.uniform(*_CLEAN_SHARE)
             mask = torch.tensor([rng.random() > share for _ in range(num_frames)])
-        elif name == "mask_interpolate":
+        elif name == "interpolate":
             mask[rng.randint(0, 1) :: 2] = False
         else:
             # the reference fails below four frames, where a quarter is less than one
-            longest = max(num_frames // 4, 1) if "quarter" in name else 1
-            length = rng.randint(1, longest) if "quarter" in name else 1
+            is_quarter = name.startswith(_QUARTER)
+            length = rng.randint(1, max(num_frames // 4, 1)) if is_quarter else 1
             if name.endswith("_random"):
                 start = rng.randint(0, num_frames - length)
                 mask[start : start + length] = False

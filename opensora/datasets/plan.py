@@ -1,36 +1,41 @@
 """The batch plan: which clips form which micro batch, decided before training.
 
 A plan is one flat sequence of micro batches, a pure function of (assignments, bucket_config,
-seed, epochs). World size W only deals it out: entry i belongs to step i // W, rank i % W. After
-n entries have been used, training continues at entry n on any number of ranks.
+seed, epochs, balance). World size W only deals it out: entry i belongs to step i // W, rank i % W.
+After n entries have been used, training continues at entry n on any number of ranks.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.io import atomic_path
 from opensora.core.seed import derive_seed
-from opensora.datasets.backoff import relieve_starved_cells
-from opensora.datasets.bucket import Bucket, BucketRule, parse_bucket_config
+from opensora.datasets.balance import SampleCost, StepBalancer
+from opensora.datasets.batches import EpochBatches, batch_sizes, count_cells, form_batches
+from opensora.datasets.bucket import Bucket
+from opensora.datasets.bucket_config import BucketConfig, BucketRule, parse_bucket_config
 from opensora.tables.columns import ID
 
 _METADATA = b"opensora_plan"
+_IDS = pa.list_(pa.large_string())
 _SCHEMA = pa.schema(
     {
         "epoch": pa.int32(),
         "step": pa.int64(),
         "rank": pa.int32(),
         "bucket": pa.string(),
-        "ids": pa.list_(pa.string()),
+        "ids": _IDS,
     }
 )
 
@@ -45,17 +50,20 @@ class MicroBatch(NamedTuple):
 
 def compile_plan(
     assignments: Sequence[pd.DataFrame],
-    bucket_config: Mapping[str, Mapping[Any, Any]],
+    bucket_config: BucketConfig,
     *,
     seed: int,
     epochs: int,
     world_size: int = 1,
+    drop_last: bool = True,
+    sample_cost: SampleCost | None = None,
+    max_batches: int | None = None,
+    max_clips: int | None = None,
 ) -> pd.DataFrame:
-    """Compile the micro batches of all epochs.
+    """Compile the micro batches of all epochs, every one full and every rank as many.
 
-    Every batch is full. Clips beyond the last full batch of their cell rest for the epoch; the
-    shuffle differs by epoch, so each has its turn. Cells that can not fill one batch back off
-    (`backoff.py`). Entries beyond the last full step are left out, so all ranks have as many.
+    Clips beyond the last full batch of a cell rest for the epoch, entries beyond the last full step
+    are left out; cells that can not fill a batch back off (`backoff.py`).
 
     Args:
         assignments: ASSIGNMENT tables, one per epoch, or a single one for all epochs.
@@ -63,102 +71,103 @@ def compile_plan(
         seed: order of clips and batches.
         epochs: number of passes.
         world_size: data-parallel ranks.
+        drop_last: False also trains what does not fill a batch, as one smaller batch per cell.
+        sample_cost: makes the batches of a step cost about the same (`balance.py`), and the
+            sequence depend on the world size.
+        max_batches: stop with the epoch that reaches so many entries.
+        max_clips: stop with the epoch that reaches so many clips, counted once per epoch.
 
     Returns:
-        Columns epoch, step, rank, bucket (text), ids (list); one row per micro batch, in order.
-        `attrs["hash"]` identifies the sequence, whatever the world size.
+        Columns epoch, step, rank, bucket (text), ids (list), in order. `attrs["hash"]` identifies
+        the sequence; "compiled_epochs" of the "epochs" are there.
 
     Raises:
         ConfigError: no batch can be filled, or the plan has fewer batches than ranks.
     """
-    if epochs < 1 or world_size < 1 or len(assignments) not in (1, epochs):
+    if min(epochs, world_size) < 1 or len(assignments) not in (1, epochs):
         raise ValueError(f"{epochs=}, {world_size=} and {len(assignments)=} do not fit together")
     rules = parse_bucket_config(bucket_config)
-    rows: list[tuple[int, str, list[str]]] = []
-    for epoch in range(epochs):
-        assignment = assignments[epoch % len(assignments)]
-        rng = np.random.default_rng(derive_seed(seed, "plan", epoch))
-        batches = _epoch_batches(assignment, rules, rng)
-        rows += [(epoch, str(bucket), ids) for bucket, ids in batches]
-    if not rows:
-        raise ConfigError(_explain_no_batch(assignments[0], rules))
-    if len(rows) < world_size:
-        raise ConfigError(
-            f"bucket_config: {len(rows)} micro batches in {epochs} epochs are fewer than the"
-            f" {world_size} ranks; lower batch_size, add clips or epochs, or use fewer processes"
-        )
+    balancer = StepBalancer(world_size, sample_cost) if sample_cost else None
     digest = hashlib.sha256()
-    for epoch, bucket, ids in rows:
-        digest.update("\x1f".join((str(epoch), bucket, *ids, "\n")).encode())
-    dealt = rows[: len(rows) // world_size * world_size]
-    index = np.arange(len(dealt))
-    plan = pd.DataFrame(
-        {
-            "epoch": [row[0] for row in dealt],
-            "step": index // world_size,
-            "rank": index % world_size,
-            "bucket": [row[1] for row in dealt],
-            "ids": [row[2] for row in dealt],
-        }
-    )
-    plan.attrs = {"hash": digest.hexdigest(), "world_size": world_size, "epochs": epochs}
+    tables: list[pa.Table] = []
+    number = clips = 0
+    for epoch in range(epochs):
+        table = assignments[epoch % len(assignments)]
+        batches = form_batches(table, rules, seed=seed, epoch=epoch, drop_last=drop_last)
+        rng = np.random.default_rng(derive_seed(seed, "plan", epoch))
+        order = balancer.order(batches, rng) if balancer else rng.permutation(len(batches))
+        tables.append(_epoch_table(epoch, batches, order, digest))
+        number, clips = number + len(order), clips + batches.sizes.sum()
+        if number >= (max_batches or math.inf) or clips >= (max_clips or math.inf):
+            break
+    if number == 0:
+        raise ConfigError(explain_no_batch(assignments[0], rules))
+    _require_a_step(number, epochs, world_size)
+    plan = deal(pa.concat_tables(tables), world_size)
+    plan.attrs |= {"hash": digest.hexdigest(), "world_size": world_size}
+    plan.attrs |= {"epochs": epochs, "compiled_epochs": len(tables)}
     return plan
 
 
-def _epoch_batches(
-    assignment: pd.DataFrame, rules: Sequence[BucketRule], rng: np.random.Generator
-) -> list[tuple[Bucket, list[str]]]:
-    """Form the full batches of one epoch, shuffled."""
-    batch_sizes = {(rule.resolution, rule.num_frames): rule.batch_size for rule in rules}
-    batches: list[tuple[Bucket, list[str]]] = []
-    for cell, ids in final_cells(assignment, rules):
-        batch_size = batch_sizes[cell.resolution, cell.num_frames]
-        assert batch_size is not None  # a cell without one never receives clips
-        order = rng.permutation(len(ids))
-        for start in range(0, len(ids) - batch_size + 1, batch_size):
-            batches.append((cell, ids[order[start : start + batch_size]].tolist()))
-    return [batches[i] for i in rng.permutation(len(batches))]
+def deal(table: pa.Table, world_size: int) -> pd.DataFrame:
+    """Number the steps and ranks of a flat sequence; what does not fill a step is left out.
+
+    Args:
+        table: columns epoch, bucket and ids.
+        world_size: data-parallel ranks.
+    """
+    dealt = table.slice(0, len(table) // world_size * world_size)
+    index = np.arange(len(dealt))
+    return pd.DataFrame(
+        {
+            "epoch": dealt["epoch"].to_numpy(),
+            "step": index // world_size,
+            "rank": index % world_size,
+            "bucket": dealt["bucket"].to_pandas().astype(str),
+            "ids": pd.Series(dealt["ids"].to_pandas(types_mapper=pd.ArrowDtype)),
+        }
+    )
 
 
-def final_cells(
-    assignment: pd.DataFrame, rules: Sequence[BucketRule]
-) -> Iterator[tuple[Bucket, np.ndarray]]:
-    """Yield each cell that is trained after back-off, in order, with its ids, sorted."""
-    cells = group_by_cell(assignment)
-    targets = relieve_starved_cells({cell: len(ids) for cell, ids in cells.items()}, rules)
-    members: dict[Bucket, list[np.ndarray]] = {}
-    for cell, target in targets.items():
-        if target is not None:
-            members.setdefault(target, []).append(cells[cell])
-    for target in sorted(members):
-        yield target, np.sort(np.concatenate(members[target]))
+def _epoch_table(epoch: int, batches: EpochBatches, order: np.ndarray, digest: Any) -> pa.Table:
+    """The batches of one epoch in order; `digest` takes in who is in them."""
+    clips, offsets = batches.rows(order)
+    names = pa.array([str(cell) for cell in batches.cells], pa.string())
+    bucket = names.take(pa.array(batches.cell[order]))
+    digest.update(f"{epoch} {len(order)}\x1f{chr(31).join(names.to_pylist())}".encode())
+    for part in (batches.cell[order], offsets, batches.hashes[clips]):
+        digest.update(np.ascontiguousarray(part).astype("<u8").tobytes())
+    lists = pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()), batches.ids.take(pa.array(clips)), type=_IDS
+    )
+    epochs = pa.array(np.full(len(order), epoch, dtype=np.int32))
+    return pa.table({"epoch": epochs, "bucket": bucket, "ids": lists})
 
 
-def group_by_cell(assignment: pd.DataFrame) -> dict[Bucket, np.ndarray]:
-    """Return the ids of the placed clips by assigned cell."""
-    placed = assignment[assignment["bucket_frames"] > 0]
-    frames = placed["bucket_frames"].astype(int).astype(str)
-    names = placed["bucket_resolution"] + "|" + frames + "|" + placed["bucket_aspect_ratio"]
-    groups = placed[ID].groupby(names)
-    return {Bucket.parse(str(name)): ids.to_numpy(dtype=object) for name, ids in groups}
+def _require_a_step(number: int, epochs: int, world_size: int) -> None:
+    if number < world_size:
+        raise ConfigError(
+            f"bucket_config: {number} micro batches in {epochs} epochs are fewer than the"
+            f" {world_size} ranks; lower batch_size, add clips or epochs, or use fewer processes"
+        )
 
 
-def _explain_no_batch(assignment: pd.DataFrame, rules: Sequence[BucketRule]) -> str:
-    cells = group_by_cell(assignment)
+def explain_no_batch(assignment: pd.DataFrame, rules: Sequence[BucketRule]) -> str:
+    """Say why an assignment fills no batch and what to do about it."""
+    cells = count_cells(assignment)
     if not cells:
         reasons = assignment["reason"].value_counts()
-        found = ", ".join(f"{name} {count}" for name, count in reasons.items()) or "no clips"
+        found = ", ".join(f"{name} {count}" for name, count in reasons.items() if count)
         return (
-            f"bucket_config: none of {len(assignment)} clips fits a bucket ({found}); add smaller"
-            " resolutions or shorter lengths, or loosen the filters"
+            f"bucket_config: none of {len(assignment)} clips fits a bucket ({found or 'no clips'});"
+            " add smaller resolutions or shorter lengths, or loosen the filters"
         )
-    sizes = {(rule.resolution, rule.num_frames): rule.batch_size for rule in rules}
-    largest = max(cells, key=lambda cell: len(cells[cell]))
-    count = len(cells[largest])
+    largest = max(cells, key=lambda cell: cells[cell])
+    size = batch_sizes(rules)[largest.resolution, largest.num_frames]
+    count = cells[largest]
     return (
-        f"bucket_config: no full batch: batch_size {sizes[largest.resolution, largest.num_frames]}"
-        f" but the largest bucket {largest} holds {count} clips; lower batch_size to {count} or"
-        " less, or add clips"
+        f"bucket_config: no full batch: batch_size {size} but the largest bucket {largest} holds"
+        f" {count} clips; lower batch_size to {count} or less, or add clips"
     )
 
 
@@ -176,23 +185,26 @@ class BatchPlan:
     Attributes:
         metadata: hash, world_size and epochs of the compilation and the settings stored with it.
         hash: identity of the sequence; a resumed run compares it.
+        table: columns epoch, step, rank, bucket and ids.
     """
 
     def __init__(self, path: str | Path) -> None:
         try:
-            self._table = pq.read_table(path, memory_map=True).combine_chunks()
-            self.metadata: dict[str, Any] = json.loads(self._table.schema.metadata[_METADATA])
+            self.table = pq.read_table(path, memory_map=True).cast(_SCHEMA).combine_chunks()
+            self.metadata: dict[str, Any] = json.loads(
+                pq.read_schema(path).metadata[_METADATA],
+            )
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise TableError(f"{path}: not a batch plan; rule assign_buckets makes it") from error
         self.hash: str = self.metadata["hash"]
 
     def __len__(self) -> int:
-        return self._table.num_rows
+        return self.table.num_rows
 
     def __getitem__(self, position: int) -> MicroBatch:
         if not 0 <= position < len(self):
             raise IndexError(f"plan position {position} outside 0..{len(self) - 1}")
-        row = {name: self._table[name][position].as_py() for name in ("epoch", "bucket", "ids")}
+        row = {name: self.table[name][position].as_py() for name in ("epoch", "bucket", "ids")}
         return MicroBatch(row["epoch"], Bucket.parse(row["bucket"]), row["ids"])
 
     def num_steps(self, world_size: int) -> int:
@@ -201,12 +213,21 @@ class BatchPlan:
 
     def items(self) -> pd.DataFrame:
         """Return the unique (id, bucket) pairs, columns id and bucket (text), sorted."""
-        ids = self._table["ids"].combine_chunks()
-        frame = pd.DataFrame(
-            {
-                ID: ids.flatten().to_pandas(),
-                "bucket": self._table["bucket"].take(ids.value_parent_indices()).to_pandas(),
-            }
-        )
-        unique = frame.drop_duplicates().sort_values(["bucket", ID], ignore_index=True)
-        return unique.astype(str)
+        ids, id_names = _sorted_codes(pc.list_flatten(self.table["ids"]))
+        entry, buckets = _sorted_codes(self.table["bucket"])
+        bucket = entry[pc.list_parent_indices(self.table["ids"]).to_numpy()]
+        key = np.sort(pd.unique(bucket * len(id_names) + ids))  # few of many: no need to sort all
+        columns = {
+            ID: id_names.take(pa.array(key % max(len(id_names), 1))),
+            "bucket": buckets.take(pa.array(key // max(len(id_names), 1))),
+        }
+        return pa.table(columns).to_pandas().astype(str)
+
+
+def _sorted_codes(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
+    """Number the values of a column of text in their order; returns int64 codes and the values."""
+    encoded = pa.chunked_array(column).combine_chunks().dictionary_encode()
+    order = pc.sort_indices(encoded.dictionary)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order.to_numpy()] = np.arange(len(order))
+    return rank[encoded.indices.to_numpy()], encoded.dictionary.take(order)

@@ -6,6 +6,7 @@ Source: Open-Sora 1.1 (`datasets/video_transforms.py`, `datasets/utils.py`); `ce
 guided-diffusion's.
 """
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -32,12 +33,11 @@ def resize_crop_to_fill(clip: Tensor, size: Size, *, antialias: bool = False) ->
     """
     height, width = clip.shape[-2:]
     scaled, by_height = _cover((height, width), size)
-    clip = functional.interpolate(
-        clip, size=scaled, mode="bilinear", align_corners=False, antialias=antialias
-    )
-    # the reference truncates here and rounds half to even for images: up to a pixel apart
-    top = 0 if by_height else (scaled[0] - size[0]) // 2
-    left = (scaled[1] - size[1]) // 2 if by_height else 0
+    if scaled != (height, width):  # else every pixel would become itself
+        clip = functional.interpolate(
+            clip, size=scaled, mode="bilinear", align_corners=False, antialias=antialias
+        )
+    top, left = _middle(scaled, size, by_height)
     return clip[..., top : top + size[0], left : left + size[1]]
 
 
@@ -56,6 +56,14 @@ def _cover(source: Size, size: Size) -> tuple[Size, bool]:
     if by_height > by_width:
         return (size[0], round(source[1] * by_height)), True
     return (round(source[0] * by_width), size[1]), False
+
+
+def _middle(scaled: Size, size: Size, by_height: bool) -> tuple[int, int]:
+    """First row and column of the middle of a clip."""
+    # the reference truncates here and rounds half to even for images: up to a pixel apart
+    top = 0 if by_height else (scaled[0] - size[0]) // 2
+    left = (scaled[1] - size[1]) // 2 if by_height else 0
+    return top, left
 
 
 def center_crop(clip: Tensor, size: Size) -> Tensor:
@@ -90,10 +98,14 @@ def resize_short_edge(clip: Tensor, edge: int) -> Tensor:
     rounded down; unlike there rounding never leaves the shorter side a pixel too short.
     """
     height, width = clip.shape[-2:]
-    scale = edge / min(height, width)
-    if int(min(height, width) * scale) < edge:
-        scale = float(np.nextafter(scale, np.inf))
+    scale = _short_edge_scale((height, width), edge)
     return functional.interpolate(clip, scale_factor=scale, mode="bilinear", align_corners=False)
+
+
+def _short_edge_scale(source: Size, edge: int) -> float:
+    """Factor that makes the shorter side `edge` after rounding down."""
+    scale = edge / min(source)
+    return scale if int(min(source) * scale) >= edge else float(np.nextafter(scale, np.inf))
 
 
 def resize_center_crop(clip: Tensor, edge: int) -> Tensor:
@@ -135,6 +147,54 @@ def transform_video(frames: Tensor, name: str, size: Size) -> Tensor:
         resize_center_crop(clip, size[0]) if name == "center" else resize_crop_to_fill(clip, size)
     )
     return (clip - 0.5) / 0.5
+
+
+class FrameTransform:
+    """`transform_video` one frame at a time, into place, and several times as fast.
+
+    OpenCV takes the same samples with the same weights. It differs from torch by torch's rounding
+    alone: coordinates in float32, at a side of 1000 pixels up to 1e-4 of a pixel wrong.
+
+    Args:
+        name: "center" or "resize_crop".
+        size: (height, width) wanted.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+
+    def __init__(self, name: str, size: Size) -> None:
+        _check_name(name)
+        self._name = name
+        self._size = size
+        self._scratch = np.empty(0, np.float32)  # fresh memory costs more than the resizing
+
+    def __call__(self, frame: np.ndarray, out: Tensor) -> None:
+        """Write a frame, uint8 [H, W, 3] RGB, into `out`, float32 [3, height, width]."""
+        if self._scratch.shape != frame.shape:
+            self._scratch = np.empty(frame.shape, np.float32)
+        np.copyto(self._scratch, frame)
+        fit = self._cut_square if self._name == "center" else self._fill
+        pixels = torch.from_numpy(fit(self._scratch)).permute(2, 0, 1)  # [3, height, width]
+        torch.mul(pixels, 1 / 127.5, out=out).sub_(1)
+
+    def _fill(self, pixels: np.ndarray) -> np.ndarray:
+        """As `resize_crop_to_fill`, on [H, W, 3]."""
+        source = (pixels.shape[0], pixels.shape[1])
+        scaled, by_height = _cover(source, self._size)
+        if scaled != source:
+            pixels = cv2.resize(pixels, scaled[::-1], interpolation=cv2.INTER_LINEAR)
+        top, left = _middle(scaled, self._size, by_height)
+        return pixels[top : top + self._size[0], left : left + self._size[1]]
+
+    def _cut_square(self, pixels: np.ndarray) -> np.ndarray:
+        """As `resize_center_crop`, on [H, W, 3]."""
+        source = (pixels.shape[0], pixels.shape[1])
+        scale = _short_edge_scale(source, self._size[0])
+        height, width = (int(side * scale) for side in source)
+        pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+        top, left = (round((side - self._size[0]) / 2) for side in (height, width))
+        return pixels[top : top + self._size[0], left : left + self._size[0]]
 
 
 def transform_image(image: Image.Image, name: str, size: Size) -> Tensor:

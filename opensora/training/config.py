@@ -8,13 +8,19 @@ from mmengine.config import Config
 
 from opensora.core.config import load_config
 from opensora.core.errors import ConfigError
+from opensora.core.registry import check_parts
 
-# used by other commands that read the same config file (assign-buckets, encode-*, sample)
+# used by other commands that read the same config file (assign-buckets, plan, encode-*, sample)
 SHARED_FIELDS = (
-    *("batch_size", "bucket_config", "data_path", "epochs", "fps", "frame_interval", "image_size"),
-    *("num_frames", "root", "text_encoder", "use_image_transform", "vae"),
+    *("balance", "batch_size", "bucket_config", "data_path", "drop_last", "epochs", "fps"),
+    *("frame_interval", "image_size", "num_frames", "root", "use_image_transform"),
+    "num_bucket_build_workers",  # of the reference; buckets are assigned in one go here
     "encoders",  # written beside the results: identities of the VAE and the text encoder
 )
+STORED = "LatentDataset"
+FIXED_SIZE, ANY_SIZE = "VideoTextDataset", "VariableVideoTextDataset"
+COMPILED_PLAN = "compiled.parquet"  # of a manifest, in the state folder
+POSTERIORS = ("sample", "mean")
 
 
 @dataclass(frozen=True)
@@ -26,9 +32,15 @@ class TrainConfig:
     scheduler: dict[str, Any]
     """Type and keywords of the diffusion process."""
     dataset: dict[str, Any]
-    """Type, and the paths `latents`, `embeddings` and `plan`."""
+    """Type, and the paths `latents`, `embeddings` and `plan`; or `data_path`, to train online."""
     outputs: str
     """Folder of the results; `state/` in it holds the checkpoints."""
+    vae: dict[str, Any] | None = None
+    """Online: type and keywords of the video autoencoder, `from_pretrained` among them."""
+    text_encoder: dict[str, Any] | None = None
+    """Online: type and keywords of the text encoder, `from_pretrained` among them."""
+    posterior: str = "sample"
+    """Online: latents are a "sample" of the autoencoder's posterior or its "mean"."""
     optimizer: dict[str, Any] = field(default_factory=lambda: {"type": "adamw"})
     """Type ("adamw" or "muon") and its keywords, see `optimizer.py`."""
     lr: float | None = None
@@ -44,7 +56,7 @@ class TrainConfig:
     num_steps: int | None = None
     """Stop after this many optimizer steps; None runs the whole plan."""
     dtype: str = "bf16"
-    """Precision of matrix products: "bf16" or "fp32"."""
+    """Precision of matrix products: "bf16", "fp16" (on GPUs, plugin "ddp") or "fp32"."""
     plugin: str = "ddp"
     """ColossalAI plugin: "ddp", "zero1" or "zero2"."""
     grad_checkpoint: bool = False
@@ -60,11 +72,11 @@ class TrainConfig:
     ckpt_every: int = 1000
     """Steps between checkpoints."""
     num_workers: int = 1
-    """Batches that a background thread reads ahead; 0 reads each one when it is needed."""
+    """Batches read ahead in background threads; 0 reads each one when it is needed."""
     wandb: bool = False
     """Send the metrics to Weights & Biases as well."""
     sp_size: int = 1
-    """Workers that share one video; only 1 is supported."""
+    """Workers that share one video; only 1 works."""
 
     def __post_init__(self) -> None:
         """Check single values.
@@ -81,19 +93,66 @@ class TrainConfig:
         _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1)")
         decays = (None, "linear", "cosine")
         _require(self.lr_decay in decays, "lr_decay", self.lr_decay, "None, 'linear' or 'cosine'")
-        _require(
-            self.sp_size == 1, "sp_size", self.sp_size, "1 (sequence parallelism is not there)"
-        )
+        if self.sp_size != 1:
+            raise ConfigError(
+                f"sp_size is {self.sp_size!r}; expected 1: every GPU trains whole videos, there is"
+                " no sequence parallelism here (plugin 'zero2' and grad_checkpoint save memory)"
+            )
         if self.lr is not None and "lr" in self.optimizer:
             raise ConfigError(
                 f"lr is {self.lr} and optimizer.lr is {self.optimizer['lr']}; keep one of the two"
             )
+        _require(self.posterior in POSTERIORS, "posterior", self.posterior, "'sample' or 'mean'")
+        self._check_stored() if self.dataset["type"] == STORED else self._check_online()
+
+    def _check_stored(self) -> None:
         for name in ("latents", "embeddings", "plan"):
             path = self.dataset.get(name)
             if path is None:
-                raise ConfigError(f"dataset.{name} is not set; pass --dataset.{name} PATH")
+                raise ConfigError(
+                    f"dataset.{name} is not set; pass --dataset.{name} PATH, or --data-path"
+                    " MANIFEST to train from the videos themselves"
+                )
             if not Path(path).exists():
                 raise ConfigError(f"dataset.{name} {path}: no such file or folder")
+        if self.posterior != "sample":
+            raise ConfigError(
+                f"posterior is {self.posterior!r} but the latents are stored already, so it has no"
+                " effect; drop it (encode-videos has --posterior)"
+            )
+
+    def _check_online(self) -> None:
+        if self.dataset.get("data_path") is None:
+            raise ConfigError(
+                "dataset.data_path is not set; pass --data-path MANIFEST to train from videos, or"
+                " --dataset.latents, --dataset.embeddings and --dataset.plan to train from stores"
+            )
+        for name in ("data_path", "plan", "root"):
+            path = self.dataset.get(name)
+            if path is not None and not Path(path).exists():
+                raise ConfigError(f"dataset.{name} {path}: no such file or folder")
+        if (self.text_encoder or {}).get("type") == "classes":
+            raise ConfigError(
+                "text_encoder.type 'classes' knows class numbers and no captions, it is for"
+                " sampling only; use 't5' or 'clip'"
+            )
+        for name in ("vae", "text_encoder"):
+            if not (getattr(self, name) or {}).get("from_pretrained"):
+                option = name.replace("_", "-")
+                raise ConfigError(
+                    f"{name}.from_pretrained is not set; training from videos encodes them as it"
+                    f" goes: pass --{option} FOLDER"
+                )
+
+    @property
+    def is_online(self) -> bool:
+        """Whether videos and captions are encoded during training."""
+        return self.dataset["type"] != STORED
+
+    @property
+    def given_plan(self) -> Path:
+        """The plan that is asked for, or the one compiled from the manifest."""
+        return Path(self.dataset.get("plan") or self.state_folder / COMPILED_PLAN)
 
     @property
     def state_folder(self) -> Path:
@@ -121,13 +180,16 @@ def read_train_config(
     Raises:
         ConfigError: an unknown field, or a value that can not be meant.
     """
-    config = load_config(path, overrides, known=KNOWN_FIELDS)
+    config = load_config(path, overrides, known=KNOWN_FIELDS, kind="train")
     for name, value in options.items():
         if value is not None:
             config[name] = value
     plain = config.to_dict()
-    dataset = {"type": "LatentDataset", **plain.get("dataset", {})}
-    fields = {name: plain[name] for name in OWN_FIELDS if name in plain} | {"dataset": dataset}
+    try:
+        check_parts(plain)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    fields = {name: plain[name] for name in OWN_FIELDS if name in plain} | _data_fields(plain)
     for name in ("model", "scheduler", "outputs"):
         if name not in fields:
             raise ConfigError(f"{path}: field {name!r} is missing")
@@ -140,6 +202,18 @@ def read_train_config(
     for name in OWN_FIELDS:
         config[name] = getattr(train_config, name)
     return train_config, config
+
+
+def _data_fields(plain: dict[str, Any]) -> dict[str, Any]:
+    """Fill in the types of the data set and, for a path alone, of the encoders."""
+    dataset = plain.get("dataset") or {}
+    online = ANY_SIZE if plain.get("bucket_config") else FIXED_SIZE
+    default = STORED if dataset.get("data_path") is None else online
+    fields: dict[str, Any] = {"dataset": {"type": default, **dataset}}
+    for name, usual in (("vae", "VideoAutoencoderKL"), ("text_encoder", "t5")):
+        if plain.get(name):
+            fields[name] = {"type": usual, **plain[name]}
+    return fields
 
 
 def _require(condition: bool, name: str, value: object, expected: str) -> None:

@@ -1,6 +1,7 @@
 """The training loop: replay the plan, one optimizer step per micro batch and worker."""
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -11,10 +12,10 @@ from typing import Any
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import Stopped
 from opensora.core.logging import progress
-from opensora.datasets.latents import LatentBatch, LatentDataset
 from opensora.training.config import TrainConfig
 from opensora.training.outputs import write_outputs
 from opensora.training.setup import Run, prepare
+from opensora.training.sources import Source
 from opensora.training.state import Checkpoint, write_checkpoint
 from opensora.training.step import StepResult, train_step
 from opensora.training.watch import FirstStepsCheck, StopSignals, Watchdog
@@ -59,11 +60,11 @@ def run_steps(run: Run, signals: StopSignals, watchdog: Watchdog) -> None:
     steps = range(first.step, run.total_steps)
     world, rank = run.workers.world_size, run.workers.rank
     positions = [first.micro_batches + k * world + rank for k in range(len(steps))]
-    batches = read_ahead(run.dataset, positions, run.config.num_workers)
+    batches = read_ahead(run.source, positions, run.config.num_workers)
     check = FirstStepsCheck()
     clock = _Clock(first.seconds)
     for step, position in zip(progress(steps, description="train"), positions, strict=True):
-        batch = next(batches)
+        batch = run.source.encode(position, next(batches))
         watchdog.enter(step, batch["ids"])
         result = train_step(run, step, position, batch, stop=signals.received is not None)
         clock.count(result.samples)
@@ -88,31 +89,39 @@ def run_steps(run: Run, signals: StopSignals, watchdog: Watchdog) -> None:
             save(run)
 
 
-def read_ahead(
-    dataset: LatentDataset, positions: Sequence[int], num_ahead: int
-) -> Iterator[LatentBatch]:
-    """Yield the micro batches at `positions`, up to `num_ahead` of them read in the background.
+def read_ahead(source: Source, positions: Sequence[int], num_ahead: int) -> Iterator[Any]:
+    """Yield what `source.read` gives for each position, up to `num_ahead` of them read ahead.
 
-    One thread reads, because a store keeps few files open at a time; nothing is forked.
+    Background threads read, as many as read ahead if the source allows it; nothing is forked.
+
+    Args:
+        source: where to read.
+        positions: in the plan, in the order wanted.
+        num_ahead: batches that wait at most; 0 reads each one when it is needed.
     """
     if num_ahead == 0:
-        yield from (dataset[position] for position in positions)
+        yield from (source.read(position) for position in positions)
         return
-    with ThreadPoolExecutor(1, thread_name_prefix="read_ahead") as pool:
-        waiting: deque[Future[LatentBatch]] = deque()
-        for position in positions:
-            waiting.append(pool.submit(dataset.__getitem__, position))
-            if len(waiting) > num_ahead:
+    threads = min(num_ahead, source.num_readers or num_ahead)
+    waiting: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="read_ahead") as pool:
+        try:
+            for position in positions:
+                waiting.append(pool.submit(source.read, position))
+                if len(waiting) > num_ahead:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        finally:
+            for future in waiting:  # the run ends early: what nobody waits for is not read
+                future.cancel()
 
 
 def save(run: Run, *, finished: bool = False) -> None:
     """Write a checkpoint; all workers take part, the main one writes."""
     if run.metrics is not None:
         run.counters = replace(run.counters, loss_ema=run.metrics.loss_ema)
-    optimizer = run.engine.optimizer.state_dict()  # gathers what a plugin has split
+    optimizer = run.engine.state_dict()  # gathers what a plugin has split
     if run.ema is not None:
         write_checkpoint(
             run.config.state_folder,
@@ -156,9 +165,10 @@ def _record(run: Run, result: StepResult, position: int, clock: _Clock) -> None:
     if step % run.config.log_every == 0 or step == run.total_steps or result.stop:
         run.metrics.write(
             step,
-            grad_norm=result.grad_norm,
+            # in fp16 a step may overflow; JSON has no infinity
+            grad_norm=result.grad_norm if math.isfinite(result.grad_norm) else None,
             lr=result.lr,
-            bucket=str(run.dataset.plan[position].bucket),
+            bucket=str(run.source.plan[position].bucket),
             samples_per_s=round(clock.rate(), 3),
             seconds=round(clock.seconds, 3),
         )

@@ -24,7 +24,7 @@ def write_outputs(run: Run, resolved: Any) -> None:
     folder = Path(run.config.outputs)
     config = copy.deepcopy(resolved)
     config["model"] = run.model_config
-    config["encoders"] = encoders(run.dataset)
+    config["encoders"] = encoders(run.source)
     save_config(config, folder / "config.py")
     with atomic_path(folder / "metrics.jsonl") as path:
         shutil.copyfile(run.config.state_folder / "metrics.jsonl", path)

@@ -12,9 +12,11 @@ from opensora.acceleration.workers import Workers
 from opensora.core.config import load_config
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import sha256_file
-from opensora.datasets.latents import LatentDataset
+from opensora.datasets.plan import BatchPlan
 from opensora.models.checkpoint import load_checkpoint
 from opensora.training.config import TrainConfig
+from opensora.training.replay import SOURCE, continues
+from opensora.training.sources import Source
 from opensora.training.state import (
     Checkpoint,
     Counters,
@@ -26,9 +28,10 @@ from opensora.training.state import (
 log = logging.getLogger(__name__)
 
 EMA_FILE = "ema.safetensors"
+_HOW_KEPT = ("dtype", "posterior", "seed", "version", "int8")  # fields of an encoder's identity
 
 
-def recipe_hash(config: TrainConfig, dataset: LatentDataset, model: dict[str, Any]) -> str:
+def recipe_hash(config: TrainConfig, source: Source, model: dict[str, Any]) -> str:
     """Hash everything besides the plan that decides the weights after a given step."""
     recipe = {
         name: getattr(config, name)
@@ -38,7 +41,9 @@ def recipe_hash(config: TrainConfig, dataset: LatentDataset, model: dict[str, An
         )
     }
     recipe["model"] = {**model, "from_pretrained": config.model.get("from_pretrained")}
-    recipe["stores"] = [dataset.latent_identity, dataset.embedding_identity]
+    recipe["stores"] = [source.latent_identity, source.embedding_identity]
+    if config.is_online:
+        recipe["transform_name"] = config.dataset.get("transform_name")
     recipe["load"] = sha256_file(_weights_file(Path(config.load))) if config.load else None
     recipe["decays_over"] = config.num_steps if config.lr_decay else None
     text = json.dumps(recipe, sort_keys=True, default=str)
@@ -46,7 +51,7 @@ def recipe_hash(config: TrainConfig, dataset: LatentDataset, model: dict[str, An
 
 
 def find_resumable(
-    config: TrainConfig, workers: Workers, fresh: Counters, num_micro_batches: int
+    config: TrainConfig, workers: Workers, fresh: Counters, plan: BatchPlan
 ) -> Checkpoint | None:
     """Read the newest checkpoint of this run, if there is one.
 
@@ -61,31 +66,32 @@ def find_resumable(
         return None
     folder, counters = found
     problem = None
-    if counters.plan_hash != fresh.plan_hash:
+    if not continues(plan, counters):
         problem = f"of plan {counters.plan_hash[:8]} and this run has plan {fresh.plan_hash[:8]}"
     elif counters.recipe_hash != fresh.recipe_hash:
         problem = "of another recipe (model, scheduler, optimizer, seed, stores or loaded weights)"
     elif counters.step > (config.num_steps or counters.step):
         problem = f"beyond num_steps {config.num_steps}"
-    elif counters.micro_batches > num_micro_batches:
-        problem = f"beyond the {num_micro_batches} micro batches of the plan"
+    elif counters.micro_batches > len(plan):
+        problem = f"beyond the {len(plan)} micro batches of the plan"
     if problem is None:
         log.info("resume step=%d folder=%s", counters.step, folder)
         return read_checkpoint(folder, counters, workers.device)
-    if counters.finished:
+    if counters.finished and plan.hash == plan.metadata.get(SOURCE, plan.hash):
         workers.gather(None)  # no worker may still be looking at what the next line removes
         if workers.is_main:
             remove_checkpoints(config.state_folder)
         log.info("start_afresh reason='the finished run in %s is %s'", config.state_folder, problem)
         return None
+    kind = "a finished run whose data grew" if counters.finished else "an unfinished run"
     raise CheckpointError(
-        f"{config.state_folder}: step {counters.step} of an unfinished run is {problem}; choose:"
+        f"{config.state_folder}: step {counters.step} of {kind} is {problem}; choose:"
         " bring the former settings back to resume it, remove the folder to start afresh, or keep"
         f" its weights with --load {folder / EMA_FILE} and other --outputs"
     )
 
 
-def start_from(model: nn.Module, load: Path, dataset: LatentDataset) -> None:
+def start_from(model: nn.Module, load: Path, source: Source) -> None:
     """Copy the weights of an earlier stage into the model.
 
     Raises:
@@ -96,11 +102,11 @@ def start_from(model: nn.Module, load: Path, dataset: LatentDataset) -> None:
     beside = path.parent / "config.py"
     if beside.is_file():
         former = load_config(beside).to_dict().get("encoders", {})
-        present = encoders(dataset)
+        present = encoders(source)
         for name in former.keys() & present.keys():
-            if former[name] != present[name]:
+            if _network(former[name]) != _network(present[name]):
                 raise ConfigError(
-                    f"load {path}: trained with {name} {former[name]}, the stores were made with"
+                    f"load {path}: trained with {name} {former[name]}, this run has"
                     f" {present[name]}; encode with the same models or start without load"
                 )
     report = load_checkpoint(model, path)
@@ -113,9 +119,14 @@ def start_from(model: nn.Module, load: Path, dataset: LatentDataset) -> None:
         )
 
 
-def encoders(dataset: LatentDataset) -> dict[str, Any]:
-    """Identities of the encoders behind the stores, as they stand in the saved config."""
-    return {"vae": dataset.latent_identity, "text_encoder": dataset.embedding_identity}
+def encoders(source: Source) -> dict[str, Any]:
+    """Identities of the encoders, as they stand in the saved config."""
+    return {"vae": source.latent_identity, "text_encoder": source.embedding_identity}
+
+
+def _network(identity: dict[str, Any]) -> dict[str, Any]:
+    """What decides the meaning of latents or embeddings, not how precisely they were kept."""
+    return {name: value for name, value in identity.items() if name not in _HOW_KEPT}
 
 
 def _weights_file(load: Path) -> Path:

@@ -11,15 +11,16 @@ from torch import nn
 from opensora.acceleration.plugins import Engine, check_plugin
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import ConfigError
-from opensora.core.registry import DATASETS, MODELS, SCHEDULERS, build_module
+from opensora.core.registry import MODELS, SCHEDULERS, build_module
 from opensora.core.seed import derive_seed
-from opensora.datasets.latents import LatentDataset
 from opensora.datasets.masks import MaskGenerator
 from opensora.training.config import TrainConfig
 from opensora.training.ema import Ema
 from opensora.training.metrics import MetricsLog, open_wandb
 from opensora.training.optimizer import LrSchedule, build_optimizer
+from opensora.training.replay import settle_plan
 from opensora.training.resume import find_resumable, recipe_hash, start_from
+from opensora.training.sources import Source, open_source
 from opensora.training.state import Counters
 
 
@@ -30,7 +31,7 @@ class Run:
     Attributes:
         config: its fields.
         workers: the processes that train it.
-        dataset: micro batches by position in the plan.
+        source: micro batches by position in the plan.
         model_config: type and all keywords that rebuild the model.
         scheduler: computes the losses.
         masks: chooses the frames that stay clean; None never does.
@@ -44,7 +45,7 @@ class Run:
 
     config: TrainConfig
     workers: Workers
-    dataset: LatentDataset
+    source: Source
     model_config: dict[str, Any]
     scheduler: Any
     masks: MaskGenerator | None
@@ -66,19 +67,21 @@ def prepare(config: TrainConfig, workers: Workers) -> Run:
     """
     check_plugin(config.plugin, workers.device)
     # 1. data, model and scheduler
-    dataset: LatentDataset = build_module(config.dataset, DATASETS)
-    model, model_config = build_model(config, dataset)
+    source = open_source(config, workers, settle_plan(config, workers))
+    model, model_config = build_model(config, source)
     scheduler = build_module(config.scheduler, SCHEDULERS)
     masks = MaskGenerator(config.mask_ratios) if config.mask_ratios else None
     # 2. where to start: a checkpoint of this run, the weights of an earlier one, or from scratch
-    fresh = Counters(0, 0, dataset.plan.hash, recipe_hash(config, dataset, model_config))
-    checkpoint = find_resumable(config, workers, fresh, len(dataset))
+    fresh = Counters(0, 0, source.plan.hash, recipe_hash(config, source, model_config))
+    checkpoint = find_resumable(config, workers, fresh, source.plan)
     if checkpoint is not None:
         model.load_state_dict(checkpoint.model)
     elif config.load is not None:
-        start_from(model, Path(config.load), dataset)
-    counters = fresh if checkpoint is None else replace(checkpoint.counters, finished=False)
-    total_steps = count_steps(config, len(dataset), counters, workers.world_size)
+        start_from(model, Path(config.load), source)
+    counters = fresh
+    if checkpoint is not None:  # the plan may have been continued with new clips
+        counters = replace(checkpoint.counters, finished=False, plan_hash=fresh.plan_hash)
+    total_steps = count_steps(config, len(source.plan), counters, workers.world_size)
     # 3. optimizer and plugin
     model.to(workers.device)
     optimizer = build_optimizer(model, config.optimizer, lr=config.lr, plugin=config.plugin)
@@ -92,14 +95,14 @@ def prepare(config: TrainConfig, workers: Workers) -> Run:
         workers=workers,
     )
     if checkpoint is not None:
-        engine.optimizer.load_state_dict(checkpoint.optimizer)
+        engine.load_state_dict(checkpoint.optimizer)
         if ema is not None:
             ema.load_state_dict(checkpoint.ema)
     engine.model.train()
     return Run(
         config=config,
         workers=workers,
-        dataset=dataset,
+        source=source,
         model_config=model_config,
         scheduler=scheduler,
         masks=masks,
@@ -112,26 +115,32 @@ def prepare(config: TrainConfig, workers: Workers) -> Run:
     )
 
 
-def build_model(config: TrainConfig, dataset: LatentDataset) -> tuple[nn.Module, dict[str, Any]]:
-    """Build the model for the channels and the text width of the stores.
+def build_model(config: TrainConfig, source: Source) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the model for the channels and the text width of the encoders.
+
+    A model that stores position tables gets those of the latents, where all have one size.
 
     Returns:
-        The model, with seeded weights, and the config that rebuilds it without the stores.
+        The model, with seeded weights or those of `model.from_pretrained`, and the config that
+        rebuilds it without the data.
 
     Raises:
-        ConfigError: a keyword is unknown, or contradicts the stores.
+        ConfigError: a keyword is unknown, or contradicts the encoders.
+        CheckpointError: `model.from_pretrained` is missing or belongs to another model.
     """
-    sizes = {
-        "in_channels": dataset.latent_channels,
-        "caption_channels": dataset.text_dim,
-        "model_max_length": dataset.max_length,
+    sizes: dict[str, Any] = {
+        "in_channels": source.latent_channels,
+        "caption_channels": source.text_dim,
+        "model_max_length": source.max_length,
     }
     for name, size in sizes.items():
         asked = config.model.get(name, size)
         if asked != size:
             raise ConfigError(
-                f"model.{name} is {asked} and the stores hold {size}; leave the field out"
+                f"model.{name} is {asked} and the encoders give {size}; leave the field out"
             )
+    if source.latent_size is not None:
+        sizes["input_size"] = source.latent_size
     torch.manual_seed(derive_seed(config.seed, "weights"))
     try:
         model: nn.Module = build_module(config.model, MODELS, **sizes)
@@ -140,7 +149,7 @@ def build_model(config: TrainConfig, dataset: LatentDataset) -> tuple[nn.Module,
     if config.grad_checkpoint:
         model.set_grad_checkpoint()  # type: ignore[operator]
     accepted = inspect.signature(type(model)).parameters
-    resolved = {**config.model, **{k: v for k, v in sizes.items() if k in accepted}}
+    resolved = {**{k: v for k, v in sizes.items() if k in accepted}, **config.model}
     resolved.pop("from_pretrained", None)  # the results hold the weights themselves
     return model, resolved
 

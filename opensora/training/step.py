@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opensora.core.errors import OpenSoraError
+from opensora.core.errors import ConfigError, OpenSoraError
 from opensora.core.seed import derive_seed
 from opensora.datasets.latents import LatentBatch
 from opensora.training.setup import Run
@@ -54,16 +54,11 @@ def train_step(run: Run, step: int, position: int, batch: LatentBatch, *, stop: 
     torch.manual_seed(derive_seed(seed, "dropout", position))
     noise_seed = derive_seed(seed, "noise", position)
     lr = run.schedule.apply(engine.optimizer.optim, step)
-    latents = batch["latents"].to(device)  # [B, C, T, H, W]
+    latents, conditions = _on_device(batch, device)
     mask = None
     if run.masks is not None:
         rng = random.Random(derive_seed(seed, "mask", position))
         mask = run.masks.get_masks(len(latents), latents.shape[2], rng).to(device)  # [B, T]
-    conditions = {
-        name: value.to(device)
-        for name, value in batch.items()
-        if isinstance(value, Tensor) and name != "latents"
-    }
 
     def losses(model: Any) -> Tensor:
         generator = torch.Generator(device).manual_seed(noise_seed)
@@ -73,8 +68,13 @@ def train_step(run: Run, step: int, position: int, batch: LatentBatch, *, stop: 
         return terms["loss"].mean()
 
     # 2. loss, agreed on by all workers before it can touch the weights
-    with engine.autocast():
-        loss = losses(engine.model)
+    try:
+        with engine.autocast():
+            loss = losses(engine.model)
+    except ValueError as error:
+        if mask is not None and "x_mask" in str(error):  # how a model says that it takes none
+            raise ConfigError(f"mask_ratios: {error}; leave mask_ratios out") from error
+        raise
     facts = torch.stack(
         (loss.detach().double(), *latents.new_tensor([len(latents), stop]).double())
     )
@@ -84,7 +84,7 @@ def train_step(run: Run, step: int, position: int, batch: LatentBatch, *, stop: 
     # 3. gradients and update
     engine.backward(loss)
     grad_norm = engine.update()
-    if not grad_norm.isfinite():
+    if not grad_norm.isfinite() and not engine.overflowed:
         raise _not_finite(run, step, batch["ids"], "gradient", grad_norm)
     predict_zero = None
     if step < FIRST_STEPS:
@@ -97,6 +97,20 @@ def train_step(run: Run, step: int, position: int, batch: LatentBatch, *, stop: 
         stop=stops > 0,
         predict_zero=predict_zero,
     )
+
+
+def _on_device(batch: LatentBatch, device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
+    """Latents [B, C, T, H, W] and the keywords of the model.
+
+    Stores keep half precision: it is copied narrow and widened on the device.
+    """
+    tensors = {
+        name: value.to(device, non_blocking=True)
+        for name, value in batch.items()
+        if isinstance(value, Tensor)
+    }
+    latents = tensors.pop("latents").float()
+    return latents, {**tensors, "y": tensors["y"].float()}
 
 
 class _PredictZero:

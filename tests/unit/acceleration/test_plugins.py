@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from opensora.acceleration import plugins
 from opensora.acceleration.plugins import Engine, create_plugin
 from opensora.acceleration.workers import worker_group
 from opensora.core.errors import ConfigError
@@ -72,3 +73,61 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights():
         engine.backward(engine.model(torch.full((1, 2), float("inf"))).sum())
         assert not engine.update().isfinite()
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.fixture
+def half_engine(monkeypatch):
+    """An fp16 engine on the CPU, where only this test may have one."""
+    monkeypatch.setattr(plugins, "effective_dtype", lambda name, device: torch.float16)
+    with worker_group() as workers:
+
+        def make(plugin: str = "ddp") -> Engine:
+            torch.manual_seed(0)
+            model = nn.Linear(3, 2)
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            fields = {"plugin": plugin, "dtype": "fp16", "grad_clip": None, "workers": workers}
+            return Engine(model, optimizer, **fields)
+
+        yield make
+
+
+def test_fp16_scales_the_loss_and_a_gradient_too_small_for_it_survives(half_engine):
+    engine = half_engine()
+    before = engine.module.weight.detach().clone()
+    x = torch.full((1, 3), 1e-2)
+    with engine.autocast():
+        loss = engine.model(x).float().sum() * 1e-6  # gradient 1e-8: zero in fp16
+    engine.backward(loss)
+    norm = engine.update().item()
+    assert not engine.overflowed
+    # six weights with gradient 1e-8 and two biases with 1e-6
+    assert norm == pytest.approx((6 * 1e-16 + 2 * 1e-12) ** 0.5, rel=1e-2)
+    assert torch.allclose((before - engine.module.weight) / 0.1, torch.full((2, 3), 1e-8), rtol=0.2)
+
+
+def test_an_fp16_step_that_overflows_is_left_out_and_the_scale_halved(half_engine):
+    engine = half_engine()
+    before = engine.module.weight.detach().clone()
+    scale = engine.state_dict()["loss_scale"]["scale"]
+    with engine.autocast():
+        loss = engine.model(torch.ones(1, 3)).float().sum() * 1e4  # times 65536: beyond fp16
+    engine.backward(loss)
+    assert not engine.update().isfinite()
+    assert engine.overflowed
+    assert torch.equal(engine.module.weight, before)
+    state = engine.state_dict()
+    assert state["loss_scale"]["scale"] == scale / 2
+    again = half_engine()
+    again.load_state_dict(state)
+    assert again.state_dict()["loss_scale"] == state["loss_scale"]
+    assert "loss_scale" in state  # loading leaves it whole
+    with engine.autocast():
+        loss = engine.model(torch.ones(1, 3)).float().sum() * 0.1
+    engine.backward(loss)
+    assert engine.update().isfinite()
+    assert not engine.overflowed
+
+
+def test_fp16_and_zero_do_not_go_together(half_engine):
+    with pytest.raises(ConfigError, match="'fp16' needs plugin 'ddp'"):
+        half_engine("zero2")

@@ -17,9 +17,18 @@ def test_bf16_is_used_where_the_cpu_has_it_and_said_where_not(monkeypatch, caplo
     assert ("asked=bf16 used=fp32" in caplog.text) == (not fast)
 
 
-def test_fp16_is_refused():
-    with pytest.raises(ConfigError, match="expected one of fp32, bf16"):
-        precision.effective_dtype("fp16", CPU)
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("fp16", "this run is on the CPU"), ("fp8", "expected one of fp32, bf16, fp16")],
+)
+def test_a_type_that_can_not_be_used_here_is_refused_in_one_sentence(name, words):
+    with pytest.raises(ConfigError, match=words) as error:
+        precision.effective_dtype(name, CPU)
+    assert "\n" not in str(error.value)
+
+
+def test_fp16_is_used_on_a_gpu():
+    assert precision.effective_dtype("fp16", torch.device("cuda")) == torch.float16
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -1,6 +1,7 @@
 """assign-buckets, encode-videos and encode-captions from the command line, with tiny networks."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,12 @@ from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
 from opensora.cli.main import main
 from opensora.core.io import sha256_file
+from opensora.core.seed import derive_seed
+from opensora.datasets.bucket import Bucket
+from opensora.datasets.latent_store import LatentStore
 from opensora.datasets.latents import LatentDataset
 from opensora.media.encode import write_video
+from opensora.models.vae import sample_moments
 from opensora.tables.columns import ASSIGNMENT, MANIFEST
 from opensora.tables.io import read_table, write_table
 
@@ -64,6 +69,12 @@ def encode(inputs, out, *more: str) -> int:
     return main([*words, "--dtype", "fp32", "--device", "cpu", *more])
 
 
+def encode_texts(inputs, out, *more: str) -> int:
+    words = ["encode-captions", "--manifest", f"{inputs}/manifest.csv", "--max-length", "16"]
+    words += ["--text-encoder", f"{inputs}/t5", "--output", f"{out}/embeddings"]
+    return main([*words, "--device", "cpu", *more])
+
+
 def test_from_manifest_to_training_batches(inputs, tmp_path, capsys):
     assert assign(inputs, tmp_path, "--vae-stride", "1", "4", "4") == 0
     assert "5 of 6 clips in 2 buckets, 6 steps over 2 epochs" in capsys.readouterr().out
@@ -74,9 +85,7 @@ def test_from_manifest_to_training_batches(inputs, tmp_path, capsys):
     assert summary["token_size"] == [1, 8, 8]
 
     assert encode(inputs, tmp_path, "--posterior", "mean", "--min-psnr", "0") == 0
-    words = ["encode-captions", "--manifest", f"{inputs}/manifest.csv", "--max-length", "16"]
-    words += ["--text-encoder", f"{inputs}/t5", "--output", f"{tmp_path}/embeddings"]
-    assert main([*words, "--device", "cpu"]) == 0
+    assert encode_texts(inputs, tmp_path) == 0
     assert "2 different captions of 7 clips" in capsys.readouterr().out
 
     dataset = LatentDataset(
@@ -94,7 +103,8 @@ def test_equal_runs_write_equal_bytes(inputs, tmp_path):
         assert assign(inputs, tmp_path / name) == 0
         assert encode(inputs, tmp_path / name, "--min-psnr", "0", "--seed", "3") == 0
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*"))
-    assert len(files) == 7  # three tables, doctor, index, two files of latents
+    # three tables, doctor, index, and of two buckets latents and a picture each
+    assert len(files) == 9
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 
@@ -124,7 +134,84 @@ def test_what_the_user_can_mend_is_one_line_and_code_2(inputs, tmp_path, capsys,
     assert not (tmp_path / "plan.parquet").exists()
 
 
-def test_a_shard_outside_the_range_is_refused(inputs, tmp_path, capsys):
+@pytest.mark.parametrize("command", [encode, encode_texts])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--shard", "2", "--num-shards", "2"], "0 <= shard < num-shards"),
+        (["--device", "cuda:77"], "this machine shows"),
+        (["--device", "tpu"], "expected cpu, cuda or cuda:1"),
+    ],
+)
+def test_a_shard_or_a_device_that_is_not_there_is_refused(
+    inputs, tmp_path, capsys, command, options, message
+):
     assert assign(inputs, tmp_path) == 0
-    assert encode(inputs, tmp_path, "--shard", "2", "--num-shards", "2") == 2
-    assert "0 <= shard < num-shards" in capsys.readouterr().err
+    assert command(inputs, tmp_path, *options) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("opensora encode-")
+    assert message in error
+
+
+def latents_of(folder):
+    store = LatentStore(folder)
+    return {
+        (row.id, row.bucket): store.get(row.id, Bucket.parse(row.bucket))
+        for row in store.rows.itertuples()
+    }
+
+
+@pytest.mark.parametrize("posterior", ["sample", "mean", "moments"])
+def test_a_clip_has_the_same_latent_to_the_last_bit_in_every_shard(inputs, tmp_path, posterior):
+    options = ["--posterior", posterior, "--min-psnr", "0", "--seed", "7"]
+    assert assign(inputs, tmp_path / "one") == 0
+    assert assign(inputs, tmp_path / "three") == 0
+    assert encode(inputs, tmp_path / "one", *options) == 0
+    for shard in range(3):
+        out = f"{tmp_path}/three/latents/{shard:04d}"
+        more = ["--shard", str(shard), "--num-shards", "3", "--output", out]
+        assert encode(inputs, tmp_path / "three", *options, *more) == 0
+    one, three = (latents_of(tmp_path / name / "latents") for name in ("one", "three"))
+    assert one.keys() == three.keys()
+    assert all(torch.equal(one[key], three[key]) for key in one)
+    assert {len(latent) for latent in one.values()} == {8 if posterior == "moments" else 4}
+
+
+def test_a_batch_and_single_clips_give_latents_that_differ_by_rounding_alone(inputs, tmp_path):
+    for name, size in (("single", "1"), ("batch", "16")):
+        assert assign(inputs, tmp_path / name) == 0
+        assert encode(inputs, tmp_path / name, "--min-psnr", "0", "--batch-size", size) == 0
+    single, batch = (latents_of(tmp_path / name / "latents") for name in ("single", "batch"))
+    for key, latent in single.items():
+        torch.testing.assert_close(batch[key], latent, atol=1e-5, rtol=1e-5)
+
+
+def test_moments_drawn_with_the_seed_of_sample_are_its_latents(inputs, tmp_path):
+    for posterior in ("sample", "moments"):
+        assert assign(inputs, tmp_path / posterior) == 0
+        options = ["--posterior", posterior, "--min-psnr", "0", "--seed", "7"]
+        assert encode(inputs, tmp_path / posterior, *options) == 0
+    drawn, moments = (latents_of(tmp_path / name / "latents") for name in ("sample", "moments"))
+    for (name, bucket), latent in drawn.items():
+        generator = torch.Generator().manual_seed(derive_seed(7, "posterior", name))
+        again = sample_moments(moments[name, bucket][None], [generator])[0]
+        torch.testing.assert_close(again, latent)
+
+
+def test_int8_captions_say_what_they_lose_and_train(inputs, tmp_path, capsys):
+    assert assign(inputs, tmp_path) == 0
+    assert encode(inputs, tmp_path, "--min-psnr", "0") == 0
+    assert encode_texts(inputs, tmp_path / "exact", "--dtype", "fp32") == 0
+    assert encode_texts(inputs, tmp_path, "--dtype", "fp32", "--int8") == 0
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    percent = float(re.search(r"int8 error ([\d.]+)% \(worst token [\d.]+%\)", line)[1])
+    exact, rounded = (
+        LatentDataset(tmp_path / "latents", folder / "embeddings", tmp_path / "plan.parquet")
+        for folder in (tmp_path / "exact", tmp_path)
+    )
+    texts = [torch.cat([d[k]["y"] for k in range(len(d)) if len(d[k]["ids"]) == 2]).double()
+             for d in (exact, rounded)]  # fmt: skip
+    lost = float((texts[1] - texts[0]).norm() / texts[0].norm())
+    assert 100 * lost == pytest.approx(percent, rel=0.5)
+    assert percent < 2
+    assert rounded.embedding_identity == {**exact.embedding_identity, "int8": True}

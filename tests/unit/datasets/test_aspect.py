@@ -57,3 +57,22 @@ def test_an_unknown_ratio_is_a_config_error(ratio):
     else:
         with pytest.raises(ConfigError, match="aspect ratio"):
             get_size("32px", ratio)
+
+
+def test_an_exact_size_is_a_table_of_one_shape():
+    table = get_resolution("256x384")
+    assert (table.num_pixels, table.sizes) == (256 * 384, {"0.67": (256, 384)})
+    assert table.is_fixed
+    assert get_size("256x384", "0.67") == (256, 384)
+    assert get_size("256x384", "9:16") == (256, 384)
+    assert not get_resolution("256").is_fixed
+
+
+@pytest.mark.parametrize("name", ["256x", "x256", "0x256", "256x256x3", "-1x4", "256 x 256"])
+def test_half_an_exact_size_is_an_unknown_resolution(name):
+    with pytest.raises(ConfigError, match=r"unknown resolution.*an exact size such as 256x384"):
+        get_resolution(name)
+
+
+def test_a_table_wants_four_fifths_of_its_pixels():
+    assert get_resolution("32px").min_pixels == pytest.approx(0.8 * 1024)

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from opensora.core.errors import ConfigError
 from opensora.datasets.bucket import Bucket, assign_buckets, parse_bucket_config
 
 CONFIGS = ("given", "images_only", "videos_mixed", "single", "dense")
@@ -16,8 +15,9 @@ def clips(**columns) -> pd.DataFrame:
 
 
 def names(assignment: pd.DataFrame) -> np.ndarray:
-    frames = assignment["bucket_frames"].astype(str)
-    text = assignment["bucket_resolution"] + "|" + frames + "|" + assignment["bucket_aspect_ratio"]
+    columns = ("bucket_resolution", "bucket_frames", "bucket_aspect_ratio")
+    resolutions, frames, ratios = (assignment[name].astype(str) for name in columns)
+    text = resolutions + "|" + frames + "|" + ratios
     return text.where(assignment["reason"] == "", "").to_numpy(dtype=object)
 
 
@@ -45,11 +45,6 @@ def test_buckets_equal_the_reference_except_for_exactly_filled_ones(reference, t
         for column, ours in (("h", "bucket_height"), ("w", "bucket_width")):
             sizes = rows[f"{name}:{column}"].to_numpy()[same].astype(int)
             np.testing.assert_array_equal(found[ours].to_numpy()[same], sizes)
-
-
-def test_a_length_given_as_text_replaces_the_same_number():
-    rules = parse_bucket_config({"32px": {16: (1.0, 2), "16": (0.5, 4)}})
-    assert [(rule.num_frames, rule.keep_prob, rule.batch_size) for rule in rules] == [(16, 0.5, 4)]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -159,20 +154,9 @@ def test_a_bucket_survives_its_text_form():
     assert bucket.size == (24, 40)
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({}, "empty"),
-        ({"250p": {16: (1.0, 2)}}, r"\('250p', 16\): unknown resolution.*'240p'.*aspect\.py"),
-        ({"32px": {16: (1.5, 2)}}, r"in \[0, 1\]"),
-        ({"32px": {16: (1.0, None)}}, "batch_size is missing"),
-        ({"32px": {16: (1.0, 0)}}, "positive integer"),
-        ({"32px": {16: 1.0}}, "expected num_frames"),
-        ({"32px": {"all": (1.0, 1)}}, "expected num_frames"),
-        ({"32px": {0: (1.0, 1)}}, "at least 1"),
-        ({"32px": {1: ((1.0, 0.5), 1)}}, "images"),
-    ],
-)
-def test_a_config_that_can_not_be_meant_is_refused(config, message):
-    with pytest.raises(ConfigError, match=message):
-        parse_bucket_config(config)
+def test_a_bucket_of_an_exact_size_survives_its_text_form():
+    bucket = Bucket.parse("256x384|16|0.67")
+    assert bucket.size == (256, 384)
+    assert str(bucket) == "256x384|16|0.67"
+    assert not bucket.is_image
+    assert Bucket("256x384", 1, "0.67").is_image

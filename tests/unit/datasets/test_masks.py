@@ -71,6 +71,18 @@ def test_both_ends_of_two_frames_leave_one_to_train_on():
     assert set(patterns({"mask_image_head_tail": 1.0}, 2, 50)) == {"01"}
 
 
+@pytest.mark.parametrize("place", ["random", "head", "tail", "head_tail"])
+def test_masks_of_the_configs_of_version_1_0_are_quarters(place):
+    assert patterns({f"mask_{place}": 1.0}, 16) == patterns({f"mask_quarter_{place}": 1.0}, 16)
+    # not the mask that 1.2 calls "random", which need not be in one piece
+    assert patterns({"random": 1.0}, 16) != patterns({"mask_random": 1.0}, 16)
+
+
+def test_two_names_of_one_mask_add_up():
+    generator = MaskGenerator({"quarter_head": 0.25, "mask_head": 0.5})
+    assert generator.mask_ratios == {"mask_quarter_head": 0.75, "mask_no": 0.25}
+
+
 def test_what_no_share_takes_has_no_mask():
     found = patterns({"mask_image_head": 0.25}, 4)
     assert set(found) == {"1111", "0111"}
@@ -85,6 +97,8 @@ def test_what_no_share_takes_has_no_mask():
         ({"mask_no": 0.2, "mask_image_head": 0.3}, "sum to 0.5"),
         ({"mask_image_head": 0.7, "mask_image_tail": 0.7}, "expected 1"),
         ({"mask_no": 1.5, "mask_image_head": -0.5}, r"in \[0, 1\]"),
+        ({"mask_image_head": "half"}, r"in \[0, 1\]"),
+        ({"mask_hed": 1.0}, "did you mean 'mask_head'"),
     ],
 )
 def test_shares_that_can_not_be_meant_are_refused(mask_ratios, message):

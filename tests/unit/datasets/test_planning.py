@@ -2,7 +2,17 @@ import pandas as pd
 import pytest
 
 from opensora.core.errors import ConfigError
-from opensora.datasets.planning import plan_training
+from opensora.datasets.bucket import Bucket
+from opensora.datasets.cost import model_cost
+from opensora.datasets.grid import TokenGrid
+from opensora.datasets.planning import (
+    EpochAssignments,
+    bucket_config_of,
+    frame_interval_of,
+    plan_training,
+    token_grid,
+    training_clips,
+)
 
 
 def manifest() -> pd.DataFrame:
@@ -37,7 +47,10 @@ def test_the_summary_accounts_for_every_clip():
     assert totals["tokens"] == 24 * 16 * 8 * 8
     kept = totals["batches_first_epoch"] * 4
     assert kept + sum(summary["dropped"].values()) == totals["clips"]
-    assert summary["warnings"] == ["32px|16|0.60: 2 clips moved to 32px|16|1.00 to fill a batch"]
+    assert summary["warnings"] == [
+        "32px|16|0.60: batch_size 4 exceeds its 2 clips: they join 32px|16|1.00; lower batch_size"
+        " to 2 to train them as they are"
+    ]
 
 
 def test_validation_clips_are_never_trained():
@@ -50,7 +63,10 @@ def test_a_clip_that_can_not_fill_a_batch_is_warned_about():
     config = {**CONFIG, "bucket_config": {"32px": {16: (1.0, 4), 4: (1.0, 4)}}}
     summary = plan_training(manifest(), config).summary
     assert summary["dropped"]["too_few_for_a_batch"] == 1
-    assert any("32px|4|1.00: 1 clips dropped" in warning for warning in summary["warnings"])
+    assert (
+        "32px|4|1.00: batch_size 4 exceeds its 1 clips and it has no neighbour to join: they are"
+        " dropped; lower batch_size to 1, or set drop_last = False" in summary["warnings"]
+    )
     assert any("no clip is trained in ('32px', 4)" in w for w in summary["warnings"])
 
 
@@ -66,7 +82,125 @@ def test_random_buckets_differ_between_epochs():
     assert sets.nunique() > 1
 
 
-@pytest.mark.parametrize("change", [{"bucket_config": None}, {"epochs": 0}, {"frame_interval": 0}])
-def test_fields_that_can_not_be_meant_are_refused(change):
-    with pytest.raises(ConfigError):
-        plan_training(manifest(), {**CONFIG, **change})
+def test_without_drop_last_the_last_batches_are_smaller_and_nothing_is_dropped():
+    config = {**CONFIG, "drop_last": False, "bucket_config": {"32px": {16: (1.0, 4), 4: (1.0, 4)}}}
+    made = plan_training(manifest(), config, vae_stride=(1, 4, 4))
+    summary = made.summary
+    assert summary["dropped"] == {}
+    assert {name: row["batches"] for name, row in summary["buckets"].items()} == {
+        "32px|16|1.00": 3,  # 4 + 4 + 3 clips
+        "32px|4|1.00": 1,
+    }
+    assert sorted(map(len, made.plan.loc[made.plan["epoch"] == 0, "ids"])) == [1, 3, 4, 4]
+    assert summary["totals"]["samples"] == 3 * 12
+    assert summary["totals"]["tokens"] == 3 * (11 * 16 + 1 * 4) * 64
+    assert any("which are one smaller batch; lower it to 1" in w for w in summary["warnings"])
+
+
+def test_a_wanted_number_of_steps_ends_the_plan():
+    made = plan_training(manifest(), {**CONFIG, "epochs": 1000, "num_steps": 5})
+    assert made.summary["totals"]["epochs"] == 3  # of 2 batches each
+    assert made.summary["totals"]["steps"] == 6
+    assert len(made.summary["warnings"]) == 1  # the one about back-off
+
+
+def test_a_plan_of_too_many_clips_ends_early_and_says_so(monkeypatch):
+    monkeypatch.setattr("opensora.datasets.planning.MAX_PLANNED_CLIPS", 30)
+    made = plan_training(manifest(), {**CONFIG, "epochs": 1000})
+    assert made.summary["totals"]["epochs"] == 4  # 8 clips an epoch
+    assert any(
+        "epochs is 1000 but the plan ends after 4 epochs" in w for w in made.summary["warnings"]
+    )
+
+
+def test_a_balanced_plan_orders_the_same_batches_by_cost():
+    rows = pd.concat([manifest().assign(id=lambda t, k=k: t["id"] + f"-{k}") for k in range(8)])
+    config = {**CONFIG, "bucket_config": {"32px": {16: (1.0, 2), 4: (1.0, 2)}}, "epochs": 1}
+    plain = plan_training(rows, config, world_size=4)
+    balanced = plan_training(rows, {**config, "balance": "cost"}, world_size=4)
+    assert balanced.settings["balance"] == "cost"
+    assert set(map(tuple, balanced.plan["ids"])) <= set(map(tuple, plain.plan["ids"]))
+    frames = balanced.plan["bucket"].str.split("|").str[1].to_numpy().reshape(-1, 4)
+    mixed = [len(set(step)) > 1 for step in frames.tolist()]
+    assert sum(mixed) <= 1
+
+
+FIXED = {"num_frames": 16, "frame_interval": 2, "image_size": (24, 40), "batch_size": 2}
+
+
+@pytest.mark.parametrize("config", [FIXED, {"dataset": FIXED}, {**FIXED, "dataset": FIXED}])
+def test_a_config_of_one_size_is_one_bucket(config):
+    rows = [("a", 32, 8, 8), ("b", 31, 90, 90), ("c", 90, 24, 40), ("d", 1, 24, 40)]
+    table = pd.DataFrame(rows, columns=["id", "num_frames", "height", "width"])
+    made = plan_training(table, config)
+    assert made.plan["bucket"].tolist() == ["24x40|16|0.60"]
+    assert sorted(made.plan["ids"].iloc[0]) == ["a", "c"]
+    assert made.assignment["reason"].tolist() == ["", "too_short", "", "no_image_bucket"]
+    assert made.settings["frame_interval"] == 2
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "num_frames is missing"),
+        ({"num_frames": 16, "batch_size": 2}, "image_size is missing"),
+        ({**FIXED, "image_size": 256}, "image_size is 256; expected"),
+        ({**FIXED, "image_size": (256, 0)}, "expected \\(height, width\\)"),
+        ({**FIXED, "num_frames": 0}, "num_frames must be at least 1"),
+        ({**FIXED, "batch_size": 0}, "batch_size must be a positive integer"),
+        ({**CONFIG, "image_size": (24, 40)}, "bucket_config and image_size are both set"),
+        ({**CONFIG, "dataset": {"num_frames": 16}}, "bucket_config and num_frames are both"),
+        ({**FIXED, "dataset": {"num_frames": 8}}, "num_frames is 16 and dataset.num_frames is 8"),
+        ({**CONFIG, "frame_interval": 0}, "frame_interval is 0"),
+        ({**CONFIG, "epochs": 0}, "epochs is 0"),
+        ({**CONFIG, "epochs": 1.5}, "epochs is 1.5"),
+        ({**CONFIG, "balance": "time"}, "balance is 'time'"),
+        ({**CONFIG, "drop_last": "no"}, "drop_last is 'no'"),
+        ({**CONFIG, "bucket_config": {"32px": {16: (1.0, (2, 4))}}}, "search-batch-size"),
+    ],
+)
+def test_fields_that_can_not_be_meant_are_refused(config, message):
+    with pytest.raises(ConfigError, match=message):
+        plan_training(manifest(), config)
+
+
+def test_a_batch_size_beside_buckets_is_said_to_have_no_effect():
+    summary = plan_training(manifest(), {**CONFIG, "batch_size": 10}).summary
+    assert "batch_size has no effect: bucket_config says it per bucket" in summary["warnings"]
+
+
+def test_any_size_may_be_written_as_the_reference_does():
+    dataset = {"num_frames": None, "image_size": (None, None), "frame_interval": 3}
+    config = {**CONFIG, "dataset": dataset, "batch_size": None}
+    assert bucket_config_of(config) == CONFIG["bucket_config"]
+    assert frame_interval_of(config) == 3
+
+
+@pytest.mark.parametrize("kind", ["STDiT-XL/2", "DiT-XL/2x2", "STDiT2"])
+def test_the_patch_of_a_model_is_known_without_building_it(kind):
+    config = {"model": {"type": kind}}
+    assert token_grid(config).patch_size == model_cost(config).patch_size
+    config["model"]["patch_size"] = (1, 4, 4)
+    assert token_grid(config).patch_size == (1, 4, 4)
+
+
+def test_tokens_count_whole_latents_and_filled_up_patches():
+    # 0.48 at 144p is 133 x 277 pixels: 16 x 34 latent values (rounded down), 8 x 17 patches
+    assert TokenGrid().latent_size(Bucket("144p", 16, "0.48")) == (16, 16, 34)
+    assert TokenGrid().tokens(Bucket("144p", 16, "0.48")) == 16 * 8 * 17
+    # 117 pixels are 14 values; patches of 4 fill up to 4
+    grid = TokenGrid((4, 8, 8), (1, 4, 4))
+    assert grid.token_grid(Bucket("144p", 1, "0.38")) == (1, 4, 10)
+    assert grid.token_size == (4, 32, 32)
+
+
+def test_assignments_of_all_epochs_are_made_when_asked_for():
+    config = {**CONFIG, "bucket_config": {"32px": {16: (0.5, 1)}}, "epochs": 4}
+    epochs = EpochAssignments(training_clips(manifest()), config)
+    assert len(epochs) == 4
+    assert epochs[0] is epochs[0]
+    reasons = [table["reason"].tolist() for table in epochs]
+    assert len({tuple(reason) for reason in reasons}) > 1
+    assert [len(part) for part in epochs[1:3]] == [12, 12]
+    with pytest.raises(IndexError):
+        epochs[4]

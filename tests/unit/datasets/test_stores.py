@@ -1,11 +1,14 @@
+import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from opensora.core.errors import StoreError
 from opensora.core.registry import DATASETS, build_module
+from opensora.datasets.batch_memory import BatchMemory
 from opensora.datasets.bucket import Bucket, assign_buckets
 from opensora.datasets.embedding_store import (
     EmbeddingStore,
@@ -21,6 +24,7 @@ from opensora.datasets.latent_store import (
 )
 from opensora.datasets.latents import LatentDataset
 from opensora.datasets.plan import compile_plan, write_plan
+from opensora.datasets.store_file import checksum
 
 BUCKET = Bucket("32px", 8, "0.60")
 IDENTITY = {"type": "V", "weights": "w1", "dtype": "fp32"}
@@ -122,23 +126,72 @@ def test_every_flipped_byte_is_found(tmp_path):
         path.write_bytes(bytes(bad))
         store = LatentStore(tmp_path)
         for name in names:
-            with pytest.raises(StoreError, match=r"damaged .*run encode_videos again"):
+            with pytest.raises(
+                StoreError, match=r"damaged .*run `opensora encode-videos` for"
+            ) as error:
                 store.get(name, BUCKET)
+            assert path.name in str(error.value)
+            with pytest.raises(StoreError, match="damaged"):
+                LatentStore(tmp_path).verify()
     path.write_bytes(good)
     assert torch.equal(LatentStore(tmp_path).get("c1", BUCKET), latent("c1"))
+    assert LatentStore(tmp_path).verify() == 2 * 240 * 4
 
 
-@pytest.mark.parametrize("cut", [1, 500, 10**9])
-def test_a_truncated_or_missing_file_is_one_sentence(tmp_path, cut):
+def test_a_row_is_checked_once_and_by_verify_again(tmp_path):
     path = fill_latents(tmp_path, ["c0"])
     store = LatentStore(tmp_path)
-    if cut < 10**9:
-        path.write_bytes(path.read_bytes()[:-cut])
-    else:
+    store.get("c0", BUCKET)
+    bad = bytearray(path.read_bytes())
+    bad[-2] ^= 1
+    path.write_bytes(bytes(bad))
+    store.get("c0", BUCKET)  # checked before: training does not pay twice
+    with pytest.raises(StoreError, match="the checksum of c0 fails"):
+        store.verify()
+
+
+def test_reading_a_batch_checks_each_row_at_its_first_use(tmp_path):
+    path = fill_latents(tmp_path, ["c0", "c1", "c2"])
+    bad = bytearray(path.read_bytes())
+    bad[-2] ^= 1  # the last row
+    path.write_bytes(bytes(bad))
+    store = LatentStore(tmp_path)
+    batch = store.read([1, 0], BatchMemory(pinned=False))
+    assert torch.equal(batch, torch.stack([latent("c1"), latent("c0")]))
+    with pytest.raises(StoreError, match="the checksum of c2 fails"):
+        store.read([0, 2], BatchMemory(pinned=False))
+
+
+@pytest.mark.parametrize("harm", ["cut", "header", "empty", "missing"])
+def test_a_truncated_empty_or_missing_file_is_one_sentence_at_once(tmp_path, harm):
+    path = fill_latents(tmp_path, ["c0"])
+    opened = LatentStore(tmp_path)
+    if harm == "missing":
         path.unlink()
-    with pytest.raises(StoreError, match=r"\.safetensors: damaged \(") as caught:
-        store.get("c0", BUCKET)
-    assert "\n" not in str(caught.value)
+    else:
+        path.write_bytes(path.read_bytes()[: {"cut": -1, "header": 30, "empty": 0}[harm]])
+    for use in (lambda: LatentStore(tmp_path), lambda: opened.get("c0", BUCKET)):
+        with pytest.raises(StoreError, match=r"\.safetensors: damaged \(") as caught:
+            use()
+        assert "\n" not in str(caught.value)
+        assert f"run `opensora encode-videos` for {tmp_path} again" in str(caught.value)
+
+
+def test_a_folder_that_is_still_being_filled_is_not_read(tmp_path):
+    fill_latents(tmp_path / "0000", ["c0"])
+    fill_latents(tmp_path / "0001.partial", ["c1"])
+    assert LatentStore(tmp_path).rows["id"].tolist() == ["c0"]
+    assert len(LatentStore(tmp_path / "0001.partial")) == 1  # unless it is asked for by name
+
+
+@pytest.mark.parametrize(("words", "expected"), [([1, 2], 3), ([2**63 - 1, 1], -(2**63))])
+def test_a_checksum_is_the_sum_of_64_bit_words(words, expected):
+    assert checksum(np.array(words, "<i8").view(np.uint8)) == expected
+    assert checksum(*(np.array([word], "<i8").view(np.uint8) for word in words)) == expected
+
+
+def test_a_checksum_counts_the_bytes_of_an_unfinished_word():
+    assert checksum(np.array([1, 0, 0, 0, 0, 0, 0, 0, 3, 1], np.uint8)) == 1 + 3 + 256
 
 
 def test_a_file_counts_as_finished_only_for_the_same_clips_and_encoder(tmp_path):
@@ -148,9 +201,24 @@ def test_a_file_counts_as_finished_only_for_the_same_clips_and_encoder(tmp_path)
     assert not is_finished(path, items.iloc[:1], BUCKET, IDENTITY)
     assert not is_finished(path, items.assign(sha256="other file"), BUCKET, IDENTITY)
     assert not is_finished(path, items, BUCKET, {**IDENTITY, "weights": "w2"})
-    path.write_bytes(path.read_bytes()[:-1])
-    assert not is_finished(path, items, BUCKET, IDENTITY)
+    assert not is_finished(path, items, Bucket("32px", 8, "1.00"), IDENTITY)
+    assert not is_finished(path, items.assign(fps=25.0), BUCKET, IDENTITY)
     assert not is_finished(tmp_path / "none.safetensors", items, BUCKET, IDENTITY)
+
+
+def test_a_file_with_any_flipped_byte_is_not_finished(tmp_path):
+    path = fill_latents(tmp_path, ["c0"])
+    items = pd.DataFrame({"id": ["c0"], "fps": 12.5, "sha256": "s"})
+    good = path.read_bytes()
+    for position in range(0, len(good), 3):
+        bad = bytearray(good)
+        bad[position] ^= 1 << position % 8
+        path.write_bytes(bytes(bad))
+        assert not is_finished(path, items, BUCKET, IDENTITY), position
+    path.write_bytes(b"")
+    assert not is_finished(path, items, BUCKET, IDENTITY)
+    path.write_bytes(good)
+    assert is_finished(path, items, BUCKET, IDENTITY)
 
 
 @pytest.mark.parametrize("store", [LatentStore, EmbeddingStore])
@@ -185,6 +253,18 @@ def test_a_flipped_token_is_found(tmp_path):
     store.get("c0")
     with pytest.raises(StoreError, match="checksum of c1"):
         store.get("c1")
+
+
+def test_a_flipped_offset_is_found_by_verify(tmp_path):
+    fill_embeddings(tmp_path)
+    assert EmbeddingStore(tmp_path).verify() == 7 * 3 * 4
+    path = tmp_path / "t.safetensors"
+    good = path.read_bytes()
+    bad = bytearray(good)
+    bad[good.index(torch.tensor([0, 2, 7]).numpy().tobytes()) + 8] ^= 1
+    path.write_bytes(bytes(bad))
+    with pytest.raises(StoreError, match=r"t\.safetensors: damaged \(its offsets differ"):
+        EmbeddingStore(tmp_path).verify()
 
 
 @pytest.fixture
@@ -228,12 +308,14 @@ def test_a_plan_that_asks_for_more_than_the_stores_hold_is_refused(dataset_confi
         build_module(dataset_config, DATASETS)
 
 
-def test_many_files_stay_readable_with_few_open(tmp_path, monkeypatch):
-    monkeypatch.setattr("opensora.datasets.store_file._MAX_OPEN_FILES", 2)
+def test_many_files_stay_readable_with_few_mapped_and_none_open(tmp_path, monkeypatch):
+    monkeypatch.setattr("opensora.datasets.store._MAX_MAPPED_FILES", 2)
     names = [f"c{i}" for i in range(5)]
     for name in names:
         fill_latents(tmp_path / name, [name])
     store = LatentStore(tmp_path)
+    handles = len(os.listdir("/proc/self/fd"))
     for name in names * 2:
         assert torch.equal(store.get(name, BUCKET), latent(name))
-    assert len(store._open) == 2
+    assert len(store._mapped) == 2
+    assert len(os.listdir("/proc/self/fd")) == handles

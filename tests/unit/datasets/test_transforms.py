@@ -119,3 +119,31 @@ def test_frames_of_a_crop_in_time_equal_the_reference(reference):
 def test_an_unknown_transform_is_a_config_error():
     with pytest.raises(ConfigError, match="resize_crop"):
         transforms.transform_video(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "fill", (4, 4))
+
+
+@pytest.mark.parametrize("name", transforms.TRANSFORM_NAMES)
+@pytest.mark.parametrize("source", [(24, 40), (40, 24), (16, 16), (37, 51), (478, 640), (98, 60)])
+@pytest.mark.parametrize("size", [(16, 16), (12, 28), (256, 256)])
+def test_frame_by_frame_is_the_whole_clip_up_to_rounding(name, source, size):
+    if name == "center":
+        size = (size[0], size[0])
+    frames = np.random.default_rng(1).integers(0, 256, (3, *source, 3), np.uint8)
+    found = torch.empty(3, 3, *size)  # [C, T, H, W], as a batch has it
+    transform = transforms.FrameTransform(name, size)
+    for index, frame in enumerate(frames):
+        transform(frame, found[:, index])
+    clip = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    rounded = transforms.transform_video(clip, name, size)
+    assert (found.transpose(0, 1) - rounded).abs().max() < 1e-4  # torch's coordinates in float32
+    # in exact arithmetic they are the same
+    fit = {
+        "center": lambda: transforms.resize_center_crop(clip.double() / 255, size[0]),
+        "resize_crop": lambda: transforms.resize_crop_to_fill(clip.double() / 255, size),
+    }
+    exact = (fit[name]() - 0.5) / 0.5
+    assert (found.transpose(0, 1) - exact).abs().max() < 1e-6
+
+
+def test_a_clip_of_the_right_size_is_not_touched():
+    clip = torch.rand(2, 3, 12, 28)
+    assert torch.equal(transforms.resize_crop_to_fill(clip, (12, 28)), clip)

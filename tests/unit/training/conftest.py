@@ -1,14 +1,20 @@
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from mmengine.config import Config
 
+from opensora.acceleration.workers import worker_group
+from opensora.core.seed import derive_seed
 from opensora.datasets.bucket import Bucket
 from opensora.datasets.embedding_store import write_embedding_index, write_embeddings
 from opensora.datasets.latent_store import latent_file_name, write_latent_index, write_latents
 from opensora.datasets.plan import compile_plan, write_plan
+from opensora.training import loop
 from opensora.training.config import TrainConfig
 
 NUM_CLIPS, BATCH, TEXT_DIM, MAX_LENGTH = 8, 2, 6, 5
@@ -17,17 +23,26 @@ TEXT = {"type": "t5", "weights": "5678", "model_max_length": MAX_LENGTH}
 CELLS = [Bucket("24px", 2, "1.00"), Bucket("24px", 1, "0.60")]  # 6 x 6 and 5 x 8 latents
 
 
-def make_stores(root: Path, *, epochs: int = 4, seed: int = 3) -> dict[str, str]:
-    """Stores of eight two-frame clips and eight images, and a plan of `epochs` passes."""
-    torch.manual_seed(0)
+def make_stores(
+    root: Path,
+    *,
+    epochs: int = 4,
+    seed: int = 3,
+    num_clips: int = NUM_CLIPS,
+    world_size: int = 1,
+    balance: bool = False,
+) -> dict[str, str]:
+    """Stores of two-frame clips and as many images, and a plan of `epochs` passes.
+
+    What a clip holds depends on its id alone.
+    """
     names, placed = [], []
     for bucket in CELLS:
         height, width = bucket.size
-        ids = [f"{bucket.num_frames}_{k}" for k in range(NUM_CLIPS)]
+        ids = [f"{bucket.num_frames}_{k}" for k in range(num_clips)]
         items = pd.DataFrame({"id": ids, "fps": 8.0, "sha256": "00"})
-        latents = [
-            torch.randn(4, bucket.num_frames, height // 4, width // 4) for _ in range(NUM_CLIPS)
-        ]
+        shape = (4, bucket.num_frames, height // 4, width // 4)
+        latents = [torch.randn(shape, generator=seeded(name)) for name in ids]
         names.append(latent_file_name(bucket, 0))
         write_latents(root / "latents" / names[-1], latents, items, bucket, VAE)
         placed.append(
@@ -46,17 +61,45 @@ def make_stores(root: Path, *, epochs: int = 4, seed: int = 3) -> dict[str, str]
     write_latent_index(root / "latents", names, VAE)
     assignment = pd.concat(placed, ignore_index=True)
     captions = pd.DataFrame({"id": assignment["id"], "text": assignment["id"]})
-    tokens = [torch.randn(2 + k % 4, TEXT_DIM) for k in range(len(captions))]
+    tokens = [
+        torch.randn(2 + len(name) % 4, TEXT_DIM, generator=seeded(name)) for name in captions["id"]
+    ]
     write_embeddings(root / "embeddings" / "all.safetensors", tokens, list(captions["text"]), TEXT)
     write_embedding_index(root / "embeddings", ["all.safetensors"], captions, TEXT)
     buckets = {"24px": {2: (1.0, BATCH), 1: (1.0, BATCH)}}
-    plan = compile_plan([assignment], buckets, seed=seed, epochs=epochs)
-    write_plan(plan, root / "plan.parquet")
+    cost = (lambda bucket: float(bucket.num_frames)) if balance else None
+    plan = compile_plan(
+        *([assignment], buckets),
+        **{"seed": seed, "epochs": epochs, "world_size": world_size, "sample_cost": cost},
+    )
+    write_plan(plan, root / "plan.parquet", seed=seed)
     return {
         "latents": str(root / "latents"),
         "embeddings": str(root / "embeddings"),
         "plan": str(root / "plan.parquet"),
     }
+
+
+def seeded(name: str) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed("stores", name))
+
+
+def run(config: TrainConfig) -> str:
+    with worker_group() as workers:
+        return loop.train(config, Config(dict(vars(config))), workers)
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, position: int) -> None:
+    """Send SIGTERM to this process while the micro batch at `position` trains."""
+    train_step = loop.train_step
+
+    def step(run, number, at, batch, **keywords):
+        if at == position:
+            os.kill(os.getpid(), signal.SIGTERM)
+            keywords["stop"] = True  # the flag was read just before
+        return train_step(run, number, at, batch, **keywords)
+
+    monkeypatch.setattr(loop, "train_step", step)
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,8 @@ def test_the_demo_configs_are_valid(stage, paths):
         (["--ckpt_evry", "3"], "did you mean 'ckpt_every'"),
         (["--lr", "1e-3"], "keep one of the two"),  # the demo's optimizer names its own
         (["--sp-size", "2"], "sp_size is 2; expected 1"),
+        (["--posterior", "mean"], "latents are stored already, so it has no effect"),
+        (["--vae.typ", "x", "--vae.type", "VideoAutoencoderKL"], "unknown field 'typ'"),
         (["--log_every", "0"], "log_every is 0"),
         (["--ema-decay", "1.0"], "ema_decay is 1.0"),
         (["--lr_decay", "step"], "lr_decay is 'step'"),
@@ -51,6 +53,28 @@ def test_a_value_that_can_not_be_meant_is_refused_in_one_sentence(paths, words, 
     with pytest.raises(ConfigError, match=message) as error:
         read_train_config(DEMO / "stage1.py", [*paths, *words], outputs="out")
     assert "\n" not in str(error.value)
+
+
+def test_a_table_of_videos_means_online_training_and_stores_win_over_it(tmp_path, paths):
+    file, table = tmp_path / "c.py", tmp_path / "clips.csv"
+    table.touch()
+    text = "model = dict(type='STDiT2')\nscheduler = dict(type='rflow')\n"
+    text += "vae = dict(from_pretrained='v')\ntext_encoder = dict(from_pretrained='t')\n"
+    data = ["--data-path", str(table)]
+    file.write_text(text)
+    config, _ = read_train_config(file, data, outputs="out")
+    assert config.is_online
+    assert config.dataset == {"type": "VideoTextDataset", "data_path": str(table)}
+    assert config.vae == {"type": "VideoAutoencoderKL", "from_pretrained": "v"}
+    assert config.text_encoder == {"type": "t5", "from_pretrained": "t"}
+    assert config.given_plan == Path("out/state/compiled.parquet")
+    file.write_text(text + "bucket_config = {'24px': {1: (1.0, 2)}}\n")
+    config, resolved = read_train_config(file, data, outputs="out")
+    assert config.dataset["type"] == "VariableVideoTextDataset"
+    assert resolved.dataset.type == "VariableVideoTextDataset"
+    config, _ = read_train_config(file, [*data, *paths], outputs="out")
+    assert not config.is_online
+    assert sorted(config.dataset) == ["embeddings", "latents", "plan", "type"]
 
 
 def test_missing_stores_and_outputs_are_named(paths):

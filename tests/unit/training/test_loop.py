@@ -1,12 +1,9 @@
 import json
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 from safetensors.torch import load_file
 
 from opensora.acceleration.workers import worker_group
@@ -18,12 +15,7 @@ from opensora.training import loop
 from opensora.training.config import TrainConfig
 from opensora.training.setup import prepare
 
-from .conftest import BATCH, TEXT, VAE, make_stores
-
-
-def run(config: TrainConfig) -> str:
-    with worker_group() as workers:
-        return loop.train(config, Config(dict(vars(config))), workers)
+from .conftest import BATCH, TEXT, VAE, interrupt_at, make_stores, run
 
 
 def tensors(config: TrainConfig, name: str) -> dict[str, torch.Tensor]:
@@ -46,19 +38,6 @@ def assert_same_results(one: TrainConfig, other: TrainConfig) -> None:
         assert a.keys() == b.keys()
         assert all(torch.equal(a[key], b[key]) for key in a)
     assert losses(one) == losses(other)
-
-
-def interrupt_at(monkeypatch: pytest.MonkeyPatch, position: int) -> None:
-    """Send SIGTERM to this process while the micro batch at `position` trains."""
-    train_step = loop.train_step
-
-    def step(run, number, at, batch, **keywords):
-        if at == position:
-            os.kill(os.getpid(), signal.SIGTERM)
-            keywords["stop"] = True  # the flag was read just before
-        return train_step(run, number, at, batch, **keywords)
-
-    monkeypatch.setattr(loop, "train_step", step)
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -122,7 +101,7 @@ def test_the_first_loss_is_that_of_predicting_zero_because_the_output_starts_at_
     config = make_config(num_steps=1)
     with worker_group() as workers:
         prepared = prepare(config, workers)
-        batch = prepared.dataset[0]
+        batch = prepared.source.read(0)
         result = loop.train_step(prepared, 0, 0, batch, stop=False)
     assert result.predict_zero == pytest.approx(result.loss, rel=1e-6)
     assert result.samples == BATCH
@@ -143,7 +122,7 @@ def test_weights_that_break_the_loss_end_the_run_with_the_step_and_its_clips(
 
     monkeypatch.setattr(RectifiedFlow, "training_losses", broken)
     with worker_group() as workers:
-        ids = prepare(config, workers).dataset[1]["ids"]
+        ids = prepare(config, workers).source.read(1)["ids"]
     with pytest.raises(OpenSoraError, match="loss of step 2 is not a finite number") as error:
         run(config)
     assert all(name in str(error.value) for name in ids)

@@ -42,7 +42,7 @@ def average_gradients_by_hand(config: TrainConfig, num_steps: int) -> dict[str, 
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
         for step in range(num_steps):
             for position in (2 * step, 2 * step + 1):
-                batch = dict(run.dataset[position])
+                batch = dict(run.source.read(position))
                 latents, _ = batch.pop("latents"), batch.pop("ids")
                 torch.manual_seed(derive_seed(config.seed, "dropout", position))
                 noise = torch.Generator().manual_seed(derive_seed(config.seed, "noise", position))

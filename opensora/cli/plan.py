@@ -1,0 +1,148 @@
+"""`opensora plan`: what a stage will cost, or a workflow will do, before anything runs."""
+
+import argparse
+
+HELP = (
+    "Forecast tokens, floating-point operations, disk and GPU-hours of a training stage, bucket by"
+    " bucket, and what a budget of GPUs and hours buys. Any field of the config can be given as"
+    " --field VALUE. With --explain: which jobs of a workflow would run, why, and for how long."
+)
+EXAMPLE = (
+    "opensora plan configs/opensora-v1-1/train/stage1.py --data-path manifest.csv --gpus 8"
+    " --hours 24 --gpu h100 --output forecast.json --plot forecast.svg"
+)
+TAKES_OVERRIDES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "config",
+        help="training config (.py) with buckets, epochs, model; for --explain a workflow's .yaml",
+    )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="say what a run of the workflow would do now; run this in its folder",
+    )
+    parser.add_argument(
+        "--target", metavar="NAME", help="with --explain: train_all or a file (default: all)"
+    )
+    parser.add_argument("--data-path", metavar="FILE", help="manifest, for a forecast")
+    parser.add_argument("--gpus", type=int, default=8, metavar="N", help="GPUs (default: 8)")
+    parser.add_argument(
+        "--hours", type=float, default=24.0, metavar="H", help="hours they may run (default: 24)"
+    )
+    parser.add_argument("--gpu", default="h100", help="kind, whose peak is known (default: h100)")
+    parser.add_argument(
+        "--peak-tflops", type=float, metavar="P", help="dense bf16 TFLOP/s of another kind of GPU"
+    )
+    parser.add_argument(
+        "--mfu", type=float, metavar="M", help="share of the peak that is used (default: 0.4)"
+    )
+    parser.add_argument(
+        "--measured",
+        metavar="FILE",
+        help="metrics.jsonl of a run on --gpus GPUs of this kind, to take the share from",
+    )
+    parser.add_argument(
+        "--dtype", choices=("bf16", "fp32"), default="bf16", help="stored type (default: bf16)"
+    )
+    parser.add_argument("--moments", action="store_true", help="latents stored as moments")
+    parser.add_argument("--int8", action="store_true", help="embeddings stored as int8 rows")
+    parser.add_argument(
+        "--text-tokens", type=float, metavar="L", help="mean tokens of a caption, if known"
+    )
+    parser.add_argument(
+        "--vae-stride",
+        type=int,
+        nargs=3,
+        default=(1, 8, 8),
+        metavar=("T", "H", "W"),
+        help="pixels of one latent value (default: 1 8 8)",
+    )
+    parser.add_argument("--output", metavar="FILE", help="all figures (.json)")
+    parser.add_argument("--plot", metavar="FILE", help="one epoch as bars (.svg)")
+
+
+def run(args: argparse.Namespace) -> str:
+    """Forecast or explain, print, write; returns the summary line."""
+    from opensora.core.errors import ConfigError
+
+    if args.explain:
+        if args.data_path or args.output or args.plot or args.overrides:
+            raise ConfigError("--explain takes the workflow config and --target, nothing else")
+        return _explain(args)
+    if args.target:
+        raise ConfigError("--target belongs to --explain")
+    if not args.data_path:
+        raise ConfigError("a forecast needs --data-path MANIFEST; a workflow config, --explain")
+    return _forecast(args)
+
+
+def _explain(args: argparse.Namespace) -> str:
+    """Print what would run; returns the summary line."""
+    import sys
+
+    from opensora.core.dry_run import dry_run
+    from opensora.core.explain import explain_jobs, summary, table
+
+    found = explain_jobs(dry_run(args.config, target=args.target or "all"))
+    sys.stdout.write(table(found))
+    return summary(found)
+
+
+def _forecast(args: argparse.Namespace) -> str:
+    """Forecast, print, write; returns the summary line."""
+    import sys
+    from pathlib import Path
+
+    from opensora.core.config import load_config
+    from opensora.core.errors import ConfigError
+    from opensora.core.io import write_json, write_text
+    from opensora.datasets.clip_table import read_clips
+    from opensora.datasets.cost import model_cost
+    from opensora.datasets.disk import Storage
+    from opensora.datasets.forecast import Machine, forecast, gpu_peak, measured_mfu
+    from opensora.datasets.plan_table import forecast_table, plot_forecast
+    from opensora.datasets.planning import token_grid
+    from opensora.tables.bars import check_plot_path
+    from opensora.training.config import KNOWN_FIELDS
+
+    check_plot_path(args.plot)
+    if args.mfu is not None and args.measured is not None:
+        raise ConfigError("--mfu and --measured are both given; keep one")
+    config = load_config(args.config, args.overrides, known=KNOWN_FIELDS).to_dict()
+    stride = tuple(args.vae_stride)
+    peak = gpu_peak(args.gpu) if args.peak_tflops is None else args.peak_tflops
+    machine = Machine(gpus=args.gpus, hours=args.hours, peak_tflops=peak, mfu=args.mfu or 0.4)
+    if args.measured is not None:
+        cost, grid = model_cost(config), token_grid(config, stride)
+        mfu = measured_mfu(
+            Path(args.measured),
+            cost,
+            grid,
+            grad_checkpoint=bool(config.get("grad_checkpoint")),
+            gpus=args.gpus,
+            peak_tflops=peak,
+        )
+        machine = Machine(gpus=args.gpus, hours=args.hours, peak_tflops=peak, mfu=mfu)
+    found = forecast(
+        read_clips(args.data_path),
+        config,
+        vae_stride=stride,
+        storage=Storage(
+            dtype=args.dtype, moments=args.moments, int8=args.int8, text_tokens=args.text_tokens
+        ),
+        machine=machine,
+    )
+    if args.output:
+        write_json(args.output, found)
+    if args.plot:
+        write_text(args.plot, plot_forecast(found))
+    sys.stdout.write(forecast_table(found))
+    budget = found["budget"]
+    return (
+        f"{budget['needed_epochs']} epochs need {budget['needed_gpu_hours']:.3g} GPU-hours;"
+        f" {args.gpus} GPUs for {args.hours:g} h make {budget['epochs']:.3g} epochs"
+    )

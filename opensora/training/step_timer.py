@@ -1,0 +1,170 @@
+"""Time one real training step of a bucket on random data: forward, loss, backward, update."""
+
+import logging
+import random
+import statistics
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from opensora.acceleration.precision import autocast, effective_dtype
+from opensora.core.errors import ConfigError
+from opensora.core.registry import MODELS, SCHEDULERS, build_module
+from opensora.core.seed import derive_seed
+from opensora.datasets.aspect import get_resolution
+from opensora.datasets.bucket import Bucket
+from opensora.datasets.bucket_config import BucketRule
+from opensora.datasets.cost import ModelCost, text_sizes
+from opensora.datasets.grid import TokenGrid
+from opensora.datasets.masks import MaskGenerator
+from opensora.models.dit.dit import DiT
+from opensora.models.layers.embeddings import LabelEmbedder
+from opensora.training.ema import Ema
+from opensora.training.optimizer import build_optimizer
+
+log = logging.getLogger(__name__)
+
+_NO_MEMORY = "not enough memory"  # what torch's CPU allocator says
+FPS = 24.0
+
+
+class StepTimer:
+    """The model of a training config with everything that takes memory in training.
+
+    Weights, optimizer state and the averaged weights are those of one GPU without sharding, so
+    that what fits here fits under every plugin.
+
+    Attributes:
+        model: the model that is trained.
+        cost: its widths.
+
+    Args:
+        config: model, scheduler, optimizer, lr, dtype, grad_clip, grad_checkpoint, mask_ratios.
+        grid: size of latents and tokens.
+        device: where to measure.
+        warmup: steps before the clock starts.
+        repeats: timed steps, of which the median counts.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        grid: TokenGrid,
+        device: torch.device,
+        *,
+        warmup: int = 1,
+        repeats: int = 3,
+    ) -> None:
+        self._grid, self._device = grid, device
+        self._warmup, self._repeats = warmup, repeats
+        torch.manual_seed(derive_seed(config.get("seed", 42), "batch size search"))
+        fields = {name: v for name, v in config["model"].items() if name != "from_pretrained"}
+        try:
+            model: nn.Module = build_module(fields, MODELS, **text_sizes(config))
+        except ValueError as error:
+            raise ConfigError(f"model: {error}") from error
+        self.model: nn.Module = model.to(device).train()
+        if config.get("grad_checkpoint"):
+            self.model.set_grad_checkpoint()  # type: ignore[operator]
+        self.cost = ModelCost.of_model(self.model)  # type: ignore[arg-type]
+        self._scheduler = build_module(config["scheduler"], SCHEDULERS)
+        ratios = config.get("mask_ratios")
+        self._masks = MaskGenerator(ratios) if ratios else None
+        self._optimizer = build_optimizer(
+            self.model, config.get("optimizer") or {}, lr=config.get("lr"), plugin="ddp"
+        )
+        self._ema = Ema(self.model, float(config.get("ema_decay", 0.9999)))
+        self._dtype = effective_dtype(config.get("dtype", "bf16"), device)
+        self._grad_clip = config.get("grad_clip", 1.0)
+
+    def __call__(self, rule: BucketRule, batch_size: int) -> float | None:
+        """Return the median seconds of a step, or None where the memory does not hold it."""
+        bucket = self.largest_shape(rule)
+        batch: dict[str, Tensor] = {}
+        try:
+            batch |= self._batch(bucket, batch_size)
+            seconds = [self._step(batch) for _ in range(self._warmup + self._repeats)]
+            return statistics.median(seconds[self._warmup :])
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not isinstance(error, torch.OutOfMemoryError) and _NO_MEMORY not in str(error):
+                raise
+            log.info("search %s batch_size=%d out of memory", rule, batch_size)
+            return None
+        finally:
+            batch.clear()
+            self._optimizer.zero_grad(set_to_none=True)
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def largest_shape(self, rule: BucketRule) -> Bucket:
+        """The aspect ratio of a bucket with the most tokens."""
+        keys = get_resolution(rule.resolution).sizes
+        cells = [Bucket(rule.resolution, rule.num_frames, key) for key in keys]
+        return max(cells, key=self._grid.tokens)
+
+    def _batch(self, bucket: Bucket, batch_size: int) -> dict[str, Tensor]:
+        """Random latents and conditions of a batch."""
+        size = (batch_size, self.cost.in_channels, *self._grid.latent_size(bucket))
+        height, width = bucket.size
+        numbers = {
+            "num_frames": bucket.num_frames,
+            "height": height,
+            "width": width,
+            "ar": height / width,
+            "fps": FPS,
+        }
+        batch = {
+            name: torch.full((batch_size,), float(value), device=self._device)
+            for name, value in numbers.items()
+        }
+        batch["latents"] = torch.randn(size, device=self._device)
+        if isinstance(self.model, DiT) and isinstance(self.model.y_embedder, LabelEmbedder):
+            batch["y"] = torch.zeros(batch_size, dtype=torch.int64, device=self._device)
+            return batch
+        length = self.cost.text_tokens
+        shape = (batch_size, 1, length, self.cost.caption_channels)
+        batch["y"] = torch.randn(shape, device=self._device)
+        batch["mask"] = torch.ones(batch_size, length, dtype=torch.int64, device=self._device)
+        return batch
+
+    def _step(self, batch: Mapping[str, Tensor]) -> float:
+        """One training step; returns its seconds."""
+        self._wait()
+        start = time.perf_counter()
+        latents = batch["latents"]
+        conditions = {name: value for name, value in batch.items() if name != "latents"}
+        mask = None
+        if self._masks is not None:
+            rng = random.Random(0)
+            mask = self._masks.get_masks(len(latents), latents.shape[2], rng).to(self._device)
+        with autocast(self._dtype, self._device):
+            terms = self._scheduler.training_losses(
+                self.model, latents, model_kwargs=conditions, mask=mask
+            )
+        terms["loss"].mean().backward()
+        trained = [p for p in self.model.parameters() if p.grad is not None]
+        if self._grad_clip:
+            nn.utils.clip_grad_norm_(trained, self._grad_clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._ema.update(0)
+        self._wait()
+        return time.perf_counter() - start
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+def require_parts(config: Mapping[str, Any]) -> None:
+    """Check that a config says what to train.
+
+    Raises:
+        ConfigError: it has no model or no scheduler.
+    """
+    for name in ("model", "scheduler"):
+        if not config.get(name):
+            raise ConfigError(f"the config has no {name}; expected {name} = dict(type=...)")

@@ -1,0 +1,123 @@
+"""`opensora doctor` on stores that the encoders wrote."""
+
+import json
+
+import pytest
+
+from opensora.cli.main import main
+from opensora.core.io import read_json, write_json
+
+
+@pytest.fixture(scope="module")
+def stores(video_world, tmp_path_factory):
+    """Latents in two shards and embeddings of a few clips, with doctor.json and pictures."""
+    folder = tmp_path_factory.mktemp("stores")
+    (folder / "config.py").write_text('bucket_config = {"24px": {4: (1.0, 2), 1: (1.0, 1)}}\n')
+    manifest = f"{video_world}/manifest.csv"
+    words = ["assign-buckets", f"{folder}/config.py", "--data-path", manifest]
+    words += ["--plan", f"{folder}/plan.parquet", "--seed", "1"]
+    assert main(words) == 0
+    for shard in range(2):
+        words = ["encode-videos", "--manifest", manifest, "--plan", f"{folder}/plan.parquet"]
+        words += ["--vae", f"{video_world}/vae", "--output", f"{folder}/latents/{shard:04d}"]
+        words += ["--shard", str(shard), "--num-shards", "2", "--min-psnr", "0"]
+        assert main([*words, "--device", "cpu", "--dtype", "fp32"]) == 0
+    words = ["encode-captions", "--manifest", manifest, "--text-encoder", f"{video_world}/t5"]
+    words += ["--max-length", "20", "--output", f"{folder}/embeddings", "--device", "cpu"]
+    assert main(words) == 0
+    return folder
+
+
+def examine(video_world, *words: str) -> int:
+    return main(["doctor", "--device", "cpu", "--manifest", f"{video_world}/manifest.csv", *words])
+
+
+def test_sound_stores_are_counted(stores, capsys):
+    words = ["--latents", f"{stores}/latents", "--embeddings", f"{stores}/embeddings"]
+    assert main(["doctor", *words]) == 0
+    line = capsys.readouterr().out.strip()
+    assert "6 clips in 2 buckets" in line
+    assert "nothing decoded (no --vae)" in line
+    assert "3 captions of 6 clips" in line
+
+
+def test_with_the_encoders_the_whole_gate_runs_again(video_world, stores, capsys):
+    files = [*sorted(stores.rglob("doctor*")), stores / "embeddings" / "doctor.json"]
+    before = [path.read_bytes() for path in files]
+    assert len(set(files)) >= 2 + 2 + 1  # a report per folder, a picture per bucket
+    for path in files:
+        path.unlink(missing_ok=True)
+    words = ["--latents", f"{stores}/latents", "--vae", f"{video_world}/vae", "--min-psnr", "0"]
+    words += ["--embeddings", f"{stores}/embeddings", "--text-encoder", f"{video_world}/t5"]
+    assert examine(video_world, *words) == 0
+    assert [path.read_bytes() for path in files] == before
+    assert "decoded samples of each bucket" in capsys.readouterr().out
+
+
+def test_a_bad_reconstruction_is_one_sentence_and_code_2(video_world, stores, capsys):
+    words = ["--latents", f"{stores}/latents", "--vae", f"{video_world}/vae"]
+    assert examine(video_world, *words, "--min-psnr", "90") == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("opensora doctor: ")
+    assert "below 90 dB" in message
+
+
+def test_a_flipped_bit_is_one_sentence_and_code_2(stores, tmp_path, capsys):
+    for name in ("latents", "embeddings"):
+        victim = max((stores / name).rglob("*.safetensors"), key=lambda path: path.stat().st_size)
+        good = victim.read_bytes()
+        try:
+            # tokens stand before the offsets, so the last byte of the file is of these
+            place = len(good) - 200
+            victim.write_bytes(good[:place] + bytes([good[place] ^ 16]) + good[place + 1 :])
+            assert main(["doctor", f"--{name}", f"{stores}/{name}"]) == 2
+        finally:
+            victim.write_bytes(good)
+        message = capsys.readouterr().err.strip().splitlines()[-1]
+        assert victim.name in message
+        assert "the checksum of" in message
+        command = {"latents": "encode-videos", "embeddings": "encode-captions"}[name]
+        assert f"run `opensora {command}` for {victim.parent} again" in message
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "nothing to examine"),
+        (["--latents", "x", "--vae", "y"], "give --manifest FILE too"),
+        (["--embeddings", "x", "--vae", "y", "--manifest", "m.csv"], "give --latents DIR too"),
+        (["--latents", "x", "--text-encoder", "y"], "give --embeddings DIR too"),
+        (["--latents", "/nowhere"], "holds no index.parquet; rule encode_videos makes it"),
+        (["--embeddings", "/nowhere"], "holds no index.parquet; rule encode_captions makes it"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_code_2(words, message, capsys):
+    assert main(["doctor", *words]) == 2
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_another_vae_than_the_one_that_encoded_is_refused(video_world, stores, tmp_path, capsys):
+    vae = tmp_path / "vae"
+    vae.mkdir()
+    for path in (video_world / "vae").iterdir():
+        (vae / path.name).write_bytes(path.read_bytes())
+    write_json(vae / "config.json", {**read_json(vae / "config.json"), "scaling_factor": 0.5})
+    words = ["--latents", f"{stores}/latents", "--vae", str(vae), "--min-psnr", "0"]
+    assert examine(video_world, *words) == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "encoded with scaling_factor 0.18215, expected 0.5" in message
+    assert json.loads((vae / "config.json").read_text())["scaling_factor"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "config.json is missing"), ({"_class_name": "UNet"}, "_class_name is 'UNet'")],
+)
+def test_a_folder_that_is_no_autoencoder_is_named(
+    video_world, stores, tmp_path, capsys, content, message
+):
+    if content is not None:
+        write_json(tmp_path / "config.json", content)
+    words = ["--latents", f"{stores}/latents", "--vae", str(tmp_path)]
+    assert examine(video_world, *words) == 2
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]
