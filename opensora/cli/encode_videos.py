@@ -22,9 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--posterior",
-        choices=("mean", "sample"),
+        choices=("sample", "mean", "moments"),
         default="sample",
-        help="centre of the posterior, or a draw from it (default: sample)",
+        help="a draw from the posterior, its centre, or centre and deviation, from which training"
+        " draws in every epoch anew and which take twice the disk (default: sample)",
     )
     parser.add_argument("--seed", type=int, default=42, help="base of the draws (default: 42)")
     parser.add_argument(
@@ -37,39 +38,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DB",
         help="stop if decoded latents of a bucket are worse than this (default: 15)",
     )
-    parser.add_argument("--device", help="cpu or cuda; cuda where there is one")
+    parser.add_argument("--device", help="cpu, cuda or cuda:1; cuda where there is one")
 
 
 def run(args: argparse.Namespace) -> str:
     """Encode; returns the summary line."""
     from pathlib import Path
 
-    import torch
-
     from opensora.core.errors import ConfigError
-    from opensora.core.registry import MODELS, build_module
     from opensora.datasets.plan import BatchPlan
+    from opensora.encoding.autoencoder import load_autoencoder
+    from opensora.encoding.device import choose_device
     from opensora.encoding.videos import VideoEncoding, encode_videos
-    from opensora.tables.columns import MANIFEST
-    from opensora.tables.io import read_table
+    from opensora.encoding.workplace import check_shard
+    from opensora.tables.manifest import read_manifest
 
-    if not 0 <= args.shard < args.num_shards or args.batch_size < 1:
-        raise ConfigError(
-            f"--shard {args.shard} --num-shards {args.num_shards} --batch-size {args.batch_size}:"
-            " expected 0 <= shard < num-shards and at least one frame per forward"
-        )
+    check_shard(args.shard, args.num_shards)
+    if args.batch_size < 1:
+        raise ConfigError(f"--batch-size {args.batch_size}: expected at least 1 frame per forward")
     encoding = VideoEncoding(
         dtype=args.dtype,
         posterior=args.posterior,
         seed=args.seed,
         batch_size=args.batch_size,
         min_psnr=args.min_psnr,
-        device=args.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        device=choose_device(args.device),
     )
-    manifest, plan = read_table(args.manifest, MANIFEST), BatchPlan(args.plan)
-    vae = build_module({"type": "VideoAutoencoderKL", "from_pretrained": args.vae}, MODELS).to(
-        encoding.device, encoding.compute_dtype
-    )
+    manifest, plan = read_manifest(args.manifest), BatchPlan(args.plan)
+    vae = load_autoencoder(args.vae, encoding.device, encoding.compute_dtype)
     shards = {"shard": args.shard, "num_shards": args.num_shards}
     counts = encode_videos(manifest, plan, vae, Path(args.output), encoding, **shards)
     return (

@@ -1,12 +1,13 @@
 """Read the clips of a plan as pixels, ahead of the encoder, with bounded memory."""
 
 import itertools
+import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -16,7 +17,21 @@ from opensora.datasets.transforms import resize_crop_to_fill
 from opensora.media.decode import iter_frames
 
 _READERS = 2  # threads; decoding releases the interpreter lock
-_AHEAD = 8  # clips read before they are wanted, at the bucket's size
+_AHEAD = 8  # clips read before they are wanted, at the bucket's size,
+_AHEAD_BYTES = 512 << 20  # fewer if they are larger than this together, but always one
+
+
+class ClipRequest(NamedTuple):
+    """A clip to read: its id and file, and the bucket it is for."""
+
+    id: str
+    path: str
+    bucket: Bucket
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the clip, float32."""
+        return 4 * 3 * self.bucket.num_frames * math.prod(self.bucket.size)
 
 
 def read_clip(path: str | Path, bucket: Bucket, frame_interval: int) -> Tensor:
@@ -54,17 +69,38 @@ def read_clip(path: str | Path, bucket: Bucket, frame_interval: int) -> Tensor:
     return clip.clamp_(0, 1).mul_(2).sub_(1)
 
 
-def read_clips(items: pd.DataFrame, bucket: Bucket, frame_interval: int) -> Iterator[Tensor]:
-    """Yield `read_clip` of each row's `path` in order, a few clips ahead in threads."""
-    pending: deque[Future[Tensor]] = deque()
-    with ThreadPoolExecutor(_READERS) as pool:
+def read_clips(
+    requests: Iterable[ClipRequest], frame_interval: int
+) -> Generator[Tensor, None, None]:
+    """Yield `read_clip` of each request in order, some clips ahead in threads.
+
+    Closing the iterator, or leaving it by an error, waits for the clips that are being decoded
+    and drops the rest.
+
+    Raises:
+        VideoError: names the clip that can not be read, when its turn has come.
+    """
+    pending: deque[tuple[Future[Tensor], int]] = deque()
+    waiting = 0  # bytes of the pending clips
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="read_clips") as pool:
         try:
-            for path in items["path"]:
-                pending.append(pool.submit(read_clip, path, bucket, frame_interval))
-                if len(pending) > _AHEAD:
-                    yield pending.popleft().result()
+            for request in requests:
+                future = pool.submit(_read_request, request, frame_interval)
+                pending.append((future, request.num_bytes))
+                waiting += request.num_bytes
+                while len(pending) > 1 and (len(pending) > _AHEAD or waiting > _AHEAD_BYTES):
+                    future, size = pending.popleft()
+                    waiting -= size
+                    yield future.result()
             while pending:
-                yield pending.popleft().result()
+                yield pending.popleft()[0].result()
         finally:
-            for future in pending:
+            for future, _ in pending:
                 future.cancel()
+
+
+def _read_request(request: ClipRequest, frame_interval: int) -> Tensor:
+    try:
+        return read_clip(request.path, request.bucket, frame_interval)
+    except VideoError as error:
+        raise VideoError(error.reason, f"clip {request.id}: {error.detail}") from error

@@ -2,19 +2,22 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from opensora.core.errors import TableError
+from opensora.core.errors import ConfigError, TableError
 from opensora.core.logging import progress
 from opensora.core.seed import derive_seed, stable_shard
 from opensora.core.versions import VERSIONS
-from opensora.datasets.bucket import IMAGE_FRAMES, Bucket
+from opensora.datasets.bucket import Bucket
+from opensora.datasets.bucket_config import IMAGE_FPS
 from opensora.datasets.latent_store import (
     LatentStore,
     is_finished,
@@ -23,16 +26,15 @@ from opensora.datasets.latent_store import (
     write_latents,
 )
 from opensora.datasets.plan import BatchPlan
-from opensora.encoding.clips import read_clips
-from opensora.encoding.doctor import examine, require_health
-from opensora.encoding.workplace import remove_stale, under_construction
+from opensora.datasets.store_file import FILE_BYTES
+from opensora.encoding.clips import ClipRequest, read_clips
+from opensora.encoding.doctor import LatentDoctor
+from opensora.encoding.workplace import check_ids, check_shard, remove_stale, under_construction
 from opensora.tables.columns import ID, PATH
 
 log = logging.getLogger(__name__)
 
-IMAGE_FPS = 120.0  # what the model is told for images, as the reference does
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-_FILE_BYTES = 256 << 20
 _FILE_ITEMS = 1024
 
 
@@ -43,9 +45,10 @@ class VideoEncoding:
     Attributes:
         dtype: "bf16" or "fp32": type of the stored latents, and of the autoencoder on a GPU (on a
             CPU it computes in fp32).
-        posterior: "sample" (each clip has its own noise, from seed and id) or "mean".
+        posterior: "sample" (each clip has its own noise, from seed and id), "mean", or "moments"
+            (mean and deviation, from which training draws anew in every epoch).
         seed: base of the posterior noise.
-        batch_size: frames per forward; changes speed and memory only.
+        batch_size: frames per forward; changes speed, memory and the last bits only.
         min_psnr: the gate: least mean PSNR in dB of decoded latents, per bucket.
         device: "cpu" or "cuda".
     """
@@ -70,6 +73,14 @@ class VideoEncoding:
         return {**vae.identity(), **own, **noise}
 
 
+class Part(NamedTuple):
+    """The content of one file: rows of `shard_items` of one bucket."""
+
+    bucket: Bucket
+    name: str
+    rows: pd.DataFrame
+
+
 def encode_videos(
     manifest: pd.DataFrame,
     plan: BatchPlan,
@@ -82,8 +93,8 @@ def encode_videos(
 ) -> dict[str, int]:
     """Encode every (clip, bucket) pair of the plan that belongs to a shard.
 
-    Files that hold the right clips from the same encoder are kept, so a stopped run continues.
-    The index is written last, after the gate.
+    Files that hold the right clips from the same encoder, unharmed, are kept, so a stopped run
+    continues. Each bucket passes the gate before the next one begins; the index is written last.
 
     Args:
         manifest: MANIFEST table: path, fps and sha256 of the clips.
@@ -98,37 +109,40 @@ def encode_videos(
         Counts: clips, files, kept (files that were already finished).
 
     Raises:
-        TableError: the plan names clips that the manifest does not have.
+        ConfigError: no such shard, or a bucket without a single latent value.
+        TableError: the manifest lacks clips of the plan, or describes them wrongly.
         VideoError: a clip can not be read.
         StoreError: the latents fail the gate.
     """
+    check_shard(shard, num_shards)
     frame_interval = int(plan.metadata.get("frame_interval", 1))
     items = shard_items(manifest, plan, shard, num_shards, frame_interval)
     identity = encoding.identity(vae)
+    parts = list(_parts(items, vae))
     vae.micro_batch_size = encoding.batch_size
-    names, kept = [], 0
     with under_construction(folder) as work:
-        for bucket, name, rows in progress(list(_parts(items, vae)), description="encode_videos"):
-            names.append(name)
-            if is_finished(work / name, rows, bucket, identity):
-                kept += 1
-                continue
-            latents = list(_encode(rows, bucket, vae, encoding, frame_interval))
-            write_latents(work / name, latents, rows, bucket, identity)
-            log.info("encoded bucket=%s clips=%d file=%s", bucket, len(rows), name)
-        remove_stale(work, names)
-        write_latent_index(work, names, identity)
-        report = examine(
-            LatentStore(work),
-            dict(zip(items[ID], items[PATH], strict=True)),
-            vae,
-            min_psnr=encoding.min_psnr,
-            frame_interval=frame_interval,
-            device=encoding.device,
-            dtype=encoding.compute_dtype,
-        )
-        require_health(report, work)
-    return {"clips": len(items), "files": len(names), "kept": kept}
+        finished = {part.name for part in parts if _is_finished(work, part, identity)}
+        paths = dict(zip(items[ID], items[PATH], strict=True))
+        place: dict[str, Any] = {"device": encoding.device, "dtype": encoding.compute_dtype}
+        doctor = LatentDoctor(work, paths, vae, min_psnr=encoding.min_psnr, **place)
+        # one reader for all files: it goes on while the last clips of a file are encoded
+        wanted = (part for part in parts if part.name not in finished)
+        with closing(read_clips(_requests(wanted), frame_interval)) as clips:
+            steps = progress(parts, description="encode_videos")
+            for _, bucket_parts in groupby(steps, key=lambda part: part.bucket):
+                names = []
+                for part in bucket_parts:
+                    names.append(part.name)
+                    if part.name not in finished:
+                        _fill(work / part.name, part, clips, vae, encoding, identity)
+                write_latent_index(work, names, identity)
+                doctor.examine(LatentStore(work), frame_interval)
+                doctor.write()
+                doctor.require_health()
+        remove_stale(work, [*(part.name for part in parts), *doctor.montages])
+        write_latent_index(work, [part.name for part in parts], identity)
+        doctor.write()
+    return {"clips": len(items), "files": len(parts), "kept": len(finished)}
 
 
 def shard_items(
@@ -137,10 +151,11 @@ def shard_items(
     """Return the shard's part of the plan: id, bucket, path, sha256 and fps told to the model.
 
     Raises:
-        TableError: the plan names clips that the manifest does not have.
+        TableError: the manifest lacks clips of the plan, or describes them wrongly.
     """
     pairs = plan.items()
     mine = pairs[pairs[ID].map(lambda name: stable_shard(name, num_shards) == shard).astype(bool)]
+    check_ids(manifest)
     items = mine.merge(manifest[[ID, PATH, "fps", "sha256"]], on=ID, how="left")
     if items[PATH].isna().any():
         absent = items.loc[items[PATH].isna(), ID]
@@ -148,54 +163,94 @@ def shard_items(
             f"the manifest lacks {len(absent)} clips of the plan, the first {absent.iloc[0]!r}; run"
             " assign_buckets again with this manifest"
         )
-    is_image = items["bucket"].map(lambda name: Bucket.parse(name).num_frames == IMAGE_FRAMES)
-    fps = (items["fps"] / frame_interval).astype(float)
-    return items.assign(fps=fps.mask(is_image.astype(bool), IMAGE_FPS))
+    rates = items["fps"].astype(float)
+    if not (rates > 0).all():
+        wrong = items[~(rates > 0)].iloc[0]
+        raise TableError(
+            f"the manifest gives clip {wrong[ID]!r} {wrong['fps']} frames a second, expected more"
+            " than 0; run build_manifest again"
+        )
+    is_image = items["bucket"].map(lambda name: Bucket.parse(name).is_image)
+    return items.assign(fps=(rates / frame_interval).mask(is_image.astype(bool), IMAGE_FPS))
 
 
-def _parts(items: pd.DataFrame, vae: Any) -> Iterator[tuple[Bucket, str, pd.DataFrame]]:
-    """Cut the items into files of one bucket and a bounded size."""
+def _parts(items: pd.DataFrame, vae: Any) -> Iterator[Part]:
+    """Cut the items into files of one bucket and a bounded size, bucket by bucket."""
     for name, rows in items.groupby("bucket", sort=True):
         bucket = Bucket.parse(str(name))
         latent_t, latent_h, latent_w = vae.get_latent_size((bucket.num_frames, *bucket.size))
-        item_bytes = 4 * int(vae.out_channels) * latent_t * latent_h * latent_w
-        length = max(1, min(_FILE_ITEMS, _FILE_BYTES // item_bytes))
+        item_bytes = 4 * int(vae.out_channels) * latent_t * latent_h * latent_w  # at most
+        if item_bytes == 0:
+            height, width = bucket.size
+            raise ConfigError(
+                f"bucket {bucket} ({height}x{width} pixels) is smaller than one latent value of"
+                f" {tuple(vae.patch_size)} (frames, rows, columns); use a larger resolution"
+            )
+        length = max(1, min(_FILE_ITEMS, FILE_BYTES // item_bytes))
         for part, start in enumerate(range(0, len(rows), length)):
-            yield bucket, latent_file_name(bucket, part), rows.iloc[start : start + length]
+            yield Part(bucket, latent_file_name(bucket, part), rows.iloc[start : start + length])
+
+
+def _is_finished(work: Path, part: Part, identity: dict[str, Any]) -> bool:
+    return is_finished(work / part.name, part.rows, part.bucket, identity)
+
+
+def _requests(parts: Iterator[Part]) -> Iterator[ClipRequest]:
+    for part in parts:
+        for name, path in zip(part.rows[ID], part.rows[PATH], strict=True):
+            yield ClipRequest(name, path, part.bucket)
+
+
+def _fill(
+    path: Path,
+    part: Part,
+    clips: Iterator[Tensor],
+    vae: Any,
+    encoding: VideoEncoding,
+    identity: dict[str, Any],
+) -> None:
+    """Encode and write one file."""
+    latents = list(_encode(part, clips, vae, encoding))
+    write_latents(path, latents, part.rows, part.bucket, identity)
+    log.info("encoded bucket=%s clips=%d", part.bucket, len(part.rows))
 
 
 def _encode(
-    rows: pd.DataFrame, bucket: Bucket, vae: Any, encoding: VideoEncoding, frame_interval: int
+    part: Part, clips: Iterator[Tensor], vae: Any, encoding: VideoEncoding
 ) -> Iterator[Tensor]:
-    """Yield the latent [C, T, H, W] of each row, on the CPU in the stored type."""
-    # a draw from the posterior has its own seed per clip, so such clips are encoded one by one
-    together = max(1, encoding.batch_size // bucket.num_frames)
-    batch_size = together if encoding.posterior == "mean" else 1
-    ids: list[str] = rows[ID].tolist()
-    batch: list[Tensor] = []
-    for position, clip in enumerate(read_clips(rows, bucket, frame_interval)):
-        batch.append(clip)
-        if len(batch) == batch_size or position == len(ids) - 1:
-            seed = derive_seed(encoding.seed, "posterior", ids[position])
-            for latents in _forward(torch.stack(batch), vae, encoding, seed):
-                yield latents.to("cpu", DTYPES[encoding.dtype])
-            batch = []
+    """Yield the latent [C, T, H, W] of each row, on the CPU in the stored type.
+
+    A batch always has as many clips, the last one repeated where the file ends: kernels round
+    differently at another batch size, not for other neighbours. So a clip's latent depends on the
+    clip, the seed and `batch_size` alone, and a file made anew has the same bytes.
+    """
+    vae.micro_batch_size = encoding.batch_size
+    batch_size = max(1, encoding.batch_size // part.bucket.num_frames)
+    ids: list[str] = part.rows[ID].tolist()
+    for start in range(0, len(ids), batch_size):
+        names = ids[start : start + batch_size]
+        pixels = list(islice(clips, len(names)))
+        missing = batch_size - len(names)
+        seeds = [derive_seed(encoding.seed, "posterior", name) for name in names]
+        batch = torch.stack(pixels + pixels[-1:] * missing)
+        latents = _forward(batch, vae, encoding, seeds + seeds[-1:] * missing)
+        yield from latents[: len(names)].to("cpu", DTYPES[encoding.dtype])
 
 
 @torch.no_grad()
-def _forward(pixels: Tensor, vae: Any, encoding: VideoEncoding, seed: int) -> Tensor:
-    """Encode [B, 3, T, H, W]; halve the frames per call for good when the GPU's memory is short."""
+def _forward(pixels: Tensor, vae: Any, encoding: VideoEncoding, seeds: list[int]) -> Tensor:
+    """Encode [B, 3, T, H, W]; when memory is short, halve the frames per call for this file."""
     on_device = pixels.to(encoding.device, encoding.compute_dtype)
     while True:
         # noise is drawn on the CPU: a GPU and a CPU give the same latents up to round-off
-        generator = torch.Generator().manual_seed(seed)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         try:
             latents: Tensor = vae.encode(
-                on_device, generator=generator, posterior=encoding.posterior
+                on_device, generator=generators, posterior=encoding.posterior
             )
             return latents
         except torch.OutOfMemoryError:
             if vae.micro_batch_size == 1:
                 raise
             vae.micro_batch_size = max(1, vae.micro_batch_size // 2)
-            log.warning("out of memory: frames_per_forward=%d from now on", vae.micro_batch_size)
+            log.warning("out of memory: frames_per_forward=%d", vae.micro_batch_size)

@@ -1,11 +1,15 @@
 """A store folder under construction, kept when the job fails so that the next run continues."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from opensora.datasets.store_file import INDEX_NAME
+import pandas as pd
+
+from opensora.core.errors import ConfigError, TableError
+from opensora.datasets.store_file import INDEX_NAME, PARTIAL_SUFFIX
+from opensora.tables.columns import ID
 
 
 @contextmanager
@@ -14,7 +18,7 @@ def under_construction(folder: Path) -> Iterator[Path]:
 
     A workflow manager deletes the outputs of a failed job; the partial folder is not one of them.
     """
-    work = folder.with_name(f"{folder.name}.partial")
+    work = folder.with_name(f"{folder.name}{PARTIAL_SUFFIX}")
     if folder.is_dir() and not work.exists():
         folder.rename(work)  # a second run reuses what is there
     work.mkdir(parents=True, exist_ok=True)
@@ -30,8 +34,32 @@ def under_construction(folder: Path) -> Iterator[Path]:
     work.rename(folder)
 
 
-def remove_stale(work: Path, names: list[str]) -> None:
-    """Delete store files that the new index does not name."""
-    for path in work.glob("*.safetensors"):
-        if path.name not in names:
-            path.unlink()
+def remove_stale(work: Path, names: Collection[str]) -> None:
+    """Delete store files and pictures that belong to nothing in the new store."""
+    for pattern in ("*.safetensors", "*.png"):
+        for path in work.glob(pattern):
+            if path.name not in names:
+                path.unlink()
+
+
+def check_shard(shard: int, num_shards: int) -> None:
+    """Refuse a shard that does not exist.
+
+    Raises:
+        ConfigError: expected 0 <= shard < num_shards.
+    """
+    if not 0 <= shard < num_shards:
+        raise ConfigError(
+            f"--shard {shard} --num-shards {num_shards}: expected 0 <= shard < num-shards"
+        )
+
+
+def check_ids(manifest: pd.DataFrame) -> None:
+    """Refuse a manifest that holds a clip twice.
+
+    Raises:
+        TableError: names the first such clip.
+    """
+    if manifest[ID].duplicated().any():
+        twice = manifest.loc[manifest[ID].duplicated(), ID].iloc[0]
+        raise TableError(f"the manifest holds clip {twice!r} twice; run build_manifest again")

@@ -37,6 +37,7 @@ class StageFolder:
         samples_dir: folder of that table.
         evaluation: `evaluation/{name}.json`.
         doctor: shard below `latents/{name}` -> its doctor.json.
+        latents_dir: `latents/{name}`, with the pictures that the doctor names.
     """
 
     name: str
@@ -46,6 +47,7 @@ class StageFolder:
     samples_dir: Path
     evaluation: dict[str, Any] | None
     doctor: dict[str, Any]
+    latents_dir: Path
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ def _stage(root: Path, name: str) -> StageFolder:
         samples_dir=root / "samples" / name,
         evaluation=_json(root / "evaluation" / f"{name}.json"),
         doctor={str(p.parent.relative_to(root / "latents" / name)): read_json(p) for p in gates},
+        latents_dir=root / "latents" / name,
     )
 
 

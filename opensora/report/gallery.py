@@ -94,6 +94,17 @@ def cards(stage: StageFolder, page_dir: Path, budget: Budget) -> list[Card]:
     return result
 
 
+def montages(stage: StageFolder, page_dir: Path, budget: Budget) -> list[tuple[str, str]]:
+    """One picture per bucket of clips above their reconstructions: bucket and its URL."""
+    first: dict[str, str] = {}
+    for shard, report in stage.doctor.items():
+        for bucket, facts in report.get("buckets", {}).items():
+            if bucket not in first and facts.get("montage"):
+                file = stage.latents_dir / shard / facts["montage"]
+                first[bucket] = _url(file, page_dir, budget)
+    return [(bucket, url) for bucket, url in sorted(first.items()) if url]
+
+
 def _verdicts(evaluation: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
     following = (evaluation or {}).get("metrics", {}).get("prompt_following", {})
     return {str(verdict["id"]): verdict for verdict in following.get("samples", [])}

@@ -13,7 +13,7 @@ from opensora.report import sections, text
 from opensora.report.collect import RunFolder, StageFolder, collect
 from opensora.report.facts import bucket_table, latent_failures, latent_rows, psnr_facts
 from opensora.report.footage import flow
-from opensora.report.gallery import Budget, cards
+from opensora.report.gallery import Budget, cards, montages
 
 _MEGABYTE = 1_000_000
 _SECTIONS = ("Samples", "Evaluation", "Footage", "Clips", "Buckets", "Encoders", "Training")
@@ -22,7 +22,14 @@ _MODEL_NAMES = {"vae": "VAE", "clip": "CLIP", "text_encoder": "Text encoder"}
 # rules in the order of the pipeline
 RULES = (
     *("make_demo", "ingest_videos", "detect_scenes", "split_clips", "caption_clips"),
-    *("train_clip", "score_clips", "build_manifest", "assign_buckets", "train_vae"),
+    *(
+        "score_clips",
+        "train_clip",
+        "score_captions",
+        "build_manifest",
+        "assign_buckets",
+        "train_vae",
+    ),
     *("train_text_encoder", "encode_videos", "encode_captions", "train", "sample", "evaluate"),
     "report",
 )
@@ -58,7 +65,8 @@ def write_report(
 
 def render(run: RunFolder, page_dir: Path, *, embed_mb: float) -> str:
     """Return the page of a run as text; `page_dir` is where relative links start."""
-    galleries = _galleries(run, page_dir, Budget(int(embed_mb * _MEGABYTE)))
+    budget = Budget(int(embed_mb * _MEGABYTE))
+    galleries = _galleries(run, page_dir, budget)
     every_card = [card for gallery in galleries for card in gallery["cards"]]
     files, more = sections.rejected_files(run)
     return (
@@ -84,7 +92,12 @@ def render(run: RunFolder, page_dir: Path, *, embed_mb: float) -> str:
             psnr=psnr_facts(run.psnr) if run.psnr else None,
             model_curves=_model_curves(run),
             doctors=[
-                (s.name, latent_rows(s.doctor), latent_failures(s.doctor))
+                (
+                    s.name,
+                    latent_rows(s.doctor),
+                    latent_failures(s.doctor),
+                    montages(s, page_dir, budget),
+                )
                 for s in run.stages
                 if s.doctor
             ],

@@ -70,7 +70,7 @@ def test_a_manifest_without_clips_gives_a_valid_empty_store(encoder, tmp_path):
 
 def test_a_broken_encoder_is_named_with_the_caption(encoder, tmp_path):
     class Overflowing:
-        model_max_length = 12
+        model_max_length, output_dim = 12, 16
         identity = encoder.identity
 
         def encode(self, texts):

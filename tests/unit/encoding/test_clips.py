@@ -1,11 +1,12 @@
+import threading
+
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from opensora.core.errors import VideoError
 from opensora.datasets.bucket import Bucket
-from opensora.encoding.clips import read_clip, read_clips
+from opensora.encoding.clips import ClipRequest, read_clip, read_clips
 from opensora.media.encode import write_video
 
 BUCKET = Bucket("24px", 3, "1.00")
@@ -41,15 +42,52 @@ def test_clips_come_in_order_however_many_threads_read(tmp_path):
     for k in range(12):
         paths.append(tmp_path / f"{k}.mp4")
         write_video(paths[-1], np.full((3, 32, 32, 3), 20 * k, np.uint8), 8)
-    items = pd.DataFrame({"path": [str(path) for path in paths]})
-    found = [float((clip.mean() + 1) / 2 * 255) for clip in read_clips(items, BUCKET, 1)]
+    requests = [ClipRequest(path.stem, str(path), BUCKET) for path in paths]
+    found = [float((clip.mean() + 1) / 2 * 255) for clip in read_clips(requests, 1)]
     assert found == pytest.approx([20 * k for k in range(12)], abs=3)
 
 
-def test_a_broken_clip_stops_the_reading(tmp_path):
+def test_a_broken_clip_is_named_when_its_turn_has_come(counting_video, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"no video")
-    with pytest.raises(VideoError):
-        list(read_clips(pd.DataFrame({"path": [str(tmp_path / "bad.mp4")]}), BUCKET, 1))
+    paths = {"good": counting_video, "broken": tmp_path / "bad.mp4", "next": counting_video}
+    clips = read_clips((ClipRequest(name, str(path), BUCKET) for name, path in paths.items()), 1)
+    assert next(clips).shape == (3, 3, 24, 24)
+    with pytest.raises(VideoError, match="clip broken: ") as error:
+        next(clips)
+    assert error.value.reason in ("not_a_video", "corrupt", "unreadable")
+    assert list(clips) == []
+
+
+@pytest.mark.parametrize(
+    ("ahead_bytes", "most"), [(1 << 30, 4), (0, 2), (2 * 3 * 3 * 24 * 24 * 4, 3)]
+)
+def test_reading_ahead_is_bounded_in_clips_and_bytes(monkeypatch, ahead_bytes, most):
+    monkeypatch.setattr("opensora.encoding.clips._AHEAD", 3)
+    monkeypatch.setattr("opensora.encoding.clips._AHEAD_BYTES", ahead_bytes)
+    monkeypatch.setattr("opensora.encoding.clips.read_clip", lambda path, *_: path)
+    asked = []
+
+    def requests():
+        for k in range(10):
+            asked.append(k)
+            yield ClipRequest(str(k), str(k), BUCKET)
+
+    clips = read_clips(requests(), 1)
+    for k in range(10):
+        assert next(clips) == str(k)
+        assert len(asked) == min(k + most, 10)
+
+
+def test_leaving_early_stops_the_threads(monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        "opensora.encoding.clips.read_clip", lambda path, *_: started.append(path) or path
+    )
+    clips = read_clips((ClipRequest(str(k), str(k), BUCKET) for k in range(100)), 1)
+    next(clips)
+    clips.close()
+    assert len(started) <= 9
+    assert not [t for t in threading.enumerate() if t.name.startswith("read_clips")]
 
 
 def test_the_middle_of_a_wide_clip_is_kept(tmp_path):

@@ -1,50 +1,22 @@
 import json
 import os
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from einops import rearrange
 
-from opensora.core.errors import StoreError, TableError
+from opensora.core.errors import ConfigError, StoreError, TableError, VideoError
 from opensora.datasets.bucket import Bucket
 from opensora.datasets.latent_store import LatentStore
 from opensora.datasets.plan import BatchPlan, write_plan
 from opensora.encoding.clips import read_clip
 from opensora.encoding.videos import VideoEncoding, encode_videos, shard_items
 
+from .patch_autoencoder import PatchAutoencoder
+
 VIDEO, IMAGE = Bucket("24px", 4, "1.00"), Bucket("24px", 1, "1.00")
 FP32 = VideoEncoding(dtype="fp32", posterior="mean")
-
-
-class PatchAutoencoder:
-    """An autoencoder that loses nothing: 4x4 patches of pixels become 48 channels."""
-
-    out_channels = 48
-    patch_size = (1, 4, 4)
-    micro_batch_size: int | None = None
-
-    def __init__(self, noise: float = 0.0) -> None:
-        self.noise = noise
-        self.calls: list[int] = []
-
-    def encode(self, x: torch.Tensor, *, generator: Any, posterior: str) -> torch.Tensor:
-        self.calls.append(len(x))
-        z = rearrange(x, "b c t (h p) (w q) -> b (c p q) t h w", p=4, q=4)
-        if posterior == "sample":
-            z = z + self.noise * torch.randn(z.shape, generator=generator)
-        return z
-
-    def decode(self, z: torch.Tensor) -> torch.Tensor:
-        return rearrange(z, "b (c p q) t h w -> b c t (h p) (w q)", p=4, q=4)
-
-    def get_latent_size(self, size: tuple[int, int, int]) -> tuple[int, int, int]:
-        return size[0], size[1] // 4, size[2] // 4
-
-    def identity(self) -> dict[str, Any]:
-        return {"type": "patch", "weights": "none"}
 
 
 def contents(folder):
@@ -164,7 +136,7 @@ class StopsAtThe(PatchAutoencoder):
 def test_a_stopped_run_continues_where_it_was(world, tmp_path):
     # images (first bucket) finish, then the videos are interrupted
     with pytest.raises(KeyboardInterrupt):
-        encode_videos(world.manifest, world.plan, StopsAtThe(2), tmp_path / "out", FP32)
+        encode_videos(world.manifest, world.plan, StopsAtThe(call=2), tmp_path / "out", FP32)
     assert not (tmp_path / "out").exists()
     finished = tmp_path / "out.partial" / "24px_1_1.00-00000.safetensors"
     before = finished.stat().st_mtime_ns
@@ -184,7 +156,7 @@ def test_a_second_run_encodes_nothing_and_a_changed_clip_is_encoded_again(world,
     assert (counts["kept"], vae.calls) == (2, [])
     changed = world.manifest.assign(sha256=world.manifest["sha256"].replace("hash6", "new"))
     counts = encode_videos(changed, world.plan, vae, tmp_path / "out", FP32)
-    assert (counts["kept"], sum(vae.calls)) == (1, 2)  # both images share a file
+    assert (counts["kept"], vae.calls) == (1, [16])  # both images share a file and a full batch
 
 
 def test_files_of_an_older_plan_are_removed(world, tmp_path):
@@ -224,7 +196,8 @@ def test_the_gate_stops_useless_latents_with_one_sentence(world, tmp_path, how, 
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
     report = json.loads((tmp_path / "out.partial" / "doctor.json").read_text())
-    assert len(report["failures"]) == 2  # both buckets
+    assert list(report["buckets"]) == [str(IMAGE)]  # the second bucket was not even begun
+    assert len(report["failures"]) == 1
     with pytest.raises(StoreError, match="no index"):
         LatentStore(tmp_path / "out.partial")
 
@@ -254,10 +227,64 @@ def test_short_memory_halves_the_frames_per_call_and_goes_on(world, tmp_path, ca
     vae = ShortOfMemory()
     encode_videos(world.manifest, world.plan, vae, tmp_path / "out", FP32)
     assert vae.micro_batch_size == 2  # 16, 8, 4, 2
-    assert caplog.text.count("out of memory") == 3
+    assert caplog.text.count("out of memory") == 2 * 3  # each of the two files begins at 16
     assert len(LatentStore(tmp_path / "out")) == 8
 
 
 def test_clips_that_the_manifest_lacks_are_counted(world, tmp_path):
     with pytest.raises(TableError, match="lacks 2 clips of the plan, the first 'c6'"):
         shard_items(world.manifest.iloc[:6], world.plan, 0, 1, 1)
+
+
+@pytest.mark.parametrize("rate", [float("nan"), 0.0, -8.0])
+def test_a_clip_without_a_frame_rate_is_named(world, rate):
+    manifest = world.manifest.assign(fps=[8.0, rate] + [8.0] * 6)
+    with pytest.raises(TableError, match=r"clip 'c1' (nan|-?\d\.0) frames a second, expected"):
+        shard_items(manifest, world.plan, 0, 1, 1)
+
+
+def test_a_clip_that_stands_twice_in_the_manifest_is_named(world):
+    manifest = pd.concat([world.manifest, world.manifest.iloc[3:4]])
+    with pytest.raises(TableError, match="the manifest holds clip 'c3' twice"):
+        shard_items(manifest, world.plan, 0, 1, 1)
+
+
+def test_a_bucket_smaller_than_one_latent_value_is_named(world, tmp_path):
+    class Coarse(PatchAutoencoder):
+        patch_size = (1, 32, 32)
+
+        def get_latent_size(self, size):
+            return size[0], size[1] // 32, size[2] // 32
+
+    with pytest.raises(ConfigError, match=r"24px\|1\|1\.00 \(24x24 pixels\) is smaller than one"):
+        encode_videos(world.manifest, world.plan, Coarse(), tmp_path / "out", FP32)
+
+
+def test_a_clip_that_vanished_is_named(world, tmp_path):
+    manifest = world.manifest.assign(path=world.manifest["path"].str.replace("clip4", "gone"))
+    with pytest.raises(VideoError, match=r"clip c4: .*gone\.mp4"):
+        encode_videos(manifest, world.plan, PatchAutoencoder(), tmp_path / "out", FP32)
+    # the images were finished before; nothing but the videos is encoded by the next run
+    vae = PatchAutoencoder()
+    counts = encode_videos(world.manifest, world.plan, vae, tmp_path / "out", FP32)
+    assert (counts["kept"], vae.calls) == (1, [4, 4])
+
+
+def test_a_batch_always_has_as_many_clips(world, tmp_path):
+    vae = PatchAutoencoder()
+    encoding = VideoEncoding(dtype="fp32", posterior="mean", batch_size=16)
+    encode_videos(world.manifest, world.plan, vae, tmp_path / "out", encoding)
+    # 2 images and 6 clips of 4 frames, 16 frames a batch; the last batch is filled up
+    assert vae.calls == [16, 4, 4]
+
+
+def test_moments_take_twice_the_channels_and_say_so(world, tmp_path):
+    encoding = VideoEncoding(dtype="fp32", posterior="moments")
+    encode_videos(world.manifest, world.plan, PatchAutoencoder(0.1), tmp_path / "out", encoding)
+    store = LatentStore(tmp_path / "out")
+    assert store.identity["posterior"] == "moments"
+    assert "seed" not in store.identity  # nothing was drawn yet
+    mean, deviation = store.get("c0", VIDEO).chunk(2)
+    assert torch.equal(deviation, torch.full_like(mean, 0.1))
+    clip = read_clip(world.manifest["path"][0], VIDEO, 1)[None]
+    assert torch.equal(PatchAutoencoder().decode(mean[None]), clip)

@@ -1,5 +1,10 @@
+from pathlib import Path
+
+from PIL import Image
+
+from opensora.core.io import write_json
 from opensora.report.collect import collect
-from opensora.report.gallery import Budget, Chip, cards
+from opensora.report.gallery import Budget, Chip, cards, montages
 
 
 def test_chips_say_what_was_asked_and_what_was_seen(run_dir):
@@ -35,3 +40,20 @@ def test_names_can_not_become_another_scheme(run_dir):
     first, second = cards(stage, stage.samples_dir, Budget(0))
     assert first.url == "javascript%3Aalert%281%29.mp4"
     assert second.url == ""  # not a picture, so neither shown nor embedded
+
+
+def test_each_bucket_shows_one_montage_and_lost_ones_are_left_out(run_dir: Path) -> None:
+    latents = run_dir / "latents" / "stage1"
+    for shard in ("0000", "0001"):
+        pictures = {"a": "a.png", "b": "lost.png", "c": None}
+        buckets = {
+            name: {"items": 1, "bad_values": 0, "std": [1.0], "psnr": [30.0], "montage": picture}
+            for name, picture in pictures.items()
+        }
+        write_json(latents / shard / "doctor.json", {"buckets": buckets, "failures": []})
+        Image.new("RGB", (4, 4)).save(latents / shard / "a.png")
+    stage = collect(run_dir).stages[0]
+    shown = montages(stage, run_dir, Budget(10_000))
+    assert [bucket for bucket, _ in shown] == ["a"]
+    assert shown[0][1].startswith("data:image/png;base64,")
+    assert montages(stage, run_dir, Budget(0)) == [("a", "latents/stage1/0000/a.png")]
