@@ -31,3 +31,98 @@ def tiny_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny") / "tiny.mp4"
     write_video(path, tiny_frames(), 8)
     return path
+
+
+# captioning models with random weights
+CAPTION_WORDS = ["a", "red", "circle", "moves", "describe", "what", "happens"]
+TINY_VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 16,
+}
+TINY_CHAT = (
+    "{% for message in messages %}user : {% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image> {% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endfor %} answer :"
+)
+
+
+@pytest.fixture(scope="session")
+def blip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A captioning model without a chat: it continues a sentence about one picture."""
+    import torch
+    from transformers import (
+        BertTokenizer,
+        BlipConfig,
+        BlipForConditionalGeneration,
+        BlipImageProcessor,
+        BlipProcessor,
+    )
+
+    folder = tmp_path_factory.mktemp("blip")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", *CAPTION_WORDS]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    text = {
+        **{name: TINY_VISION[name] for name in list(TINY_VISION)[:4]},
+        **{"vocab_size": len(vocabulary), "encoder_hidden_size": 16, "projection_dim": 8},
+        **{"bos_token_id": 2, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0},
+    }
+    torch.manual_seed(0)
+    config = BlipConfig(text_config=text, vision_config=TINY_VISION, projection_dim=8)
+    BlipForConditionalGeneration(config).save_pretrained(folder)
+    images = BlipImageProcessor(size={"height": 32, "width": 32})
+    BlipProcessor(images, BertTokenizer(str(folder / "vocab.txt"))).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def llava_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A captioning chat model that sees any number of pictures."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        CLIPImageProcessor,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+        PreTrainedTokenizerFast,
+    )
+
+    folder = tmp_path_factory.mktemp("llava")
+    vocabulary = ["<pad>", "<s>", "</s>", "<unk>", "<image>", "user", "answer", ":", *CAPTION_WORDS]
+    tokens = Tokenizer(
+        models.WordLevel({word: k for k, word in enumerate(vocabulary)}, unk_token="<unk>")
+    )
+    tokens.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=tokens,
+        **{"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
+        additional_special_tokens=["<image>"],
+    )
+    text = {
+        **{name: TINY_VISION[name] for name in list(TINY_VISION)[:4]},
+        **{"model_type": "llama", "vocab_size": len(vocabulary), "num_key_value_heads": 2},
+        **{"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
+    }
+    torch.manual_seed(0)
+    config = LlavaConfig(
+        text_config=text,
+        vision_config={"model_type": "clip_vision_model", "projection_dim": 8, **TINY_VISION},
+        image_token_index=4,
+        vision_feature_layer=-1,
+    )
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    size = {"height": 32, "width": 32}
+    LlavaProcessor(
+        CLIPImageProcessor(size=size, crop_size=size),
+        tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        image_token="<image>",
+        chat_template=TINY_CHAT,
+    ).save_pretrained(folder)
+    return folder

@@ -15,8 +15,7 @@ EXAMPLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--videos", required=True, help="table that ingest-videos made")
-    for stage in ("scenes", "clips", "captions"):
+    for stage in ("videos", "scenes", "clips", "captions"):
         parser.add_argument(
             f"--{stage}", required=True, nargs="+", metavar="TABLE", help=f"{stage} of all shards"
         )
@@ -25,22 +24,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--filters", default="{}", help='JSON: {"column": {"min": 0, "max": 1}}')
     parser.add_argument(
+        "--keep-if", nargs="+", default=[], metavar="EXPR", help='as "flow > 0.5 or aes >= 5"'
+    )
+    parser.add_argument("--licences", nargs="+", metavar="NAME", help="allowed licences")
+    parser.add_argument(
+        "--max-distance", type=int, metavar="BITS", help="drop near-duplicates; needs scorer phash"
+    )
+    parser.add_argument("--max-clips-per-source", type=int, metavar="N", help="keep the best N")
+    parser.add_argument(
+        "--prefer", metavar="COLUMN", help="score that decides among duplicates and under the cap"
+    )
+    parser.add_argument(
         "--validation-fraction", type=float, default=0.1, help="share of source videos kept apart"
+    )
+    parser.add_argument(
+        "--test-fraction", type=float, default=0.0, help="share of source videos for the test set"
     )
     parser.add_argument("--manifest", required=True, help="table of usable clips")
     parser.add_argument("--rejected", required=True, help="table of all other rows, with reasons")
     parser.add_argument("--funnel", required=True, help="JSON: rows and seconds of every stage")
+    parser.add_argument("--data-card", help="Markdown: size, licences, rules and scores")
 
 
 def run(args: argparse.Namespace) -> str:
     """Build; returns the summary line."""
-    from opensora.core.io import write_json
+    from opensora.core.io import write_json, write_text
+    from opensora.curation.data_card import data_card
     from opensora.curation.manifest import Sources, build_manifest, concat
+    from opensora.curation.selection import Selection
     from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED, SCENES, SCORES, VIDEOS
     from opensora.tables.io import read_table, write_table
 
     sources = Sources(
-        videos=read_table(args.videos, VIDEOS),
+        videos=concat([read_table(path, VIDEOS) for path in args.videos]),
         scenes=concat([read_table(path, SCENES) for path in args.scenes]),
         clips=concat([read_table(path, CLIPS) for path in args.clips]),
         captions=concat([read_table(path, CAPTIONS) for path in args.captions]),
@@ -49,11 +65,25 @@ def run(args: argparse.Namespace) -> str:
             for name, paths in _group_scores(args.scores).items()
         },
     )
+    selection = Selection(
+        filters=_parse_filters(args.filters),
+        keep_if=args.keep_if,
+        licences=args.licences,
+        max_distance=args.max_distance,
+        max_clips_per_source=args.max_clips_per_source,
+        prefer=args.prefer,
+    )
     built = build_manifest(
-        sources, _parse_filters(args.filters), validation_fraction=args.validation_fraction
+        sources,
+        selection,
+        validation_fraction=args.validation_fraction,
+        test_fraction=args.test_fraction,
     )
     write_table(built.rejected, args.rejected, REJECTED)
     write_json(args.funnel, built.funnel)
+    if args.data_card:
+        versions = {name for table in sources.scores.values() for name in set(table["scorer"])}
+        write_text(args.data_card, data_card(built.manifest, built.funnel, selection, versions))
     write_table(built.manifest, args.manifest, MANIFEST)
     kept = built.funnel["kept"]
     return (

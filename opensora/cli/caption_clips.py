@@ -13,27 +13,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--clips", required=True, help="table that split-clips made")
     parser.add_argument("--output", required=True, help="table of captions")
-    parser.add_argument("--captioner", required=True, help="sidecar, or template (folder names)")
+    parser.add_argument("--captioner", required=True, help="sidecar, template or transformers")
     parser.add_argument(
         "--sidecar",
         nargs="+",
         metavar="PATH",
         help="tables with path,start,end,text; without: SOURCE.txt or SOURCE.json beside a source",
     )
+    parser.add_argument("--model", help="captioning model for transformers: folder or hub name")
+    parser.add_argument("--prompt", help="what the model is asked")
+    parser.add_argument("--num-frames", type=int, help="frames it sees of each clip (4)")
+    parser.add_argument("--batch-size", type=int, help="clips it sees at once (4)")
+    parser.add_argument(
+        "--languages", nargs="+", default=[], metavar="CODE", help="languages to keep, as en de"
+    )
 
 
 def run(args: argparse.Namespace) -> str:
     """Caption; returns the summary line."""
+    from opensora.core.errors import ConfigError
     from opensora.core.registry import CAPTIONERS, build_module
     from opensora.curation.captioning import caption_clips
     from opensora.tables.columns import CAPTIONS, CLIPS
     from opensora.tables.io import read_table, write_table
 
-    config = {"type": args.captioner}
-    if args.sidecar:
-        config["paths"] = args.sidecar
-    captioner = build_module(config, CAPTIONERS)
-    captions = caption_clips(read_table(args.clips, CLIPS), captioner)
+    options = {
+        "paths": args.sidecar,
+        "model": args.model,
+        "prompt": args.prompt,
+        "num_frames": args.num_frames,
+        "batch_size": args.batch_size,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    if args.captioner == "transformers" and not args.model:
+        raise ConfigError("caption-clips: the captioner transformers needs --model FOLDER")
+    captioner = build_module({"type": args.captioner, **given}, CAPTIONERS)
+    clips = read_table(args.clips, CLIPS)
+    captions = caption_clips(clips, captioner, languages=args.languages)
     write_table(captions, args.output, CAPTIONS)
     good = int((captions["status"] == "ok").sum())
     return f"{good} of {len(captions)} clips have a caption -> {args.output}"

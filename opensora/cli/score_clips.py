@@ -1,41 +1,89 @@
 """`opensora score-clips`."""
 
 import argparse
+from typing import Any
 
-HELP = "Score clips with one scorer: technical, flow or match."
-EXAMPLE = "opensora score-clips --scorer flow --clips clips/0000.csv --output scores/flow/0000.csv"
+HELP = "Score clips; each is decoded once for all scorers of a run."
+EXAMPLE = (
+    "opensora score-clips --scorer technical flow --clips clips/0000.csv"
+    " --output 'scores/{scorer}/0000.csv'"
+)
+NAME = "{scorer}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--scorer", required=True, help="technical, flow or match")
+    parser.add_argument(
+        "--scorer",
+        nargs="+",
+        required=True,
+        metavar="NAME",
+        help="technical, flow, camera, ocr, phash, aesthetic, match",
+    )
     parser.add_argument("--clips", required=True, help="table that split-clips made")
-    parser.add_argument("--output", required=True, help="table of scores")
+    parser.add_argument(
+        "--output", required=True, help="table of scores; {scorer} in it stands for the name"
+    )
     parser.add_argument("--captions", help="table that caption-clips made; match needs it")
     parser.add_argument("--clip", metavar="MODEL", help="folder of a CLIP model; match needs it")
+    parser.add_argument(
+        "--options", default="{}", metavar="JSON", help='as {"flow": {"raft": "raft_large.pth"}}'
+    )
+    parser.add_argument("--cache", metavar="DIR", help="keep scores here and do not repeat them")
 
 
 def run(args: argparse.Namespace) -> str:
     """Score; returns the summary line."""
+    from pathlib import Path
+
     from opensora.core.errors import ConfigError
     from opensora.core.registry import SCORERS, build_module
-    from opensora.scorers.runner import score_clips
+    from opensora.scorers.runner import CacheFolder, score_clips
     from opensora.tables.columns import CAPTIONS, CLIPS, SCORES
     from opensora.tables.io import read_table, write_table
 
-    config = {"type": args.scorer}
-    if args.clip:
-        config["clip"] = args.clip
-    elif args.scorer == "match":
-        raise ConfigError("score-clips: the scorer match needs --clip MODEL, a CLIP model's folder")
-    scorer = build_module(config, SCORERS)
-    if scorer.needs_text and not args.captions:
-        raise ConfigError(f"score-clips: the scorer {args.scorer} needs --captions captions.csv")
+    if len(args.scorer) > 1 and NAME not in args.output:
+        raise ConfigError(f"--output {args.output}: several scorers need {NAME} in the name")
+    scorers = {
+        name: build_module({"type": name, **options}, SCORERS)
+        for name, options in _options(args).items()
+    }
     captions = {}
     if args.captions:
         table = read_table(args.captions, CAPTIONS)
         captions = dict(zip(table["id"], table["text"], strict=True))
-    scores = score_clips(read_table(args.clips, CLIPS), args.scorer, scorer, captions)
-    write_table(scores, args.output, SCORES)
-    good = int((scores["status"] == "ok").sum())
-    return f"{good} of {len(scores)} clips scored by {args.scorer} -> {args.output}"
+    for name, scorer in scorers.items():
+        if scorer.needs_text and not args.captions:
+            raise ConfigError(f"score-clips: the scorer {name} needs --captions captions.csv")
+    clips = read_table(args.clips, CLIPS)
+    cache = CacheFolder(Path(args.cache), Path(args.clips).stem) if args.cache else None
+    scores = score_clips(clips, scorers, captions, cache)
+    for name, table in scores.items():
+        write_table(table, args.output.replace(NAME, name), SCORES)
+    good = {name: int((table["status"] == "ok").sum()) for name, table in scores.items()}
+    counts = ", ".join(f"{name} {count}" for name, count in good.items())
+    return f"of {len(clips)} clips scored: {counts} -> {args.output}"
+
+
+def _options(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The keywords of every scorer that is asked for."""
+    import json
+
+    from opensora.core.errors import ConfigError
+
+    try:
+        given = json.loads(args.options)
+    except ValueError as error:
+        raise ConfigError(f"--options: expected JSON, got {args.options!r} ({error})") from error
+    if not isinstance(given, dict) or not all(isinstance(o, dict) for o in given.values()):
+        raise ConfigError('--options: expected {"scorer": {"option": value}}')
+    unused = sorted(set(given) - set(args.scorer))
+    if unused:
+        raise ConfigError(f"--options: {unused[0]} is not among the scorers that run")
+    options = {name: dict(given.get(name, {})) for name in args.scorer}
+    for name in ("match", "aesthetic"):
+        if name in options and args.clip:
+            options[name].setdefault("clip", args.clip)
+    if "match" in options and "clip" not in options["match"]:
+        raise ConfigError("score-clips: the scorer match needs --clip MODEL, a CLIP model's folder")
+    return options

@@ -7,11 +7,21 @@ from typing import Any
 
 import pandas as pd
 
-from opensora.core.errors import ConfigError, TableError
-from opensora.core.seed import derive_seed
-from opensora.curation.filters import apply_filters, check_columns, parse_filters
+from opensora.core.errors import TableError
 from opensora.curation.ledger import Ledger, check_parents, check_unique
-from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, OK, REJECTED, SCENES, SCORES, VIDEOS
+from opensora.curation.selection import HASH, Selection, select
+from opensora.curation.splits import split_clips
+from opensora.tables.columns import (
+    CAPTIONS,
+    CLIPS,
+    LICENCE,
+    MANIFEST,
+    OK,
+    REJECTED,
+    SCENES,
+    SCORES,
+    VIDEOS,
+)
 from opensora.text.clean import clean_caption, count_words
 
 log = logging.getLogger(__name__)
@@ -42,38 +52,42 @@ class Manifest:
 
 
 def build_manifest(
-    sources: Sources, filters: Mapping[str, Any], *, validation_fraction: float
+    sources: Sources,
+    selection: Selection,
+    *,
+    validation_fraction: float,
+    test_fraction: float = 0.0,
 ) -> Manifest:
     """Join the stages into one table of usable clips.
 
     Args:
         sources: the tables of every stage.
-        filters: `{column: {"min": number, "max": number}}`.
+        selection: which clips are usable.
         validation_fraction: share of source videos (not of clips) that go to validation, in
-            [0, 1); all clips of a video go to the same side, whatever else is in the data.
+            [0, 1).
+        test_fraction: the same for the test set; see `splits.py`.
 
     Raises:
         TableError: a stage lost rows, or no clip is left.
-        ConfigError: a filter names no column or is malformed.
+        ConfigError: a rule names no column or is malformed.
     """
-    if not 0 <= validation_fraction < 1:
-        raise ConfigError(
-            f"--validation-fraction {validation_fraction:g}: expected a number in [0, 1)"
-        )
-    bounds = parse_filters(filters)
     _check_stages(sources)
     ledger = Ledger()
     kept = _follow(sources, ledger)
     if kept.empty:
         raise TableError(_nothing_left(sources, ledger))
-    check_columns(bounds, kept)
-    kept = ledger.close(RULE, apply_filters(kept, bounds))
+    marked, groups = select(_join_licences(kept, sources.videos), selection)
+    split = split_clips(  # before duplicates leave: they tie their sources together
+        marked["video_id"],
+        groups,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+    )
+    kept = ledger.close(RULE, marked.assign(split=split))
     if kept.empty:
         raise TableError(_nothing_left(sources, ledger))
-    kept = kept.assign(split=[_split(v, validation_fraction) for v in kept["video_id"]])
-    score_columns = [name for table in sources.scores.values() for name in _score_columns(table)]
     return Manifest(
-        manifest=kept[[*MANIFEST.columns, *score_columns]].reset_index(drop=True),
+        manifest=kept[_manifest_columns(sources)].reset_index(drop=True),
         rejected=pd.DataFrame(ledger.rejected, columns=list(REJECTED.columns)),
         funnel={"stages": ledger.stages, "kept": _summary(kept)},
     )
@@ -162,19 +176,24 @@ def _join_scores(clips: pd.DataFrame, scorer: str, table: pd.DataFrame) -> pd.Da
     )
 
 
+def _join_licences(clips: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:
+    known = videos.set_index("id")[LICENCE]
+    return clips.assign(**{LICENCE: known.reindex(clips["video_id"]).to_numpy()})
+
+
 def _score_columns(table: pd.DataFrame) -> list[str]:
     return [name for name in table.columns if name not in _NOT_SCORES]
+
+
+def _manifest_columns(sources: Sources) -> list[str]:
+    """The table's own columns and every score; hashes have done their work."""
+    scores = [name for table in sources.scores.values() for name in _score_columns(table)]
+    return [*MANIFEST.columns, LICENCE, *(name for name in scores if name != HASH)]
 
 
 def _scene_ids(clips: pd.DataFrame) -> pd.Series:
     """The scene of each clip: its id without the last number."""
     return clips["id"].str.rsplit("_", n=1).str[0].astype(object)
-
-
-def _split(video_id: str, validation_fraction: float) -> str:
-    """Side of a source video; ids come from the content, so moving a file changes nothing."""
-    position = derive_seed("split", video_id) / 2**63
-    return "validation" if position < validation_fraction else "train"
 
 
 def _summary(kept: pd.DataFrame) -> dict[str, Any]:
@@ -186,6 +205,7 @@ def _summary(kept: pd.DataFrame) -> dict[str, Any]:
         "sources": int(kept["video_id"].nunique()),
         "train": int((kept["split"] == "train").sum()),
         "validation": int((kept["split"] == "validation").sum()),
+        "test": int((kept["split"] == "test").sum()),
     }
 
 

@@ -1,5 +1,5 @@
 """Scorers: importing this package registers them all."""
 
-from opensora.scorers import flow, match, technical
+from opensora.scorers import aesthetic, camera, flow, match, ocr, phash, technical
 
-__all__ = ["flow", "match", "technical"]
+__all__ = ["aesthetic", "camera", "flow", "match", "ocr", "phash", "technical"]

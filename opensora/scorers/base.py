@@ -42,6 +42,10 @@ class Scorer(ABC):
     columns: tuple[str, ...]
     needs_text: bool = False
 
+    def identity(self) -> str:
+        """Hash of the weights that a score follows from; "" where there are none."""
+        return ""
+
     @abstractmethod
     def choose(self, num_frames: int) -> list[int]:
         """Indices of the frames to decode, rising, of a clip with this many frames."""
@@ -51,7 +55,8 @@ class Scorer(ABC):
         """Score clips of any sizes.
 
         Returns:
-            One float32 [B] array per column; NaN where the clip has too little to judge.
+            One [B] array per column: float32, NaN where the clip has too little to judge; or
+            text.
         """
 
 

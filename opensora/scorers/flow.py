@@ -1,14 +1,16 @@
 """Motion: mean length of dense optical flow.
 
-Source: Kroeger et al. 2016, "Fast Optical Flow using Dense Inverse Search", arXiv:1603.03590,
-as OpenCV implements it.
+Sources: Kroeger et al. 2016, "Fast Optical Flow using Dense Inverse Search", arXiv:1603.03590, as
+OpenCV implements it; or Teed and Deng 2020, "RAFT", arXiv:2003.12039, as torchvision does.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
+from opensora.core.io import sha256_file
 from opensora.core.registry import SCORERS
 from opensora.scorers.base import ClipFrames, Scorer, Scores, spread_pairs
 
@@ -24,12 +26,30 @@ class FlowScorer(Scorer):
 
     The unit is pixels per frame on frames scaled to a short side of 128 pixels, so that clips
     of all sizes compare; 1.28 means that the picture moves by 1 % of its short side per frame.
+
+    Args:
+        raft: weights of torchvision's raft_large or raft_small; None uses DIS, which needs none.
+        device: where RAFT computes.
+
+    Raises:
+        CheckpointError: the file holds no RAFT.
     """
 
     columns = ("flow",)
 
-    def __init__(self) -> None:
+    def __init__(self, raft: str | None = None, device: str = "cpu") -> None:
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._raft: Any = None
+        self._identity = ""
+        if raft is not None:
+            from opensora.scorers.raft import Raft  # imported here: DIS does without torch
+
+            self._raft = Raft(raft, device)
+            self._identity = sha256_file(raft)
+
+    def identity(self) -> str:
+        """Hash of RAFT's weights."""
+        return self._identity
 
     def choose(self, num_frames: int) -> list[int]:
         """Eight pairs of neighbours, spread over the clip."""
@@ -47,6 +67,8 @@ class FlowScorer(Scorer):
 
     def _flow(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Flow float32 [h, w, 2] in pixels of the working size."""
+        if self._raft is not None:
+            return self._raft(_resize(first), _resize(second))  # type: ignore[no-any-return]
         return self._dis.calc(_grey(first), _grey(second), None)  # type: ignore[call-overload]
 
     def _judge(self, clip: ClipFrames) -> float:
@@ -61,8 +83,13 @@ class FlowScorer(Scorer):
 
 def _grey(frame: np.ndarray) -> np.ndarray:
     """Grey uint8 [h, w] of the working size."""
+    return _resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
+
+
+def _resize(frame: np.ndarray) -> np.ndarray:
+    """A frame at the working size."""
     height, width = frame.shape[:2]
     scale = min(SHORT_SIDE_PX / min(height, width), MAX_LONG_SIDE_PX / max(height, width))
     size = (max(MIN_SIDE_PX, round(width * scale)), max(MIN_SIDE_PX, round(height * scale)))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), size, interpolation=interpolation)
+    return cv2.resize(frame, size, interpolation=interpolation)

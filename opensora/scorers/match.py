@@ -33,6 +33,10 @@ class MatchScorer(Scorer):
         self._model = load_clip(clip, device=device)
         self._storyboard = storyboard
 
+    def identity(self) -> str:
+        """Hash of the CLIP model's weights."""
+        return str(self._model.identity()["weights"])
+
     def choose(self, num_frames: int) -> list[int]:
         """Four frames; the first and the last among them where motion matters."""
         if self._model.view == "storyboard":

@@ -1,9 +1,12 @@
-"""Score a table of clips: decode a few frames of each, score in batches, mark what fails."""
+"""Score a table of clips: decode once for all scorers, score in batches, mark what fails."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -12,86 +15,185 @@ from opensora.core.logging import progress
 from opensora.core.versions import VERSIONS
 from opensora.media.decode import read_frames
 from opensora.scorers.base import ClipFrames, Scorer
+from opensora.scorers.cache import ScoreCache
 from opensora.tables.columns import OK, SCORES
 from opensora.text.clean import clean_caption
 
 log = logging.getLogger(__name__)
 
-BATCH_CLIPS = 8  # decoded clips in memory at once
+BATCH_CLIPS = 4  # clips that are scored together at most
+BATCH_BYTES = 1 << 28  # of decoded frames in memory; the clip that reaches it is the batch's last
+
+Row = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class CacheFolder:
+    """Where scores are kept between runs: one file per scorer in `path`, named `part`."""
+
+    path: Path
+    part: str
 
 
 def score_clips(
-    clips: pd.DataFrame, name: str, scorer: Scorer, captions: Mapping[str, str] | None = None
-) -> pd.DataFrame:
+    clips: pd.DataFrame,
+    scorers: Mapping[str, Scorer],
+    captions: Mapping[str, str] | None = None,
+    cache: CacheFolder | None = None,
+) -> dict[str, pd.DataFrame]:
     """Score the good rows of a CLIPS table.
 
     Args:
         clips: a CLIPS table.
-        name: registered name of the scorer, stored with its version in the column `scorer`.
-        scorer: what judges the clips.
+        scorers: registered name -> what judges the clips.
         captions: clip id -> raw caption, for scorers that need texts.
+        cache: clips that it knows are not decoded again.
 
     Returns:
-        A SCORES table, one row per clip in the same order. A clip marked before keeps its mark;
-        a clip that can not be scored gets one; both have empty scores.
+        For each scorer a SCORES table, one row per clip in the same order, with name and version
+        in the column `scorer`. A clip marked before keeps its mark; a clip that can not be scored
+        gets one; both have empty scores.
     """
-    rows: list[dict[Any, Any]] = []
-    records = clips.to_dict("records")
-    batches = [records[k : k + BATCH_CLIPS] for k in range(0, len(records), BATCH_CLIPS)]
-    for batch in progress(batches, description="score_clips"):
-        rows.extend(_score_batch(batch, scorer, captions or {}))
-    columns = [*SCORES.columns, *scorer.columns]
-    return pd.DataFrame(rows, columns=columns).assign(scorer=f"{name}-{VERSIONS[name]}")
+    jobs = [_Job(name, scorer, captions or {}, cache) for name, scorer in scorers.items()]
+    records: list[Row] = clips.to_dict("records")
+    batch = _Batch(jobs)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # jobs run side by side, one thread each
+    try:
+        for clip in progress(records, description="score_clips"):
+            batch.add(clip)
+            if batch.is_full():
+                batch.score()
+        batch.score()
+    finally:
+        cv2.setNumThreads(threads)
+    return {job.name: job.finish() for job in jobs}
 
 
-def _score_batch(
-    batch: list[dict[Any, Any]], scorer: Scorer, captions: Mapping[str, str]
-) -> list[dict[Any, Any]]:
-    empty = dict.fromkeys(scorer.columns, float("nan"))
-    rows = [
-        {"id": clip["id"], "status": clip["status"], "detail": clip["detail"], **empty}
-        for clip in batch
-    ]
-    loaded: list[ClipFrames] = []
-    places: list[int] = []
-    for place, clip in enumerate(batch):
+class _Job:
+    """One scorer's work on a table."""
+
+    def __init__(
+        self, name: str, scorer: Scorer, captions: Mapping[str, str], cache: CacheFolder | None
+    ) -> None:
+        self.name, self.scorer = name, scorer
+        self._captions = captions
+        self._rows: list[Row] = []
+        self._cache = ScoreCache(cache.path, name, scorer, cache.part) if cache else None
+        self._hits = 0
+
+    def text(self, clip: Row) -> str:
+        """The clip's clean caption, if the scorer reads it."""
+        if not self.scorer.needs_text:
+            return ""
+        return clean_caption(self._captions.get(clip["id"], ""))
+
+    def begin(self, clip: Row) -> tuple[Row, bool]:
+        """Start the row of a clip; says whether it still has to be scored."""
+        row = {"id": clip["id"], "status": clip["status"], "detail": clip["detail"]}
+        row |= dict.fromkeys(self.scorer.columns, float("nan"))
+        self._rows.append(row)
         if clip["status"] != OK:
-            continue
+            return row, False
+        if self.scorer.needs_text and not self.text(clip):
+            detail = f"{clip['id']} has no caption to compare with"
+            row.update(status="no_caption", detail=detail)
+            return row, False
+        known = self._cache.get(clip, self.text(clip)) if self._cache else None
+        if known is not None:
+            row.update(known)
+            self._hits += 1
+            return row, False
+        return row, True
+
+    def keep(self, clip: Row, row: Row) -> None:
+        """Remember a row that was scored."""
+        if self._cache:
+            known = {k: v for k, v in row.items() if k != "id" and v == v}  # NaN is no JSON
+            self._cache.put(clip, self.text(clip), known)
+
+    def finish(self) -> pd.DataFrame:
+        """The table of all rows."""
+        if self._cache:
+            self._cache.save()
+            log.info("score_clips scorer=%s known=%d of=%d", self.name, self._hits, len(self._rows))
+        columns = [*SCORES.columns, *self.scorer.columns]
+        table = pd.DataFrame(self._rows, columns=columns)
+        return table.assign(scorer=f"{self.name}-{VERSIONS[self.name]}")
+
+
+class _Batch:
+    """Decoded clips that wait for their scores; each was decoded once for all scorers."""
+
+    def __init__(self, jobs: Sequence[_Job]) -> None:
+        self._jobs = jobs
+        self._waiting: dict[str, list[tuple[Row, Row, ClipFrames]]] = {}
+        self._num_clips = self._num_bytes = 0
+
+    def add(self, clip: Row) -> None:
+        """Decode a clip for the scorers that do not know it yet, if there are any."""
+        todo = [(job, row) for job in self._jobs for row, open_ in [job.begin(clip)] if open_]
+        if not todo:
+            return
         try:
-            loaded.append(_load(clip, scorer, captions.get(clip["id"], "")))
-            places.append(place)
+            frames = _decode(clip, [job.scorer for job, _ in todo])
         except VideoError as error:
             log.warning("score_clips clip marked id=%s status=%s", clip["id"], error.reason)
-            rows[place].update(status=error.reason, detail=error.detail)
-    if loaded:
-        scores = scorer.score(loaded)
-        for k, place in enumerate(places):
-            _enter(rows[place], {column: float(scores[column][k]) for column in scorer.columns})
-    return rows
+            for _, row in todo:
+                row.update(status=error.reason, detail=error.detail)
+            return
+        for (job, row), (indices, pictures) in zip(todo, frames, strict=True):
+            seen = ClipFrames(pictures, indices, clip["kind"] == "image", job.text(clip))
+            self._waiting.setdefault(job.name, []).append((clip, row, seen))
+        self._num_clips += 1
+        self._num_bytes += sum({id(part): part.nbytes for _, part in frames}.values())
+
+    def is_full(self) -> bool:
+        """Whether it is time to score."""
+        return self._num_clips >= BATCH_CLIPS or self._num_bytes >= BATCH_BYTES
+
+    def score(self) -> None:
+        """Score what waits, and let go of the frames."""
+        for job in self._jobs:
+            entries = self._waiting.pop(job.name, [])
+            if not entries:
+                continue
+            scores = job.scorer.score([seen for *_, seen in entries])
+            for k, (clip, row, _) in enumerate(entries):
+                _enter(row, {column: scores[column][k] for column in job.scorer.columns})
+                job.keep(clip, row)
+        self._num_clips = self._num_bytes = 0
 
 
-def _load(clip: dict[Any, Any], scorer: Scorer, caption: str) -> ClipFrames:
-    """Decode what the scorer asks for.
+def _decode(clip: Row, scorers: Sequence[Scorer]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Indices and frames [T, H, W, 3] that each scorer asks for, from one pass over the file.
 
     Raises:
-        VideoError: the clip is unreadable, or lacks the caption that the scorer needs.
+        VideoError: the clip is unreadable.
     """
-    text = clean_caption(caption) if scorer.needs_text else ""
-    if scorer.needs_text and not text:
-        raise VideoError("no_caption", f"{clip['id']} has no caption to compare with")
-    indices = scorer.choose(int(clip["num_frames"]))
+    wanted = [scorer.choose(int(clip["num_frames"])) for scorer in scorers]
+    together = sorted({index for indices in wanted for index in indices})
     try:
-        frames = read_frames(clip["path"], indices)
+        frames = read_frames(clip["path"], together)
     except ValueError as error:  # the file is shorter than its table says
         raise VideoError("corrupt", str(error)) from error
-    return ClipFrames(frames, np.array(indices), clip["kind"] == "image", text)
+    place = {index: k for k, index in enumerate(together)}
+    return [
+        (np.array(own), frames if own == together else frames[[place[index] for index in own]])
+        for own in wanted
+    ]
 
 
-def _enter(row: dict[Any, Any], values: dict[str, float]) -> None:
+def _enter(row: Row, values: dict[str, Any]) -> None:
     """Put scores into a row; numbers that are none mark it."""
-    row.update({column: round(value, 6) for column, value in values.items()})
-    missing = [column for column, value in values.items() if not np.isfinite(value)]
+    missing = []
+    for column, value in values.items():
+        if isinstance(value, str):  # a name or a hash, which may be empty
+            row[column] = value
+        elif np.isfinite(value):
+            row[column] = round(float(value), 6)
+        else:
+            missing.append(column)
     if missing:
         detail = f"{', '.join(missing)} can not be computed from this clip"
-        row.update(dict.fromkeys(missing, float("nan")))
         row.update(status="unscorable", detail=detail)

@@ -2,21 +2,31 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from opensora.core.registry import CAPTIONERS, build_module, registered_names
 from opensora.curation.captioners.base import Captioner, Clip
+from opensora.media.encode import write_video
 
 
 @pytest.fixture(params=registered_names(CAPTIONERS))
-def captioner(request: pytest.FixtureRequest) -> Captioner:
-    return build_module({"type": request.param}, CAPTIONERS)
+def captioner(request: pytest.FixtureRequest, llava_folder: Path) -> Captioner:
+    config = {"type": request.param}
+    if request.param == "transformers":
+        config |= {"model": str(llava_folder), "max_new_tokens": 4}
+        config |= {"dtype": "fp32"}
+    return build_module(config, CAPTIONERS)
 
 
 @pytest.fixture
 def clips(tmp_path: Path) -> list[Clip]:
     """A video with a text beside it, an image, and a file that is not there."""
     (tmp_path / "a.txt").write_text("words beside a")
+    frames = np.random.default_rng(0).integers(0, 256, (6, 32, 48, 3), dtype=np.uint8)
+    write_video(tmp_path / "1.mp4", frames, 8)
+    Image.fromarray(frames[0]).save(tmp_path / "2.png")
     return [
         Clip("1", tmp_path / "1.mp4", tmp_path / "a.mp4", "video", 0.0, 2.0),
         Clip("2", tmp_path / "2.png", tmp_path / "a.png", "image", 0.0, 0.0),

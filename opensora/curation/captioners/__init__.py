@@ -1,5 +1,5 @@
 """Captioners: importing this package registers them all."""
 
-from opensora.curation.captioners import sidecar, template
+from opensora.curation.captioners import generated, sidecar, template
 
-__all__ = ["sidecar", "template"]
+__all__ = ["generated", "sidecar", "template"]

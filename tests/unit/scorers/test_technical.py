@@ -63,3 +63,30 @@ def test_frames_are_spread_evenly() -> None:
     assert spread_pairs(100, 2) == [24, 25, 74, 75]
     assert spread_pairs(3, 8) == [0, 1, 2]
     assert spread_pairs(1, 8) == [0]
+
+
+def test_letterbox_is_the_area_of_bars_that_all_frames_have() -> None:
+    frames = np.random.default_rng(0).integers(60, 200, (3, 40, 80, 3), dtype=np.uint8)
+    assert judge(frames)["letterbox"] == 0.0
+    frames[:, :5] = 10
+    frames[:, 35:] = 10
+    frames[:2, :, :8] = 0  # dark in two of three frames only
+    assert judge(frames)["letterbox"] == pytest.approx(10 / 40)
+    assert judge(np.zeros_like(frames))["letterbox"] == 0.0
+
+
+def test_clipped_pixels_are_black_or_white() -> None:
+    frames = np.full((2, 20, 20, 3), 128, np.uint8)
+    frames[:, :5] = 0
+    frames[:, 5:6] = 255
+    assert judge(frames)["clipped_ratio"] == pytest.approx(6 / 20)
+
+
+def test_blockiness_is_one_without_a_grid_and_rises_with_it() -> None:
+    smooth = np.tile(np.arange(64, dtype=np.uint8)[None, :, None] * 3, (2, 64, 1, 3))
+    assert judge(smooth)["blockiness"] == pytest.approx(1.0, abs=1e-6)
+    blocks = (smooth // 24) * 24  # steps of 24 across every eighth column, flat between
+    # along x: (24 + 0) / 2 on the grid, 0 elsewhere; along y there are no steps
+    assert judge(blocks)["blockiness"] == pytest.approx((12 + 0.1) / 0.1)
+    shifted = np.roll(blocks, 3, axis=2)  # the same steps beside the grid
+    assert judge(shifted)["blockiness"] < 1.0

@@ -1,0 +1,74 @@
+"""Raw captions made fit to keep: one line, without markup and the phrases of caption writers.
+
+`clean.py` prepares text for a text encoder, exactly as the models this project is compared with
+saw it; here goes what no caption should hold whatever reads it: control characters, tags, links,
+"Sure! Here is a caption:", "The video shows", and sentences that a model repeated.
+"""
+
+import html
+import re
+import unicodedata
+
+MAX_CHARACTERS = 5_000  # some 1000 tokens; longer text describes no clip
+
+_TAGS = re.compile(r"<!--.*?-->|<(script|style)\b.*?</\1\s*>|</?[a-zA-Z][^<>]{0,500}>", re.DOTALL)
+_LINKS = re.compile(r"\b(?:https?://|www\.)\S+", re.IGNORECASE)
+_ANSWER = re.compile(
+    r"^(?:(?:sure|certainly|of course|okay|here (?:is|are)|here's|as an ai\b[^.!:]*|caption"
+    r"|description|answer|assistant)\b[^.!:\n]{0,80}[.!:,]+\s*)+",
+    re.IGNORECASE,
+)
+_MEDIUM = r"(?:video|clip|image|photo|picture|scene|footage|frame|shot|sequence)s?"
+_VERB = (
+    r"(?:shows?|depicts?|features?|displays?|captures?|presents?|portrays?|is (?:of|about|showing))"
+)
+_SHOWS = re.compile(
+    rf"^(?:in )?(?:the|this|a) (?:given |provided |short )?{_MEDIUM}\s*"
+    rf"(?:,\s*(?:we (?:can )?see|there (?:is|are|appears to be))|{_VERB})\s+",
+    re.IGNORECASE,
+)
+_SEE = re.compile(r"^(?:we|you) (?:can )?see\s+", re.IGNORECASE)
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_QUOTES = ('"', "'")
+
+
+def tidy_caption(text: str) -> str:
+    """Remove what is no description.
+
+    Args:
+        text: as a person, a web page or a model wrote it.
+
+    Returns:
+        One line; plain descriptions come back as they are. May be empty.
+    """
+    text = html.unescape(text)
+    text = _LINKS.sub(" ", _TAGS.sub(" ", text))
+    # control and private characters say nothing; line breaks become blanks
+    text = "".join(" " if unicodedata.category(c) in _UNSEEN else c for c in text)
+    text = " ".join(text.split())
+    if len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES and text.count(text[0]) == 2:
+        text = text[1:-1].strip()
+    for phrase in (_ANSWER, _SHOWS, _SEE):
+        text = _without_opening(phrase, text)
+    return _without_repetition(text)
+
+
+_UNSEEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+
+
+def _without_opening(phrase: re.Pattern[str], text: str) -> str:
+    """Cut an opening phrase; the rest then starts as the whole did, with a capital or without."""
+    found = phrase.match(text)
+    if found is None or found.end() == len(text):
+        return text
+    rest = text[found.end() :]
+    return rest[0].upper() + rest[1:] if text[0].isupper() else rest
+
+
+def _without_repetition(text: str) -> str:
+    """Keep the first of equal sentences."""
+    sentences = _SENTENCE.split(text)
+    seen: dict[str, str] = {}
+    for sentence in sentences:
+        seen.setdefault(sentence.strip(" .!?").lower(), sentence)
+    return text if len(seen) == len(sentences) else " ".join(seen.values())
