@@ -52,7 +52,7 @@ rule curate_all:
 
 rule precompute_all:
     input:
-        expand(rules.encode_videos.output, stage=STAGES, shard=SHARDS),
+        expand(rules.encode_videos.output, stage=STORED_STAGES, shard=SHARDS),
         rules.encode_captions.output,
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-HELP = "Find the cuts in each video of a table with PySceneDetect."
+HELP = "Find the cuts, dissolves and fades in each video of a table."
 EXAMPLE = "opensora detect-scenes --videos shards/0000.csv --output scenes/0000.csv"
 
 
@@ -10,23 +10,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--videos", required=True, help="table that ingest-videos made")
     parser.add_argument("--output", required=True, help="table of scenes")
-    parser.add_argument("--detector", default="content", help="content or adaptive")
-    parser.add_argument("--threshold", type=float, help="of the detector (content 27, adaptive 3)")
+    parser.add_argument(
+        "--detector",
+        default="content",
+        help="PySceneDetect's content, adaptive, threshold, hash or histogram",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="of the detector (content 27, adaptive 3, threshold 12, hash 0.35, histogram 0.2)",
+    )
     parser.add_argument(
         "--min-scene-s", type=float, default=0.5, help="seconds between two cuts at least"
+    )
+    parser.add_argument(
+        "--transitions",
+        default="drop",
+        help="dissolves and fades: drop them, split them in the middle, or off",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="videos looked at side by side")
+    parser.add_argument(
+        "--timeout-s",
+        type=float,
+        default=300.0,
+        help="seconds for a video, and one more for every 10 million pixels",
     )
 
 
 def run(args: argparse.Namespace) -> str:
     """Detect; returns the summary line."""
+    from opensora.curation.detection import SceneSettings
     from opensora.curation.scenes import detect_scenes
     from opensora.tables.columns import SCENES, VIDEOS
     from opensora.tables.io import read_table, write_table
 
+    settings = SceneSettings(args.detector, args.threshold, args.min_scene_s, args.transitions)
     videos = read_table(args.videos, VIDEOS)
-    scenes = detect_scenes(
-        videos, detector=args.detector, threshold=args.threshold, min_scene_s=args.min_scene_s
-    )
+    scenes = detect_scenes(videos, settings, workers=args.workers, timeout_s=args.timeout_s)
     write_table(scenes, args.output, SCENES)
     good = int((scenes["status"] == "ok").sum())
     return f"{good} scenes in {len(videos)} videos -> {args.output}"

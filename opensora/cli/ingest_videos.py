@@ -1,6 +1,7 @@
 """`opensora ingest-videos`."""
 
 import argparse
+from pathlib import Path
 
 HELP = "Find, probe and hash videos and images; every file gets one row, readable or not."
 EXAMPLE = (
@@ -16,10 +17,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="INPUT",
         help="folder (recursive), quoted glob, file, or CSV/Parquet list with a `path` column",
     )
-    parser.add_argument("--output", required=True, help="table of all videos")
-    parser.add_argument("--shards-dir", required=True, help="folder of 0000.csv, 0001.csv, ...")
-    parser.add_argument("--num-shards", type=int, required=True, help="number of shard tables")
-    parser.add_argument("--workers", type=int, default=2, help="files probed at the same time")
+    parser.add_argument("--output", required=True, help="table of the videos")
+    shards = parser.add_mutually_exclusive_group()
+    shards.add_argument("--shards-dir", help="folder of 0000.csv, 0001.csv, ...")
+    shards.add_argument("--shard", type=int, help="put this shard alone into --output")
+    parser.add_argument("--num-shards", type=int, help="number of shards")
+    parser.add_argument("--workers", type=int, default=2, help="processes that probe files")
+    parser.add_argument(
+        "--timeout-s",
+        type=float,
+        default=120.0,
+        help="seconds for a file, and one more for every 5 MB; what takes longer gets a row",
+    )
 
 
 def run(args: argparse.Namespace) -> str:
@@ -29,10 +38,26 @@ def run(args: argparse.Namespace) -> str:
     from opensora.tables.columns import VIDEOS
     from opensora.tables.io import write_table
 
-    if args.num_shards < 1:
+    in_shards = args.shards_dir is not None or args.shard is not None
+    if in_shards != (args.num_shards is not None):
+        raise ConfigError("--num-shards belongs to --shards-dir or --shard; give both or neither")
+    if in_shards and args.num_shards < 1:
         raise ConfigError(f"--num-shards {args.num_shards}: expected at least 1")
-    videos = ingest_videos(args.inputs, workers=args.workers)
-    write_shards(videos, args.shards_dir, args.num_shards)
+    if args.shard is not None and not 0 <= args.shard < args.num_shards:
+        raise ConfigError(f"--shard {args.shard}: expected 0 to {args.num_shards - 1}")
+    videos = ingest_videos(
+        args.inputs,
+        workers=args.workers,
+        timeout_s=args.timeout_s,
+        journal=Path(args.output).with_suffix(".probed.jsonl"),
+        shard=None if args.shard is None else (args.shard, args.num_shards),
+    )
+    where = ""
+    if args.shards_dir is not None:
+        write_shards(videos, args.shards_dir, args.num_shards)
+        where = f" in {args.num_shards} shards"
+    elif args.shard is not None:
+        where = f" in shard {args.shard} of {args.num_shards}"
     write_table(videos, args.output, VIDEOS)
     good = int((videos["status"] == "ok").sum())
-    return f"{good} of {len(videos)} files usable in {args.num_shards} shards -> {args.output}"
+    return f"{good} of {len(videos)} files usable{where} -> {args.output}"

@@ -20,6 +20,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--short-side", type=int, help="target short side in pixels; smaller sources keep theirs"
     )
+    parser.add_argument(
+        "--mode",
+        default="reencode",
+        help="reencode cuts at any frame; copy takes the stream as it is, between keyframes",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="videos cut side by side")
+    parser.add_argument(
+        "--timeout-s",
+        type=float,
+        default=300.0,
+        help="seconds for a video, and half a second more for every frame",
+    )
 
 
 def run(args: argparse.Namespace) -> str:
@@ -29,8 +41,14 @@ def run(args: argparse.Namespace) -> str:
     from opensora.tables.columns import CLIPS, SCENES
     from opensora.tables.io import read_table, write_table
 
-    settings = ClipSettings(args.min_s, args.max_s, args.fps, args.short_side)
-    clips = split_clips(read_table(args.scenes, SCENES), args.clips_dir, settings)
+    settings = ClipSettings(args.min_s, args.max_s, args.fps, args.short_side, args.mode)
+    clips = split_clips(
+        read_table(args.scenes, SCENES),
+        args.clips_dir,
+        settings,
+        workers=args.workers,
+        timeout_s=args.timeout_s,
+    )
     write_table(clips, args.output, CLIPS)
     good = clips[clips["status"] == "ok"]
     seconds = (good["end"] - good["start"]).sum()

@@ -1,12 +1,14 @@
-"""Clip files: an MP4 encoded by ffmpeg from a stream of frames, or a PNG.
+"""Clip files: an MP4 that ffmpeg encodes from frames or copies from a video, or a PNG.
 
 Each file carries a `recipe` in its metadata: a hash of everything that decides its content. A
 finished file with the right recipe need not be made again, one with another is replaced.
 """
 
+import errno
+import os
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,11 +20,13 @@ from PIL import Image, PngImagePlugin
 from opensora.core.errors import OpenSoraError, VideoError
 from opensora.core.io import atomic_path
 from opensora.media.encode import X264_REPRODUCIBLE, ffmpeg_executable
+from opensora.media.probe import VideoInfo, probe
 
 CRF = 18  # constant rate factor of H.264; 18 is visually lossless
 PRESET = "fast"
 _MATRIX = "bt709"
 _PNG_KEY = "recipe"
+_FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 
 
 def write_clip(
@@ -45,8 +49,8 @@ def write_clip(
         recipe: see the module.
 
     Raises:
-        VideoError: fewer frames came than announced, or reading them failed.
-        OpenSoraError: ffmpeg failed.
+        VideoError: fewer frames came than announced, reading them failed, or ffmpeg did.
+        OpenSoraError: the disk is full.
     """
     with atomic_path(path) as temporary, tempfile.TemporaryFile() as errors:
         command = _command(temporary, size, fps, recipe)
@@ -55,7 +59,7 @@ def write_clip(
         count = 0
         try:
             for frame in frames:
-                process.stdin.write(np.ascontiguousarray(frame).tobytes())
+                process.stdin.write(np.ascontiguousarray(frame).data)  # without a copy
                 count += 1
             process.stdin.close()
         except BrokenPipeError:
@@ -66,12 +70,53 @@ def write_clip(
             raise
         if process.wait() != 0:
             errors.seek(0)
-            words = errors.read().decode(errors="replace").strip().splitlines()
-            raise OpenSoraError(f"{path}: ffmpeg failed ({words[-1] if words else 'no message'})")
+            raise _failure("encode_failed", path, errors.read())
         if count != num_frames:
             raise VideoError(
                 "corrupt", f"{path.stem}: {count} of {num_frames} frames were readable"
             )
+
+
+def copy_stretches(
+    info: VideoInfo, spans: Mapping[Path, tuple[int, int]], *, recipe: str
+) -> dict[Path, VideoError]:
+    """Copy stretches of a video's compressed stream into files, in one pass over the video.
+
+    Args:
+        info: the video; sound is left out, rotation and colour notes are kept.
+        spans: file -> frames [first, last), both of which are `Timeline.cut_frames` or ends of the
+            video; all files in one folder.
+        recipe: see the module.
+
+    Returns:
+        What went wrong, by file; the other files are there, each whole.
+
+    Raises:
+        OpenSoraError: the disk is full.
+    """
+    folder = next(iter(spans)).parent
+    edges = sorted({0, *(frame for span in spans.values() for frame in span)} - {info.num_frames})
+    faults: dict[Path, VideoError] = {}
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{next(iter(spans)).stem}.") as place:
+        command = _copy_command(info.path, edges[1:] or [info.num_frames], recipe)
+        done = subprocess.run(command, cwd=place, capture_output=True, check=False)
+        fault = _failure("copy_failed", info.path, done.stderr)
+        if not isinstance(fault, VideoError):
+            raise fault  # ffmpeg ends well even where the end of a file could not be written
+        if done.returncode != 0:
+            return dict.fromkeys(spans, fault)
+        for path, (first, last) in spans.items():
+            made = Path(place, f"{edges.index(first):06d}.mp4")
+            try:
+                count = probe(made).num_frames
+                if count != last - first:
+                    sentence = f"{count} instead of {last - first} frames came of copying"
+                    raise VideoError("copy_failed", f"{path.stem}: {sentence}")
+                with atomic_path(path) as temporary:
+                    made.replace(temporary)
+            except VideoError as error:
+                faults[path] = VideoError("copy_failed", error.detail)
+    return faults
 
 
 def write_still(path: Path, pixels: np.ndarray, *, recipe: str) -> None:
@@ -120,5 +165,37 @@ def _command(path: Path, size: tuple[int, int], fps: Fraction, recipe: str) -> l
         **{"x264-params": X264_REPRODUCIBLE},
         **{"flags:v": "+bitexact", "metadata": f"comment={recipe}", "color_range": "tv", **tags},
     )
-    arguments = output.global_args("-loglevel", "error", "-y")
+    # without -xerror a file whose end could not be written counts as done
+    arguments = output.global_args("-loglevel", "error", "-xerror", "-y")
     return [str(part) for part in ffmpeg.compile(arguments, cmd=ffmpeg_executable())]
+
+
+def _copy_command(path: Path, edges: list[int], recipe: str) -> list[str]:
+    """Arguments of ffmpeg to part a video before these frames into 000000.mp4, 000001.mp4 ..."""
+    source = ffmpeg.input(f"file:{path.resolve()}", protocol_whitelist="file")
+    output = ffmpeg.output(
+        source["V:0"],  # the first video stream that is no cover picture
+        "%06d.mp4",
+        format="segment",
+        segment_format="mp4",
+        segment_frames=",".join(map(str, edges)),
+        segment_format_options="movflags=+faststart",
+        reset_timestamps=1,
+        vcodec="copy",
+        fflags="+bitexact",
+        metadata=f"comment={recipe}",
+        map_metadata=-1,
+    )
+    arguments = output.global_args("-loglevel", "error", "-y", "-nostdin")
+    return [str(part) for part in ffmpeg.compile(arguments, cmd=ffmpeg_executable())]
+
+
+def _failure(reason: str, path: Path, words: bytes) -> OpenSoraError:
+    """What ffmpeg's failure means: a full disk concerns all, anything else this file."""
+    lines = words.decode(errors="replace").strip().splitlines()
+    if full := next((line for line in lines if any(word in line for word in _FULL)), None):
+        return OpenSoraError(
+            f"{path}: could not be written ({full.strip()}); free the disk or choose another"
+            " place, then run the same command again"
+        )
+    return VideoError(reason, f"{path.stem}: ffmpeg failed ({lines[-1] if lines else 'silently'})")

@@ -1,11 +1,21 @@
-"""The arithmetic of cutting: how long, how fast and how large a clip is. No files here."""
+"""The arithmetic of cutting: how long, how fast and how large a clip is. No files here.
 
+Times are `ticks`, int64 [n + 1]: when each of n frames appears and when the last one ends, in units
+of `tick_s` seconds. With evenly spaced frames a tick is a frame and the ticks are 0, 1, ..., n.
+"""
+
+import difflib
+import itertools
 import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
+
 from opensora.core.errors import ConfigError
 from opensora.media.encode import exact_fps
+
+MODES = ("reencode", "copy")
 
 
 @dataclass(frozen=True)
@@ -19,12 +29,15 @@ class ClipSettings:
             repeated frames would look like frozen footage.
         short_side: target of the shorter side in pixels; None keeps the source's. A smaller
             source keeps its own size.
+        mode: `reencode` decodes and cuts at the very frame; `copy` takes the compressed stream as
+            it is, between those of its keyframes that lie in the scene.
     """
 
     min_s: float = 1.0
     max_s: float = 10.0
     fps: float | None = None
     short_side: int | None = None
+    mode: str = "reencode"
 
     def __post_init__(self) -> None:
         """Refuse what no clip could satisfy."""
@@ -36,32 +49,74 @@ class ClipSettings:
             raise ConfigError(f"--fps {self.fps:g}: expected more than 0")
         if self.short_side is not None and self.short_side < 2:
             raise ConfigError(f"--short-side {self.short_side}: expected at least 2 pixels")
+        if self.mode not in MODES:
+            near = difflib.get_close_matches(self.mode, MODES, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"--mode {self.mode!r}: expected one of {list(MODES)}{hint}")
+        if self.mode == "copy" and (self.fps is not None or self.short_side is not None):
+            raise ConfigError("--mode copy keeps rate and size: leave out --fps and --short-side")
 
-    def frame_limits(self, source_fps: Fraction) -> tuple[int, int]:
-        """Fewest and most source frames of a clip."""
-        fewest = max(1, math.ceil(Fraction(str(self.min_s)) * source_fps))
-        return fewest, max(fewest, math.floor(Fraction(str(self.max_s)) * source_fps))
+    def tick_limits(self, tick_s: Fraction) -> tuple[int, int]:
+        """Fewest and most ticks of a clip."""
+        fewest = max(1, math.ceil(Fraction(str(self.min_s)) / tick_s))
+        return fewest, max(fewest, math.floor(Fraction(str(self.max_s)) / tick_s))
 
     def clip_fps(self, source_fps: Fraction) -> Fraction:
         """Rate of the clips of a source."""
         return source_fps if self.fps is None else min(source_fps, exact_fps(self.fps))
 
 
-def split_span(first: int, last: int, max_frames: int) -> list[tuple[int, int]]:
-    """Cover frames [first, last) with spans of `max_frames` and a rest, none empty."""
-    starts = range(first, last, max_frames)
-    return [(start, min(start + max_frames, last)) for start in starts]
+def split_span(ticks: np.ndarray, first: int, last: int, most: int) -> list[tuple[int, int]]:
+    """Cover frames [first, last) with spans of at most `most` ticks and a rest, none empty.
 
-
-def choose_frames(num_source: int, source_fps: Fraction, fps: Fraction) -> list[int]:
-    """Offsets of the source frames that a clip at `fps` <= `source_fps` shows.
-
-    Clip frame k shows what the source shows at time k / fps, offset floor(k * source_fps / fps);
-    there is one for every such time before the end, so that two seconds of a 29.97-fps source,
-    which are 59 frames, make the 16 frames at 8 fps that one expects.
+    A frame that alone stands longer is a span of its own.
     """
-    count = math.ceil(num_source * fps / source_fps)
-    return [math.floor(k * source_fps / fps) for k in range(count)]
+    spans = []
+    while first < last:
+        end = int(np.searchsorted(ticks, ticks[first] + most, side="right")) - 1
+        end = min(max(end, first + 1), last)
+        spans.append((first, end))
+        first = end
+    return spans
+
+
+def group_stretches(ticks: np.ndarray, points: list[int], most: int) -> list[tuple[int, int]]:
+    """Join neighbouring stretches between points where a stream may be cut.
+
+    Args:
+        ticks: see the module.
+        points: rising frame numbers.
+        most: ticks of a group; a single stretch may be longer.
+
+    Returns:
+        Spans that cover everything from the first point to the last.
+    """
+    spans: list[tuple[int, int]] = []
+    for first, last in itertools.pairwise(points):
+        if spans and ticks[last] - ticks[spans[-1][0]] <= most:
+            spans[-1] = (spans[-1][0], last)
+        else:
+            spans.append((first, last))
+    return spans
+
+
+def choose_frames(ticks: np.ndarray, tick_s: Fraction, fps: Fraction) -> list[int]:
+    """Offsets of the source frames that a clip at `fps` shows.
+
+    Clip frame k shows what the source shows at time k / fps after its first frame; there is one for
+    every such time before the end, so that two seconds of a 29.97-fps source, which are 59 frames,
+    make the 16 frames at 8 fps that one expects. A frame repeats only where it stands longer than
+    1 / fps.
+
+    Args:
+        ticks: of the frames of the clip alone, with the end of the last.
+        tick_s: seconds of a tick.
+        fps: rate of the clip.
+    """
+    frame_ticks = 1 / (fps * tick_s)  # of one clip frame
+    count = math.ceil(int(ticks[-1] - ticks[0]) / frame_ticks)
+    times = [math.floor(k * frame_ticks) for k in range(count)]
+    return [int(k) for k in np.searchsorted(ticks - ticks[0], times, side="right") - 1]
 
 
 def clip_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:

@@ -1,55 +1,47 @@
 """Ingest: find videos and images, probe and hash each; every file gets exactly one row."""
 
-import glob
-import hashlib
 import logging
 import os
-import re
-from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from opensora.core.errors import TableError, VideoError
+from opensora.core.errors import TableError
 from opensora.core.io import sha256_file
 from opensora.core.logging import progress
-from opensora.core.seed import stable_shard
-from opensora.media.probe import IMAGE_SUFFIXES, VIDEO_SUFFIXES, probe
-from opensora.tables.columns import OK, VIDEOS
-from opensora.tables.io import read_table, write_table
+from opensora.curation.discovery import Found, find_media, legible, shard_of
+from opensora.curation.isolation import Failure, run_isolated
+from opensora.curation.journal import Journal, key_of
+from opensora.curation.probing import failed_row, identity, probe_limit_s, probe_row
+from opensora.tables.columns import LICENCE, OK, VIDEOS
+from opensora.tables.io import write_table
 
 log = logging.getLogger(__name__)
 
-LIST_SUFFIXES = (".csv", ".parquet")
-_MAX_SLUG = 40  # characters of the file name that an id repeats, for people
+TIMEOUT_S = 120.0  # for a file of no size; see `probe_limit_s`
 
 
-@dataclass(frozen=True)
-class Found:
-    """Files to probe, and what was passed over.
-
-    Attributes:
-        paths: in the order of the inputs, sorted inside each folder, no path twice.
-        unreadable: folders that could not be listed -> the system's reason.
-        ignored: suffix -> number of files that are no media by their suffix.
-    """
-
-    paths: list[Path]
-    unreadable: dict[Path, str]
-    ignored: Counter[str]
-
-
-def ingest_videos(inputs: Sequence[str | Path], *, workers: int = 2) -> pd.DataFrame:
+def ingest_videos(
+    inputs: Sequence[str | Path],
+    *,
+    workers: int = 2,
+    timeout_s: float = TIMEOUT_S,
+    journal: str | Path | None = None,
+    shard: tuple[int, int] | None = None,
+) -> pd.DataFrame:
     """Probe and hash every video and image below the inputs.
 
     Args:
         inputs: folders (walked recursively), globs, single files, or CSV/Parquet lists with a
-            `path` column, relative to the list's folder.
-        workers: files probed at the same time.
+            `path` column, relative to the list's folder; a column `licence` of theirs is kept.
+        workers: processes that probe; one that crashes or takes too long costs its own file.
+        timeout_s: seconds that a file may take, on top of one for every 5 MB of it.
+        journal: file in which probed files are remembered, so that an interrupted or repeated
+            ingest probes none twice.
+        shard: (number, of how many): only the files of this shard, and no error if it has none.
 
     Returns:
         A VIDEOS table, one row per file. Ids come from the content, so a moved file keeps its
@@ -62,16 +54,17 @@ def ingest_videos(inputs: Sequence[str | Path], *, workers: int = 2) -> pd.DataF
     if found.ignored:
         counts = " ".join(f"{name}={count}" for name, count in sorted(found.ignored.items()))
         log.info("ingest_videos ignored_files=%d %s", found.ignored.total(), counts)
-    if not found.paths and not found.unreadable:
+    if not found.files and not found.unreadable:
         raise TableError(
             f"{', '.join(map(str, inputs))}: no video or image found; expected files such as"
             " .mp4, .mkv, .webm, .jpg or .png"
         )
-    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        probed = pool.map(_probe_row, found.paths)
-        rows = list(progress(probed, description="ingest_videos", total=len(found.paths)))
-    for path, reason in found.unreadable.items():
-        rows.append(_failed_row(path, "", "unreadable", f"the folder can not be listed: {reason}"))
+    if shard is not None:
+        found = found.shard(*shard)
+    rows = _probe_all(list(found.files), workers, timeout_s, Path(journal) if journal else None)
+    for row, licence in zip(rows, found.files.values(), strict=True):
+        row[LICENCE] = licence
+    rows.extend(_unreadable_folders(found))
     mark_duplicates(rows)
     return pd.DataFrame(rows, columns=list(VIDEOS.columns))
 
@@ -79,79 +72,15 @@ def ingest_videos(inputs: Sequence[str | Path], *, workers: int = 2) -> pd.DataF
 def write_shards(videos: pd.DataFrame, folder: str | Path, num_shards: int) -> list[int]:
     """Write every shard `folder/0000.csv` ..., empty ones too; returns the rows of each.
 
-    A row's shard depends on its id alone, so a new video changes one shard.
+    A shard whose rows are the same as before keeps its file as it is, with its time.
     """
-    shards = videos["id"].map(lambda identity: stable_shard(identity, num_shards))
+    shards = videos["path"].map(lambda path: shard_of(path, num_shards))
     counts = []
     for shard in range(num_shards):
         rows = videos[shards == shard]
-        write_table(rows, Path(folder) / f"{shard:04d}.csv", VIDEOS)
+        _write_changed(rows, Path(folder) / f"{shard:04d}.csv")
         counts.append(len(rows))
     return counts
-
-
-def find_media(inputs: Sequence[str | Path]) -> Found:
-    """List the files to probe; see :func:`ingest_videos` for the kinds of input."""
-    found = Found([], {}, Counter())
-    for given in inputs:
-        path = Path(given)
-        if path.is_dir():
-            _walk(path, found)
-        elif path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
-            found.paths.extend(_read_list(path))
-        elif path.is_file() or path.is_symlink():
-            found.paths.append(path)  # named by the user: gets a row whatever its suffix
-        elif glob.has_magic(str(given)):
-            matches = sorted(glob.glob(str(given), recursive=True))
-            if not matches:
-                raise TableError(f"{given}: the pattern matches no file")
-            for match in map(Path, matches):
-                if match.is_dir():
-                    _walk(match, found)
-                else:
-                    _sort_out(match, found)
-        else:
-            raise TableError(f"{given}: no such file or folder")
-    unique = {os.path.abspath(path): path for path in reversed(found.paths)}
-    return Found(list(unique.values())[::-1], found.unreadable, found.ignored)
-
-
-def _walk(folder: Path, found: Found) -> None:
-    """Collect a folder's files, following links to folders but never into the same one twice."""
-    seen: set[tuple[int, int]] = set()
-
-    def note(error: OSError) -> None:
-        found.unreadable[Path(error.filename)] = error.strerror or str(error)
-
-    files: list[Path] = []
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=note):
-        status = os.stat(root)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders.sort()
-        files.extend(Path(root, name) for name in names)
-    for path in sorted(files):
-        _sort_out(path, found)
-
-
-def _sort_out(path: Path, found: Found) -> None:
-    suffix = path.suffix.lower()
-    if suffix in VIDEO_SUFFIXES or suffix in IMAGE_SUFFIXES:
-        found.paths.append(path)
-    else:
-        found.ignored[suffix or "(none)"] += 1
-
-
-def _read_list(path: Path) -> list[Path]:
-    table = read_table(path)
-    if "path" not in table.columns:
-        raise TableError(f"{path}: a list of videos needs a column 'path'; it has {list(table)}")
-    empty = table.index[table["path"] == ""]
-    if len(empty):
-        raise TableError(f"{path}: row {int(empty[0]) + 1} has an empty path")
-    return [path.parent / name for name in table["path"]]
 
 
 def mark_duplicates(rows: list[dict[str, Any]]) -> None:
@@ -162,58 +91,66 @@ def mark_duplicates(rows: list[dict[str, Any]]) -> None:
             continue
         first = kept.setdefault(row["sha256"], row)
         if first is not row:
-            row["id"] = _identity(Path(row["path"]), row["path"])
+            row["id"] = identity(row["path"], row["path"])
             row["status"] = "duplicate"
             row["detail"] = f"same bytes as {first['path']} ({first['id']}), which is kept"
 
 
-def _probe_row(path: Path) -> dict[str, Any]:
-    """One row of VIDEOS for one file, whatever its state."""
-    digest = ""
+def _probe_all(
+    paths: list[str], workers: int, timeout_s: float, journal_path: Path | None
+) -> list[dict[str, Any]]:
+    """Rows of all files in their order; what the journal knows is taken from there."""
+    journal = Journal(journal_path) if journal_path else None
+    known = journal.rows if journal else {}
+    keys = [key_of(path) for path in paths]
+    rows: dict[int, dict[str, Any]] = {}
+    todo: list[int] = []
+    for index, (path, key) in enumerate(zip(paths, keys, strict=True)):
+        if key is None:
+            rows[index] = probe_row(path)  # nothing to open: it gets its reason at once
+        elif key in known:
+            rows[index] = dict(known[key])
+        else:
+            todo.append(index)
+    if journal and known:
+        log.info("ingest_videos known_files=%d new_files=%d", len(paths) - len(todo), len(todo))
+    results = run_isolated(
+        probe_row,
+        [paths[index] for index in todo],
+        workers=workers,
+        timeout_s=partial(probe_limit_s, timeout_s=timeout_s),
+    )
+    for place, row in progress(results, description="ingest_videos", total=len(todo)):
+        index = todo[place]
+        if isinstance(row, Failure):
+            row = failed_row(legible(paths[index]), row.reason, _detail(paths[index], row))
+        rows[index] = row
+        key = keys[index]
+        if journal and key is not None:
+            journal.add(key, dict(row))
+    if journal:
+        journal.finish(key for key in keys if key is not None)
+    return [rows[index] for index in range(len(paths))]
+
+
+def _detail(path: str, failure: Failure) -> str:
+    return f"{Path(legible(path)).name}: {failure.detail}"
+
+
+def _unreadable_folders(found: Found) -> list[dict[str, Any]]:
+    rows = []
+    for path, reason in found.unreadable.items():
+        row = failed_row(legible(path), "unreadable", f"the folder can not be listed: {reason}")
+        rows.append({**row, LICENCE: ""})
+    return rows
+
+
+def _write_changed(rows: pd.DataFrame, path: Path) -> None:
+    """Write a table; one of the same bytes stays untouched."""
+    beside = path.with_name(f".{path.stem}.new{path.suffix}")
     try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        legible = Path(os.fsencode(path).decode(errors="replace"))
-        detail = f"{legible.name}: the file's name is not UTF-8, so no table can hold it; rename it"
-        return _failed_row(legible, digest, "unreadable_name", detail)
-    try:
-        if path.is_file():
-            digest = sha256_file(path)
-        info = probe(path)
-    except VideoError as error:
-        return _failed_row(path, digest, error.reason, error.detail)
-    except OSError as error:
-        return _failed_row(path, digest, "unreadable", f"{path}: {error.strerror or error}")
-    fps = 1.0 if info.kind == "image" else float(info.fps)
-    return {
-        "id": _identity(path, digest),
-        "path": str(path),
-        "kind": info.kind,
-        "sha256": digest,
-        "num_frames": info.num_frames,
-        "fps": fps,
-        "height": info.height,
-        "width": info.width,
-        "aspect_ratio": round(info.height / info.width, 6),
-        "resolution": info.height * info.width,
-        "duration": 0.0 if info.kind == "image" else round(info.duration_s, 6),
-        "codec": info.codec,
-        "status": OK,
-        "detail": "",
-    }
-
-
-def _failed_row(path: Path, digest: str, reason: str, detail: str) -> dict[str, Any]:
-    kind = "image" if path.suffix.lower() in IMAGE_SUFFIXES else "video"
-    zeros = {"num_frames": 0, "fps": 0.0, "height": 0, "width": 0, "aspect_ratio": 0.0}
-    return {
-        **{"id": _identity(path, str(path)), "path": str(path), "kind": kind, "sha256": digest},
-        **zeros,
-        **{"resolution": 0, "duration": 0.0, "codec": "", "status": reason, "detail": detail},
-    }
-
-
-def _identity(path: Path, content: str) -> str:
-    """A readable, unique id that is also a safe file name."""
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-")[:_MAX_SLUG] or "file"
-    return f"{slug}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+        write_table(rows, beside, VIDEOS)
+        if not path.is_file() or sha256_file(path) != sha256_file(beside):
+            os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -29,9 +29,12 @@ class VideoInfo:
         fps: frames a second, as a fraction.
         height: pixels as displayed, rotation applied.
         width: pixels as displayed, rotation applied.
-        duration_s: num_frames / fps.
+        duration_s: from the first frame's appearance to the last one's end.
         codec: name of the codec or of the image format.
         rotation: 0, 90, 180 or 270, degrees counter-clockwise between storage and display.
+        pixel_format: FFmpeg's name of the stored form of a pixel, as yuv420p; "" of an image.
+        is_variable: whether some frames stand longer than others; then `fps` is the average.
+        hdr: whether brightness follows PQ or HLG, which plain RGB shows too dull.
     """
 
     path: Path
@@ -43,6 +46,9 @@ class VideoInfo:
     duration_s: float
     codec: str
     rotation: int
+    pixel_format: str
+    is_variable: bool
+    hdr: bool
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -50,16 +56,19 @@ def probe(path: str | Path) -> VideoInfo:
 
     Raises:
         VideoError: with one of the reasons missing, unreadable, empty_file, not_a_video,
-            no_video_stream, no_frames, corrupt.
+            no_video_stream, no_frames, too_large, corrupt.
     """
     path = Path(path)
     if is_image(path):
         check_file(path)
         pixels, codec = read_image(path)
         height, width = pixels.shape[:2]
-        return VideoInfo(path, "image", 1, Fraction(1), height, width, 1.0, codec, 0)
+        return VideoInfo(
+            path, "image", 1, Fraction(1), height, width, 1.0, codec, 0, "", False, False
+        )
     line = timeline(path)
     height, width = line.display_size
+    ticks, tick_s = line.ticks()
     return VideoInfo(
         path=path,
         kind="video",
@@ -67,7 +76,10 @@ def probe(path: str | Path) -> VideoInfo:
         fps=line.fps,
         height=height,
         width=width,
-        duration_s=float(line.num_frames / line.fps),
+        duration_s=float(int(ticks[-1]) * tick_s),
         codec=line.codec,
         rotation=line.rotation,
+        pixel_format=line.pixel_format,
+        is_variable=line.is_variable,
+        hdr=line.hdr,
     )

@@ -27,7 +27,9 @@ rule assign_buckets:
         ),
         vae_stride=config["encode"]["vae_stride"],
         seed=config["seed"],
+        epochs=lambda wildcards: options(epochs=STAGE[wildcards.stage]["epochs"]),
     shell:
         "opensora assign-buckets {input.config:q} --data-path {input.manifest} "
         "--assignment {output.assignment} --plan {output.plan} --summary {output.summary} "
-        "--world-size {params.world_size} --vae-stride {params.vae_stride} --seed {params.seed} > {log} 2>&1"
+        "--world-size {params.world_size} --vae-stride {params.vae_stride} --seed {params.seed} "
+        "{params.epochs} > {log} 2>&1"

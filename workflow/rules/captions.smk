@@ -1,5 +1,8 @@
 """Caption the clips."""
 
+READS_BESIDE = config["captions"]["captioner"] == "sidecar" and not sidecars()
+CAPTION_FILES = listings([".txt", ".json"]) if READS_BESIDE else [""] * len(SHARDS)
+
 
 rule caption_clips:
     """Give each clip of a shard its caption."""
@@ -21,9 +24,16 @@ rule caption_clips:
     params:
         version=VERSIONS["caption_clips"],
         captioner=config["captions"]["captioner"],
+        listing=lambda wildcards: CAPTION_FILES[int(wildcards.shard)],
         sidecar=lambda wildcards, input: (
             ["--sidecar", *input.sidecar] if input.sidecar else []
         ),
+        options=options(
+            model=config["captions"]["model"],
+            prompt=config["captions"]["prompt"],
+            num_frames=config["captions"]["num_frames"],
+            languages=config["captions"]["languages"],
+        ),
     shell:
         "opensora caption-clips --clips {input.clips} --output {output.captions} "
-        "--captioner {params.captioner} {params.sidecar:q} > {log} 2>&1"
+        "--captioner {params.captioner} {params.sidecar:q} {params.options:q} > {log} 2>&1"

@@ -27,4 +27,4 @@ rule split_clips:
     shell:
         "opensora split-clips --scenes {input.scenes} --output {output.clips} "
         "--clips-dir {output.folder} --min-s {params.min_s} --max-s {params.max_s} "
-        "--fps {params.fps} --short-side {params.short_side} > {log} 2>&1"
+        "--fps {params.fps} --short-side {params.short_side} --workers {threads} > {log} 2>&1"

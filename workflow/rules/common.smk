@@ -22,14 +22,15 @@ RUN = f"results/{config['run']}"
 SHARDS = [f"{shard:04d}" for shard in range(config["num_shards"])]
 STAGE = {stage["name"]: stage for stage in config["stages"]}
 STAGES = list(STAGE)
+STORED_STAGES = [name for name in STAGES if not STAGE[name]["online"]]
 SAMPLED_STAGES = config["sample"]["stages"] or STAGES[-1:]
+FRAME_SCORERS = [name for name in config["scorers"] if name != "match"]
 PREVIOUS_STAGE = dict(zip(STAGES[1:], STAGES))
 DEMO = f"{RUN}/raw"  # the demo world, where the config asks for one
 
 
 wildcard_constraints:
     shard=r"\d{4}",
-    scorer="|".join(config["scorers"]),
     stage="|".join(STAGES),
 
 
@@ -64,6 +65,22 @@ def shard_tables(stage):
     return expand(f"{RUN}/{stage}/{{shard}}.csv", shard=SHARDS)
 
 
+def scorer_options(scorers):
+    """The options of those scorers that have some."""
+    given = config["scorer_options"]
+    return {name: given[name] for name in scorers if name in given}
+
+
+def options(**values):
+    """Command-line words for the values that are set: `prefer="aes"` is `--prefer aes`."""
+    words = []
+    for name, value in values.items():
+        if value not in (None, []):
+            several = value if isinstance(value, list) else [value]
+            words += [f"--{name.replace('_', '-')}", *map(str, several)]
+    return words
+
+
 def model_folder(name):
     """The folder or hub name of an encoder: given weights, or what the DAG trains."""
     return config["models"][name]["from_pretrained"] or f"{RUN}/models/{name}"
@@ -73,6 +90,36 @@ def model_files(name):
     """The same as a dependency; a hub name is none."""
     given = config["models"][name]["from_pretrained"]
     return [] if given and not is_local_path(given) else [model_folder(name)]
+
+
+def training_data(stage):
+    """What a stage trains on: stores, or the clips and the encoders themselves."""
+    if STAGE[stage]["online"]:
+        return [
+            f"{RUN}/manifest.csv",
+            *model_files("vae"),
+            *model_files("text_encoder"),
+        ]
+    return [
+        *expand(f"{RUN}/latents/{stage}/{{shard}}", shard=SHARDS),
+        f"{RUN}/embeddings",
+    ]
+
+
+def data_options(stage):
+    """The same as options of train."""
+    if STAGE[stage]["online"]:
+        return [
+            *("--dataset.type", "VariableVideoTextDataset"),
+            *("--data-path", f"{RUN}/manifest.csv"),
+            *("--vae.from_pretrained", model_folder("vae")),
+            *("--text-encoder.from_pretrained", model_folder("text_encoder")),
+            *("--text-encoder.model-max-length", config["encode"]["max_length"]),
+        ]
+    return [
+        *("--dataset.latents", f"{RUN}/latents/{stage}"),
+        *("--dataset.embeddings", f"{RUN}/embeddings"),
+    ]
 
 
 def truth():

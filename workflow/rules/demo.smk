@@ -23,7 +23,7 @@ rule make_demo:
         folder=lambda wildcards, output: Path(output.captions).parent,
         options=[
             f"--{name.replace('_', '-')} {value}"
-            for name, value in config["demo"].items()
+            for name, value in sorted(config["demo"].items())
         ],
         seed=config["seed"],
     shell:

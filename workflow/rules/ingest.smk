@@ -1,29 +1,48 @@
 """Find, probe, hash and shard the videos."""
 
+from opensora.core.errors import TableError
+
+
+def listings(beside=()):
+    """Names the files of each shard, or those beside them; the demo world's are not known yet."""
+    if config["demo"]:
+        return [""] * len(SHARDS)
+    # takes a second to load, so only where it is needed
+    from opensora.curation.discovery import shard_listings
+
+    try:
+        hashes = shard_listings(videos(), len(SHARDS), beside=beside)
+    except TableError as error:
+        raise WorkflowError(str(error))
+    return [f"files {name}" for name in hashes]
+
+
+LISTINGS = listings()
+
 
 rule ingest_videos:
-    """List every input file, readable or not."""
+    """Probe the files of one shard: a row for each, readable or not."""
     input:
-        video_files(),
+        # a folder's own time changes with every file in it; the listing tells whose shard it is
+        video_files() if config["demo"] else ancient(video_files()),
     output:
-        videos=f"{RUN}/ingest/videos.csv",
-        shards=expand(f"{RUN}/ingest/shards/{{shard}}.csv", shard=SHARDS),
+        videos=f"{RUN}/ingest/shards/{{shard}}.csv",
     log:
-        f"logs/ingest_videos/{config['run']}/all.log",
+        f"logs/ingest_videos/{config['run']}/{{shard}}.log",
     benchmark:
-        f"benchmarks/ingest_videos/{config['run']}/all.tsv"
+        f"benchmarks/ingest_videos/{config['run']}/{{shard}}.tsv"
     conda:
         "../../environment.yml"
-    threads: config["resources"]["threads"]
+    threads: 1
     resources:
         mem_mb=4_000,
-        runtime=60,
+        runtime=240,
     params:
         version=VERSIONS["ingest_videos"],
         videos=videos(),
-        shards=lambda wildcards, output: Path(output.shards[0]).parent,
+        shard=lambda wildcards: int(wildcards.shard),
         num_shards=config["num_shards"],
-        listing="" if config["demo"] else listing_hash(videos()),
+        listing=lambda wildcards: LISTINGS[int(wildcards.shard)],
     shell:
-        "opensora ingest-videos {params.videos:q} --output {output.videos} "
-        "--shards-dir {params.shards} --num-shards {params.num_shards} --workers {threads} > {log} 2>&1"
+        "opensora ingest-videos {params.videos:q} --output {output.videos} --shard {params.shard} "
+        "--num-shards {params.num_shards} --workers {threads} > {log} 2>&1"

@@ -6,7 +6,7 @@ import json
 rule build_manifest:
     """Join all shards into one table; every row is kept or rejected with its reason."""
     input:
-        videos=f"{RUN}/ingest/videos.csv",
+        videos=shard_tables("ingest/shards"),
         scenes=shard_tables("scenes"),
         clips=shard_tables("clips"),
         captions=shard_tables("captions"),
@@ -19,6 +19,7 @@ rule build_manifest:
         manifest=f"{RUN}/manifest.csv",
         rejected=f"{RUN}/rejected.csv",
         funnel=f"{RUN}/funnel.json",
+        card=f"{RUN}/data_card.md",
     log:
         f"logs/build_manifest/{config['run']}/all.log",
     benchmark:
@@ -37,9 +38,19 @@ rule build_manifest:
             shard=SHARDS,
         ),
         filters=json.dumps(config["filters"], sort_keys=True),
+        selection=options(
+            keep_if=config["keep_if"],
+            licences=config["licences"],
+            max_distance=config["dedup"]["max_distance"],
+            max_clips_per_source=config["max_clips_per_source"],
+            prefer=config["prefer"],
+        ),
         validation=config["validation_fraction"],
+        test=config["test_fraction"],
     shell:
         "opensora build-manifest --videos {input.videos} --scenes {input.scenes} "
         "--clips {input.clips} --captions {input.captions} --scores {params.scores} "
-        "--filters {params.filters:q} --validation-fraction {params.validation} "
-        "--manifest {output.manifest} --rejected {output.rejected} --funnel {output.funnel} > {log} 2>&1"
+        "--filters {params.filters:q} {params.selection:q} "
+        "--validation-fraction {params.validation} --test-fraction {params.test} "
+        "--manifest {output.manifest} --rejected {output.rejected} --funnel {output.funnel} "
+        "--data-card {output.card} > {log} 2>&1"

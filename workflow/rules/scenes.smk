@@ -28,4 +28,5 @@ rule detect_scenes:
         min_scene_s=config["scenes"]["min_scene_s"],
     shell:
         "opensora detect-scenes --videos {input.videos} --output {output.scenes} "
-        "--detector {params.detector} {params.threshold} --min-scene-s {params.min_scene_s} > {log} 2>&1"
+        "--detector {params.detector} {params.threshold} --min-scene-s {params.min_scene_s} "
+        "--workers {threads} > {log} 2>&1"

@@ -1,38 +1,60 @@
 """Score the clips."""
 
+import json
+
 
 rule score_clips:
-    """Score one shard of clips with one scorer."""
+    """Score one shard of clips with all scorers that look at frames alone."""
     input:
         clips=f"{RUN}/clips/{{shard}}.csv",
-        captions=lambda wildcards: (
-            f"{RUN}/captions/{wildcards.shard}.csv"
-            if wildcards.scorer == "match"
-            else []
-        ),
-        clip=lambda wildcards: (
-            model_files("clip") if wildcards.scorer == "match" else []
-        ),
     output:
-        scores=f"{RUN}/scores/{{scorer}}/{{shard}}.csv",
+        scores=expand(
+            f"{RUN}/scores/{{scorer}}/{{{{shard}}}}.csv", scorer=FRAME_SCORERS
+        ),
     log:
-        f"logs/score_clips/{config['run']}/{{scorer}}/{{shard}}.log",
+        f"logs/score_clips/{config['run']}/{{shard}}.log",
     benchmark:
-        f"benchmarks/score_clips/{config['run']}/{{scorer}}/{{shard}}.tsv"
+        f"benchmarks/score_clips/{config['run']}/{{shard}}.tsv"
     conda:
         "../../environment.yml"
     threads: 1
     resources:
         mem_mb=4_000,
-        runtime=120,
+        runtime=240,
     params:
-        version=lambda wildcards: VERSIONS[wildcards.scorer],
-        captions=lambda wildcards, input: (
-            ["--captions", input.captions] if wildcards.scorer == "match" else []
-        ),
-        clip=lambda wildcards: (
-            ["--clip", model_folder("clip")] if wildcards.scorer == "match" else []
-        ),
+        version=[VERSIONS[name] for name in FRAME_SCORERS],
+        scorers=FRAME_SCORERS,
+        options=json.dumps(scorer_options(FRAME_SCORERS), sort_keys=True),
+        cache=f"{RUN}/scores/cache",
     shell:
-        "opensora score-clips --scorer {wildcards.scorer} --clips {input.clips} "
-        "{params.captions:q} {params.clip:q} --output {output.scores} > {log} 2>&1"
+        "opensora score-clips --scorer {params.scorers} --clips {input.clips} "
+        "--options {params.options:q} --cache {params.cache} "
+        "--output '{RUN}/scores/{{scorer}}/{wildcards.shard}.csv' > {log} 2>&1"
+
+
+rule score_captions:
+    """Score how well the captions of one shard match their clips."""
+    input:
+        clips=f"{RUN}/clips/{{shard}}.csv",
+        captions=f"{RUN}/captions/{{shard}}.csv",
+        clip=model_files("clip"),
+    output:
+        scores=f"{RUN}/scores/match/{{shard}}.csv",
+    log:
+        f"logs/score_captions/{config['run']}/{{shard}}.log",
+    benchmark:
+        f"benchmarks/score_captions/{config['run']}/{{shard}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=240,
+    params:
+        version=VERSIONS["match"],
+        clip=model_folder("clip"),
+        cache=f"{RUN}/scores/cache",
+    shell:
+        "opensora score-clips --scorer match --clips {input.clips} "
+        "--captions {input.captions} --clip {params.clip:q} --cache {params.cache} "
+        "--output {output.scores} > {log} 2>&1"

@@ -6,8 +6,7 @@ rule train:
     input:
         config=lambda wildcards: in_repository(STAGE[wildcards.stage]["config"]),
         plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
-        latents=expand(f"{RUN}/latents/{{{{stage}}}}/{{shard}}", shard=SHARDS),
-        embeddings=f"{RUN}/embeddings",
+        data=lambda wildcards: training_data(wildcards.stage),
         load=lambda wildcards: (
             f"{RUN}/train/{PREVIOUS_STAGE[wildcards.stage]}/ema.safetensors"
             if wildcards.stage in PREVIOUS_STAGE
@@ -34,7 +33,7 @@ rule train:
     params:
         version=VERSIONS["train"],
         outputs=lambda wildcards: f"{RUN}/train/{wildcards.stage}",
-        latents=lambda wildcards: f"{RUN}/latents/{wildcards.stage}",
+        data=lambda wildcards: data_options(wildcards.stage),
         load=lambda wildcards, input: ["--load", input.load] if input.load else [],
         nodes=lambda wildcards: STAGE[wildcards.stage]["nodes"],
         gpus=lambda wildcards: STAGE[wildcards.stage]["gpus"],
@@ -42,5 +41,4 @@ rule train:
     shell:
         "opensora train {input.config:q} --outputs {params.outputs} {params.load:q} "
         "--nodes {params.nodes} --gpus {params.gpus} --seed {params.seed} "
-        "--dataset.latents {params.latents} --dataset.embeddings {input.embeddings} "
-        "--dataset.plan {input.plan} 2>&1 | tee {log}"
+        "--dataset.plan {input.plan} {params.data:q} 2>&1 | tee {log}"

@@ -1,40 +1,17 @@
-from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-import opensora.curation.clips as clips_module
-from opensora.core.errors import VideoError
 from opensora.curation.clips import split_clips
 from opensora.curation.cutting import ClipSettings
 from opensora.curation.ingest import ingest_videos
 from opensora.curation.scenes import detect_scenes
 from opensora.media.decode import read_frames
-from opensora.media.encode import write_video
 from opensora.media.probe import probe
-
-
-@pytest.fixture
-def ramp(tmp_path: Path) -> pd.DataFrame:
-    """SCENES of one 8-fps video that shows each frame's number as six black or white stripes.
-
-    The scenes are [0, 20), [20, 48), [48, 52).
-    """
-    bits = (np.arange(52)[:, None] >> np.arange(6)) & 1  # [T, 6]
-    stripes = np.repeat(bits, 8, axis=1)[:, None, :, None]  # [T, 1, 48, 1]
-    frames = np.broadcast_to(np.uint8(255) * stripes.astype(np.uint8), (52, 24, 48, 3))
-    frames = np.pad(frames, ((0, 0), (0, 0), (0, 1), (0, 0)))  # an odd width
-    (tmp_path / "raw").mkdir()
-    write_video(tmp_path / "raw" / "ramp.mp4", frames, 8, crf=0)
-    scene = detect_scenes(ingest_videos([tmp_path / "raw"]), threshold=255.0)
-    scenes = pd.concat([scene] * 3, ignore_index=True)
-    scenes["id"] = [f"{scene['video_id'].iloc[0]}_{k:04d}" for k in range(3)]
-    scenes["start_frame"], scenes["end_frame"] = [0, 20, 48], [20, 48, 52]
-    scenes["start"], scenes["end"] = scenes["start_frame"] / 8, scenes["end_frame"] / 8
-    return scenes
 
 
 def shown(path: str) -> list[int]:
@@ -93,23 +70,6 @@ def test_other_settings_replace_the_files(ramp: pd.DataFrame, tmp_path: Path) ->
     assert (second["height"].iloc[0], second["width"].iloc[0]) == (16, 34)
 
 
-def test_a_stream_that_breaks_keeps_the_clips_before_it(
-    ramp: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = clips_module.iter_frames
-
-    def breaks(*args: object, **options: object) -> Iterator[np.ndarray]:
-        for index, frame in enumerate(whole(*args, **options)):  # type: ignore[arg-type]
-            if index == 30:
-                raise VideoError("corrupt", "broken at frame 30")
-            yield frame
-
-    monkeypatch.setattr(clips_module, "iter_frames", breaks)
-    clips = split_clips(ramp, tmp_path / "clips", ClipSettings(max_s=2.0))
-    assert list(clips["status"]) == ["ok", "too_short", "corrupt", "corrupt", "too_short"]
-    assert len(list((tmp_path / "clips").iterdir())) == 1  # no half-written file stays
-
-
 def test_images_become_png_files_with_their_pixels(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
     (tmp_path / "raw").mkdir()
@@ -136,3 +96,45 @@ def test_marked_scenes_are_carried_and_lost_sources_marked(
     assert list(clips["status"]) == ["corrupt", "missing", "missing"]
     assert clips["detail"].iloc[0] == "why"
     assert list(clips["source"]) == list(ramp["path"])
+
+
+def test_an_uneven_source_keeps_its_pace(
+    uneven_video: tuple[Path, list[float]], tmp_path: Path
+) -> None:
+    """24 frames in the first second, then four a second."""
+    scenes = detect_scenes(ingest_videos([uneven_video[0]]))
+    settings = ClipSettings(min_s=0.9, max_s=4.0, fps=8.0)
+    clips = split_clips(scenes, tmp_path / "clips", settings)
+    assert list(clips["status"]) == ["ok", "ok", "ok"]
+    assert list(clips["start"]) == pytest.approx([0.0, 1.0, 5.0], abs=0.002)
+    assert list(clips["num_frames"]) == [8, 32, 15]  # the last frame stands 0.042 s, as most do
+    numbers = [
+        [
+            int(n)
+            for n in (read_frames(path, range(count))[:, 52, 4:48:8, 0] > 127) @ (1 << np.arange(6))
+        ]
+        for path, count in zip(clips["path"], clips["num_frames"], strict=True)
+    ]
+    assert numbers[0] == list(range(0, 24, 3))
+    assert numbers[1] == [24 + k // 2 for k in range(32)]
+    assert numbers[2] == [40 + k // 2 for k in range(15)]
+
+
+@pytest.mark.parametrize("turn", [90, 180])
+def test_rotation_is_in_the_pixels_of_a_clip(tmp_path: Path, turn: int) -> None:
+    picture = np.zeros((32, 48, 3), np.uint8)
+    picture[:16, :16] = 255  # one white corner
+    with av.open(str(tmp_path / "turned.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        stream.set_display_rotation(turn)
+        for _ in range(12):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    scenes = detect_scenes(ingest_videos([tmp_path / "turned.mp4"]))
+    clip = split_clips(scenes, tmp_path / "clips", ClipSettings()).iloc[0]
+    upright = np.rot90(picture, turn // 90)
+    assert (clip["height"], clip["width"]) == upright.shape[:2]
+    assert probe(clip["path"]).rotation == 0
+    shown = read_frames(clip["path"], [5])[0]
+    assert np.abs(shown.astype(int) - upright).mean() < 12

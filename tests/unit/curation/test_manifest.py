@@ -6,6 +6,7 @@ import pytest
 from opensora.core.errors import ConfigError, TableError
 from opensora.curation.ledger import check_balance
 from opensora.curation.manifest import Sources, build_manifest
+from opensora.curation.selection import Selection
 from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, SCENES, VIDEOS, Table
 
 SIZE = {"num_frames": 16, "fps": 8.0, "height": 40, "width": 64}
@@ -15,7 +16,7 @@ SIZE |= {"aspect_ratio": 0.625, "resolution": 2560}
 def table(layout: Table, rows: list[dict]) -> pd.DataFrame:
     common = {"status": "ok", "detail": "", "kind": "video", "sha256": "0", **SIZE}
     filled = [{**common, **row} for row in rows]
-    return pd.DataFrame([{name: row[name] for name in layout.columns} for row in filled])
+    return pd.DataFrame([{name: row.get(name, "") for name in layout.columns} for row in filled])
 
 
 @pytest.fixture
@@ -60,9 +61,9 @@ def sources() -> Sources:
 
 
 def test_every_row_and_second_is_accounted_for(sources: Sources) -> None:
-    built = build_manifest(sources, {}, validation_fraction=0.0)
+    built = build_manifest(sources, Selection(), validation_fraction=0.0)
     assert list(built.manifest["id"]) == ["a_0000_000"]
-    assert list(built.manifest.columns) == [*MANIFEST.columns, "flow"]
+    assert list(built.manifest.columns) == [*MANIFEST.columns, "licence", "flow"]
     told = built.rejected[["id", "stage", "reason"]].to_numpy().tolist()
     assert told == [
         ["x", "ingest_videos", "corrupt"],
@@ -87,7 +88,7 @@ def test_every_row_and_second_is_accounted_for(sources: Sources) -> None:
 
 
 def test_captions_are_cleaned_and_counted_in_words(sources: Sources) -> None:
-    row = build_manifest(sources, {}, validation_fraction=0.0).manifest.iloc[0]
+    row = build_manifest(sources, Selection(), validation_fraction=0.0).manifest.iloc[0]
     assert (row["text"], row["text_len"]) == ("a red circle", 3)
 
 
@@ -97,7 +98,9 @@ def test_a_failed_score_and_a_filter_reject(sources: Sources) -> None:
     scores = sources.scores["flow"]
     scores.loc[0, ["status", "flow"]] = ["unscorable", float("nan")]
     scores.loc[3, "flow"] = 0.01
-    built = build_manifest(sources, {"flow": {"min": 0.1}}, validation_fraction=0.0)
+    built = build_manifest(
+        sources, Selection(filters={"flow": {"min": 0.1}}), validation_fraction=0.0
+    )
     assert list(built.manifest["id"]) == ["a_0000_001"]
     assert built.rejected[["id", "stage", "reason"]].to_numpy().tolist()[2:] == [
         ["a_0000_000", "score_clips", "unscorable"],
@@ -116,22 +119,22 @@ def test_a_failed_score_and_a_filter_reject(sources: Sources) -> None:
 def test_a_lost_row_is_an_error(sources: Sources, stage: str, words: str) -> None:
     shorter = getattr(sources, stage).iloc[1:].reset_index(drop=True)
     with pytest.raises(TableError, match=words):
-        build_manifest(replace(sources, **{stage: shorter}), {}, validation_fraction=0.0)
+        build_manifest(replace(sources, **{stage: shorter}), Selection(), validation_fraction=0.0)
 
 
 def test_a_row_from_nowhere_and_a_repeated_one_are_errors(sources: Sources) -> None:
     fewer = replace(sources, videos=sources.videos.iloc[:2])
     with pytest.raises(TableError, match=r"belong to no row of videos \(first: x\)"):
-        build_manifest(fewer, {}, validation_fraction=0.0)
+        build_manifest(fewer, Selection(), validation_fraction=0.0)
     twice = replace(sources, clips=pd.concat([sources.clips, sources.clips.iloc[:1]]))
     with pytest.raises(TableError, match="'a_0000_000' stands in 2 rows"):
-        build_manifest(twice, {}, validation_fraction=0.0)
+        build_manifest(twice, Selection(), validation_fraction=0.0)
 
 
 def test_two_scorers_may_not_share_a_column(sources: Sources) -> None:
     scores = {"flow": sources.scores["flow"], "other": sources.scores["flow"]}
     with pytest.raises(TableError, match="other and flow both have a column 'flow'"):
-        build_manifest(replace(sources, scores=scores), {}, validation_fraction=0.0)
+        build_manifest(replace(sources, scores=scores), Selection(), validation_fraction=0.0)
 
 
 def test_a_balance_that_does_not_add_up_is_refused() -> None:
@@ -142,12 +145,12 @@ def test_a_balance_that_does_not_add_up_is_refused() -> None:
 
 def test_nothing_left_is_one_sentence_with_the_reasons(sources: Sources) -> None:
     with pytest.raises(TableError, match=r"none of 3 .*flow_too_low \(1\)"):
-        build_manifest(sources, {"flow": {"min": 9}}, validation_fraction=0.0)
+        build_manifest(sources, Selection(filters={"flow": {"min": 9}}), validation_fraction=0.0)
     silent = sources.captions.assign(
         text="", status=sources.captions["status"].replace("ok", "no_caption")
     )
     with pytest.raises(TableError, match="none of the 5 clips has a caption"):
-        build_manifest(replace(sources, captions=silent), {}, validation_fraction=0.0)
+        build_manifest(replace(sources, captions=silent), Selection(), validation_fraction=0.0)
 
 
 def test_the_split_keeps_a_source_together_and_its_share(sources: Sources) -> None:
@@ -168,7 +171,7 @@ def test_the_split_keeps_a_source_together_and_its_share(sources: Sources) -> No
     )
     captions = sources.captions.iloc[[0] * (2 * many)].assign(id=list(clips["id"]))
     large = Sources(*(t.reset_index(drop=True) for t in (videos, scenes, clips, captions)))
-    manifest = build_manifest(large, {}, validation_fraction=0.1).manifest
+    manifest = build_manifest(large, Selection(), validation_fraction=0.1).manifest
     sides = manifest.groupby(manifest["id"].str.split("_").str[0])["split"].nunique()
     assert set(sides) == {1}
     share = (manifest["split"] == "validation").mean()
@@ -177,4 +180,4 @@ def test_the_split_keeps_a_source_together_and_its_share(sources: Sources) -> No
 
 def test_a_fraction_of_one_is_refused(sources: Sources) -> None:
     with pytest.raises(ConfigError, match="validation-fraction"):
-        build_manifest(sources, {}, validation_fraction=1.0)
+        build_manifest(sources, Selection(), validation_fraction=1.0)

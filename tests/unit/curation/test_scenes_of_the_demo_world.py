@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from opensora.curation.detection import SceneSettings
 from opensora.curation.ingest import ingest_videos
 from opensora.curation.scenes import detect_scenes
 from opensora.demo.make import make_demo
@@ -15,7 +16,7 @@ def test_all_cuts_of_the_demo_world_are_found_and_no_other(tmp_path: Path, detec
     truth = read_table(world / "truth" / "scenes.csv")
     films = truth[truth["path"].str.startswith("videos/films")]
     expected = set(zip(films["path"], films["start_frame"], films["end_frame"], strict=True))
-    scenes = detect_scenes(ingest_videos([world / "videos" / "films"]), detector=detector)
+    scenes = detect_scenes(ingest_videos([world / "videos" / "films"]), SceneSettings(detector))
     paths = scenes["path"].map(lambda path: str(Path(path).relative_to(world)))
     found = set(zip(paths, scenes["start_frame"], scenes["end_frame"], strict=True))
     assert found == expected

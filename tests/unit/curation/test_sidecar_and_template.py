@@ -90,3 +90,29 @@ def test_faulty_sidecars_are_one_clear_error(tmp_path: Path) -> None:
 )
 def test_the_template_names_the_folder(folder: str, expected: str) -> None:
     assert TemplateCaptioner().caption([clip(Path("/data") / folder / "v_01.avi")]) == [expected]
+
+
+def test_a_table_of_panda_70m_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "panda.csv"
+    path.write_text(
+        "videoID,url,timestamp,caption,matching_score\n"
+        "abc,https://x,\"[['0:00:02.500', '0:00:05.000'], ['0:01:00.0', '0:01:04.0']]\","
+        "\"['a dog runs', 'it is a cat']\",\"[0.4, 0.3]\"\n"
+    )
+    captioner = SidecarCaptioner([path])
+    source = tmp_path / "videos" / "abc.mp4"
+    assert captioner.caption([clip(source, 2.0, 5.0), clip(source, 60.0, 64.0)]) == [
+        "a dog runs",
+        "it is a cat",
+    ]
+    assert captioner.caption([clip(source, 10.0, 12.0)]) == [""]
+    path.write_text("videoID,timestamp,caption\nabc,__import__('os'),['a']\n")
+    with pytest.raises(TableError, match="videoID 'abc': expected as many"):
+        SidecarCaptioner([path])
+
+
+def test_a_start_that_is_no_number_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "captions.csv"
+    path.write_text("path,start,end,text\na.mp4,soon,2,hi\n")
+    with pytest.raises(TableError, match="'soon' is not a number"):
+        SidecarCaptioner([path])

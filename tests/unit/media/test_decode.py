@@ -53,6 +53,7 @@ CONTAINERS = {
     "open.mp4": ("-c:v", "libx264", "-g", "9", "-x264-params", "open-gop=1:bframes=3", "-crf", "4"),
     "vp8.webm": ("-c:v", "libvpx", "-g", "11", "-auto-alt-ref", "1", "-b:v", "2M"),
     "mpeg4.avi": ("-c:v", "mpeg4", "-bf", "2", "-g", "8", "-q:v", "2"),
+    "h264.avi": ("-c:v", "libx264", "-g", "8", "-bf", "2", "-crf", "4"),
     "mpegts.ts": ("-c:v", "libx264", "-g", "10", "-crf", "4"),
     "motion.gif": ("-pix_fmt", "gray"),
 }

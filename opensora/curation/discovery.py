@@ -1,0 +1,185 @@
+"""Find media files: in folders, by globs, in lists; and deal them out to shards."""
+
+import glob
+import hashlib
+import os
+import stat
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from opensora.core.errors import TableError
+from opensora.core.seed import stable_shard
+from opensora.media.probe import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from opensora.tables.columns import LICENCE, PATH
+from opensora.tables.io import read_table
+
+LIST_SUFFIXES = (".csv", ".parquet")
+LICENCE_NAMES = (LICENCE, "license")  # of a list's column, the first that is there
+
+
+@dataclass(frozen=True)
+class Found:
+    """Files to probe, and what was passed over.
+
+    Attributes:
+        files: path -> licence ("" where no list tells it), in the order of the inputs, sorted
+            inside each folder, no file twice.
+        unreadable: folders that could not be listed -> the system's reason.
+        ignored: suffix -> number of files that are no media by their suffix.
+    """
+
+    files: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+    def shard(self, number: int, num_shards: int) -> "Found":
+        """Return the part that belongs to one shard."""
+
+        def mine(path: str) -> bool:
+            return shard_of(path, num_shards) == number
+
+        files = {path: licence for path, licence in self.files.items() if mine(path)}
+        unreadable = {path: reason for path, reason in self.unreadable.items() if mine(path)}
+        return Found(files, unreadable, self.ignored)
+
+
+def find_media(inputs: Sequence[str | Path]) -> Found:
+    """List the files to probe.
+
+    Args:
+        inputs: folders (walked recursively), globs, single files, or CSV/Parquet lists with a
+            `path` column, relative to the list's folder, and maybe a column `licence`.
+
+    Raises:
+        TableError: an input does not exist, or a list is not one.
+    """
+    found = Found()
+    licences: dict[str, str] = {}
+    for given in map(_plain, inputs):
+        if os.path.isdir(given):
+            _walk(given, licences, found)
+        elif os.path.isfile(given) and given.lower().endswith(LIST_SUFFIXES):
+            _read_list(given, licences)
+        elif os.path.isfile(given) or os.path.islink(given):
+            licences.setdefault(given, "")  # named by the user: gets a row whatever its suffix
+        elif glob.has_magic(given):
+            matches = sorted(glob.glob(given, recursive=True))
+            if not matches:
+                raise TableError(f"{given}: the pattern matches no file")
+            for match in map(_plain, matches):
+                if os.path.isdir(match):
+                    _walk(match, licences, found)
+                else:
+                    _sort_out(match, licences, found)
+        else:
+            raise TableError(f"{given}: no such file or folder")
+    seen: set[str] = set()
+    for path, licence in licences.items():
+        place = os.path.abspath(path)
+        if place not in seen:
+            seen.add(place)
+            found.files[path] = licence
+    return found
+
+
+def shard_of(path: str, num_shards: int) -> int:
+    """The shard of a file: known without reading it, and the same for files of equal content.
+
+    It follows from the size in bytes, so that duplicates meet in one shard wherever they lie and
+    a new file changes no other shard. A file that is not there goes by its name.
+    """
+    path = legible(path)
+    try:
+        key = f"{os.stat(path).st_size} bytes"
+    except OSError:
+        key = path
+    return stable_shard(key, num_shards)
+
+
+def shard_listings(
+    inputs: Sequence[str | Path], num_shards: int, *, beside: Sequence[str] = ()
+) -> list[str]:
+    """Hash names, sizes, times and licences of the files of each shard.
+
+    A shard whose hash stays the same need not be ingested again.
+
+    Args:
+        inputs: see :func:`find_media`.
+        num_shards: number of shards.
+        beside: suffixes such as `.txt`; in place of the files themselves those of their names with
+            these suffixes count, there or not.
+
+    Raises:
+        TableError: see :func:`find_media`.
+    """
+    found = find_media(inputs)
+    digests = [hashlib.sha256() for _ in range(num_shards)]
+    for path, note in [*found.files.items(), *found.unreadable.items()]:
+        digest = digests[shard_of(path, num_shards)]
+        stem = os.path.splitext(path)[0]
+        for name in [stem + suffix for suffix in beside] or [path]:
+            digest.update(f"{legible(name)}\0{_state(name)}\0{note}\n".encode())
+    return [digest.hexdigest()[:16] for digest in digests]
+
+
+def _state(path: str) -> str:
+    try:
+        facts = os.stat(path)
+    except OSError as error:
+        return error.strerror or "unknown"
+    return f"{facts.st_size}\0{facts.st_mtime_ns}\0{stat.S_IMODE(facts.st_mode)}"
+
+
+def legible(path: str) -> str:
+    """The path as a table can hold it: bytes that are not UTF-8 become U+FFFD."""
+    return os.fsencode(path).decode(errors="replace")
+
+
+def _walk(folder: str, licences: dict[str, str], found: Found) -> None:
+    """Collect a folder's files, following links to folders but never into the same one twice."""
+    visited: set[tuple[int, int]] = set()
+
+    def note(error: OSError) -> None:
+        found.unreadable[str(error.filename)] = error.strerror or str(error)
+
+    files: list[str] = []
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=note):
+        facts = os.stat(root)
+        if (facts.st_dev, facts.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((facts.st_dev, facts.st_ino))
+        folders.sort()
+        files.extend(os.path.join(root, name) for name in names)
+    for path in sorted(files, key=lambda path: path.split(os.sep)):
+        _sort_out(path, licences, found)
+
+
+def _sort_out(path: str, licences: dict[str, str], found: Found) -> None:
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in VIDEO_SUFFIXES or suffix in IMAGE_SUFFIXES:
+        licences.setdefault(path, "")
+    else:
+        found.ignored[suffix or "(none)"] += 1
+
+
+def _read_list(path: str, licences: dict[str, str]) -> None:
+    table = read_table(path)
+    if PATH not in table.columns:
+        raise TableError(f"{path}: a list of videos needs a column 'path'; it has {list(table)}")
+    empty = table.index[table[PATH] == ""]
+    if len(empty):
+        raise TableError(f"{path}: row {int(empty[0]) + 1} has an empty path")
+    column = next((name for name in LICENCE_NAMES if name in table.columns), None)
+    told = table[column].fillna("").astype(str) if column else [""] * len(table)
+    folder = os.path.dirname(path)
+    for name, licence in zip(table[PATH], told, strict=True):
+        licences.setdefault(os.path.join(folder, _plain(name)), licence)
+
+
+def _plain(path: str | Path) -> str:
+    """The path without empty steps."""
+    text = os.fspath(path)
+    return str(Path(text)) if "./" in text or "//" in text or text.endswith("/") else text
