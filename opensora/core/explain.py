@@ -23,6 +23,7 @@ _REASONS = (
 )
 _PARAMS = re.compile(r".*?before: (?P<old>.*) now: (?P<new>.*)", re.S)
 _NO_VALUE = "<nothing exclusive>"
+_LISTING = re.compile(r"'files \w+'")  # how the workflow passes which files a shard has
 _MAX_REASON = 90  # characters of a reason in the table
 _HEAD = ("rule", "jobs", "shards", "why", "time", "GPU-hours")
 
@@ -112,21 +113,27 @@ def _why(job: PlannedJob, maker: dict[str, str]) -> str:
         follows = follows or part.startswith(_FOLLOWS)
         for start, words in _REASONS:
             if part.startswith(start):
-                own.append(words + _detail(words, part.removeprefix(start)))
+                own.append(_phrase(words, part.removeprefix(start), job.wildcards))
     if own or not follows:
         return " and ".join(own) or job.reason or "not said"
     before = dict.fromkeys(maker[path] for path in job.inputs if path in maker)
     return "follows " + ", ".join(before)
 
 
-def _detail(words: str, rest: str) -> str:
-    if words.startswith("settings") and (found := _PARAMS.fullmatch(rest)):
-        old, new = (found[name].strip().replace(_NO_VALUE, "nothing") for name in ("old", "new"))
-        rest = f"{old} -> {new}"
+def _phrase(words: str, rest: str, wildcards: dict[str, str]) -> str:
+    """Put a reason into words that are the same for all jobs that have it."""
     if not words.endswith(": "):
-        return ""
+        return words
+    if found := _PARAMS.fullmatch(rest):
+        old, new = (found[name].strip().replace(_NO_VALUE, "nothing") for name in ("old", "new"))
+        if _LISTING.fullmatch(old) and _LISTING.fullmatch(new):
+            return "files were added, changed or removed"
+        rest = f"{old} -> {new}"
+    else:
+        for name, value in wildcards.items():
+            rest = rest.replace(value, f"{{{name}}}")
     rest = " ".join(rest.split())
-    return rest if len(rest) <= _MAX_REASON else rest[: _MAX_REASON - 3] + "..."
+    return words + (rest if len(rest) <= _MAX_REASON else rest[: _MAX_REASON - 3] + "...")
 
 
 def _expected_seconds(job: PlannedJob, folder: Path, past: dict[str, list[float]]) -> float:

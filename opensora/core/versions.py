@@ -6,9 +6,9 @@ while an edit that leaves results alone re-runs nothing.
 
 VERSIONS = {
     "make_demo": 2,
-    "ingest_videos": 1,
-    "detect_scenes": 1,
-    "split_clips": 2,
+    "ingest_videos": 2,
+    "detect_scenes": 2,
+    "split_clips": 3,
     "caption_clips": 2,
     "technical": 3,
     "flow": 1,

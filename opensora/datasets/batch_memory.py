@@ -1,14 +1,17 @@
 """Memory for batches that is used again and again."""
 
+import threading
 import weakref
+from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 _KEPT = 8  # free blocks of each kind
+_Block = TypeVar("_Block")
 
 
 class Rows(NamedTuple):
@@ -30,19 +33,22 @@ class BatchMemory:
 
     def __init__(self, *, pinned: bool) -> None:
         self._pinned = pinned
-        self._blocks: list[np.ndarray] = []  # uint8 [bytes]
+        self._lock = threading.Lock()
+        self._blocks: _Stock[np.ndarray] = _Stock()  # uint8 [bytes]
         # uint8 [rows, bytes], each with the number of bytes of each row that may differ from 0
-        self._padded: list[tuple[np.ndarray, list[int]]] = []
+        self._padded: _Stock[tuple[np.ndarray, list[int]]] = _Stock()
 
     def take(self, rows: int, width: int) -> Rows:
         """Return `rows` rows of `width` bytes with arbitrary content."""
         if self._pinned:
             return _pinned(rows, width)
-        fitting = [place for place, block in enumerate(self._blocks) if len(block) >= rows * width]
-        if fitting:
-            block = self._blocks.pop(min(fitting, key=lambda place: len(self._blocks[place])))
-        else:
-            block = np.empty(rows * width, dtype=np.uint8)
+        with self._lock:
+            free = self._blocks.collect()
+            fitting = [place for place, block in enumerate(free) if len(block) >= rows * width]
+            if fitting:
+                block = free.pop(min(fitting, key=lambda place: len(free[place])))
+            else:
+                block = np.empty(rows * width, dtype=np.uint8)
         return _lend(block[: rows * width].reshape(rows, width), self._blocks, block)
 
     def take_padded(self, rows: int, width: int, filled: Sequence[int]) -> Rows:
@@ -60,12 +66,14 @@ class BatchMemory:
             for row, count in zip(lent.array, filled, strict=True):
                 row[count:] = 0
             return lent
-        fitting = (b.shape[1] == width and len(b) >= rows for b, _ in self._padded)
-        place = next((k for k, fits in enumerate(fitting) if fits), None)
-        if place is not None:
-            block, used = self._padded.pop(place)
-        else:
-            block, used = np.zeros((rows, width), dtype=np.uint8), [0] * rows
+        with self._lock:
+            free = self._padded.collect()
+            fitting = (b.shape[1] == width and len(b) >= rows for b, _ in free)
+            place = next((k for k, fits in enumerate(fitting) if fits), None)
+            if place is not None:
+                block, used = free.pop(place)
+            else:
+                block, used = np.zeros((rows, width), dtype=np.uint8), [0] * rows
         for place, count in enumerate(filled):
             if count < used[place]:
                 block[place, count : used[place]] = 0
@@ -78,15 +86,27 @@ def _pinned(rows: int, width: int) -> Rows:
     return Rows(tensor, tensor.numpy())
 
 
-def _lend(array: np.ndarray, stock: list, block: Any) -> Rows:
+class _Stock(Generic[_Block]):
+    """Free blocks of one kind.
+
+    A block comes back in whatever thread drops its last tensor, even in the middle of `collect`,
+    so it comes by a queue: the list is touched by the taker alone.
+    """
+
+    def __init__(self) -> None:
+        self.returned: deque[_Block] = deque(maxlen=_KEPT)
+        self._free: list[_Block] = []
+
+    def collect(self) -> list[_Block]:
+        """All free blocks, to take one out of; the oldest leave a full stock."""
+        while self.returned:
+            self._free.append(self.returned.popleft())
+        del self._free[:-_KEPT]
+        return self._free
+
+
+def _lend(array: np.ndarray, stock: _Stock[_Block], block: _Block) -> Rows:
     """Give `array` away; when it is gone, `block` goes back into the stock."""
-    weakref.finalize(array, _keep, stock, block).atexit = False
+    weakref.finalize(array, stock.returned.append, block).atexit = False
     # the tensor and all its views keep `array` alive, and nothing else does for long
     return Rows(torch.from_numpy(array), array)
-
-
-def _keep(stock: list, block: Any) -> None:
-    """Put a block back; the oldest leaves a full stock."""
-    stock.append(block)
-    if len(stock) > _KEPT:
-        del stock[0]

@@ -22,8 +22,6 @@ ONE_FRAME_PER_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "mjpeg", "prores
 # containers whose index lists every frame, so that fewer frames mean a cut-off file
 INDEXED_FORMATS = frozenset({"mov", "mp4", "m4a", "3gp"})
 _UNTIMED_FORMATS = frozenset({"avi"})  # packets have no times of their own, FFmpeg guesses them
-# a picture beyond this is refused unread: a header of some bytes could ask for all memory
-MAX_PIXELS = 16_384**2
 _HDR = frozenset({ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67})  # PQ and HLG, ITU-R BT.2100
 _UNEVEN = 0.05  # intervals that differ by more than this part of the usual one
 _NO_TIME = -(2**63)
@@ -125,11 +123,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             if not streams:
                 held = "sound only" if container.streams.audio else "no video stream"
                 raise VideoError("no_video_stream", f"{path.name} holds {held}")
-            context = streams[0].codec_context
-            if context.height * context.width > MAX_PIXELS:
-                size = f"{context.width} x {context.height} pixels"
-                raise VideoError("too_large", f"{path.name} claims {size}, at most 16384² are read")
-            context.thread_count = 1
+            streams[0].codec_context.thread_count = 1
             yield container, streams[0]
     except av.PermissionError as error:
         raise VideoError("unreadable", f"{path.name} may not be read: {error.strerror}") from error

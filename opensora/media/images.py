@@ -8,6 +8,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from opensora.core.errors import VideoError
 from opensora.media.container import check_file
 
+# a larger picture is refused unread, as FFmpeg does with videos: a header of some bytes could ask
+# for all memory
+MAX_PIXELS = 2**28
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 
 
@@ -23,20 +26,30 @@ def read_image(path: Path) -> tuple[np.ndarray, str]:
         uint8 [H, W, 3] RGB and the name of the format in lower case.
 
     Raises:
-        VideoError: the file is missing, empty, no image, or cut off.
+        VideoError: the file is missing, empty, no image, too large, or cut off.
     """
     check_file(path)
     try:
         with Image.open(path) as image:
             codec = (image.format or "").lower()
+            if image.width * image.height > MAX_PIXELS:
+                raise _too_large(path, f"{image.width} x {image.height}")
             image.load()
             return np.asarray(_to_rgb(ImageOps.exif_transpose(image))), codec
     except PermissionError as error:
         raise VideoError("unreadable", f"{path.name} may not be read: {error.strerror}") from error
     except UnidentifiedImageError as error:
         raise VideoError("not_a_video", f"{path.name} is not an image") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise _too_large(path, "far too many") from error
+    except (OSError, SyntaxError, ValueError) as error:
         raise VideoError("corrupt", f"{path.name} is damaged or cut off ({error})") from error
+
+
+def _too_large(path: Path, pixels: str) -> VideoError:
+    return VideoError(
+        "too_large", f"{path.name} claims {pixels} pixels, at most {MAX_PIXELS:,} are read"
+    )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -42,8 +42,7 @@ def test_a_shipped_config_gives_a_job_graph(config: Path, profile: str, tmp_path
     )
     assert done.returncode == 0, done.stdout + done.stderr
     count = done.stdout.partition("score_clips")[2].split()[0]
-    shards, scorers = content.get("num_shards", 8), content.get("scorers", ["technical", "flow"])
-    assert int(count) == shards * len(scorers)
+    assert int(count) == content.get("num_shards", 8)  # one job a shard, whatever the scorers
 
 
 def test_training_jobs_carry_their_resources_to_the_cluster(tmp_path: Path) -> None:
@@ -76,3 +75,43 @@ def test_a_mistake_in_the_config_is_one_sentence(
     assert done.returncode != 0
     assert sentence in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_an_online_stage_needs_no_stores(tmp_path: Path) -> None:
+    config = yaml.safe_load((REPOSITORY / "configs/workflow/demo.yaml").read_text())
+    config["stages"][-1]["online"] = True
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake("train_all", "--configfile", str(tmp_path / "config.yaml"), folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = done.stdout.partition("encode_videos")[2].split()[0]
+    # of two stages one still encodes ahead
+    assert int(jobs) == config["num_shards"] * (len(config["stages"]) - 1)
+
+
+def test_every_curation_setting_reaches_its_command(tmp_path: Path) -> None:
+    config = yaml.safe_load((REPOSITORY / "configs/workflow/demo.yaml").read_text())
+    config |= {
+        "keep_if": ["flow > 0.5 or kind == 'image'"],
+        "licences": ["CC-BY", "CC0"],
+        "dedup": {"max_distance": 4},
+        "max_clips_per_source": 9,
+        "prefer": "sharpness",
+        "scorers": ["technical", "flow", "camera", "phash", "ocr", "aesthetic"],
+        "scorer_options": {"aesthetic": {"clip": "my clip", "head": "head.pth"}},
+        "scenes": {"detector": "hash", "transitions": "split"},
+        "clips": {"mode": "copy", "min_s": 1.0},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    words = ("curate_all", "-p", "--configfile", str(tmp_path / "config.yaml"))
+    done = snakemake(*words, folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for option in (
+        """--keep-if 'flow > 0.5 or kind == '"'"'image'"'"'' --licences CC-BY CC0""",
+        "--max-distance 4 --max-clips-per-source 9 --prefer sharpness",
+        "--scorer technical flow camera phash ocr aesthetic",
+        """--options '{"aesthetic": {"clip": "my clip", "head": "head.pth"}}'""",
+        "--detector hash",
+        "--transitions split",
+        "--mode copy --workers",
+    ):
+        assert option in done.stdout, option

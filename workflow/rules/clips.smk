@@ -22,9 +22,14 @@ rule split_clips:
         version=VERSIONS["split_clips"],
         min_s=config["clips"]["min_s"],
         max_s=config["clips"]["max_s"],
-        fps=config["clips"]["fps"],
-        short_side=config["clips"]["short_side"],
+        form=(
+            ["--mode", "copy"]
+            if config["clips"]["mode"] == "copy"
+            else options(
+                fps=config["clips"]["fps"], short_side=config["clips"]["short_side"]
+            )
+        ),
     shell:
         "opensora split-clips --scenes {input.scenes} --output {output.clips} "
         "--clips-dir {output.folder} --min-s {params.min_s} --max-s {params.max_s} "
-        "--fps {params.fps} --short-side {params.short_side} --workers {threads} > {log} 2>&1"
+        "{params.form} --workers {threads} > {log} 2>&1"

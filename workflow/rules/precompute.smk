@@ -58,7 +58,8 @@ rule encode_captions:
         text_encoder=lambda wildcards: model_folder("text_encoder"),
         dtype=config["encode"]["dtype"],
         max_length=config["encode"]["max_length"],
+        int8="--int8" if config["encode"]["int8"] else "",
     shell:
         "opensora encode-captions --manifest {input.manifest} "
-        "--text-encoder {params.text_encoder:q} --max-length {params.max_length} --dtype {params.dtype} "
+        "--text-encoder {params.text_encoder:q} --max-length {params.max_length} --dtype {params.dtype} {params.int8} "
         "--output {output.folder} > {log} 2>&1"

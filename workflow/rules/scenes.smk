@@ -26,7 +26,8 @@ rule detect_scenes:
             else ""
         ),
         min_scene_s=config["scenes"]["min_scene_s"],
+        transitions=config["scenes"]["transitions"],
     shell:
         "opensora detect-scenes --videos {input.videos} --output {output.scenes} "
         "--detector {params.detector} {params.threshold} --min-scene-s {params.min_scene_s} "
-        "--workers {threads} > {log} 2>&1"
+        "--transitions {params.transitions} --workers {threads} > {log} 2>&1"

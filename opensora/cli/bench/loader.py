@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> str:
             "give --latents, --embeddings and --plan together, or none of them to measure with"
             " random stores"
         )
+    if args.latents and args.batch_size is not None:
+        raise ConfigError("--batch-size: the plan decides it; leave it out beside --plan")
     return _run_stored(args)
 
 

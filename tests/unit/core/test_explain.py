@@ -73,9 +73,25 @@ def test_the_table_tells_known_from_unknown_times(tmp_path: Path) -> None:
     assert lines[4].split()[:2] == ["join", "1"]
     text = summary(explain_jobs(jobs(), tmp_path))
     assert text == (
-        "7 jobs of 3 rules, about 4 h 30 min of work, 9.00 GPU-hours,"
-        " 4 jobs without a record"
+        "7 jobs of 3 rules, about 4 h 30 min of work, 9.00 GPU-hours, 4 jobs without a record"
     )
+
+
+def test_reasons_that_differ_by_shard_alone_are_one() -> None:
+    listing = CHANGED.replace(
+        "before: 8 now: <nothing exclusive>", "before: 'files {}' now: 'files b'"
+    )
+    found = explain_jobs(
+        [
+            PlannedJob(rule, [f"{rule}{k}"], [], reason.format(k), {"shard": f"000{k}"})
+            for rule, reason in (("a", listing), ("b", "Updated input files: x/000{0}.csv, c.py"))
+            for k in (1, 2)
+        ]
+    )
+    assert [(entry.why, entry.shards) for entry in found] == [
+        ("files were added, changed or removed", "0001-0002"),
+        ("input changed: x/{shard}.csv, c.py", "0001-0002"),
+    ]
 
 
 def test_a_long_change_is_cut(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 import gc
+import queue
+import threading
 
+import numpy as np
 import pytest
 import torch
 
@@ -40,7 +43,7 @@ def test_few_blocks_wait_for_use(monkeypatch):
     tensors = [memory.take(1, 100).tensor for _ in range(5)]
     del tensors
     gc.collect()
-    assert len(memory._blocks) == 2
+    assert len(memory._blocks.collect()) == 2
 
 
 @pytest.mark.parametrize("rounds", [[[1, 4, 0], [3, 2, 2], [0, 0, 4]], [[4, 4, 4], [0, 1]]])
@@ -76,3 +79,23 @@ def test_page_locked_memory_is_zero_behind_what_is_filled(monkeypatch):
     memory = BatchMemory(pinned=True)
     assert memory.take_padded(2, 3, [1, 3]).tensor.tolist() == [[9, 0, 0], [9, 9, 9]]
     assert memory.take(1, 2).tensor.tolist() == [[9, 9]]
+
+
+def test_batches_dropped_in_another_thread_never_hand_out_too_little():
+    memory = BatchMemory(pinned=False)
+    dropping: queue.SimpleQueue = queue.SimpleQueue()
+
+    def drop() -> None:
+        while dropping.get() is not None:
+            pass
+
+    thread = threading.Thread(target=drop, daemon=True)
+    thread.start()
+    sizes = np.random.default_rng(0).integers(1, 50, 20_000)
+    for rows in map(int, sizes):
+        rows_lent = memory.take(rows, 64)
+        assert rows_lent.tensor.shape == (rows, 64)
+        dropping.put(rows_lent)
+        del rows_lent
+    dropping.put(None)
+    thread.join()
