@@ -125,6 +125,8 @@ def _complaint(path: Path, reason: str) -> str:
     if start[:1] == b"<":
         return "is a web page, so a download went wrong; download the weights again"
     lines = reason.strip().splitlines() or ["nothing in it"]
+    if lines[0].startswith("Weights only load failed"):  # torch's advice to load without a check
+        lines = ["not a file of torch.save"]
     return (
         f"expected readable weights ({', '.join(SUFFIXES)}) but it is damaged, cut off or another"
         f" kind of file ({lines[0][:160]}); copy or download it again"
