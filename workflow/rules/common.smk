@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from opensora.core.errors import ConfigError
+from opensora.core.errors import ConfigError, TableError
 from opensora.core.versions import VERSIONS
 from opensora.core.workflow import (
     check_workflow_config,
@@ -47,6 +47,20 @@ def videos():
 def video_files():
     """The part of videos() that exists as a path; a glob is expanded by ingest itself."""
     return [path for path in videos() if not any(mark in path for mark in "*?[")]
+
+
+def listings(beside=()):
+    """Names the files of each shard, or those beside them; the demo world's are not known yet."""
+    if config["demo"]:
+        return [""] * len(SHARDS)
+    # takes a second to load, so only where it is needed
+    from opensora.curation.discovery import shard_listings
+
+    try:
+        hashes = shard_listings(videos(), len(SHARDS), beside=beside)
+    except TableError as error:
+        raise WorkflowError(str(error))
+    return [f"files {name}" for name in hashes]
 
 
 def sidecars():

@@ -1,22 +1,5 @@
 """Find, probe, hash and shard the videos."""
 
-from opensora.core.errors import TableError
-
-
-def listings(beside=()):
-    """Names the files of each shard, or those beside them; the demo world's are not known yet."""
-    if config["demo"]:
-        return [""] * len(SHARDS)
-    # takes a second to load, so only where it is needed
-    from opensora.curation.discovery import shard_listings
-
-    try:
-        hashes = shard_listings(videos(), len(SHARDS), beside=beside)
-    except TableError as error:
-        raise WorkflowError(str(error))
-    return [f"files {name}" for name in hashes]
-
-
 LISTINGS = listings()
 
 

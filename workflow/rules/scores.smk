@@ -26,10 +26,11 @@ rule score_clips:
         scorers=FRAME_SCORERS,
         options=json.dumps(scorer_options(FRAME_SCORERS), sort_keys=True),
         cache=f"{RUN}/scores/cache",
+        tables=lambda wildcards: f"{RUN}/scores/{{scorer}}/{wildcards.shard}.csv",
     shell:
         "opensora score-clips --scorer {params.scorers} --clips {input.clips} "
         "--options {params.options:q} --cache {params.cache} "
-        "--output '{RUN}/scores/{{scorer}}/{wildcards.shard}.csv' > {log} 2>&1"
+        "--output {params.tables:q} > {log} 2>&1"
 
 
 rule score_captions:
@@ -52,7 +53,7 @@ rule score_captions:
         runtime=240,
     params:
         version=VERSIONS["match"],
-        clip=model_folder("clip"),
+        clip=lambda wildcards: model_folder("clip"),
         cache=f"{RUN}/scores/cache",
     shell:
         "opensora score-clips --scorer match --clips {input.clips} "
