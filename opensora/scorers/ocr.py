@@ -17,6 +17,8 @@ NUM_FRAMES = 3
 SHORT_SIDE_PX = 320  # enough for subtitles; text detection is the slowest of the scorers
 MIN_SIDE_PX = 64  # the detector sees text in anything smaller
 MIN_BOX_SHARE = 0.0005  # of the picture; smaller boxes are specks
+MAX_LINE_SHARE = 0.25  # of the short side: no line of text is higher, but cars and people are
+MIN_CONFIDENCE = 0.65  # real text has 0.8 and more, patterns that look like it about 0.6
 
 
 @SCORERS.register_module("ocr")
@@ -70,6 +72,16 @@ class OcrScorer(Scorer):
         )
         if found.boxes is None:
             return []
-        area = small.shape[0] * small.shape[1]
-        shares = [float(cv2.contourArea(np.asarray(box, np.float32))) / area for box in found.boxes]
-        return [share for share in shares if share >= MIN_BOX_SHARE]
+        area, short_side = small.shape[0] * small.shape[1], min(small.shape[:2])
+        shares = []
+        for corners, confidence in zip(found.boxes, found.scores, strict=True):
+            box = np.asarray(corners, np.float32)  # [4, 2]
+            share = float(cv2.contourArea(box)) / area
+            line_height = min(cv2.minAreaRect(box)[1])
+            if (
+                share >= MIN_BOX_SHARE
+                and line_height <= MAX_LINE_SHARE * short_side
+                and confidence >= MIN_CONFIDENCE
+            ):
+                shares.append(share)
+        return shares

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -33,6 +35,17 @@ def test_lines_of_text_are_counted_and_measured(scorer: OcrScorer) -> None:
     two, more = judge(scorer, picture("BREAKING NEWS", "AT NINE"))
     assert two == 2
     assert more > area
+
+
+def test_a_box_as_high_as_a_car_or_of_little_confidence_is_no_line(
+    scorer: OcrScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = [[10, 10], [210, 10], [210, 40], [10, 40]]
+    car = [[10, 10], [210, 10], [210, 140], [10, 140]]
+    found = SimpleNamespace(boxes=np.array([line, car, line]), scores=[0.8, 0.9, 0.6])
+    monkeypatch.setattr(scorer, "_detector", lambda *args, **options: found)
+    frame = np.zeros((320, 400, 3), np.uint8)
+    assert judge(scorer, frame) == (1, pytest.approx(200 * 30 / (320 * 400)))
 
 
 def test_pictures_without_text_and_tiny_ones_have_none(scorer: OcrScorer) -> None:
