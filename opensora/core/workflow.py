@@ -1,9 +1,6 @@
 """Check the workflow's YAML configuration against its schema and fill in defaults."""
 
 import difflib
-import glob
-import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -32,26 +29,6 @@ def check_workflow_config(config: dict[str, Any], schema_path: str | Path) -> No
 def save_workflow_config(config: dict[str, Any], path: str | Path) -> None:
     """Write the checked config, defaults included, beside the results of its run."""
     write_text(path, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-
-
-def listing_hash(paths: list[str]) -> str:
-    """Hash names, sizes and times of all files below the paths; a glob stands for its matches.
-
-    A folder's own time says nothing of what was added below its subfolders.
-    """
-    lines = []
-    for path in paths:
-        for root in sorted(glob.glob(path, recursive=True)) or [path]:
-            files = [root] if os.path.isfile(root) else _files_below(root)
-            for name in files:
-                status = os.stat(name, follow_symlinks=False)
-                lines.append(f"{name}\0{status.st_size}\0{status.st_mtime_ns}")
-    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
-
-
-def _files_below(folder: str) -> list[str]:
-    found = [os.path.join(top, name) for top, _, names in os.walk(folder) for name in names]
-    return sorted(found)
 
 
 def is_local_path(name: str) -> bool:

@@ -81,7 +81,7 @@ def test_both_stages_trained_and_the_second_began_where_the_first_ended(run: Pat
     second = load_file(run / "train/stage2/model.safetensors")
     assert first.keys() == second.keys()
     log = (run.parents[1] / "logs/train/test/stage2.log").read_text()
-    ema = "path=results/test/train/stage1/ema.safetensors"
+    ema = "path=results/test/train/stage1/ema.safetensors layout='Open-Sora'"
     assert f"{ema} loaded={len(first)} remade=0 missing=0 unexpected=0" in log
     start = load_file(run / "train/stage1/model.safetensors")
     assert any(not start[name].equal(second[name]) for name in start)

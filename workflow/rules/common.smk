@@ -7,7 +7,6 @@ from opensora.core.versions import VERSIONS
 from opensora.core.workflow import (
     check_workflow_config,
     is_local_path,
-    listing_hash,
     save_workflow_config,
 )
 

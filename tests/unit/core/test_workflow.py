@@ -8,7 +8,6 @@ import yaml
 from opensora.core.errors import ConfigError
 from opensora.core.workflow import (
     check_workflow_config,
-    listing_hash,
     save_workflow_config,
 )
 
@@ -73,19 +72,3 @@ def test_a_saved_config_passes_and_says_the_same(tmp_path: Path) -> None:
     again = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
     check_workflow_config(again, SCHEMA)
     assert again == config
-
-
-def test_a_file_added_below_a_subfolder_changes_the_listing(tmp_path: Path) -> None:
-    (tmp_path / "a/b").mkdir(parents=True)
-    (tmp_path / "a/b/one.mp4").write_text("1")
-    before = listing_hash([str(tmp_path)])
-    assert listing_hash([str(tmp_path)]) == before
-    (tmp_path / "a/b/two.mp4").write_text("2")
-    after = listing_hash([str(tmp_path)])
-    assert after != before
-    assert listing_hash([str(tmp_path / "a/*/two.mp4")]) not in (before, after)
-
-
-def test_a_link_to_nowhere_is_listed(tmp_path: Path) -> None:
-    (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere")
-    assert listing_hash([str(tmp_path)])
