@@ -5,6 +5,7 @@ compares the hash of its header; the first read of a row compares its checksum. 
 that is not asked for. `Store.verify` and the next run of the encoder check everything.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,7 +51,7 @@ class MappedTensor(NamedTuple):
         return torch.from_numpy(data.reshape(-1)).view(self.dtype).view(-1, *self.shape)
 
 
-class Store:
+class Store(ABC):
     """The rows of every `index.parquet` at or below a folder.
 
     Attributes:
@@ -114,9 +115,9 @@ class Store:
         """
         require_identity(self.identity, expected, where=self.root)
 
+    @abstractmethod
     def parts(self, position: int) -> tuple[np.ndarray, ...]:
         """Return the bytes stored for row `position` of `rows`, by memory map, unchecked."""
-        raise NotImplementedError
 
     def check(self, position: int, parts: Sequence[np.ndarray]) -> None:
         """Compare what `parts` returned with the row's checksum, the first time it is read.
