@@ -6,4 +6,4 @@ num_frames = 1
 fps = 1
 
 model = dict(no_temporal_pos_emb=True)
-prompt_path = "configs/texts/imagenet_labels.txt"
+prompt_path = "assets/texts/imagenet_labels.txt"

@@ -13,4 +13,4 @@ model = dict(
 )
 scheduler = dict(type="dpm-solver", num_sampling_steps=20, cfg_scale=4.0)
 
-prompt_path = "configs/texts/ucf101_labels.txt"
+prompt_path = "assets/texts/ucf101_labels.txt"

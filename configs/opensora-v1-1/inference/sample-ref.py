@@ -29,7 +29,7 @@ condition_frame_length = 4  # frames of a round that the next one is given
 # per prompt: round, reference, its first frame, place in the video, frames, share of noise
 mask_strategy = ["0,0,0,0,8,0.3", None, "0"]
 reference_path = [
-    "https://cdn.openai.com/tmp/s/interp/d0.mp4",
+    "assets/videos/coast-road.mp4",
     None,
     "assets/images/condition/wave.png",
 ]

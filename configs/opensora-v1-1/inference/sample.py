@@ -20,6 +20,6 @@ vae = dict(cache_dir=None, micro_batch_size=4)
 text_encoder = dict(cache_dir=None, model_max_length=200)
 scheduler = dict(type="iddpm", num_sampling_steps=100, cfg_scale=7.0, cfg_channel=3)
 
-prompt_path = "configs/texts/t2v_samples.txt"
+prompt_path = "assets/texts/t2v_samples.txt"
 prompt = None
 batch_size = 1

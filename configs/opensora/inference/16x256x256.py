@@ -17,6 +17,6 @@ model = dict(
 vae = dict(micro_batch_size=4)
 scheduler = dict(type="iddpm", num_sampling_steps=100, cfg_scale=7.0, cfg_channel=3)
 
-prompt_path = "configs/texts/t2v_samples.txt"
+prompt_path = "assets/texts/t2v_samples.txt"
 prompt = None
 batch_size = 1

@@ -17,4 +17,4 @@ model = dict(
 vae = dict(micro_batch_size=2)
 scheduler = dict(type="iddpm", num_sampling_steps=100, cfg_scale=7.0)
 
-prompt_path = "configs/texts/t2v_samples.txt"
+prompt_path = "assets/texts/t2v_samples.txt"

@@ -15,4 +15,4 @@ model = dict(
 )
 scheduler = dict(type="dpm-solver", num_sampling_steps=20, cfg_scale=7.0)
 
-prompt_path = "configs/texts/t2i_samples.txt"
+prompt_path = "assets/texts/t2i_samples.txt"

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from opensora.core.config import load_config
@@ -68,23 +67,25 @@ def shrink(config, trained, clip_folder, tmp_path):
     }
 
 
-def short_prompts(config, tmp_path):
-    """The first prompts alone, and images where the config names files of its own."""
-    if config.get("prompt") is None:
-        lines = Path(CONFIGS.parent / config["prompt_path"]).read_text().splitlines()
-        return {"prompt": lines[:2], "prompt_path": None}
-    Image.new("RGB", (24, 16), "blue").save(tmp_path / "a.png")
-    fields = json.dumps({"reference_path": str(tmp_path / "a.png"), "mask_strategy": "0"})
-    prompts = [text.split("{")[0] + (fields if "{" in text else "") for text in config["prompt"]]
-    paths = [path and str(tmp_path / "a.png") for path in config.get("reference_path") or []]
-    return {"prompt": prompts, **({"reference_path": paths} if paths else {})}
+def short_prompts(config):
+    """The first lines of a prompt file; prompts of the config stay, with the files they name."""
+    if config.get("prompt") is not None:
+        return {}
+    lines = Path(config["prompt_path"]).read_text().splitlines()
+    return {"prompt": lines[:2], "prompt_path": None}
+
+
+@pytest.fixture(autouse=True)
+def _in_the_repository(monkeypatch):
+    """Relative paths of a config start where the command runs."""
+    monkeypatch.chdir(CONFIGS.parent)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
 def test_a_shipped_config_samples(path, trained, clip_folder, tmp_path):
     config = load_config(path, known=FIELDS, kind="inference").to_dict()
     shipped = SamplingSettings.from_config(config)
-    config = shrink(config, trained, clip_folder, tmp_path) | short_prompts(config, tmp_path)
+    config = shrink(config, trained, clip_folder, tmp_path) | short_prompts(config)
     settings = SamplingSettings.from_config(config)
     prompts = prompts_of(config, settings)
     assert len(prompts) >= 2
@@ -100,3 +101,14 @@ def test_all_families_are_shipped():
     assert {path.parts[-3] for path in SHIPPED} == {
         *("dit", "latte", "opensora", "opensora-v1-1", "pixart"),
     }
+
+
+def test_the_references_of_a_shipped_config_are_shipped():
+    path = CONFIGS / "opensora-v1-1/inference/sample-ref.py"
+    config = load_config(path, kind="inference").to_dict()
+    prompts = prompts_of(config, SamplingSettings.from_config(config))
+    assert [[reference.name for reference in prompt.references] for prompt in prompts] == [
+        ["assets/videos/coast-road.mp4"],
+        ["assets/images/condition/cliff.png"],
+        ["assets/images/condition/wave.png"],
+    ]
