@@ -12,7 +12,7 @@ from mmengine.config import Config
 from opensora.core.canonical import canonical
 from opensora.core.errors import ConfigError
 from opensora.core.io import write_text
-from opensora.core.reference_fields import ConfigKind, aliases, expand_aliases
+from opensora.core.reference_fields import RETIRED, ConfigKind, aliases, expand_aliases
 from opensora.core.registry import check_parts
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def parse_overrides(arguments: Sequence[str]) -> list[tuple[str, Any]]:
         while words and not words[0].startswith("--"):
             values.append(words.pop(0))
         if not values:
-            raise ConfigError(f"--{name}: expected a value")
+            raise ConfigError(f"--{name}: {RETIRED.get(name, 'expected a value')}")
         if name == "cfg_options":
             for option in values:
                 key, _, text = option.partition("=")
@@ -152,11 +152,12 @@ def _read_value(name: str, text: str) -> Any:
 
 
 def _check_known(fields: Iterable[str], known: Collection[str], kind: ConfigKind | None) -> None:
-    """Refuse names that are not known, with the accepted name that looks most like them."""
+    """Refuse names that are not known, with what to do or the name that looks most like them."""
     for name in fields:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, [*known, *aliases(kind)], n=1, cutoff=0.5)
-            hint = (
-                f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(sorted(known))}"
-            )
-            raise ConfigError(f"unknown field {name!r}; {hint}")
+        if name in known:
+            continue
+        if name in RETIRED:
+            raise ConfigError(f"{name}: {RETIRED[name]}")
+        nearest = difflib.get_close_matches(name, [*known, *aliases(kind)], n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(sorted(known))}"
+        raise ConfigError(f"unknown field {name!r}; {hint}")

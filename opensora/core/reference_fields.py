@@ -45,6 +45,16 @@ _ALIASES_OF_KIND: dict[ConfigKind, dict[str, str]] = {
     "train": {name: f"dataset.{name}" for name in DATASET_FIELDS},
     "inference": {"num_sample": "num_samples"},
 }
+# options of the reference's scripts that set nothing here -> what to do instead
+RETIRED = {
+    "sample_name": "samples are named by their prompts; leave it out",
+    "prompt_as_path": "samples are named by their prompts; leave it out",
+    "start_index": "give the prompts of the part with --prompt or --prompt-path",
+    "end_index": "give the prompts of the part with --prompt or --prompt-path",
+    "start_from_scratch": "a run in a new folder of outputs starts afresh; leave it out",
+    "resolution": "give --image-size HEIGHT WIDTH",
+    "aspect_ratio": "give --image-size HEIGHT WIDTH",
+}
 _WEIGHTS = ("model", "vae", "text_encoder")  # a plain value means where their weights are
 
 
