@@ -115,3 +115,17 @@ def test_every_curation_setting_reaches_its_command(tmp_path: Path) -> None:
         "--mode copy --workers",
     ):
         assert option in done.stdout, option
+
+
+def test_every_encoding_setting_reaches_its_command(tmp_path: Path) -> None:
+    config = yaml.safe_load((REPOSITORY / "configs/workflow/demo.yaml").read_text())
+    config["encode"] |= {"dtype": "bf16", "posterior": "moments", "min_psnr": 12.5, "int8": True}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    words = ("precompute_all", "-p", "--configfile", str(tmp_path / "config.yaml"))
+    done = snakemake(*words, folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for option in (
+        "--dtype bf16 --posterior moments --seed 42 --min-psnr 12.5 --output",
+        "--max-length 64 --dtype bf16 --int8 --output",
+    ):
+        assert option in done.stdout, option

@@ -27,12 +27,13 @@ rule encode_videos:
         num_shards=config["num_shards"],
         dtype=config["encode"]["dtype"],
         posterior=config["encode"]["posterior"],
+        min_psnr=config["encode"]["min_psnr"],
         seed=config["seed"],
     shell:
         "opensora encode-videos --manifest {input.manifest} --plan {input.plan} "
         "--shard {params.shard} --num-shards {params.num_shards} --vae {params.vae:q} "
         "--dtype {params.dtype} --posterior {params.posterior} --seed {params.seed} "
-        "--output {output.folder} > {log} 2>&1"
+        "--min-psnr {params.min_psnr} --output {output.folder} > {log} 2>&1"
 
 
 rule encode_captions:
