@@ -17,6 +17,13 @@ from opensora.core.errors import ConfigError, OpenSoraError, Stopped
 SLURM = {"SLURM_JOB_ID": "20123", "SLURM_STEP_ID": "4", "SLURM_STEP_NODELIST": "gpu[007-009]"}
 
 
+@pytest.fixture(autouse=True)
+def own_threads(monkeypatch):
+    """No number of threads is set, and what `launch` sets ends with the test."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "")  # an absent variable leaves delenv nothing to undo
+    monkeypatch.delenv("OMP_NUM_THREADS")
+
+
 @pytest.mark.parametrize(
     ("nodes", "expected"),
     [
@@ -57,8 +64,7 @@ def test_more_nodes_than_allocated_are_refused(monkeypatch):
         launch(["-c", ""], processes=1, nodes=2)
 
 
-def test_workers_learn_their_rank(tmp_path, monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+def test_workers_learn_their_rank(tmp_path):
     code = "import os, sys; open(f'{sys.argv[1]}/' + os.environ['RANK'], 'w')"
     launch(["-c", code, str(tmp_path)], processes=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
