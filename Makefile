@@ -1,5 +1,6 @@
 # make demo   set up, run the demo world to its report
 # make test   set up, run every test
+# make matrix run the tests as other processors, thread counts and ffmpegs would
 # make lint   style, types, workflow
 # make lock   renew requirements/lock.txt
 
@@ -10,7 +11,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: demo demo-long test lint lock clean
+.PHONY: demo demo-long test matrix lint lock clean
 
 demo: $(READY)
 	snakemake --profile profiles/local all --configfile configs/workflow/demo.yaml
@@ -22,6 +23,9 @@ demo-long: $(READY)
 
 test: $(READY)
 	pytest
+
+matrix: $(READY)
+	python tests/matrix.py
 
 lint: $(READY)
 	ruff check .

@@ -7,7 +7,23 @@ import pytest
 
 from opensora.media.encode import write_video
 
+TESTS = Path(__file__).parent
+# what these test depends on arithmetic or on a codec; `make matrix` runs them at every corner
+NUMERIC = (
+    *(f"contracts/test_{name}.py" for name in ("metrics", "models", "schedulers", "scorers")),
+    *(f"unit/{name}" for name in ("acceleration", "cli", "curation", "datasets", "demo")),
+    *(f"unit/{name}" for name in ("encoding", "evaluation", "media", "models", "sampling")),
+    *(f"unit/{name}" for name in ("schedulers", "scorers", "training")),
+)
+
 TINY_COLOURS = ((200, 40, 40), (40, 160, 60), (50, 60, 200))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the numeric tests by their folder."""
+    for item in items:
+        if any(item.path.is_relative_to(TESTS / name) for name in NUMERIC):
+            item.add_marker(pytest.mark.numeric)
 
 
 def tiny_frames(height: int = 40, width: int = 64, scene_frames: int = 16) -> np.ndarray:

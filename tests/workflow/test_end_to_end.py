@@ -1,6 +1,7 @@
 """One tiny run of the whole DAG, from raw videos to a report; once more; once from nothing."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from opensora.tables.columns import MANIFEST, REJECTED, SAMPLES
 from opensora.tables.io import read_table
 
 REPOSITORY = Path(__file__).parents[2]
+# a job computes with as many threads as its rule gets, so a run of one thread needs one core
+CORES = "1" if os.environ.get("OMP_NUM_THREADS") == "1" else "2"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -21,7 +24,7 @@ def snakemake(folder: Path, *arguments: str) -> str:
         [
             *(sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")),
             *(*arguments, "--profile", str(REPOSITORY / "profiles/test")),
-            *("--directory", str(folder)),
+            *("--directory", str(folder), "--cores", CORES),
             *("--configfile", str(REPOSITORY / "configs/workflow/test.yaml")),
         ],
         capture_output=True,
