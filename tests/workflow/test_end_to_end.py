@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from safetensors.torch import load_file
 
+from opensora.cli.main import EXIT_DONE, EXIT_USER, main
 from opensora.tables.columns import MANIFEST, REJECTED, SAMPLES
 from opensora.tables.io import read_table
 
@@ -88,6 +90,24 @@ def test_both_stages_trained_and_the_second_began_where_the_first_ended(run: Pat
     assert f"{ema} loaded={len(first)} remade=0 missing=0 unexpected=0" in log
     start = load_file(run / "train/stage1/model.safetensors")
     assert any(not start[name].equal(second[name]) for name in start)
+
+
+def test_a_vae_of_one_step_does_not_pass_the_gate(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(run.parents[1])  # paths in the manifest begin there
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    vae, manifest = str(tmp_path / "vae"), str(run / "manifest.csv")
+    words = ["train-vae", str(REPOSITORY / config["models"]["vae"]["config"]), "--num_steps", "1"]
+    assert main([*words, "--manifest", manifest, "--output", vae]) == EXIT_DONE
+    words = ["encode-videos", "--manifest", manifest, "--vae", vae, "--output", f"{tmp_path}/out"]
+    words += ["--plan", str(run / "buckets/stage1/plan.parquet"), "--posterior", "mean"]
+    least = config["encode"]["min_psnr"]
+    assert main([*words, "--dtype", "fp32", "--min-psnr", str(least)]) == EXIT_USER
+    assert f"dB, below {least:g} dB; check the VAE" in capfd.readouterr().err
 
 
 def test_samples_are_videos_for_held_out_prompts(run: Path) -> None:
