@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from opensora.core.errors import ConfigError
+from opensora.training.muon import Muon
 
 ADAMW_FIELDS = {"lr": 1e-4, "weight_decay": 0.0, "betas": (0.9, 0.999), "eps": 1e-8}
 MUON_FIELDS = {

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from opensora.core.errors import ConfigError
+from opensora.training.muon import Muon
 from opensora.training.optimizer import LrSchedule, block_matrices, build_optimizer
 
 
@@ -45,7 +46,7 @@ def test_muon_with_adamw_steps_like_the_two_optimizers_apart(model):
     together = build_optimizer(model, {"type": "muon", "weight_decay": 0.1}, lr=None, plugin="ddp")
     matrices = block_matrices(apart)
     others = [p for p in apart.parameters() if not any(p is m for m in matrices)]
-    muon = torch.optim.Muon(matrices, lr=0.02, weight_decay=0.1)
+    muon = Muon(matrices, lr=0.02, weight_decay=0.1)
     adamw = torch.optim.AdamW(others, lr=2e-3, betas=(0.9, 0.95), weight_decay=0.0)
     for seed in range(3):
         give_gradients(model, seed)
