@@ -13,6 +13,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from opensora.core.errors import ConfigError, OpenSoraError, Stopped
+from opensora.core.threads import threads_in_use, use_threads
 
 EXIT_USER, EXIT_STOPPED = 2, 75
 JOIN_S = 300  # how long the first node waits for the last one
@@ -48,11 +49,10 @@ def launch(command: Sequence[str], *, processes: int, nodes: int = 1, gpus: int 
         ConfigError: several nodes without SLURM.
         OpenSoraError: a worker failed; it has written why.
     """
-    cores = os.cpu_count() or 1
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
     if nodes > 1 and not _is_node_task(os.environ, nodes):
         _run_srun(command, nodes=nodes, gpus=gpus)
         return
+    use_threads(max(1, threads_in_use() // processes))  # the workers share those of the command
     meet = slurm_rendezvous(os.environ) if nodes > 1 else local_rendezvous()
     config = LaunchConfig(
         min_nodes=nodes,

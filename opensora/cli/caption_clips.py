@@ -7,6 +7,7 @@ EXAMPLE = (
     "opensora caption-clips --clips clips/0000.csv --output captions/0000.csv --captioner sidecar"
     " --sidecar data/captions.csv"
 )
+TAKES_THREADS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

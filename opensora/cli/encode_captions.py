@@ -7,6 +7,7 @@ EXAMPLE = (
     "opensora encode-captions --manifest manifest.csv --text-encoder models/text_encoder"
     " --max-length 120 --output embeddings"
 )
+TAKES_THREADS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

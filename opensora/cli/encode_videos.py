@@ -7,6 +7,7 @@ EXAMPLE = (
     "opensora encode-videos --manifest manifest.csv --plan buckets/stage1/plan.parquet --shard 0"
     " --num-shards 8 --vae models/vae --output latents/stage1/0000"
 )
+TAKES_THREADS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ EXAMPLE = (
     "opensora evaluate --samples results/demo/samples/stage1/samples.csv"
     " --truth results/demo/world/truth --output results/demo/evaluation/stage1.json"
 )
+TAKES_THREADS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

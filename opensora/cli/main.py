@@ -65,6 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
+    if getattr(module, "TAKES_THREADS", False):
+        parser.add_argument(
+            "--threads",
+            type=int,
+            metavar="N",
+            help="threads to compute with (default: OMP_NUM_THREADS, or every core)",
+        )
     known, rest = parser.parse_known_args(words[1:])
     if rest and not getattr(module, "TAKES_OVERRIDES", False):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -74,9 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(name: str, module: object, arguments: argparse.Namespace) -> int:
     from opensora.core.logging import setup_logging
+    from opensora.core.threads import default_threads, use_threads
 
     setup_logging()
     try:
+        asked = getattr(arguments, "threads", None)
+        use_threads(default_threads() if asked is None else asked)
         summary = module.run(arguments)  # type: ignore[attr-defined]
     except Stopped as error:
         sys.stderr.write(f"opensora {name}: stopped: {error}\n")

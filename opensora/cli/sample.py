@@ -13,6 +13,7 @@ EXAMPLE = (
     " --prompt-path prompts.txt --save-dir results/demo/samples/stage1"
 )
 TAKES_OVERRIDES = True
+TAKES_THREADS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +80,7 @@ def given_options(args: argparse.Namespace) -> list[str]:
     """The options that were given, as overrides of fields of the config."""
     words: list[str] = []
     for name, value in vars(args).items():
-        if value is None or name in ("config", "overrides", "device"):
+        if value is None or name in ("config", "overrides", "device", "threads"):
             continue
         words.append(f"--{name}")
         words += map(str, value) if isinstance(value, list) else [str(value)]

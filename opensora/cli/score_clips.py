@@ -9,6 +9,7 @@ EXAMPLE = (
     " --output 'scores/{scorer}/0000.csv'"
 )
 NAME = "{scorer}"
+TAKES_THREADS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

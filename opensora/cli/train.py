@@ -14,6 +14,7 @@ EXAMPLE = (
     "  opensora train configs/opensora/train/16x256x256.py --data-path manifest.csv --gpus 8"
 )
 TAKES_OVERRIDES = True
+TAKES_THREADS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ EXAMPLE = (
     " --captions results/demo/captions/0000.csv --output results/demo/models/text_encoder"
 )
 TAKES_OVERRIDES = True
+TAKES_THREADS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ EXAMPLE = (
     " --output results/demo/models/vae"
 )
 TAKES_OVERRIDES = True
+TAKES_THREADS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

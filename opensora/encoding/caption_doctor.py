@@ -14,6 +14,7 @@ import torch
 
 from opensora.core.errors import StoreError
 from opensora.core.io import write_json
+from opensora.core.threads import threads_in_use
 from opensora.datasets.embedding_store import EmbeddingStore
 from opensora.datasets.int8 import int8_error
 from opensora.datasets.store_file import read_record
@@ -48,7 +49,11 @@ class CaptionDoctor:
         self._texts = self._read_texts()  # of each row of the index
         unique = store.rows.drop_duplicates(["file", "row"]).index
         self._unique = unique.tolist()
-        self.report: dict[str, Any] = {"failures": [], "warnings": []}
+        self.report: dict[str, Any] = {
+            "failures": [],
+            "warnings": [],
+            "threads": threads_in_use(),
+        }
 
     def examine(self) -> None:
         """Measure every stored caption, each with its checksum.

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from opensora.core.errors import StoreError
 from opensora.core.io import write_json
+from opensora.core.threads import threads_in_use
 from opensora.datasets.bucket import Bucket
 from opensora.datasets.latent_store import MOMENTS, LatentStore
 from opensora.encoding.clips import read_clip
@@ -76,6 +77,7 @@ class LatentDoctor:
             "failures": [],
             "warnings": [],
             "min_psnr": min_psnr,
+            "threads": threads_in_use(),
         }
 
     @property

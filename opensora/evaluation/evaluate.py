@@ -9,6 +9,7 @@ from typing import Any
 
 from opensora.core.io import write_json
 from opensora.core.registry import METRICS, build_module, registered_names
+from opensora.core.threads import threads_in_use
 from opensora.evaluation.inputs import EvaluationInputs
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ def evaluate(inputs: EvaluationInputs, output: str | Path) -> dict[str, Any]:
         "stage": Path(output).stem,
         "num_samples": len(inputs.samples),
         "num_prompts": int(inputs.samples["prompt"].nunique()),
+        "threads": threads_in_use(),
         "metrics": metrics,
         "skipped": skipped,
     }

@@ -12,6 +12,7 @@ from PIL import Image
 
 from opensora.core.errors import OpenSoraError
 from opensora.core.io import atomic_path, read_json, write_json
+from opensora.core.threads import threads_in_use
 from opensora.media.encode import write_video
 from opensora.sampling.display import enlarge
 from opensora.sampling.pipeline import Pipeline
@@ -68,6 +69,7 @@ def save_sample(
             {"name": reference.name, "sha256": reference.sha256}
             for reference in request.prompt.references
         ],
+        "threads": threads_in_use(),
         **_plain(pipeline.identity),
         "config": _plain(config),
         "fingerprint": fingerprint(request, pipeline, settings),

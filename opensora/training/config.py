@@ -15,6 +15,7 @@ SHARED_FIELDS = (
     *("balance", "batch_size", "bucket_config", "data_path", "drop_last", "epochs", "fps"),
     *("frame_interval", "image_size", "num_frames", "root", "use_image_transform"),
     "num_bucket_build_workers",  # of the reference; buckets are assigned in one go here
+    "computed_with",  # written beside the results: threads, workers, precision
     "encoders",  # written beside the results: identities of the VAE and the text encoder
 )
 STORED = "LatentDataset"

@@ -7,6 +7,7 @@ from typing import Any
 
 from opensora.core.config import save_config
 from opensora.core.io import atomic_path
+from opensora.core.threads import threads_in_use
 from opensora.training.resume import EMA_FILE, encoders
 from opensora.training.setup import Run
 from opensora.training.state import save_tensors
@@ -17,13 +18,19 @@ def write_outputs(run: Run, resolved: Any) -> None:
 
     Args:
         run: the finished run, on the main worker.
-        resolved: the MMEngine config; the saved one also holds every keyword of the model and the
-            identities of the encoders, so that sampling needs nothing else.
+        resolved: the MMEngine config; the saved one also holds every keyword of the model, the
+            identities of the encoders and what computed them, so that sampling needs nothing else.
     """
     assert run.ema is not None  # the main worker keeps it
     folder = Path(run.config.outputs)
     config = copy.deepcopy(resolved)
     config["model"] = run.model_config
+    config["computed_with"] = {
+        "device": run.workers.device.type,
+        "dtype": str(run.engine.dtype).removeprefix("torch."),
+        "workers": run.workers.world_size,
+        "threads": threads_in_use(),
+    }
     config["encoders"] = encoders(run.source)
     save_config(config, folder / "config.py")
     with atomic_path(folder / "metrics.jsonl") as path:

@@ -36,4 +36,4 @@ rule caption_clips:
         ),
     shell:
         "opensora caption-clips --clips {input.clips} --output {output.captions} "
-        "--captioner {params.captioner} {params.sidecar:q} {params.options:q} > {log} 2>&1"
+        "--captioner {params.captioner} {params.sidecar:q} {params.options:q} --threads {threads} > {log} 2>&1"

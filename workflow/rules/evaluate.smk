@@ -29,4 +29,4 @@ rule evaluate:
     shell:
         "opensora evaluate --samples {input.samples} --manifest {input.manifest} "
         "--vae {params.vae:q} --clip {params.clip:q} {params.truth:q} "
-        "--output {output.evaluation} > {log} 2>&1"
+        "--output {output.evaluation} --threads {threads} > {log} 2>&1"

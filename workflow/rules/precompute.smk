@@ -33,7 +33,7 @@ rule encode_videos:
         "opensora encode-videos --manifest {input.manifest} --plan {input.plan} "
         "--shard {params.shard} --num-shards {params.num_shards} --vae {params.vae:q} "
         "--dtype {params.dtype} --posterior {params.posterior} --seed {params.seed} "
-        "--min-psnr {params.min_psnr} --output {output.folder} > {log} 2>&1"
+        "--min-psnr {params.min_psnr} --output {output.folder} --threads {threads} > {log} 2>&1"
 
 
 rule encode_captions:
@@ -63,4 +63,4 @@ rule encode_captions:
     shell:
         "opensora encode-captions --manifest {input.manifest} "
         "--text-encoder {params.text_encoder:q} --max-length {params.max_length} --dtype {params.dtype} {params.int8} "
-        "--output {output.folder} > {log} 2>&1"
+        "--output {output.folder} --threads {threads} > {log} 2>&1"

@@ -30,7 +30,7 @@ rule score_clips:
     shell:
         "opensora score-clips --scorer {params.scorers} --clips {input.clips} "
         "--options {params.options:q} --cache {params.cache} "
-        "--output {params.tables:q} > {log} 2>&1"
+        "--output {params.tables:q} --threads {threads} > {log} 2>&1"
 
 
 rule score_captions:
@@ -58,4 +58,4 @@ rule score_captions:
     shell:
         "opensora score-clips --scorer match --clips {input.clips} "
         "--captions {input.captions} --clip {params.clip:q} --cache {params.cache} "
-        "--output {output.scores} > {log} 2>&1"
+        "--output {output.scores} --threads {threads} > {log} 2>&1"

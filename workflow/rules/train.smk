@@ -40,5 +40,5 @@ rule train:
         seed=config["seed"],
     shell:
         "opensora train {input.config:q} --outputs {params.outputs} {params.load:q} "
-        "--nodes {params.nodes} --gpus {params.gpus} --seed {params.seed} "
+        "--nodes {params.nodes} --gpus {params.gpus} --seed {params.seed} --threads {threads} "
         "--dataset.plan {input.plan} {params.data:q} 2>&1 | tee {log}"

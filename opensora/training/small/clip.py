@@ -19,6 +19,7 @@ from torch.nn import functional
 from opensora.core.errors import TableError
 from opensora.core.io import write_json
 from opensora.core.seed import derive_seed, stable_shard
+from opensora.core.threads import threads_in_use
 from opensora.models.clip import STORYBOARD_FRAMES, ClipModel, save_clip, storyboard
 from opensora.tables.columns import TEXT
 from opensora.training.small.common import (
@@ -110,7 +111,7 @@ def train_clip(
     report = measure_retrieval(clip, images[kept], list(texts[kept]), sorted(set(texts)))
     with model_folder(output, metrics) as folder:
         save_clip(folder, clip)
-        write_json(folder / "retrieval.json", report)
+        write_json(folder / "retrieval.json", {**report, "threads": threads_in_use()})
     return (
         f"{report['top1']:.0%} of {report['num_clips']} held-out clips prefer their caption to all"
         f" that differ in one word, after {config.num_steps} steps; CLIP in {output}"

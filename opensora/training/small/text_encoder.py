@@ -16,6 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from opensora.core.io import write_json
 from opensora.core.seed import derive_seed
+from opensora.core.threads import threads_in_use
 from opensora.training.small.common import (
     build_optimizer,
     fit,
@@ -106,7 +107,7 @@ def train_text_encoder(config: TextEncoderConfig, captions: list[Path], output: 
     with model_folder(output, metrics) as folder:
         encoder.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        write_json(folder / "words.json", report)
+        write_json(folder / "words.json", {**report, "threads": threads_in_use()})
     return (
         f"guesses {metrics[-1]['accuracy']:.0%} of hidden bytes of {len(texts)} captions after"
         f" {config.num_steps} steps; text encoder in {output}"

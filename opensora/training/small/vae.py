@@ -20,6 +20,7 @@ from torch.nn import functional
 from opensora.core.errors import TableError
 from opensora.core.io import write_json
 from opensora.core.seed import derive_seed
+from opensora.core.threads import threads_in_use
 from opensora.tables.columns import MANIFEST
 from opensora.tables.io import read_table
 from opensora.training.small.common import (
@@ -129,7 +130,7 @@ def train_vae(config: VaeConfig, manifest: str | Path, output: str | Path) -> st
     report = {"split": split, **measure_psnr(vae, validation)}
     with model_folder(output, metrics) as folder:
         vae.save_pretrained(folder)
-        write_json(folder / "psnr.json", report)
+        write_json(folder / "psnr.json", {**report, "threads": threads_in_use()})
     return (
         f"PSNR {report['mean']:.1f} dB (lowest frame {report['min']:.1f}) on {split} clips after"
         f" {config.num_steps} steps; VAE in {output}"
