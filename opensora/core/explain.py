@@ -96,14 +96,38 @@ def summary(found: Sequence[Explanation]) -> str:
         return "nothing to run, everything is up to date"
     jobs, unknown = sum(entry.jobs for entry in found), sum(entry.unknown for entry in found)
     rules = len({entry.rule for entry in found})
-    words = [f"{_count(jobs, 'job')} of {_count(rules, 'rule')}"]
+    words = [f"{count(jobs, 'job')} of {count(rules, 'rule')}"]
     if unknown < jobs:
-        words.append(f"about {_duration(sum(entry.seconds for entry in found))} of work")
+        words.append(f"about {duration(sum(entry.seconds for entry in found))} of work")
     if hours := sum(entry.gpu_hours for entry in found):
         words.append(f"{hours:.2f} GPU-hours")
     if unknown:
-        words.append(f"{_count(unknown, 'job')} without a record")
+        words.append(f"{count(unknown, 'job')} without a record")
     return ", ".join(words)
+
+
+def recorded_seconds(path: Path) -> list[float]:
+    """Seconds in one of Snakemake's benchmark files; empty where it holds none."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def count(number: int, word: str) -> str:
+    """`1 job`, `3 jobs`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def duration(seconds: float) -> str:
+    """`49 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    if whole < 6000:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _why(job: PlannedJob, maker: dict[str, str]) -> str:
@@ -140,23 +164,16 @@ def _expected_seconds(job: PlannedJob, folder: Path, past: dict[str, list[float]
     """What the job took last time, else the mean of its rule's jobs, else -1."""
     if not job.benchmark:
         return -1
-    own = _recorded(folder / job.benchmark)
+    own = recorded_seconds(folder / job.benchmark)
     if own:
         return mean(own)
     if job.rule not in past:
         depth = len(Path(job.benchmark).parts) - 3  # benchmarks/{rule}/{run}/...
         root = (folder / job.benchmark).parents[max(0, depth)]
-        past[job.rule] = [time for path in sorted(root.rglob("*.tsv")) for time in _recorded(path)]
+        past[job.rule] = [
+            time for path in sorted(root.rglob("*.tsv")) for time in recorded_seconds(path)
+        ]
     return mean(past[job.rule]) if past[job.rule] else -1
-
-
-def _recorded(path: Path) -> list[float]:
-    """Seconds in one of Snakemake's benchmark files; empty where it holds none."""
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return [float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
 
 
 def _spans(names: Iterable[str]) -> str:
@@ -172,21 +189,8 @@ def _spans(names: Iterable[str]) -> str:
 
 
 def _cells(entry: Explanation) -> tuple[str, ...]:
-    time = _duration(entry.seconds) if entry.unknown < entry.jobs else "unknown"
+    time = duration(entry.seconds) if entry.unknown < entry.jobs else "unknown"
     if 0 < entry.unknown < entry.jobs:
         time = f"over {time}"
     hours = f"{entry.gpu_hours:.2f}" if entry.gpu_hours else ""
     return (entry.rule, str(entry.jobs), entry.shards, entry.why, time, hours)
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 100:
-        return f"{whole} s"
-    if whole < 6000:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
