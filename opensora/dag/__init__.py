@@ -1,0 +1,1 @@
+"""What a person sees of the DAG; the one package that knows Snakemake. Imports no torch."""
