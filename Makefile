@@ -15,11 +15,9 @@ export PYTHONWARNINGS := ignore::DeprecationWarning
 
 demo: $(READY)
 	snakemake --profile profiles/local all --configfile configs/workflow/demo.yaml
-	@echo "report: results/demo/report/index.html"
 
 demo-long: $(READY)
 	snakemake --profile profiles/local all --configfile configs/workflow/demo_long.yaml
-	@echo "report: results/demo_long/report/index.html"
 
 test: $(READY)
 	pytest
@@ -35,12 +33,13 @@ lint: $(READY)
 	snakemake --lint --configfile configs/workflow/demo.yaml
 
 # --no-deps: the lock file is complete, and colossalai's own pins would undo it
-$(READY): requirements/lock.txt pyproject.toml
+$(READY): requirements/lock.txt pyproject.toml workflow/plugins/pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
 		|| { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/lock.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--editable . --editable workflow/plugins
 	touch $@
 
 lock: $(READY)

@@ -1,5 +1,8 @@
 """The page that people read."""
 
+# the display of profiles/local names it at the end
+logger.info("", extra={"opensora_report": f"{RUN}/report/index.html"})
+
 
 rule report:
     """Write the HTML report of the run."""

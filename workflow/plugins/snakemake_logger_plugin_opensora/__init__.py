@@ -1,0 +1,5 @@
+"""Lets Snakemake find the display of opensora: it looks for packages of this name."""
+
+from opensora.dag.progress import LogHandler
+
+__all__ = ["LogHandler"]
