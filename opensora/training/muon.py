@@ -109,7 +109,7 @@ def orthogonalise(matrices: Tensor, *, dtype: torch.dtype | None = None) -> Tens
     Five steps of a Newton-Schulz iteration of degree five. Singular values above 1/500 of the
     Frobenius norm end between 0.68 and 1.21, smaller ones are raised at most 485-fold. Against
     exact arithmetic the result is off by less than 2e-5 of its norm in fp32; in bf16 by about 2 per
-    cent where the singular values lie within a factor of 20, by 10 per cent within a factor of 1000.
+    cent where the singular values lie within a factor of 20, by 10 where within a factor of 1000.
 
     Args:
         matrices: [K, m, n], m <= n.
@@ -130,7 +130,7 @@ def orthogonalise(matrices: Tensor, *, dtype: torch.dtype | None = None) -> Tens
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """The type in which a device multiplies matrices fastest, where a few per cent do not matter."""
+    """The type in which a device multiplies fastest, where a few per cent do not matter."""
     if device.type == "cpu" and not cpu_is_fast_at_bf16():
         return torch.float32
     return torch.bfloat16

@@ -23,7 +23,7 @@ rule train_vae:
         seed=config["seed"],
     shell:
         "opensora train-vae {input.config:q} --manifest {input.manifest} "
-        "--output {output.folder} --seed {params.seed} --threads {threads} 2>&1 | tee {log}"
+        "--output {output.folder} --seed {params.seed} --threads {threads} > {log} 2>&1"
 
 
 rule train_clip:
@@ -49,7 +49,7 @@ rule train_clip:
         seed=config["seed"],
     shell:
         "opensora train-clip {input.config:q} --clips {input.clips} --captions {input.captions} "
-        "--output {output.folder} --seed {params.seed} --threads {threads} 2>&1 | tee {log}"
+        "--output {output.folder} --seed {params.seed} --threads {threads} > {log} 2>&1"
 
 
 rule train_text_encoder:
@@ -74,4 +74,4 @@ rule train_text_encoder:
         seed=config["seed"],
     shell:
         "opensora train-text-encoder {input.config:q} --captions {input.captions} "
-        "--output {output.folder} --seed {params.seed} --threads {threads} 2>&1 | tee {log}"
+        "--output {output.folder} --seed {params.seed} --threads {threads} > {log} 2>&1"

@@ -32,4 +32,4 @@ rule sample:
     shell:
         "opensora sample {input.config:q} --ckpt-path {input.ema} --vae {params.vae:q} "
         "--text-encoder {params.text_encoder:q} --prompt-path {input.prompts:q} "
-        "--num-samples {params.num_samples} --seed {params.seed} --threads {threads} --save-dir {params.folder} 2>&1 | tee {log}"
+        "--num-samples {params.num_samples} --seed {params.seed} --threads {threads} --save-dir {params.folder} > {log} 2>&1"

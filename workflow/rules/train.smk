@@ -41,4 +41,4 @@ rule train:
     shell:
         "opensora train {input.config:q} --outputs {params.outputs} {params.load:q} "
         "--nodes {params.nodes} --gpus {params.gpus} --seed {params.seed} --threads {threads} "
-        "--dataset.plan {input.plan} {params.data:q} 2>&1 | tee {log}"
+        "--dataset.plan {input.plan} {params.data:q} > {log} 2>&1"
