@@ -159,3 +159,17 @@ def test_position_tables(entry):
             base_size=entry["base_size"],
         )
     torch.testing.assert_close(table.reshape(expected.shape), expected, atol=1e-5, rtol=0)
+
+
+def test_the_gradients_of_the_rms_norm_are_those_of_torchs():
+    torch.manual_seed(0)
+    x = torch.randn(5, 3, 4, 9).transpose(1, 2).requires_grad_()
+    gradient = torch.randn(5, 4, 3, 9)
+    norm = RMSNorm(9)
+    with torch.no_grad():
+        norm.weight.copy_(torch.randn(9))
+    norm(x).backward(gradient)
+    plain, weight = (t.detach().double().requires_grad_() for t in (x, norm.weight))
+    torch.nn.functional.rms_norm(plain, (9,), weight, 1e-6).backward(gradient.double())
+    torch.testing.assert_close(x.grad.double(), plain.grad, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(norm.weight.grad.double(), weight.grad, rtol=1e-5, atol=1e-5)
