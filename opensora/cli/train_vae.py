@@ -8,7 +8,7 @@ HELP = (
     " --field VALUE."
 )
 EXAMPLE = (
-    "opensora train-vae configs/demo/vae.py --manifest results/demo/manifest.csv"
+    "opensora train-vae configs/demo/vae.py --clips results/demo/clips/0000.csv"
     " --output results/demo/models/vae"
 )
 TAKES_OVERRIDES = True
@@ -18,7 +18,15 @@ TAKES_THREADS = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("config", type=Path, help="MMEngine .py config")
-    parser.add_argument("--manifest", type=Path, required=True, help="manifest.csv")
+    parser.add_argument("--clips", type=Path, nargs="+", required=True, help="tables of clips")
+    for name, default in (("validation", 0.1), ("test", 0.0)):
+        parser.add_argument(
+            f"--{name}-fraction",
+            type=float,
+            default=default,
+            metavar="F",
+            help=f"share of source videos held out, as in build-manifest (default: {default:g})",
+        )
     parser.add_argument("--output", type=Path, required=True, help="folder to make")
 
 
@@ -28,4 +36,10 @@ def run(args: argparse.Namespace) -> str:
     from opensora.training.small.vae import VaeConfig, train_vae
 
     config = read_fields(args.config, args.overrides, VaeConfig)
-    return train_vae(config, args.manifest, args.output)
+    return train_vae(
+        config,
+        args.clips,
+        args.output,
+        validation_fraction=args.validation_fraction,
+        test_fraction=args.test_fraction,
+    )

@@ -19,7 +19,7 @@ VERSIONS = {
     "ocr": 1,
     "build_manifest": 2,
     "assign_buckets": 2,
-    "train_vae": 1,
+    "train_vae": 2,
     "train_clip": 1,
     "train_text_encoder": 1,
     "encode_videos": 2,

@@ -102,7 +102,8 @@ def test_a_vae_of_one_step_does_not_pass_the_gate(
     config = yaml.safe_load((run / "config.yaml").read_text())
     vae, manifest = str(tmp_path / "vae"), str(run / "manifest.csv")
     words = ["train-vae", str(REPOSITORY / config["models"]["vae"]["config"]), "--num_steps", "1"]
-    assert main([*words, "--manifest", manifest, "--output", vae]) == EXIT_DONE
+    clips = [str(path) for path in sorted((run / "clips").glob("*.csv"))]
+    assert main([*words, "--clips", *clips, "--output", vae]) == EXIT_DONE
     words = ["encode-videos", "--manifest", manifest, "--vae", vae, "--output", f"{tmp_path}/out"]
     words += ["--plan", str(run / "buckets/stage1/plan.parquet"), "--posterior", "mean"]
     least = config["encode"]["min_psnr"]

@@ -1,11 +1,14 @@
-"""Small encoders that the run trains itself where no weights are given."""
+"""Small encoders that the run trains itself where no weights are given.
+
+One thread each: they run side by side, and their bytes do not depend on the machine's cores.
+"""
 
 
 rule train_vae:
-    """Train a small image VAE on the kept clips."""
+    """Train a small image VAE on the clips, beside everything that judges them."""
     input:
         config=in_repository(config["models"]["vae"]["config"]),
-        manifest=f"{RUN}/manifest.csv",
+        clips=shard_tables("clips"),
     output:
         folder=directory(f"{RUN}/models/vae"),
     log:
@@ -14,15 +17,18 @@ rule train_vae:
         f"benchmarks/train_vae/{config['run']}/all.tsv"
     conda:
         "../../environment.yml"
-    threads: config["resources"]["threads"]
+    threads: 1
     resources:
         mem_mb=8_000,
         runtime=240,
     params:
         version=VERSIONS["train_vae"],
         seed=config["seed"],
+        validation=config["validation_fraction"],
+        test=config["test_fraction"],
     shell:
-        "opensora train-vae {input.config:q} --manifest {input.manifest} "
+        "opensora train-vae {input.config:q} --clips {input.clips} "
+        "--validation-fraction {params.validation} --test-fraction {params.test} "
         "--output {output.folder} --seed {params.seed} --threads {threads} > {log} 2>&1"
 
 
@@ -40,7 +46,7 @@ rule train_clip:
         f"benchmarks/train_clip/{config['run']}/all.tsv"
     conda:
         "../../environment.yml"
-    threads: config["resources"]["threads"]
+    threads: 1
     resources:
         mem_mb=8_000,
         runtime=240,
@@ -65,7 +71,7 @@ rule train_text_encoder:
         f"benchmarks/train_text_encoder/{config['run']}/all.tsv"
     conda:
         "../../environment.yml"
-    threads: config["resources"]["threads"]
+    threads: 1
     resources:
         mem_mb=8_000,
         runtime=240,

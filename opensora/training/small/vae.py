@@ -7,10 +7,12 @@ Axes: N frames, H W pixels, C latent channels, h w latent size.
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -21,8 +23,8 @@ from opensora.core.errors import TableError
 from opensora.core.io import write_json
 from opensora.core.seed import derive_seed
 from opensora.core.threads import threads_in_use
-from opensora.tables.columns import MANIFEST
-from opensora.tables.io import read_table
+from opensora.curation.splits import TRAIN, VALIDATION, split_clips
+from opensora.tables.columns import CLIPS
 from opensora.training.small.common import (
     build_optimizer,
     fit,
@@ -31,7 +33,7 @@ from opensora.training.small.common import (
     require,
     require_loop,
 )
-from opensora.training.small.data import draw_rows, fill, read_spread
+from opensora.training.small.data import draw_rows, fill, read_ok_rows, read_spread
 
 log = logging.getLogger(__name__)
 
@@ -97,12 +99,25 @@ class VaeConfig:
         return 2 ** (len(self.block_out_channels) - 1)
 
 
-def train_vae(config: VaeConfig, manifest: str | Path, output: str | Path) -> str:
+def train_vae(
+    config: VaeConfig,
+    clips: Sequence[str | Path],
+    output: str | Path,
+    *,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.0,
+) -> str:
     """Train on the clips of the train split and measure on those of the validation split.
+
+    It needs no scores and no captions, so it runs beside whatever makes them. The split is the
+    manifest's: a source video draws its side from its id alone. Only where near-duplicates link
+    videos the manifest may hold out more of them.
 
     Args:
         config: see its fields.
-        manifest: table of clips.
+        clips: tables of clips.
+        validation_fraction: share of source videos, as given to build-manifest.
+        test_fraction: likewise; these clips are not looked at.
         output: folder in the diffusers format, with metrics.jsonl and psnr.json.
 
     Returns:
@@ -113,16 +128,23 @@ def train_vae(config: VaeConfig, manifest: str | Path, output: str | Path) -> st
         ConfigError: `output` holds something else.
     """
     refuse_foreign(output)
-    rows = read_table(manifest, MANIFEST)
-    train = load_frames(_split(rows, "train"), config)
+    rows = read_ok_rows(clips, CLIPS)
+    sides = split_clips(
+        rows["video_id"],
+        np.arange(len(rows)),  # no clip is known to resemble another one yet
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+    )
+    train = load_frames(rows[sides == TRAIN], config)
     if not train:
         raise TableError(
-            f"{manifest}: no readable clip of split 'train'; look at the rejected rows"
+            f"{clips[0]}: no readable clip of split 'train'; look at the detail column of the"
+            " clip tables"
         )
-    validation, split = load_frames(_split(rows, "validation"), config), "validation"
+    validation, split = load_frames(rows[sides == VALIDATION], config), VALIDATION
     if not validation:
         log.warning("no readable clip of split 'validation': PSNR is measured on training clips")
-        validation, split = train, "train"
+        validation, split = train, TRAIN
     torch.manual_seed(derive_seed(config.seed, "vae"))
     vae = build_vae(config)
     metrics = _train(vae, train, config)
@@ -278,7 +300,3 @@ def _mean_and_min(values: Tensor) -> dict[str, float]:
 def _to_float(images: Tensor) -> Tensor:
     """Map uint8 0..255 to float32 [-1, 1]."""
     return images.float() / 127.5 - 1
-
-
-def _split(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    return rows[rows["split"] == name]

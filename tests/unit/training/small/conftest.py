@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from opensora.media.encode import write_video
-from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST
+from opensora.tables.columns import CAPTIONS, CLIPS
 from opensora.tables.io import write_table
 
 COLOURS = {"red": (220, 40, 40), "blue": (40, 70, 220)}
@@ -21,7 +21,6 @@ class SmallWorld:
     folder: Path
     clips: Path
     captions: Path
-    manifest: Path
 
 
 def draw(colour: str, direction: str, start: int, height: int, width: int) -> np.ndarray:
@@ -65,13 +64,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
                 "status": "ok",
                 "detail": "",
                 "text": f"a {colour} square" + ("" if is_still else f" moving {direction}"),
-                "split": "validation" if k in (2, 3) else "train",
             }
         )
     frame = pd.DataFrame(rows)
     frame["text_len"] = frame["text"].str.len()
-    made = SmallWorld(folder, *(folder / f"{n}.csv" for n in ("clips", "captions", "manifest")))
+    made = SmallWorld(folder, *(folder / f"{n}.csv" for n in ("clips", "captions")))
     write_table(frame[list(CLIPS.columns)], made.clips, CLIPS)
     write_table(frame[list(CAPTIONS.columns)], made.captions, CAPTIONS)
-    write_table(frame[list(MANIFEST.columns)], made.manifest, MANIFEST)
     return made
