@@ -11,13 +11,10 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: demo demo-long test matrix lint lock clean
+.PHONY: demo test matrix lint lock clean
 
 demo: $(READY)
 	snakemake --profile profiles/local all --configfile configs/workflow/demo.yaml
-
-demo-long: $(READY)
-	snakemake --profile profiles/local all --configfile configs/workflow/demo_long.yaml
 
 test: $(READY)
 	pytest

@@ -158,7 +158,7 @@ def test_only_the_demo_has_the_shipped_table(tmp_path: Path) -> None:
     demo = read_records(tmp_path, "demo", "/somewhere/configs/workflow/demo.yaml")
     assert demo.seconds["train"]["stage1"] == 12.5
     assert demo.seconds["train"]["stage2"] == read_table(DEMO_TABLE).seconds["train"]["stage2"]
-    for config in ("configs/workflow/demo_long.yaml", "demo.yaml", ""):
+    for config in ("configs/workflow/mine.yaml", "demo.yaml", ""):
         assert read_records(tmp_path, "demo", config).seconds == {"train": {"stage1": 12.5}}
 
 

@@ -1,5 +1,0 @@
-"""Stage 1 of the long demo: more passes."""
-
-_base_ = ["stage1.py"]
-
-epochs = 30
