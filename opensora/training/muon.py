@@ -8,7 +8,7 @@ Axes: K matrices of one shape, m rows, n columns.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -61,15 +61,17 @@ class Muon(Optimizer):
         if closure is not None:
             raise ValueError("Muon takes no closure")
         for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
-            if weights:
-                self._update(weights, group)
+            pairs = [(w, w.grad) for w in group["params"] if w.grad is not None]
+            if pairs:
+                weights, gradients = map(list, zip(*pairs, strict=True))
+                self._update(weights, gradients, group)
 
-    def _update(self, weights: list[Tensor], group: dict[str, Any]) -> None:
+    def _update(
+        self, weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]
+    ) -> None:
         for weight in weights:
             if "momentum_buffer" not in self.state[weight]:
                 self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
-        gradients = [weight.grad for weight in weights]
         means = [self.state[weight]["momentum_buffer"] for weight in weights]
         torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
         directions = orthogonalise_all(torch._foreach_lerp(gradients, means, group["momentum"]))
@@ -79,7 +81,7 @@ class Muon(Optimizer):
             weight.sub_(direction, alpha=group["lr"] * math.sqrt(max(1.0, rows / columns)))
 
 
-def orthogonalise_all(matrices: list[Tensor]) -> list[Tensor]:
+def orthogonalise_all(matrices: Sequence[Tensor]) -> list[Tensor]:
     """Orthogonalise matrices of any shapes, those of one shape together.
 
     Args:
