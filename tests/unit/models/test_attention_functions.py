@@ -40,7 +40,9 @@ def test_half_precision_is_computed_in_float32_on_a_cpu(autocast):
         out = attend(q, k, v)
     assert out.dtype == torch.bfloat16
     exact = by_hand(q.float(), k.float(), v.float())
-    assert torch.equal(out, exact.to(torch.bfloat16)) or (out - exact).abs().max() < 2**-8
+    # one rounding: half a step of bf16 is 2**-8 of the value at most, and where two neighbours are
+    # as near the last bit of the exact value decides, which is another on each processor
+    torch.testing.assert_close(out.float(), exact, rtol=2**-8, atol=1e-5)
 
 
 def test_flash_path_falls_back_where_it_can_not_serve():
