@@ -134,7 +134,9 @@ def test_frame_by_frame_is_the_whole_clip_up_to_rounding(name, source, size):
         transform(frame, found[:, index])
     clip = torch.from_numpy(frames).permute(0, 3, 1, 2)
     rounded = transforms.transform_video(clip, name, size)
-    assert (found.transpose(0, 1) - rounded).abs().max() < 1e-4  # torch's coordinates in float32
+    # torch's coordinates are float32: of 640 pixels each rounding loses up to 3e-5, and neighbours
+    # differ by up to 2
+    assert (found.transpose(0, 1) - rounded).abs().max() < 5e-4
     # in exact arithmetic they are the same
     fit = {
         "center": lambda: transforms.resize_center_crop(clip.double() / 255, size[0]),
