@@ -20,6 +20,9 @@ NAMES = [
 CHANNELS, TEXT_CHANNELS, TEXT_LENGTH = 4, 6, 5
 BUCKETS = [(1, 8, 8), (1, 4, 12), (4, 8, 8), (6, 12, 4)]  # latent (T, H, W)
 ODD_SIZES = [(3, 5, 7), (1, 9, 4)]
+# rounding moves outputs by 1e-5 to 5e-5, depending on the weights and the processor's kernels; what
+# matters moves them by 0.1 or more
+SAME, OTHER = 1e-3, 1e-2
 
 
 def build(name: str, **kwargs: object) -> VideoTransformer:
@@ -89,7 +92,7 @@ def test_samples_do_not_reach_each_other(name):
     with torch.no_grad():
         together = model(**both)
         alone = model(**{k: v[1:] for k, v in both.items()})
-    assert difference(together[1:], alone) < 1e-4
+    assert difference(together[1:], alone) < SAME
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -99,10 +102,10 @@ def test_every_condition_matters(name):
     with torch.no_grad():
         base = model(**start)
         for field in ("timestep", "y"):
-            assert difference(model(**{**start, field: start[field] + 1}), base) > 1e-3, field
+            assert difference(model(**{**start, field: start[field] + 1}), base) > OTHER, field
         for axis in (2, 3, 4):  # frames, rows and columns have an order
             flipped = model(**{**start, "x": start["x"].flip(axis)}).flip(axis)
-            assert difference(flipped, base) > 1e-3, axis
+            assert difference(flipped, base) > OTHER, axis
 
 
 @pytest.mark.parametrize("field", ["num_frames", "height", "width", "ar", "fps"])
@@ -110,7 +113,7 @@ def test_stdit2_sees_its_size_conditions(field):
     model = build("STDiT2")
     start = inputs(model, (4, 8, 8))
     with torch.no_grad():
-        assert difference(model(**{**start, field: start[field] * 2}), model(**start)) > 1e-3
+        assert difference(model(**{**start, field: start[field] * 2}), model(**start)) > OTHER
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if uses_text_mask(name)])
@@ -122,10 +125,10 @@ def test_masked_text_is_not_seen_and_the_rest_is(name):
     with torch.no_grad():
         masked = model(**start, mask=mask)
         assert difference(model(**{**start, "y": padding}, mask=mask), masked) == 0
-        assert difference(model(**start), masked) > 1e-3
+        assert difference(model(**start), masked) > OTHER
         short = {k: v[:1] for k, v in start.items()}
         short["y"] = short["y"][:, :, :2]
-        assert difference(model(**short), masked[:1]) < 1e-4
+        assert difference(model(**short), masked[:1]) < SAME
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if uses_text_mask(name)])
@@ -152,8 +155,8 @@ def test_given_frames_are_marked_or_refused(name):
         return
     with torch.no_grad():
         base = model(**start)
-        assert difference(model(**start, x_mask=torch.ones(2, 4, dtype=torch.bool)), base) < 1e-5
-        assert difference(model(**start, x_mask=x_mask), base) > 1e-3
+        assert difference(model(**start, x_mask=torch.ones(2, 4, dtype=torch.bool)), base) < SAME
+        assert difference(model(**start, x_mask=x_mask), base) > OTHER
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -167,7 +170,8 @@ def test_bfloat16_stays_near_float32(name):
         half = model.to(torch.bfloat16)(**start)
     for out in (mixed, half):
         assert out.dtype == torch.float32
-        assert ((out - exact).norm() / exact.norm()).item() < 0.1
+        # 0.01 to 0.06 over seeds of the weights; an output that has nothing to do with it is at 1.4
+        assert ((out - exact).norm() / exact.norm()).item() < 0.2
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -197,7 +201,7 @@ def test_a_model_is_one_graph_for_the_compiler(name):
         start["x_mask"] = torch.tensor([[False, False, True, True]] * 2)
     with torch.no_grad():
         compiled = torch.compile(model, backend="eager", fullgraph=True)(**start)
-        assert difference(compiled, model(**start)) < 1e-4
+        assert difference(compiled, model(**start)) < SAME
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "/" not in name])

@@ -19,6 +19,8 @@ from opensora.sampling.settings import SamplingSettings
 from opensora.tables.columns import SAMPLES
 from opensora.tables.io import read_table
 
+BT709 = (0.2126, 0.7152, 0.0722)  # brightness of red, green and blue
+
 
 def settings_of(config, **changes):
     return SamplingSettings.from_config({**config, **changes})
@@ -157,7 +159,8 @@ def test_a_reference_is_kept_and_recorded(pipeline, conditioned, image, read_rec
     levels = ((shown.clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0).numpy()
     assert np.abs(kept[0] - levels).max() <= 1
     stored = read_frames(table.parent / row["path"], [0])[0]
-    assert np.abs(stored.astype(int) - kept[0]).mean() < 20  # colour at half resolution
+    # brightness alone: colour is stored at half resolution, and here each pixel has its own
+    assert np.abs((stored.astype(float) - kept[0]) @ BT709).mean() < 6
 
 
 def test_another_reference_or_strategy_makes_another_sample(pipeline, conditioned, image):

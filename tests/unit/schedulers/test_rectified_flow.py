@@ -173,7 +173,7 @@ def test_a_constant_shift_moves_training_and_sampling_alike(analytic, fixed_text
 @pytest.mark.parametrize(("method", "deviation"), [("uniform", 288.7), ("logit-normal", 208.1)])
 def test_drawn_timesteps_have_the_deviation_of_their_law(method, deviation):
     generator = torch.Generator().manual_seed(0)
-    t = draw_timesteps(40_000, "cpu", num_timesteps=1000, method=method, generator=generator)
+    t = draw_timesteps(400_000, "cpu", num_timesteps=1000, method=method, generator=generator)
     assert t.mean().item() == pytest.approx(500, abs=5)
     assert t.std().item() == pytest.approx(deviation, abs=3)
 

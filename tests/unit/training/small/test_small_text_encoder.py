@@ -10,7 +10,7 @@ from opensora.models.text_encoder.t5 import T5Encoder
 from opensora.training.small.text_encoder import TextEncoderConfig, hide, train_text_encoder
 
 TINY = TextEncoderConfig(
-    d_model=32, d_ff=64, num_layers=1, num_heads=2, num_steps=60, batch_size=8, log_every=20
+    d_model=32, d_ff=64, num_layers=1, num_heads=2, num_steps=120, batch_size=8, log_every=40
 )
 
 
@@ -23,7 +23,7 @@ def trained(world, tmp_path_factory) -> Path:
 
 def test_the_loss_falls(trained: Path) -> None:
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [20, 40, 60]
+    assert [line["step"] for line in lines] == [40, 80, 120]
     assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
 
 
@@ -50,13 +50,13 @@ def test_equal_seeds_give_equal_bytes(world, trained: Path, tmp_path: Path) -> N
 
 
 def test_bytes_are_hidden_at_their_rate_and_words_as_a_whole() -> None:
-    # 400 captions of 20 words of 4 letters, ids 3 above the bytes
-    ids = torch.tensor(list(b"word " * 20)).add(3).repeat(400, 1)
+    # 4000 captions of 20 words of 4 letters, ids 3 above the bytes
+    ids = torch.tensor(list(b"word " * 20)).add(3).repeat(4000, 1)
     hidden = hide(ids, 0.2, torch.Generator().manual_seed(0))
     # a byte shows only if neither its word (0.1) nor itself (0.2) is hidden: 1 - 0.9 * 0.8
     assert hidden.float().mean() == pytest.approx(0.28, abs=0.01)
     # all four letters of a word: 0.1 + 0.9 * 0.2 ** 4; single bytes alone would give 0.006
-    words = hidden.view(400, 20, 5)[..., :4].all(dim=-1)
+    words = hidden.view(4000, 20, 5)[..., :4].all(dim=-1)
     assert words.float().mean() == pytest.approx(0.1 + 0.9 * 0.2**4, abs=0.015)
 
 
