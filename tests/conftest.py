@@ -11,9 +11,10 @@ TESTS = Path(__file__).parent
 # what these test depends on arithmetic or on a codec; `make matrix` runs them at every corner
 NUMERIC = (
     *(f"contracts/test_{name}.py" for name in ("metrics", "models", "schedulers", "scorers")),
-    *(f"unit/{name}" for name in ("acceleration", "cli", "curation", "datasets", "demo")),
-    *(f"unit/{name}" for name in ("encoding", "evaluation", "media", "models", "sampling")),
-    *(f"unit/{name}" for name in ("schedulers", "scorers", "training")),
+    *(f"unit/acceleration/test_{name}.py" for name in ("plugins", "precision")),
+    *(f"unit/{name}" for name in ("cli", "curation", "datasets", "demo", "encoding")),
+    *(f"unit/{name}" for name in ("evaluation", "media", "models", "sampling", "schedulers")),
+    *(f"unit/{name}" for name in ("scorers", "training")),
 )
 
 TINY_COLOURS = ((200, 40, 40), (40, 160, 60), (50, 60, 200))

@@ -20,12 +20,14 @@ from xml.etree import ElementTree
 import imageio_ffmpeg
 
 REPOSITORY = Path(__file__).parents[1]
-# of torch's kernels, of oneDNN (two spellings) and of MKL
+# of torch's kernels, of oneDNN (two spellings), MKL, NumPy and OpenCV; onnxruntime knows no limit
 LIMITED = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "DNNL_MAX_CPU_ISA": "AVX2",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+    "OPENCV_CPU_DISABLE": "AVX512-SKX",
 }
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
