@@ -20,9 +20,8 @@ NAMES = [
 CHANNELS, TEXT_CHANNELS, TEXT_LENGTH = 4, 6, 5
 BUCKETS = [(1, 8, 8), (1, 4, 12), (4, 8, 8), (6, 12, 4)]  # latent (T, H, W)
 ODD_SIZES = [(3, 5, 7), (1, 9, 4)]
-# rounding moves outputs by 1e-5 to 5e-5, depending on the weights and the processor's kernels; what
-# matters moves them by 0.1 or more
-SAME, OTHER = 1e-3, 1e-2
+# over seeds of the weights rounding moves outputs by 1e-5 to 5e-5, and what matters by 5e-3 or more
+SAME, OTHER = 3e-4, 1e-3
 
 
 def build(name: str, **kwargs: object) -> VideoTransformer:
