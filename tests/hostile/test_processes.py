@@ -22,7 +22,8 @@ GIGABYTES = 2**30
 
 def reader_of(path: Path, *, parent: int) -> int:
     """Wait for the process below `parent` that has a file open."""
-    for _ in range(400):
+    deadline = time.monotonic() + 60  # a busy machine takes long to start a command
+    while time.monotonic() < deadline:
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 opened = {os.readlink(link) for link in (folder / "fd").iterdir()}
