@@ -81,12 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(name: str, module: object, arguments: argparse.Namespace) -> int:
     from opensora.core.logging import setup_logging
+    from opensora.core.memory import keep_freed_memory
     from opensora.core.threads import default_threads, use_threads
 
     setup_logging()
     try:
         asked = getattr(arguments, "threads", None)
         use_threads(default_threads() if asked is None else asked)
+        if getattr(module, "TAKES_THREADS", False):
+            keep_freed_memory()
         summary = module.run(arguments)  # type: ignore[attr-defined]
     except Stopped as error:
         sys.stderr.write(f"opensora {name}: stopped: {error}\n")
