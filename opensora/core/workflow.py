@@ -45,6 +45,12 @@ def _check_whole(config: dict[str, Any]) -> None:
         )
     if not config["demo"] and not config["sample"]["prompts"]:
         raise ConfigError("workflow config: sample.prompts: name a text file with a prompt a line")
+    for stage in config["stages"]:
+        if stage["gpus"] and stage["processes"] != 1:
+            raise ConfigError(
+                f"workflow config: stages: {stage['name']}: processes {stage['processes']} has no"
+                f" effect beside gpus {stage['gpus']}, which start a process each; leave it out"
+            )
     names = [stage["name"] for stage in config["stages"]]
     if len(set(names)) != len(names):
         raise ConfigError(f"workflow config: stages: names must differ, got {', '.join(names)}")

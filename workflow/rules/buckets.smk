@@ -23,7 +23,7 @@ rule assign_buckets:
     params:
         version=VERSIONS["assign_buckets"],
         world_size=lambda wildcards: (
-            STAGE[wildcards.stage]["nodes"] * max(1, STAGE[wildcards.stage]["gpus"])
+            STAGE[wildcards.stage]["nodes"] * processes(wildcards.stage)
         ),
         vae_stride=config["encode"]["vae_stride"],
         seed=config["seed"],

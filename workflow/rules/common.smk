@@ -135,6 +135,11 @@ def data_options(stage):
     ]
 
 
+def processes(stage):
+    """Workers on each node: one a GPU, or as many as the config says on the CPU."""
+    return STAGE[stage]["gpus"] or STAGE[stage]["processes"]
+
+
 def truth():
     """What the demo world knows about itself; kept for evaluation."""
     return [f"{DEMO}/truth"] if config["demo"] else []

@@ -37,8 +37,9 @@ rule train:
         load=lambda wildcards, input: ["--load", input.load] if input.load else [],
         nodes=lambda wildcards: STAGE[wildcards.stage]["nodes"],
         gpus=lambda wildcards: STAGE[wildcards.stage]["gpus"],
+        processes=lambda wildcards: processes(wildcards.stage),
         seed=config["seed"],
     shell:
         "opensora train {input.config:q} --outputs {params.outputs} {params.load:q} "
-        "--nodes {params.nodes} --gpus {params.gpus} --seed {params.seed} --threads {threads} "
+        "--nodes {params.nodes} --gpus {params.gpus} --processes {params.processes} --seed {params.seed} --threads {threads} "
         "--dataset.plan {input.plan} {params.data:q} > {log} 2>&1"

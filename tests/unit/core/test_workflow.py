@@ -42,6 +42,10 @@ def test_defaults_fill_nested_fields() -> None:
         ({"demo": {}, "videos": ["nowhere"]}, "sample.prompts"),
         ({"run": "../up"}, "run: "),
         ({"sample": {"config": "s.py", "stages": ["two"]}}, "no stage 'two'"),
+        (
+            {"stages": [{"name": "one", "config": "a.py", "gpus": 4, "processes": 2}]},
+            "one: processes 2 has no effect beside gpus 4",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(change: dict, message: str) -> None:
