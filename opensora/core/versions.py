@@ -5,7 +5,7 @@ while an edit that leaves results alone re-runs nothing.
 """
 
 VERSIONS = {
-    "make_demo": 2,
+    "make_demo": 3,
     "ingest_videos": 2,
     "detect_scenes": 2,
     "split_clips": 3,

@@ -47,7 +47,7 @@ WIDE_SIZES = ((96, 160), (108, 180))  # (height, width), ratio 0.60
 TALL_SIZES = ((160, 96), (180, 108))  # ratio 1.67
 RATES = tuple(map(Fraction, ("24", "30", "12", "25", "30000/1001", "15")))
 
-OBJECT_SIZE = (0.42, 0.50)  # of the short side
+OBJECT_SIZE = (0.50, 0.58)  # of the short side
 MARGIN = 0.03  # of each side, kept free around the room in which an object moves
 SCENE_S = (2.15, 2.60)  # seconds
 TRAVEL = (0.70, 1.00)  # part of its room that an object crosses in TRAVEL_S

@@ -8,8 +8,8 @@ image_size = (32, 32)  # height, width
 # diffusion process (its shift of the timesteps)
 vae = dict(type="VideoAutoencoderKL")
 text_encoder = dict(type="t5")
-scheduler = dict(type="rflow", num_sampling_steps=20, cfg_scale=2.5)
-dtype = "fp32"
+scheduler = dict(type="rflow", num_sampling_steps=20, cfg_scale=4.0)
+dtype = "bf16"  # fp32 on a processor without bf16 instructions
 
 batch_size = 16
 seed = 42

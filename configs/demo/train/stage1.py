@@ -1,8 +1,9 @@
 """Demo stage 1: images and half-second clips at 32 pixels, on the CPU from random weights."""
 
-# {resolution: {num_frames: (keep probability, clips per micro batch)}}
-bucket_config = {"32px": {1: (1.0, 64), 8: (1.0, 32)}}
-epochs = 24  # passes over the data, compiled into the plan
+# {resolution: {num_frames: (keep probability, clips per micro batch of one worker)}}
+bucket_config = {"32px": {1: (1.0, 32), 8: (1.0, 16)}}
+balance = "cost"  # the workers of a step get batches that take equally long
+epochs = 20  # passes over the data, compiled into the plan
 
 model = dict(
     type="STDiT2",
@@ -17,7 +18,7 @@ model = dict(
     class_dropout_prob=0.1,
 )
 scheduler = dict(
-    type="rflow", sample_method="logit-normal", shift=5.0, num_sampling_steps=20, cfg_scale=2.5
+    type="rflow", sample_method="logit-normal", shift=3.0, num_sampling_steps=20, cfg_scale=4.0
 )
 optimizer = dict(type="muon", lr=0.02, adamw_lr=2e-3)
 warmup_steps = 20

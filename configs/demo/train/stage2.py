@@ -4,7 +4,7 @@ _base_ = ["stage1.py"]
 
 # a clip that the draw does not keep at 32 pixels is trained at 24; images keep shapes in mind
 bucket_config = dict(
-    _delete_=True, **{"32px": {1: (1.0, 64), 16: (0.9, 32)}, "24px": {16: (1.0, 32)}}
+    _delete_=True, **{"32px": {1: (1.0, 32), 16: (0.9, 16)}, "24px": {16: (1.0, 16)}}
 )
-epochs = 38
+epochs = 20
 lr_decay = "linear"

@@ -76,7 +76,7 @@ def test_objects_stay_inside_and_cross_most_of_their_room(index: int) -> None:
         along = crossed @ np.array(DIRECTIONS[scene.combination.direction])
         assert TRAVEL[0] - 1e-6 <= along <= TRAVEL[1] + 1e-6
         assert np.abs(crossed).sum() == pytest.approx(along)  # nothing across, nothing backwards
-        assert 0.42 <= scene.size / min(film.height, film.width) <= 0.50
+        assert 0.50 <= scene.size / min(film.height, film.width) <= 0.58
 
 
 def test_neighbouring_backgrounds_differ_enough_for_a_cut() -> None:
