@@ -1,5 +1,6 @@
 """Fixtures that several folders of tests share."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 from opensora.media.encode import write_video
 
 TESTS = Path(__file__).parent
+# a shell starts `make test &` with the keyboard ignored, and every process under test inherits that
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # what these test depends on arithmetic or on a codec; `make matrix` runs them at every corner
 NUMERIC = (
     *(f"contracts/test_{name}.py" for name in ("metrics", "models", "schedulers", "scorers")),
