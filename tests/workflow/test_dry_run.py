@@ -47,7 +47,7 @@ def test_a_shipped_config_gives_a_job_graph(config: Path, profile: str, tmp_path
 
 def test_training_jobs_carry_their_resources_to_the_cluster(tmp_path: Path) -> None:
     config = yaml.safe_load((REPOSITORY / "configs/workflow/demo.yaml").read_text())
-    config["stages"][0] |= {"nodes": 2, "gpus": 4}
+    config["stages"][0] |= {"nodes": 2, "gpus": 4, "processes": 1}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     done = snakemake(
         *("train_all", "--profile", str(REPOSITORY / "profiles/slurm")),
