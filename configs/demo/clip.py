@@ -18,7 +18,7 @@ model = dict(
 preprocess = dict(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), resize_mode="longest")
 shift_px = 3
 
-num_steps = 400
+num_steps = 300
 batch_size = 32
 lr = 0.01  # Muon: the matrices of the blocks
 adamw_lr = 1e-3  # everything else

@@ -5,7 +5,7 @@ block_out_channels = (16, 32, 64)
 latent_channels = 4
 frames_per_clip = 8
 
-num_steps = 900
+num_steps = 600
 batch_size = 16
 lr = 0.02  # Muon: the convolutions
 adamw_lr = 2e-3  # everything else

@@ -3,7 +3,7 @@
 # {resolution: {num_frames: (keep probability, clips per micro batch of one worker)}}
 bucket_config = {"32px": {1: (1.0, 32), 8: (1.0, 16)}}
 balance = "cost"  # the workers of a step get batches that take equally long
-epochs = 20  # passes over the data, compiled into the plan
+epochs = 19  # passes over the data, compiled into the plan
 
 model = dict(
     type="STDiT2",

@@ -6,5 +6,5 @@ _base_ = ["stage1.py"]
 bucket_config = dict(
     _delete_=True, **{"32px": {1: (1.0, 32), 16: (0.9, 16)}, "24px": {16: (1.0, 16)}}
 )
-epochs = 20
+epochs = 18
 lr_decay = "linear"
