@@ -13,7 +13,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from opensora.core.errors import ConfigError, OpenSoraError, Stopped
-from opensora.core.threads import threads_in_use, use_threads
+from opensora.core.process import threads_in_use, use_threads
 
 EXIT_USER, EXIT_STOPPED = 2, 75
 JOIN_S = 300  # how long the first node waits for the last one

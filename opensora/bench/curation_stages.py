@@ -17,8 +17,8 @@ import pandas as pd
 
 from opensora.bench.measure import Stopwatch
 from opensora.bench.process_tree import TreeWatch
+from opensora.config.registry import SCORERS, build_module
 from opensora.core.io import write_json
-from opensora.core.registry import SCORERS, build_module
 from opensora.curation.clip_files import CRF, PRESET
 from opensora.curation.clips import split_clips
 from opensora.curation.cutting import ClipSettings

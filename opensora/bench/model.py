@@ -26,8 +26,8 @@ from opensora.bench.model_subjects import (
     their_subject,
     to_device,
 )
+from opensora.config.registry import MODELS, check_fields
 from opensora.core.errors import ConfigError
-from opensora.core.registry import MODELS, check_fields
 
 Mode = Literal["eager", "compiled"]
 Task = Literal["forward", "forward+backward"]

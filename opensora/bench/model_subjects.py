@@ -8,8 +8,8 @@ import torch
 from diffusers import DiTTransformer2DModel, PixArtTransformer2DModel
 from torch import Tensor, nn
 
+from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import ConfigError
-from opensora.core.registry import MODELS, build_module
 from opensora.models.layers.embeddings import CaptionEmbedder, LabelEmbedder
 from opensora.models.layers.transformer import VideoTransformer
 

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> str:
     import logging
     import sys
 
-    from opensora.core.config import load_config
+    from opensora.config.load import load_config
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json, write_text
     from opensora.datasets.balance import COST, check_balance

@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Caption; returns the summary line."""
+    from opensora.config.registry import CAPTIONERS, build_module
     from opensora.core.errors import ConfigError
-    from opensora.core.registry import CAPTIONERS, build_module
     from opensora.curation.captioning import caption_clips
     from opensora.tables.columns import CAPTIONS, CLIPS
     from opensora.tables.io import read_table, write_table

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Convert; returns the summary line."""
-    from opensora.core.config import parse_overrides
+    from opensora.config.load import parse_overrides
     from opensora.core.errors import ConfigError
     from opensora.models.checkpoint import convert_checkpoint
     from opensora.models.pretrained import DTYPES, parse_dtype, resolve_weights

@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> str:
     """Encode; returns the summary line."""
     from pathlib import Path
 
+    from opensora.config.registry import MODELS, build_module
     from opensora.core.errors import ConfigError
-    from opensora.core.registry import MODELS, build_module
     from opensora.encoding.captions import encode_captions
     from opensora.encoding.device import choose_device
     from opensora.encoding.workplace import check_shard

@@ -80,9 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, module: object, arguments: argparse.Namespace) -> int:
-    from opensora.core.logging import setup_logging
-    from opensora.core.memory import keep_freed_memory
-    from opensora.core.threads import default_threads, use_threads
+    from opensora.core.log import setup_logging
+    from opensora.core.process import default_threads, keep_freed_memory, use_threads
 
     setup_logging()
     try:

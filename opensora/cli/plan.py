@@ -84,8 +84,8 @@ def _explain(args: argparse.Namespace) -> str:
     """Print what would run; returns the summary line."""
     import sys
 
-    from opensora.core.dry_run import dry_run
-    from opensora.core.explain import explain_jobs, summary, table
+    from opensora.dag.dry_run import dry_run
+    from opensora.dag.explain import explain_jobs, summary, table
 
     found = explain_jobs(dry_run(args.config, target=args.target or "all"))
     sys.stdout.write(table(found))
@@ -97,7 +97,7 @@ def _forecast(args: argparse.Namespace) -> str:
     import sys
     from pathlib import Path
 
-    from opensora.core.config import load_config
+    from opensora.config.load import load_config
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json, write_text
     from opensora.datasets.clip_table import read_clips

@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> str:
     """Sample; returns the summary line."""
     import torch
 
-    from opensora.core.config import load_config
-    from opensora.core.registry import check_parts
+    from opensora.config.load import load_config
+    from opensora.config.registry import check_parts
     from opensora.sampling.pipeline import load_pipeline
     from opensora.sampling.prompts import prompts_of
     from opensora.sampling.run import sample_prompts

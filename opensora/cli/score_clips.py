@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> str:
     """Score; returns the summary line."""
     from pathlib import Path
 
+    from opensora.config.registry import SCORERS, build_module
     from opensora.core.errors import ConfigError
-    from opensora.core.registry import SCORERS, build_module
     from opensora.scorers.runner import CacheFolder, score_clips
     from opensora.tables.columns import CAPTIONS, CLIPS, SCORES
     from opensora.tables.io import read_table, write_table

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> str:
 
     import torch
 
-    from opensora.core.config import load_config, save_config
+    from opensora.config.load import load_config, save_config
     from opensora.core.errors import ConfigError
     from opensora.datasets.bucket_config import parse_bucket_config
     from opensora.datasets.planning import bucket_config_of, token_grid

@@ -1,1 +1,1 @@
-"""Errors, files, configuration, registries, logging and seeds; imports no torch."""
+"""Errors, whole files, logging, seeds and versions; imports no torch."""

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from opensora.core.errors import ConfigError
-from opensora.core.logging import progress
+from opensora.core.log import progress
 from opensora.curation.captioners.base import Captioner, Clip
 from opensora.tables.columns import CAPTIONS, OK
 from opensora.text.clean import count_words

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from opensora.core.errors import OpenSoraError
-from opensora.core.logging import progress
+from opensora.core.log import progress
 from opensora.curation.clip_plan import Row, marked
 from opensora.curation.cutting import ClipSettings
 from opensora.curation.isolation import Failure, map_isolated

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from opensora.core.errors import TableError
 from opensora.core.io import atomic_path, write_text
-from opensora.core.logging import progress
+from opensora.core.log import progress
 from opensora.tables.columns import ID, PATH, TEXT
 
 SPLIT = "split"

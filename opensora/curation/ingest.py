@@ -11,7 +11,7 @@ import pandas as pd
 
 from opensora.core.errors import TableError
 from opensora.core.io import sha256_file
-from opensora.core.logging import progress
+from opensora.core.log import progress
 from opensora.curation.discovery import Found, find_media, legible, shard_of
 from opensora.curation.isolation import Failure, run_isolated
 from opensora.curation.journal import Journal, key_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from opensora.core.logging import progress
+from opensora.core.log import progress
 from opensora.curation.detection import SceneSettings, scene_limit_s, scene_row, scenes_of
 from opensora.curation.isolation import Failure, map_isolated
 from opensora.tables.columns import OK, SCENES

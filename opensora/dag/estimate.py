@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from statistics import mean
 
-from opensora.core.explain import recorded_seconds
+from opensora.dag.explain import recorded_seconds
 from opensora.dag.inner import Inner
 from opensora.dag.state import Job, Run
 

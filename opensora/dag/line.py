@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 
-from opensora.core.explain import count, duration
+from opensora.dag.explain import count, duration
 from opensora.dag.inner import Inner
 from opensora.dag.state import Job, Run
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from opensora.config.registry import MODELS, build_module, check_fields
 from opensora.core.errors import ConfigError
-from opensora.core.registry import MODELS, build_module, check_fields
 from opensora.datasets.balance import COST, SampleCost, check_balance
 from opensora.datasets.grid import Size3, TokenGrid
 from opensora.datasets.planning import token_grid

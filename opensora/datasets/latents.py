@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from opensora.config.registry import DATASETS
 from opensora.core.errors import StoreError
-from opensora.core.registry import DATASETS
 from opensora.core.seed import derive_seed
 from opensora.datasets.batch_memory import BatchMemory
 from opensora.datasets.bucket import Bucket

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from opensora.config.registry import DATASETS
 from opensora.core.errors import ConfigError, TableError, VideoError
-from opensora.core.registry import DATASETS
 from opensora.datasets.bucket import Bucket
 from opensora.datasets.bucket_config import IMAGE_FPS
 from opensora.datasets.plan import BatchPlan

@@ -12,7 +12,7 @@ from PIL import Image
 
 from opensora.core.errors import OpenSoraError
 from opensora.core.io import atomic_path
-from opensora.core.logging import progress
+from opensora.core.log import progress
 from opensora.demo.render import render_film
 from opensora.demo.trouble import write_trouble
 from opensora.demo.world import Film, plan_film, plan_still, prompts

@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
+from opensora.config.registry import MODELS, build_module, registered_names
 from opensora.core.errors import CheckpointError
 from opensora.core.io import read_json
-from opensora.core.registry import MODELS, build_module, registered_names
 from opensora.models.pretrained import resolve_folder
 from opensora.models.vae.base import VideoAutoencoder
 

@@ -14,7 +14,7 @@ import torch
 
 from opensora.core.errors import StoreError
 from opensora.core.io import write_json
-from opensora.core.threads import threads_in_use
+from opensora.core.process import threads_in_use
 from opensora.datasets.embedding_store import EmbeddingStore
 from opensora.datasets.int8 import int8_error
 from opensora.datasets.store_file import read_record

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from opensora.core.errors import StoreError
-from opensora.core.logging import progress
+from opensora.core.log import progress
 from opensora.core.seed import stable_shard
 from opensora.core.versions import VERSIONS
 from opensora.datasets.embedding_store import (

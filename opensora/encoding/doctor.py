@@ -17,7 +17,7 @@ from torch import Tensor
 
 from opensora.core.errors import StoreError
 from opensora.core.io import write_json
-from opensora.core.threads import threads_in_use
+from opensora.core.process import threads_in_use
 from opensora.datasets.bucket import Bucket
 from opensora.datasets.latent_store import MOMENTS, LatentStore
 from opensora.encoding.clips import read_clip

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import torch
 
+from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import StoreError
-from opensora.core.registry import MODELS, build_module
 from opensora.datasets.bucket import Bucket
 from opensora.datasets.embedding_store import DTYPES, EmbeddingStore
 from opensora.datasets.latent_store import LatentStore

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from opensora.core.errors import ConfigError, TableError
-from opensora.core.logging import progress
+from opensora.core.log import progress
 from opensora.core.seed import derive_seed, stable_shard
 from opensora.core.versions import VERSIONS
 from opensora.datasets.bucket import Bucket

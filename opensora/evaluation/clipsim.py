@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from opensora.core.registry import METRICS
+from opensora.config.registry import METRICS
 from opensora.evaluation.inputs import EvaluationInputs, Metric
 from opensora.evaluation.statistics import mean_interval, proportion
 from opensora.media.decode import read_frames

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from opensora.config.registry import METRICS, build_module, registered_names
 from opensora.core.io import write_json
-from opensora.core.registry import METRICS, build_module, registered_names
-from opensora.core.threads import threads_in_use
+from opensora.core.process import threads_in_use
 from opensora.evaluation.inputs import EvaluationInputs
 
 log = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from opensora.config.registry import METRICS
 from opensora.core.errors import TableError
-from opensora.core.registry import METRICS
 from opensora.evaluation.inputs import EvaluationInputs, Metric
 from opensora.evaluation.verdicts import ATTRIBUTES, detect_attributes, judge, known_values
 from opensora.media.decode import read_frames

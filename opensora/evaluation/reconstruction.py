@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from opensora.config.registry import METRICS, MODELS, build_module
 from opensora.core.errors import TableError
-from opensora.core.registry import METRICS, MODELS, build_module
 from opensora.core.seed import derive_seed
 from opensora.datasets.transforms import resize_crop_to_fill
 from opensora.evaluation.inputs import EvaluationInputs, Metric

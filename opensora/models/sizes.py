@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from opensora.config.registry import MODELS, build_module, registered_names
 from opensora.core.errors import ConfigError
-from opensora.core.registry import MODELS, build_module, registered_names
 from opensora.models.checkpoint import load_checkpoint
 from opensora.models.pretrained import resolve_weights
 

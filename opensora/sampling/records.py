@@ -12,7 +12,7 @@ from PIL import Image
 
 from opensora.core.errors import OpenSoraError
 from opensora.core.io import atomic_path, read_json, write_json
-from opensora.core.threads import threads_in_use
+from opensora.core.process import threads_in_use
 from opensora.media.encode import write_video
 from opensora.sampling.display import enlarge
 from opensora.sampling.pipeline import Pipeline

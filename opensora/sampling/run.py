@@ -10,7 +10,7 @@ from torch import Tensor
 
 from opensora.core.errors import ConfigError
 from opensora.core.io import read_json
-from opensora.core.logging import progress
+from opensora.core.log import progress
 from opensora.models.text_encoder import ClassEncoder
 from opensora.sampling.batch import batches, sample_batch
 from opensora.sampling.checks import check_keeps_frames

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from opensora.config.fields import INFERENCE_FIELDS
 from opensora.core.errors import ConfigError
-from opensora.core.reference_fields import INFERENCE_FIELDS
 from opensora.sampling.conditioning import total_frames
 
 # fields that a sampling config may hold; those named here are our own

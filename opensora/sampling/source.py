@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opensora.core.config import load_config
+from opensora.config.load import load_config
 from opensora.core.errors import ConfigError
 from opensora.models.pretrained import files_sha256, resolve_weights
 from opensora.models.weight_files import find_weights

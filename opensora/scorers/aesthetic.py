@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from opensora.config.registry import SCORERS
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import sha256_file
-from opensora.core.registry import SCORERS
 from opensora.scorers.base import ClipFrames, Scorer, Scores
 
 

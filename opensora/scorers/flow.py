@@ -10,8 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from opensora.config.registry import SCORERS
 from opensora.core.io import sha256_file
-from opensora.core.registry import SCORERS
 from opensora.scorers.base import ClipFrames, Scorer, Scores, spread_pairs
 
 NUM_PAIRS = 8

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from opensora.core.registry import SCORERS
+from opensora.config.registry import SCORERS
 from opensora.scorers.base import ClipFrames, Scorer, Scores, spread
 
 NUM_FRAMES = 4

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from opensora.core.registry import SCORERS
+from opensora.config.registry import SCORERS
 from opensora.scorers.base import ClipFrames, Scorer, Scores, spread
 
 NUM_FRAMES = 3

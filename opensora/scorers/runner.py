@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from opensora.core.errors import VideoError
-from opensora.core.logging import progress
+from opensora.core.log import progress
 from opensora.core.versions import VERSIONS
 from opensora.media.decode import read_frames
 from opensora.scorers.base import ClipFrames, Scorer

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from opensora.core.registry import SCORERS
+from opensora.config.registry import SCORERS
 from opensora.scorers.base import ClipFrames, Scorer, Scores, spread_pairs
 
 NUM_PAIRS = 8

@@ -6,9 +6,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from opensora.core.config import load_config
+from opensora.config.load import load_config
+from opensora.config.registry import check_parts
 from opensora.core.errors import ConfigError
-from opensora.core.registry import check_parts
 
 # used by other commands that read the same config file (assign-buckets, plan, encode-*, sample)
 SHARED_FIELDS = (

@@ -11,7 +11,7 @@ from typing import Any
 
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import Stopped
-from opensora.core.logging import progress
+from opensora.core.log import progress
 from opensora.training.config import TrainConfig
 from opensora.training.outputs import write_outputs
 from opensora.training.setup import Run, prepare

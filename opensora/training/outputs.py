@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from opensora.core.config import save_config
+from opensora.config.load import save_config
 from opensora.core.io import atomic_path
-from opensora.core.threads import threads_in_use
+from opensora.core.process import threads_in_use
 from opensora.training.resume import EMA_FILE, encoders
 from opensora.training.setup import Run
 from opensora.training.state import save_tensors

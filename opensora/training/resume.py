@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from opensora.acceleration.workers import Workers
-from opensora.core.config import load_config
+from opensora.config.load import load_config
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import sha256_file
 from opensora.datasets.plan import BatchPlan

@@ -10,8 +10,8 @@ from torch import nn
 
 from opensora.acceleration.plugins import Engine, check_plugin
 from opensora.acceleration.workers import Workers
+from opensora.config.registry import MODELS, SCHEDULERS, build_module
 from opensora.core.errors import ConfigError
-from opensora.core.registry import MODELS, SCHEDULERS, build_module
 from opensora.core.seed import derive_seed
 from opensora.datasets.masks import MaskGenerator
 from opensora.training.config import TrainConfig

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from opensora.acceleration.workers import Workers
+from opensora.config.registry import DATASETS, MODELS, build_module
 from opensora.core.errors import ConfigError
-from opensora.core.registry import DATASETS, MODELS, build_module
 from opensora.core.seed import derive_seed
 from opensora.datasets.bucket import Bucket
 from opensora.datasets.latents import LatentBatch, LatentDataset

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from opensora.acceleration.precision import autocast, effective_dtype
+from opensora.config.registry import MODELS, SCHEDULERS, build_module
 from opensora.core.errors import ConfigError
-from opensora.core.registry import MODELS, SCHEDULERS, build_module
 from opensora.core.seed import derive_seed
 from opensora.datasets.aspect import get_resolution
 from opensora.datasets.bucket import Bucket

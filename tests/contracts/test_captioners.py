@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from opensora.core.registry import CAPTIONERS, build_module, registered_names
+from opensora.config.registry import CAPTIONERS, build_module, registered_names
 from opensora.curation.captioners.base import Captioner, Clip
 from opensora.media.encode import write_video
 

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from opensora.core.config import load_config, save_config
-from opensora.core.errors import ConfigError
-from opensora.core.reference_fields import (
+from opensora.config.fields import (
     DATASET_FIELDS,
     INFERENCE_FIELDS,
     TRAIN_FIELDS,
     ConfigKind,
 )
-from opensora.core.registry import MODELS, SCHEDULERS, build_module
+from opensora.config.load import load_config, save_config
+from opensora.config.registry import MODELS, SCHEDULERS, build_module
+from opensora.core.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = REPOSITORY / "configs"

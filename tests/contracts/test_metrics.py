@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from opensora.core.registry import METRICS, build_module, registered_names
+from opensora.config.registry import METRICS, build_module, registered_names
 from opensora.core.versions import VERSIONS
 from opensora.evaluation.inputs import EvaluationInputs
 from opensora.media.encode import write_video

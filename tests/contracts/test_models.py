@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from opensora.core.registry import MODELS, build_module, registered_names
+from opensora.config.registry import MODELS, build_module, registered_names
 from opensora.models.checkpoint import load_checkpoint, save_weights
 from opensora.models.layers.transformer import VideoTransformer
 

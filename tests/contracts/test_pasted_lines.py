@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 from opensora.cli.main import main
-from opensora.core.config import load_config
+from opensora.config.load import load_config
+from opensora.config.registry import CAPTIONERS, SCORERS, check_fields, registered_names
 from opensora.core.errors import ConfigError
-from opensora.core.registry import CAPTIONERS, SCORERS, check_fields, registered_names
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs/configs.md").read_text(encoding="utf-8")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from opensora.config.registry import SCHEDULERS, build_module, registered_names
 from opensora.core.errors import ConfigError
-from opensora.core.registry import SCHEDULERS, build_module, registered_names
 
 NAMES = registered_names(SCHEDULERS)
 SAMPLING_ONLY = {"dpm-solver"}

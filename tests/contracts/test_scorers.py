@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from opensora.core.registry import SCORERS, build_module, registered_names
+from opensora.config.registry import SCORERS, build_module, registered_names
 from opensora.core.versions import VERSIONS
 from opensora.models.clip import ClipModel, save_clip
 from opensora.scorers.base import ClipFrames, Scorer

@@ -8,22 +8,22 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "opensora"
 FLOORS = {
     "core": set(),
+    "config": {"core"},
     "tables": {"core"},
     "media": {"core"},
     "text": {"core"},
-    "models": {"core"},
-    "schedulers": {"core"},
 }
-FLOOR_1 = set(FLOORS)
-FLOORS |= {name: FLOOR_1 for name in ("demo", "scorers", "acceleration")}
-FLOOR_2 = FLOOR_1 | {"demo", "scorers", "acceleration"}
-FLOORS |= {name: FLOOR_2 for name in ("curation", "datasets")}
-FLOOR_3 = FLOOR_2 | {"curation", "datasets"}
-FLOORS |= {name: FLOOR_3 for name in ("encoding", "training", "sampling", "evaluation")}
-FLOORS["bench"] = FLOOR_3 | {"encoding", "training", "sampling"}
-FLOORS["report"] = {"core", "tables", "media"}
-FLOORS["dag"] = {"core", "tables", "media"}
-FLOORS["cli"] = set(FLOORS)
+BELOW = {*FLOORS}
+FLOORS |= {name: BELOW for name in ("models", "schedulers")}
+BELOW = {*FLOORS}
+FLOORS |= {name: BELOW for name in ("demo", "scorers", "acceleration")}
+BELOW = {*FLOORS}
+FLOORS |= {name: BELOW for name in ("curation", "datasets")}
+BELOW = {*FLOORS}
+FLOORS |= {name: BELOW for name in ("encoding", "training", "sampling", "evaluation")}
+FLOORS["bench"] = BELOW | {"encoding", "training", "sampling"}
+FLOORS |= {name: {"core", "config", "tables", "media"} for name in ("report", "dag")}
+FLOORS["cli"] = {*FLOORS}
 
 
 def imported_names(path: Path) -> list[str]:

@@ -40,7 +40,7 @@ def test_the_snakefile_loads_no_torch(config: str, tmp_path: Path) -> None:
         *("--profile", str(REPOSITORY / "profiles/test"), "--directory", str(tmp_path)),
         *("--configfile", str(REPOSITORY / "configs/workflow" / config)),
     )
-    assert "opensora.core.workflow" in modules
+    assert "opensora.dag.settings" in modules
     assert "torch" not in modules
 
 

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from opensora.core.dry_run import PlannedJob, dry_run
-from opensora.core.explain import explain_jobs
 from opensora.curation.discovery import shard_of
+from opensora.dag.dry_run import PlannedJob, dry_run
+from opensora.dag.explain import explain_jobs
 from opensora.media.encode import write_video
 
 REPOSITORY = Path(__file__).parents[2]

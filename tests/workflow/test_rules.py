@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from opensora.cli.main import COMMANDS
-from opensora.core.registry import SCORERS, registered_names
+from opensora.config.registry import SCORERS, registered_names
 from opensora.core.versions import VERSIONS
 
 REPOSITORY = Path(__file__).parents[2]

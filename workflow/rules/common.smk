@@ -4,7 +4,7 @@ from pathlib import Path
 
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.versions import VERSIONS
-from opensora.core.workflow import (
+from opensora.dag.settings import (
     check_workflow_config,
     is_local_path,
     save_workflow_config,

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> str:
     from typing import Any
 
     from opensora.bench.bucket_data import FRAME_INTERVAL, STAGE_2, synthetic_manifest
-    from opensora.core.config import load_config
+    from opensora.config.load import load_config
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json
     from opensora.datasets.bucket_config import BucketConfig

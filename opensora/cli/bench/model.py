@@ -56,10 +56,10 @@ def run(args: argparse.Namespace) -> str:
     from opensora.bench.model import Mode, check_types, measure, peak_flops
     from opensora.bench.model_subjects import Settings
     from opensora.bench.model_table import heading, table
-    from opensora.core.config import parse_overrides
+    from opensora.config.load import parse_overrides
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json
-    from opensora.core.logging import progress
+    from opensora.core.log import progress
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():

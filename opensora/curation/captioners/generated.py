@@ -10,8 +10,8 @@ from typing import Any
 
 from PIL import Image
 
+from opensora.config.registry import CAPTIONERS
 from opensora.core.errors import ConfigError, VideoError
-from opensora.core.registry import CAPTIONERS
 from opensora.curation.captioners.base import Captioner, Clip
 from opensora.media.decode import read_frames
 from opensora.media.probe import probe

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from opensora.config.registry import CAPTIONERS
 from opensora.core.errors import TableError
-from opensora.core.registry import CAPTIONERS
 from opensora.curation.captioners.base import Captioner, Clip
 from opensora.tables.io import read_table
 

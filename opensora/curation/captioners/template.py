@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from opensora.core.registry import CAPTIONERS
+from opensora.config.registry import CAPTIONERS
 from opensora.curation.captioners.base import Captioner, Clip
 
 TEMPLATE = "{kind} of {label}"

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from opensora.config.registry import MODELS
 from opensora.core.errors import ConfigError
-from opensora.core.registry import MODELS
 
 
 @MODELS.register_module("classes")

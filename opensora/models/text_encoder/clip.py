@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from opensora.config.registry import MODELS
 from opensora.core.errors import ConfigError
-from opensora.core.registry import MODELS
 from opensora.models.pretrained import load_network, parse_dtype
 from opensora.models.text_encoder.base import TextEncoder
 

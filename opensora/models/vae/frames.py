@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from opensora.core.registry import MODELS
+from opensora.config.registry import MODELS
 from opensora.models.vae.base import VideoAutoencoder
 
 DEFAULT_SCALING_FACTOR = 0.18215  # of Stable Diffusion 1.x, where a config does not say

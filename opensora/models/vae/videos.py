@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from opensora.config.registry import MODELS
 from opensora.core.errors import ConfigError
-from opensora.core.registry import MODELS
 from opensora.core.seed import derive_seed
 from opensora.models.vae.base import VideoAutoencoder
 

@@ -6,9 +6,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from opensora.config.registry import SCHEDULERS
 from opensora.core.errors import ConfigError
-from opensora.core.logging import progress as show_progress
-from opensora.core.registry import SCHEDULERS
+from opensora.core.log import progress as show_progress
 from opensora.schedulers.common import (
     Generators,
     Model,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opensora.core.registry import SCHEDULERS
+from opensora.config.registry import SCHEDULERS
 from opensora.schedulers.common import Model
 from opensora.schedulers.iddpm.iddpm import IDDPM
 

@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from opensora.core.errors import TableError
 from opensora.core.io import write_json
+from opensora.core.process import threads_in_use
 from opensora.core.seed import derive_seed, stable_shard
-from opensora.core.threads import threads_in_use
 from opensora.models.clip import STORYBOARD_FRAMES, ClipModel, save_clip, storyboard
 from opensora.tables.columns import TEXT
 from opensora.training.small.common import (

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from opensora.core.config import load_config
+from opensora.config.load import load_config
 from opensora.core.errors import ConfigError, OpenSoraError
 from opensora.core.io import atomic_path
-from opensora.core.logging import progress
+from opensora.core.log import progress
 from opensora.training.optimizer import MUON_FIELDS, LrSchedule, MuonWithAdamW
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 from transformers.utils.logging import disable_progress_bar
 
 from opensora.core.io import write_json
+from opensora.core.process import threads_in_use
 from opensora.core.seed import derive_seed
-from opensora.core.threads import threads_in_use
 from opensora.training.small.common import (
     build_optimizer,
     fit,

@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from opensora.core.errors import TableError
 from opensora.core.io import write_json
+from opensora.core.process import threads_in_use
 from opensora.core.seed import derive_seed
-from opensora.core.threads import threads_in_use
 from opensora.curation.splits import TRAIN, VALIDATION, split_clips
 from opensora.tables.columns import CLIPS
 from opensora.training.small.common import (

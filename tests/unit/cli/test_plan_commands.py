@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from opensora.cli.main import main
-from opensora.core.config import load_config
+from opensora.config.load import load_config
 from opensora.datasets.plan import BatchPlan
 from opensora.tables.io import read_table
 

@@ -3,8 +3,8 @@
 import pytest
 
 from opensora.cli.main import EXIT_DONE, EXIT_USER, main
-from opensora.core import dry_run as dry_run_module
-from opensora.core.dry_run import PlannedJob
+from opensora.dag import dry_run as dry_run_module
+from opensora.dag.dry_run import PlannedJob
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from opensora.cli.main import main
-from opensora.core.registry import MODELS, build_module
+from opensora.config.registry import MODELS, build_module
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 TINY = ["--model.hidden-size", "24", "--model.depth", "2", "--model.num-heads", "2"]

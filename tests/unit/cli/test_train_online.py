@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from opensora.cli.main import main
-from opensora.core.config import load_config
+from opensora.config.load import load_config
 from opensora.datasets.plan import BatchPlan
 from opensora.training import loop
 

@@ -68,8 +68,8 @@ def test_no_time_is_negative() -> None:
 
 def test_the_lines_are_those_of_the_progress_display(tmp_path: Path) -> None:
     code = (
-        "from opensora.core import logging; logging._SECONDS_BETWEEN_LINES = 0;"
-        "logging.setup_logging(); list(logging.progress(range(7), description='train'))"
+        "from opensora.core import log; log._SECONDS_BETWEEN_LINES = 0;"
+        "log.setup_logging(); list(log.progress(range(7), description='train'))"
     )
     log = tmp_path / "a.log"
     started = time.time()

@@ -3,8 +3,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import ConfigError
-from opensora.core.registry import MODELS, build_module
 from opensora.datasets.bucket import Bucket
 from opensora.datasets.cost import ModelCost, model_cost, sample_cost_of
 from opensora.datasets.grid import TokenGrid

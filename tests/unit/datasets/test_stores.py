@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
+from opensora.config.registry import DATASETS, build_module
 from opensora.core.errors import StoreError
-from opensora.core.registry import DATASETS, build_module
 from opensora.datasets.batch_memory import BatchMemory
 from opensora.datasets.bucket import Bucket, assign_buckets
 from opensora.datasets.embedding_store import (

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from opensora.config.registry import DATASETS, build_module
 from opensora.core.errors import ConfigError, TableError, VideoError
-from opensora.core.registry import DATASETS, build_module
 from opensora.datasets.bucket import assign_buckets
 from opensora.datasets.plan import compile_plan, write_plan
 from opensora.datasets.transforms import transform_image, transform_video

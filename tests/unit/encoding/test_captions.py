@@ -3,8 +3,8 @@ import pytest
 import torch
 from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
+from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import StoreError
-from opensora.core.registry import MODELS, build_module
 from opensora.datasets.embedding_store import EmbeddingStore
 from opensora.encoding.captions import encode_captions
 

@@ -2,8 +2,8 @@ import diffusers
 import pytest
 import torch
 
+from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import CheckpointError
-from opensora.core.registry import MODELS, build_module
 from opensora.models.vae import sample_moments
 
 BLOCKS = {"block_out_channels": (8, 16), "latent_channels": 5, "layers_per_block": 1}

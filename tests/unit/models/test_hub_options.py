@@ -2,8 +2,8 @@
 
 import pytest
 
+from opensora.config.registry import MODELS, build_module, check_fields, registered_names
 from opensora.core.errors import CheckpointError
-from opensora.core.registry import MODELS, build_module, check_fields, registered_names
 from opensora.models import pretrained
 
 NAME = "some-lab/some-weights"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from opensora.core.registry import MODELS, build_module
+from opensora.config.registry import MODELS, build_module
 from opensora.models.layers import kernels
 from opensora.models.layers.kernels import TORCH, choose_kernels
 from opensora.models.layers.kernels.flash import flash_attend

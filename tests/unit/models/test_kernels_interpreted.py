@@ -9,7 +9,7 @@ import os
 import pytest
 import torch
 
-from opensora.core.registry import MODELS, build_module
+from opensora.config.registry import MODELS, build_module
 from opensora.models.layers.norms import add_gated, modulate
 
 from .models_reference import TABLE, TENSORS, fill, tensors

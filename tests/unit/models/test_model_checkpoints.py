@@ -6,9 +6,9 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import CheckpointError
 from opensora.core.io import sha256_file
-from opensora.core.registry import MODELS, build_module
 from opensora.models.checkpoint import convert_checkpoint, load_checkpoint, save_weights
 from opensora.models.dit import DiT
 from opensora.models.sizes import build_empty

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from opensora.core.registry import MODELS, build_module
+from opensora.config.registry import MODELS, build_module
 
 from .models_reference import MANIFESTS, TABLE, TENSORS, fill, tensors
 

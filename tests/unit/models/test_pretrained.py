@@ -6,9 +6,9 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
+from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import sha256_file
-from opensora.core.registry import MODELS, build_module
 from opensora.models.pretrained import (
     OFFICIAL_FILES,
     files_sha256,

@@ -4,8 +4,8 @@ import diffusers
 import pytest
 import torch
 
+from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import ConfigError
-from opensora.core.registry import MODELS, build_module
 from opensora.core.seed import derive_seed
 
 MEAN, STD = [0.5, -1.0, 0.25, 0.0], [2.0, 0.5, 1.25, 4.0]

@@ -10,8 +10,8 @@ import torch
 from diffusers import AutoencoderKL
 from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
-from opensora.core.config import save_config
-from opensora.core.registry import MODELS, build_module
+from opensora.config.load import save_config
+from opensora.config.registry import MODELS, build_module
 from opensora.models.checkpoint import save_weights
 
 MODEL = {

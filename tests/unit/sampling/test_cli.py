@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from opensora.cli.main import main
-from opensora.core.config import load_config, save_config
+from opensora.config.load import load_config, save_config
 from opensora.sampling.settings import FIELDS, SamplingSettings
 from opensora.tables.io import read_table
 

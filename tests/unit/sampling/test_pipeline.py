@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from opensora.core.config import save_config
+from opensora.config.load import save_config
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import sha256_file, write_json
 from opensora.sampling.checks import warn_unseen_size

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import ConfigError
 from opensora.core.io import sha256_file
-from opensora.core.registry import MODELS, build_module
 from opensora.media.encode import write_video
 from opensora.sampling.references import encode_reference, find_references, whole_frames
 

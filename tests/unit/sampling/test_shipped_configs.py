@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from opensora.core.config import load_config
-from opensora.core.registry import MODELS, build_module
+from opensora.config.load import load_config
+from opensora.config.registry import MODELS, build_module
 from opensora.models.checkpoint import save_weights
 from opensora.sampling.pipeline import load_pipeline
 from opensora.sampling.prompts import prompts_of

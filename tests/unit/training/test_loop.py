@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from opensora.acceleration.workers import worker_group
-from opensora.core.config import load_config
+from opensora.config.load import load_config
+from opensora.config.registry import MODELS, SCHEDULERS, build_module
 from opensora.core.errors import CheckpointError, ConfigError, OpenSoraError, Stopped
-from opensora.core.registry import MODELS, SCHEDULERS, build_module
 from opensora.schedulers.rf import RectifiedFlow
 from opensora.training import loop
 from opensora.training.config import TrainConfig

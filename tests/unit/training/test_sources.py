@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from opensora.acceleration.workers import Workers
-from opensora.core.registry import MODELS, build_module
+from opensora.config.registry import MODELS, build_module
 from opensora.core.seed import derive_seed
 from opensora.datasets.bucket import assign_buckets
 from opensora.datasets.plan import compile_plan, write_plan

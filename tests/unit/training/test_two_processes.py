@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from opensora.acceleration.workers import worker_group
-from opensora.core.config import save_config
+from opensora.config.load import save_config
 from opensora.core.io import read_json
 from opensora.core.seed import derive_seed
 from opensora.training.config import TrainConfig

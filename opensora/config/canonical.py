@@ -4,13 +4,13 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from opensora.core.errors import ConfigError
-from opensora.core.reference_fields import (
+from opensora.config.fields import (
     DATASET_FIELDS,
     MODEL_SPELLINGS,
     ConfigKind,
 )
-from opensora.core.registry import PARTS
+from opensora.config.registry import PARTS
+from opensora.core.errors import ConfigError
 
 # model keywords of the reference that are decided elsewhere -> where
 _DECIDED_ELSEWHERE = {

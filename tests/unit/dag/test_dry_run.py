@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from opensora.core.dry_run import dry_run, parse_dry_run
 from opensora.core.errors import ConfigError, OpenSoraError
+from opensora.dag.dry_run import dry_run, parse_dry_run
 
 HEAD = """\
 Building DAG of jobs...

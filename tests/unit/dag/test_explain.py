@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from opensora.core.dry_run import PlannedJob
-from opensora.core.explain import explain_jobs, summary, table
+from opensora.dag.dry_run import PlannedJob
+from opensora.dag.explain import explain_jobs, summary, table
 
 CHANGED = (
     "Params have changed since last execution: Union of exclusive params before and now across"

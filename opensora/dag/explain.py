@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from opensora.core.dry_run import PlannedJob
+from opensora.dag.dry_run import PlannedJob
 
 _FOLLOWS = "Input files updated by another job: "
 # how Snakemake begins a reason -> what the table says in its place

@@ -7,7 +7,7 @@ import pytest
 SCRIPT = """
 import resource
 import torch
-from opensora.core.memory import keep_freed_memory
+from opensora.core.process import keep_freed_memory
 
 def faults_of_freeing():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -3,8 +3,8 @@
 import pytest
 from mmengine.registry import Registry
 
+from opensora.config.registry import build_module, check_fields, check_parts
 from opensora.core.errors import ConfigError
-from opensora.core.registry import build_module, check_fields, check_parts
 
 SHAPES = Registry("shape")
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from mmengine.config import Config
 
-from opensora.core.canonical import canonical
+from opensora.config.canonical import canonical
+from opensora.config.fields import RETIRED, ConfigKind, aliases, expand_aliases
+from opensora.config.registry import check_parts
 from opensora.core.errors import ConfigError
 from opensora.core.io import write_text
-from opensora.core.reference_fields import RETIRED, ConfigKind, aliases, expand_aliases
-from opensora.core.registry import check_parts
 
 log = logging.getLogger(__name__)
 

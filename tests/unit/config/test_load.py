@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.config import Config
 
-from opensora.core.config import TEXT_FIELDS, load_config, parse_overrides, save_config
+from opensora.config.load import TEXT_FIELDS, load_config, parse_overrides, save_config
 from opensora.core.errors import ConfigError
 
 

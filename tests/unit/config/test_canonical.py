@@ -2,7 +2,7 @@
 
 import pytest
 
-from opensora.core.canonical import canonical
+from opensora.config.canonical import canonical
 from opensora.core.errors import ConfigError
 
 

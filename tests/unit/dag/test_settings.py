@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from opensora.core.errors import ConfigError
-from opensora.core.workflow import (
+from opensora.dag.settings import (
     check_workflow_config,
     save_workflow_config,
 )

@@ -2,8 +2,8 @@
 
 import pytest
 
+from opensora.config.fields import expand_aliases
 from opensora.core.errors import ConfigError
-from opensora.core.reference_fields import expand_aliases
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from opensora.cli.main import COMMANDS, main
 from opensora.core.errors import ConfigError
-from opensora.core.threads import available_cores, default_threads, threads_in_use, use_threads
+from opensora.core.process import available_cores, default_threads, threads_in_use, use_threads
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""MMEngine configs: load, override, check every name; registries turn names into objects."""
