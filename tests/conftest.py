@@ -16,9 +16,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 NUMERIC = (
     *(f"contracts/test_{name}.py" for name in ("metrics", "models", "schedulers", "scorers")),
     *(f"unit/acceleration/test_{name}.py" for name in ("plugins", "precision")),
-    *(f"unit/{name}" for name in ("cli", "curation", "datasets", "demo", "encoding")),
+    *(f"unit/{name}" for name in ("buckets", "cli", "curation", "datasets", "demo", "encoding")),
     *(f"unit/{name}" for name in ("evaluation", "media", "models", "sampling", "schedulers")),
-    *(f"unit/{name}" for name in ("scorers", "training")),
+    *(f"unit/{name}" for name in ("plans", "scorers", "stores", "training")),
 )
 
 TINY_COLOURS = ((200, 40, 40), (40, 160, 60), (50, 60, 200))

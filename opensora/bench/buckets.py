@@ -8,18 +8,17 @@ import numpy as np
 import pandas as pd
 
 from opensora.bench.measure import Stopwatch, machine, peak_memory_bytes
-from opensora.core.errors import OpenSoraError
-from opensora.core.seed import derive_seed
-from opensora.datasets.aspect import closest_ratio, get_resolution, get_size
-from opensora.datasets.bucket import assign_buckets
-from opensora.datasets.bucket_config import (
+from opensora.buckets.aspect import closest_ratio, get_resolution, get_size
+from opensora.buckets.assignment import DRAW_BITS, ChoiceTable
+from opensora.buckets.bucket import assign_buckets
+from opensora.buckets.bucket_config import (
     IMAGE_FRAMES,
     BucketConfig,
     BucketRule,
     parse_bucket_config,
 )
-from opensora.datasets.choice import DRAW_BITS, ChoiceTable
-from opensora.datasets.draws import draw, hash_ids
+from opensora.core.errors import OpenSoraError
+from opensora.core.seed import derive_seed, draw, hash_ids
 from opensora.tables.columns import ID
 from opensora.tables.layout import facts
 

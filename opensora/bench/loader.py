@@ -12,22 +12,22 @@ import pandas as pd
 import torch
 
 from opensora.bench.measure import Stopwatch, machine, peak_memory_bytes
+from opensora.buckets.bucket import Bucket
 from opensora.core.errors import ConfigError
 from opensora.core.seed import derive_seed
-from opensora.datasets.bucket import Bucket
-from opensora.datasets.embedding_store import (
+from opensora.datasets.stored import LatentDataset
+from opensora.plans.compile import write_plan
+from opensora.stores.embeddings import (
     EmbeddingStore,
     write_embedding_index,
     write_embeddings,
 )
-from opensora.datasets.latent_store import (
+from opensora.stores.latents import (
     LatentStore,
     latent_file_name,
     write_latent_index,
     write_latents,
 )
-from opensora.datasets.latents import LatentDataset
-from opensora.datasets.plan import write_plan
 
 GOAL = 0.6  # of a plain sequential read
 _READ_BYTES = 1 << 20  # of one read call, as cp and cat do

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 from opensora.bench.measure import Stopwatch, machine
+from opensora.buckets.bucket import assign_buckets
 from opensora.core.errors import TableError
-from opensora.datasets.bucket import assign_buckets
-from opensora.datasets.plan import compile_plan, write_plan
-from opensora.datasets.video_text import VideoTextDataset
-from opensora.datasets.windows import choose_window
+from opensora.datasets.online import VideoTextDataset
 from opensora.media.container import open_video
+from opensora.media.windows import choose_window
+from opensora.plans.compile import compile_plan, write_plan
 from opensora.tables.columns import ID, PATH
 from opensora.tables.manifest import read_manifest
 

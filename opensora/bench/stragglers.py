@@ -7,12 +7,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from opensora.datasets.balance import COST, RANDOM
-from opensora.datasets.bucket import Bucket
-from opensora.datasets.bucket_config import BucketConfig
-from opensora.datasets.cost import ModelCost
-from opensora.datasets.grid import TokenGrid
-from opensora.datasets.planning import plan_training
+from opensora.buckets.bucket import Bucket, TokenGrid
+from opensora.buckets.bucket_config import BucketConfig
+from opensora.plans.balance import COST, RANDOM
+from opensora.plans.cost import ModelCost
+from opensora.plans.stage_plan import plan_training
 from opensora.tables.layout import align
 
 

@@ -100,13 +100,13 @@ def _forecast(args: argparse.Namespace) -> str:
     from opensora.config.load import load_config
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json, write_text
-    from opensora.datasets.clip_table import read_clips
-    from opensora.datasets.cost import model_cost
-    from opensora.datasets.disk import Storage
-    from opensora.datasets.forecast import Machine, forecast, gpu_peak, measured_mfu
-    from opensora.datasets.plan_table import forecast_table, plot_forecast
-    from opensora.datasets.planning import token_grid
+    from opensora.plans.cost import model_cost
+    from opensora.plans.disk import Storage
+    from opensora.plans.figures import forecast_table, plot_forecast
+    from opensora.plans.forecast import Machine, forecast, gpu_peak, measured_mfu
+    from opensora.plans.stage_plan import token_grid
     from opensora.tables.bars import check_plot_path
+    from opensora.tables.manifest import read_clips
     from opensora.training.config import KNOWN_FIELDS
 
     check_plot_path(args.plot)

@@ -56,11 +56,11 @@ def run(args: argparse.Namespace) -> str:
 
     import torch
 
+    from opensora.buckets.bucket_config import parse_bucket_config
     from opensora.config.load import load_config, save_config
     from opensora.core.errors import ConfigError
-    from opensora.datasets.bucket_config import parse_bucket_config
-    from opensora.datasets.planning import bucket_config_of, token_grid
     from opensora.encoding.device import choose_device
+    from opensora.plans.stage_plan import bucket_config_of, token_grid
     from opensora.training.batch_size_search import (
         choose_base,
         fill_in,
@@ -103,9 +103,9 @@ def run(args: argparse.Namespace) -> str:
 
 def _held(path: str, config: dict[str, Any], rules: Any) -> dict[tuple[str, int], int]:
     """Clips of the fullest aspect ratio of each bucket."""
-    from opensora.datasets.choice import ChoiceTable
-    from opensora.datasets.clip_table import read_clips
-    from opensora.datasets.planning import frame_interval_of, training_clips
+    from opensora.buckets.assignment import ChoiceTable
+    from opensora.plans.stage_plan import frame_interval_of, training_clips
+    from opensora.tables.manifest import read_clips
 
     clips = training_clips(read_clips(path))
     table = ChoiceTable(rules, frame_interval_of(config))

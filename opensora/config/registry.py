@@ -25,9 +25,7 @@ SCHEDULERS = Registry(
     "scheduler",
     locations=["opensora.schedulers.rf", "opensora.schedulers.iddpm", "opensora.schedulers.dpms"],
 )
-DATASETS = Registry(
-    "dataset", locations=["opensora.datasets.latents", "opensora.datasets.video_text"]
-)
+DATASETS = Registry("dataset", locations=["opensora.datasets.stored", "opensora.datasets.online"])
 SCORERS = Registry("scorer", locations=["opensora.scorers"])
 CAPTIONERS = Registry("captioner", locations=["opensora.curation.captioners"])
 METRICS = Registry("metric", locations=["opensora.evaluation"])

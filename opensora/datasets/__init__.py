@@ -1,1 +1,1 @@
-"""Buckets, batch plans, latent and embedding stores, transforms and masks."""
+"""What a trainer reads: batches from stores or from video files, and masks over their frames."""

@@ -15,10 +15,10 @@ import torch
 from opensora.core.errors import StoreError
 from opensora.core.io import write_json
 from opensora.core.process import threads_in_use
-from opensora.datasets.embedding_store import EmbeddingStore
-from opensora.datasets.int8 import int8_error
-from opensora.datasets.store_file import read_record
 from opensora.encoding.doctor import DOCTOR_NAME
+from opensora.stores.embeddings import EmbeddingStore
+from opensora.stores.files import read_record
+from opensora.stores.int8 import int8_error
 from opensora.tables.columns import ID, TEXT
 
 log = logging.getLogger(__name__)

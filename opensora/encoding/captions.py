@@ -13,17 +13,17 @@ from opensora.core.errors import StoreError
 from opensora.core.log import progress
 from opensora.core.seed import stable_shard
 from opensora.core.versions import VERSIONS
-from opensora.datasets.embedding_store import (
+from opensora.encoding.caption_doctor import CaptionDoctor
+from opensora.encoding.workplace import check_ids, check_shard, remove_stale, under_construction
+from opensora.stores.embeddings import (
     DTYPES,
     EmbeddingStore,
     is_finished,
     write_embedding_index,
     write_embeddings,
 )
-from opensora.datasets.int8 import int8_error
-from opensora.datasets.store_file import FILE_BYTES
-from opensora.encoding.caption_doctor import CaptionDoctor
-from opensora.encoding.workplace import check_ids, check_shard, remove_stale, under_construction
+from opensora.stores.files import FILE_BYTES
+from opensora.stores.int8 import int8_error
 from opensora.tables.columns import TEXT
 
 log = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from opensora.buckets.bucket import Bucket
 from opensora.core.errors import VideoError
-from opensora.datasets.bucket import Bucket
-from opensora.datasets.transforms import resize_crop_to_fill
 from opensora.media.decode import iter_frames
+from opensora.media.frames import resize_crop_to_fill
 
 _READERS = 2  # threads; decoding releases the interpreter lock
 _AHEAD = 8  # clips read before they are wanted, at the bucket's size,

@@ -15,13 +15,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from opensora.buckets.bucket import Bucket
 from opensora.core.errors import StoreError
 from opensora.core.io import write_json
 from opensora.core.process import threads_in_use
-from opensora.datasets.bucket import Bucket
-from opensora.datasets.latent_store import MOMENTS, LatentStore
 from opensora.encoding.clips import read_clip
 from opensora.encoding.montage import write_montage
+from opensora.stores.latents import MOMENTS, LatentStore
 
 log = logging.getLogger(__name__)
 

@@ -7,16 +7,16 @@ from typing import Any
 import pandas as pd
 import torch
 
+from opensora.buckets.bucket import Bucket
 from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import StoreError
-from opensora.datasets.bucket import Bucket
-from opensora.datasets.embedding_store import DTYPES, EmbeddingStore
-from opensora.datasets.latent_store import LatentStore
-from opensora.datasets.store import store_folders
 from opensora.encoding.autoencoder import load_autoencoder
 from opensora.encoding.caption_doctor import CaptionDoctor
 from opensora.encoding.doctor import LatentDoctor, judge, latent_statistics
 from opensora.encoding.videos import VideoEncoding
+from opensora.stores.embeddings import DTYPES, EmbeddingStore
+from opensora.stores.latents import LatentStore
+from opensora.stores.store import store_folders
 from opensora.tables.columns import ID, PATH
 
 

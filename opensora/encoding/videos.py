@@ -12,24 +12,24 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from opensora.buckets.bucket import Bucket
+from opensora.buckets.bucket_config import IMAGE_FPS
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.log import progress
 from opensora.core.seed import derive_seed, stable_shard
 from opensora.core.versions import VERSIONS
-from opensora.datasets.bucket import Bucket
-from opensora.datasets.bucket_config import IMAGE_FPS
-from opensora.datasets.latent_store import (
+from opensora.encoding.clips import ClipRequest, read_clips
+from opensora.encoding.doctor import LatentDoctor
+from opensora.encoding.workplace import check_ids, check_shard, remove_stale, under_construction
+from opensora.plans.compile import BatchPlan
+from opensora.stores.files import FILE_BYTES
+from opensora.stores.latents import (
     LatentStore,
     is_finished,
     latent_file_name,
     write_latent_index,
     write_latents,
 )
-from opensora.datasets.plan import BatchPlan
-from opensora.datasets.store_file import FILE_BYTES
-from opensora.encoding.clips import ClipRequest, read_clips
-from opensora.encoding.doctor import LatentDoctor
-from opensora.encoding.workplace import check_ids, check_shard, remove_stale, under_construction
 from opensora.tables.columns import ID, PATH
 
 log = logging.getLogger(__name__)

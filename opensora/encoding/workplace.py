@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from opensora.core.errors import ConfigError, TableError
-from opensora.datasets.store_file import INDEX_NAME, PARTIAL_SUFFIX
+from opensora.stores.files import INDEX_NAME, PARTIAL_SUFFIX
 from opensora.tables.columns import ID
 
 

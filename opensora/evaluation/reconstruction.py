@@ -16,7 +16,6 @@ from torch import Tensor
 from opensora.config.registry import METRICS, MODELS, build_module
 from opensora.core.errors import TableError
 from opensora.core.seed import derive_seed
-from opensora.datasets.transforms import resize_crop_to_fill
 from opensora.evaluation.inputs import EvaluationInputs, Metric
 from opensora.evaluation.statistics import psnr
 from opensora.evaluation.verdicts import (
@@ -27,6 +26,7 @@ from opensora.evaluation.verdicts import (
     known_values,
 )
 from opensora.media.decode import iter_frames
+from opensora.media.frames import resize_crop_to_fill
 from opensora.tables.columns import ID, MANIFEST, PATH
 from opensora.tables.io import read_table
 

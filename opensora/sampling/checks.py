@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
+from opensora.buckets.aspect import RESOLUTIONS, get_resolution
+from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.core.errors import CheckpointError, ConfigError
-from opensora.datasets.aspect import RESOLUTIONS, get_resolution
-from opensora.datasets.bucket_config import parse_bucket_config
 from opensora.models.checkpoint import LoadReport
 from opensora.models.layers.embeddings import LabelEmbedder
 from opensora.models.text_encoder import ClassEncoder
@@ -98,7 +98,7 @@ def check_image_size(
 ) -> None:
     """Refuse an image size that does not divide into whole patches.
 
-    Bucket sizes (`datasets/aspect.py`) are fine for models that are told their size: such a model
+    Bucket sizes (`buckets/aspect.py`) are fine for models that are told their size: such a model
     was trained on them, with what is left over of a patch padded.
 
     Raises:

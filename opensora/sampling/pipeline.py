@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from opensora.buckets.bucket_config import IMAGE_FPS
 from opensora.config.registry import PARTS, build_module
 from opensora.core.errors import ConfigError
-from opensora.datasets.bucket_config import IMAGE_FPS
 from opensora.models.checkpoint import load_checkpoint
 from opensora.models.pretrained import parse_dtype
 from opensora.models.text_encoder import ClassEncoder

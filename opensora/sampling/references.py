@@ -17,8 +17,8 @@ from torch import Tensor
 
 from opensora.core.errors import ConfigError, VideoError
 from opensora.core.io import atomic_path, sha256_file
-from opensora.datasets.transforms import transform_image, transform_video
 from opensora.media.decode import iter_frames
+from opensora.media.frames import transform_image, transform_video
 from opensora.media.images import is_image, read_image
 
 DOWNLOADS = "references"  # folder beside the samples

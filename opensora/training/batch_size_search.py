@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from opensora.buckets.bucket_config import BucketConfig, BucketRule, SearchRange
 from opensora.core.errors import ConfigError
-from opensora.datasets.bucket_config import BucketConfig, BucketRule, SearchRange
 from opensora.tables.layout import align
 
 log = logging.getLogger(__name__)

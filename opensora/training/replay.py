@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import CheckpointError, OpenSoraError
-from opensora.datasets.clip_table import read_clips
-from opensora.datasets.plan import BatchPlan, deal, write_plan
-from opensora.datasets.planning import plan_training
+from opensora.plans.compile import BatchPlan, deal, write_plan
+from opensora.plans.stage_plan import plan_training
+from opensora.tables.manifest import read_clips
 from opensora.training.config import TrainConfig
 from opensora.training.state import EMA, Counters, newest_checkpoint
 

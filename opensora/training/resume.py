@@ -12,8 +12,8 @@ from opensora.acceleration.workers import Workers
 from opensora.config.load import load_config
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import sha256_file
-from opensora.datasets.plan import BatchPlan
 from opensora.models.checkpoint import load_checkpoint
+from opensora.plans.compile import BatchPlan
 from opensora.training.config import TrainConfig
 from opensora.training.replay import SOURCE, continues
 from opensora.training.sources import Source

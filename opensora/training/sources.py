@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from opensora.acceleration.workers import Workers
+from opensora.buckets.bucket import Bucket
 from opensora.config.registry import DATASETS, MODELS, build_module
 from opensora.core.errors import ConfigError
 from opensora.core.seed import derive_seed
-from opensora.datasets.bucket import Bucket
-from opensora.datasets.latents import LatentBatch, LatentDataset
-from opensora.datasets.plan import BatchPlan
-from opensora.datasets.video_text import VariableVideoTextDataset, VideoBatch
+from opensora.datasets.online import VariableVideoTextDataset, VideoBatch
+from opensora.datasets.stored import LatentBatch, LatentDataset
 from opensora.models.pretrained import parse_dtype
+from opensora.plans.compile import BatchPlan
 from opensora.training.config import TrainConfig
 
 _CACHE_BYTES = 256 << 20  # of caption embeddings

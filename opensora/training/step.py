@@ -10,7 +10,7 @@ from torch import Tensor
 
 from opensora.core.errors import ConfigError, OpenSoraError
 from opensora.core.seed import derive_seed
-from opensora.datasets.latents import LatentBatch
+from opensora.datasets.stored import LatentBatch
 from opensora.training.setup import Run
 from opensora.training.watch import FIRST_STEPS
 

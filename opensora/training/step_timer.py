@@ -11,17 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from opensora.acceleration.precision import autocast, effective_dtype
+from opensora.buckets.aspect import get_resolution
+from opensora.buckets.bucket import Bucket, TokenGrid
+from opensora.buckets.bucket_config import BucketRule
 from opensora.config.registry import MODELS, SCHEDULERS, build_module
 from opensora.core.errors import ConfigError
 from opensora.core.seed import derive_seed
-from opensora.datasets.aspect import get_resolution
-from opensora.datasets.bucket import Bucket
-from opensora.datasets.bucket_config import BucketRule
-from opensora.datasets.cost import ModelCost, text_sizes
-from opensora.datasets.grid import TokenGrid
 from opensora.datasets.masks import MaskGenerator
 from opensora.models.dit.dit import DiT
 from opensora.models.layers.embeddings import LabelEmbedder
+from opensora.plans.cost import ModelCost, text_sizes
 from opensora.training.ema import Ema
 from opensora.training.optimizer import build_optimizer
 

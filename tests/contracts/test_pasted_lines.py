@@ -90,7 +90,7 @@ def check_weights(*names: str | None) -> None:
 
 
 def check_search(args: Namespace) -> None:
-    from opensora.datasets.bucket_config import parse_bucket_config
+    from opensora.buckets.bucket_config import parse_bucket_config
     from opensora.training.config import KNOWN_FIELDS
     from opensora.training.step_timer import require_parts
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,22 @@ from opensora.tables.columns import MANIFEST
 from opensora.tables.io import write_table
 
 CLIP_FRAMES = 4
+REFERENCE = Path(__file__).parents[1] / "data" / "reference"
+
+
+@pytest.fixture(scope="session")
+def reference() -> Any:
+    """Read a JSON file of the reference's numbers by name."""
+
+    def read(name: str) -> Any:
+        return json.loads((REFERENCE / f"{name}.json").read_text())
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def reference_folder() -> Path:
+    return REFERENCE
 
 
 @pytest.fixture(scope="session")

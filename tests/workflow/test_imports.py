@@ -12,7 +12,7 @@ WITHOUT_TORCH = [
     "opensora.curation.splitting",
     "opensora.curation.captioning",
     "opensora.curation.manifest",
-    "opensora.datasets.planning",
+    "opensora.plans.stage_plan",
     "opensora.demo.make",
     "opensora.report.render",
     "opensora.scorers.runner",

@@ -40,11 +40,11 @@ def run(args: argparse.Namespace) -> str:
     from typing import Any
 
     from opensora.bench.bucket_data import FRAME_INTERVAL, STAGE_2, synthetic_manifest
+    from opensora.buckets.bucket_config import BucketConfig
     from opensora.config.load import load_config
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json
-    from opensora.datasets.bucket_config import BucketConfig
-    from opensora.datasets.planning import bucket_config_of, frame_interval_of
+    from opensora.plans.stage_plan import bucket_config_of, frame_interval_of
 
     default = STRAGGLER_ROWS if args.stragglers else ROWS
     rows = default if args.rows is None else args.rows

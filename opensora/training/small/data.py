@@ -11,8 +11,8 @@ from torch import Tensor
 
 from opensora.core.errors import TableError, VideoError
 from opensora.core.seed import derive_seed
-from opensora.datasets.transforms import resize_crop_to_fill
 from opensora.media.decode import read_frames
+from opensora.media.frames import resize_crop_to_fill
 from opensora.tables.columns import CAPTIONS, CLIPS, ID, OK, PATH, STATUS, TEXT, Table
 from opensora.tables.io import read_table
 

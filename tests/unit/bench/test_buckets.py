@@ -6,9 +6,9 @@ import pytest
 from opensora.bench import buckets
 from opensora.bench.bucket_data import STAGE_2, synthetic_manifest
 from opensora.bench.stragglers import simulate_stragglers
+from opensora.buckets.bucket import assign_buckets
 from opensora.cli.main import main
 from opensora.core.errors import OpenSoraError
-from opensora.datasets.bucket import assign_buckets
 
 
 def test_the_synthetic_manifest_is_seeded_and_realistic():

@@ -5,8 +5,8 @@ import torch
 from opensora.bench import loader
 from opensora.cli.main import main
 from opensora.core.errors import ConfigError
-from opensora.datasets.embedding_store import EmbeddingStore
-from opensora.datasets.latents import LatentDataset
+from opensora.datasets.stored import LatentDataset
+from opensora.stores.embeddings import EmbeddingStore
 
 
 @pytest.fixture(scope="module")

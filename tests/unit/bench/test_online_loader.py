@@ -43,7 +43,7 @@ def test_both_sides_decode_the_same_frames(manifest, monkeypatch):
         windows.append(window)
         return decode_needed(window)
 
-    monkeypatch.setattr("opensora.datasets.video_text.iter_wanted", spy)
+    monkeypatch.setattr("opensora.datasets.online.iter_wanted", spy)
     monkeypatch.setattr(online_loader, "decode_needed", keep)
     run(manifest, num_frames=4, frame_interval=3, image_size=(32, 32), batch_size=3)
     assert len({window.path for window in windows}) == len(read) == NUM_CLIPS

@@ -7,7 +7,7 @@ import pytest
 
 from opensora.cli.main import main
 from opensora.config.load import load_config
-from opensora.datasets.plan import BatchPlan
+from opensora.plans.compile import BatchPlan
 from opensora.tables.io import read_table
 
 MODEL = """dict(type="STDiT2", hidden_size=24, depth=1, num_heads=2, caption_channels=8,

@@ -10,14 +10,14 @@ import torch
 from diffusers import AutoencoderKL
 from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
+from opensora.buckets.bucket import Bucket
 from opensora.cli.main import main
 from opensora.core.io import sha256_file
 from opensora.core.seed import derive_seed
-from opensora.datasets.bucket import Bucket
-from opensora.datasets.latent_store import LatentStore
-from opensora.datasets.latents import LatentDataset
+from opensora.datasets.stored import LatentDataset
 from opensora.media.encode import write_video
 from opensora.models.vae import sample_moments
+from opensora.stores.latents import LatentStore
 from opensora.tables.columns import ASSIGNMENT, MANIFEST
 from opensora.tables.io import read_table, write_table
 

@@ -10,7 +10,7 @@ import pytest
 
 from opensora.cli.main import main
 from opensora.config.load import load_config
-from opensora.datasets.plan import BatchPlan
+from opensora.plans.compile import BatchPlan
 from opensora.training import loop
 
 CONFIGS = Path(__file__).parents[3] / "configs"

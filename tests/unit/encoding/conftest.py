@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from opensora.datasets.bucket import assign_buckets
-from opensora.datasets.plan import BatchPlan, compile_plan, write_plan
+from opensora.buckets.bucket import assign_buckets
 from opensora.media.encode import write_video
+from opensora.plans.compile import BatchPlan, compile_plan, write_plan
 from opensora.tables.columns import MANIFEST
 from opensora.tables.io import write_table
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from opensora.core.errors import StoreError
-from opensora.datasets.embedding_store import (
+from opensora.encoding.caption_doctor import CaptionDoctor
+from opensora.encoding.captions import encode_captions
+from opensora.stores.embeddings import (
     EmbeddingStore,
     write_embedding_index,
     write_embeddings,
 )
-from opensora.encoding.caption_doctor import CaptionDoctor
-from opensora.encoding.captions import encode_captions
 
 IDENTITY = {"type": "t", "model_max_length": 4}
 

@@ -5,8 +5,8 @@ from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
 from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import StoreError
-from opensora.datasets.embedding_store import EmbeddingStore
 from opensora.encoding.captions import encode_captions
+from opensora.stores.embeddings import EmbeddingStore
 
 TEXTS = ["a red dot", "a dot", "a red dot", ""]
 

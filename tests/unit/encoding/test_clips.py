@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from opensora.buckets.bucket import Bucket
 from opensora.core.errors import VideoError
-from opensora.datasets.bucket import Bucket
 from opensora.encoding.clips import ClipRequest, read_clip, read_clips
 from opensora.media.encode import write_video
 

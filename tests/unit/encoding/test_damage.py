@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from opensora.core.errors import StoreError
-from opensora.datasets.embedding_store import EmbeddingStore
-from opensora.datasets.latent_store import LatentStore
 from opensora.encoding.captions import encode_captions
 from opensora.encoding.videos import VideoEncoding, encode_videos
+from opensora.stores.embeddings import EmbeddingStore
+from opensora.stores.latents import LatentStore
 
 from .patch_autoencoder import PatchAutoencoder
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
+from opensora.buckets.bucket import Bucket
 from opensora.core.errors import StoreError
-from opensora.datasets.bucket import Bucket
-from opensora.datasets.latent_store import LatentStore, write_latent_index, write_latents
 from opensora.encoding.doctor import judge, latent_statistics
 from opensora.encoding.montage import write_montage
 from opensora.encoding.videos import VideoEncoding, encode_videos
+from opensora.stores.latents import LatentStore, write_latent_index, write_latents
 
 from .patch_autoencoder import PatchAutoencoder
 

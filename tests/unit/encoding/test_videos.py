@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 import torch
 
+from opensora.buckets.bucket import Bucket
 from opensora.core.errors import ConfigError, StoreError, TableError, VideoError
-from opensora.datasets.bucket import Bucket
-from opensora.datasets.latent_store import LatentStore
-from opensora.datasets.plan import BatchPlan, write_plan
 from opensora.encoding.clips import read_clip
 from opensora.encoding.videos import VideoEncoding, encode_videos, shard_items
+from opensora.plans.compile import BatchPlan, write_plan
+from opensora.stores.latents import LatentStore
 
 from .patch_autoencoder import PatchAutoencoder
 

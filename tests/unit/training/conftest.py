@@ -9,11 +9,11 @@ import torch
 from mmengine.config import Config
 
 from opensora.acceleration.workers import worker_group
+from opensora.buckets.bucket import Bucket
 from opensora.core.seed import derive_seed
-from opensora.datasets.bucket import Bucket
-from opensora.datasets.embedding_store import write_embedding_index, write_embeddings
-from opensora.datasets.latent_store import latent_file_name, write_latent_index, write_latents
-from opensora.datasets.plan import compile_plan, write_plan
+from opensora.plans.compile import compile_plan, write_plan
+from opensora.stores.embeddings import write_embedding_index, write_embeddings
+from opensora.stores.latents import latent_file_name, write_latent_index, write_latents
 from opensora.training import loop
 from opensora.training.config import TrainConfig
 

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.core.errors import ConfigError
-from opensora.datasets.bucket_config import parse_bucket_config
 from opensora.training.batch_size_search import (
     Found,
     best_balanced,

@@ -9,7 +9,7 @@ import pytest
 
 from opensora.acceleration.workers import worker_group
 from opensora.core.errors import CheckpointError, Stopped
-from opensora.datasets.plan import BatchPlan
+from opensora.plans.compile import BatchPlan
 from opensora.training.config import TrainConfig
 from opensora.training.replay import settle_plan
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from opensora.acceleration.workers import Workers
+from opensora.buckets.bucket import assign_buckets
 from opensora.config.registry import MODELS, build_module
 from opensora.core.seed import derive_seed
-from opensora.datasets.bucket import assign_buckets
-from opensora.datasets.plan import compile_plan, write_plan
 from opensora.models.vae.base import sample_moments
+from opensora.plans.compile import compile_plan, write_plan
 from opensora.training import sources
 from opensora.training.config import TrainConfig
 from opensora.training.loop import read_ahead

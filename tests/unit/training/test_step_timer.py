@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from opensora.buckets.bucket import TokenGrid
+from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.core.errors import ConfigError
-from opensora.datasets.bucket_config import parse_bucket_config
-from opensora.datasets.grid import TokenGrid
 from opensora.training.step_timer import StepTimer, require_parts
 
 CONFIG = {

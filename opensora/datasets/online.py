@@ -1,0 +1,241 @@
+"""Training batches straight from video and image files: the plan says which, PyAV decodes them.
+
+Source: Open-Sora 1.1 (`datasets/datasets.py`, VideoTextDataset and VariableVideoTextDataset).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from opensora.buckets.bucket import Bucket
+from opensora.buckets.bucket_config import IMAGE_FPS
+from opensora.config.registry import DATASETS
+from opensora.core.errors import ConfigError, TableError, VideoError
+from opensora.media.decode import iter_wanted
+from opensora.media.frames import FrameTransform, transform_image
+from opensora.media.images import is_image, read_image
+from opensora.media.windows import choose_window
+from opensora.plans.compile import BatchPlan
+from opensora.tables.columns import ID, PATH, TEXT
+from opensora.tables.manifest import read_manifest
+from opensora.text.clean import clean_caption
+
+
+class VideoBatch(TypedDict):
+    """One micro batch; B clips of one bucket.
+
+    `video` float32 [B, 3, T, H, W] in [-1, 1]; `text` B clean captions; `num_frames`, `height`,
+    `width` (pixels), `ar` = height / width and `fps` float32 [B]; `ids` B clip ids.
+    """
+
+    video: Tensor
+    text: list[str]
+    num_frames: Tensor
+    height: Tensor
+    width: Tensor
+    ar: Tensor
+    fps: Tensor
+    ids: list[str]
+
+
+class _Item(NamedTuple):
+    """What the manifest says of a clip."""
+
+    path: Path
+    text: str
+    num_frames: int
+    fps: float
+
+
+@DATASETS.register_module("VariableVideoTextDataset")
+class VariableVideoTextDataset:
+    """Micro batches of a plan by position, each clip at the size of its bucket.
+
+    Reading one depends on nothing that was read before, and any number of threads may read.
+
+    Attributes:
+        plan: the batch plan.
+        data_path: the manifest.
+    """
+
+    def __init__(
+        self,
+        data_path: str | Path,
+        plan: str | Path,
+        root: str | Path | None = None,
+        num_frames: int | None = None,
+        frame_interval: int | None = 1,
+        image_size: Sequence[int | None] | None = None,
+        transform_name: str = "resize_crop",
+        *,
+        seed: int = 42,
+    ) -> None:
+        """Read the manifest and check that plan and settings agree with it.
+
+        Args:
+            data_path: manifest, or a CSV of the reference's tools.
+            plan: `plan.parquet`.
+            root: folder that relative paths of the manifest start from; None = where you are.
+            num_frames: frames of every batch; None = what the plan says.
+            frame_interval: source frames per used frame, as the plan was made with; None = 1.
+            image_size: (height, width) of every batch; None = what the plan says.
+            transform_name: "resize_crop" fills the size, "center" cuts a square.
+            seed: of the choice of frames.
+
+        Raises:
+            TableError: manifest or plan is missing, or the manifest lacks columns or clips.
+            ConfigError: the settings are not those of the plan.
+        """
+        self.plan = BatchPlan(plan)
+        self.data_path = Path(data_path)
+        self._frame_interval = frame_interval or 1
+        self._transform_name = transform_name
+        self._seed = seed
+        FrameTransform(transform_name, (1, 1))  # an unknown name is refused here
+        pairs = self.plan.items()
+        size = None if image_size is None or None in image_size else tuple(image_size)
+        for bucket in map(Bucket.parse, pairs["bucket"].drop_duplicates()):
+            self._check_bucket(bucket, num_frames, size)
+        self._items = self._read_items(pairs[ID].drop_duplicates(), Path(root or ""))
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, position: int) -> VideoBatch:
+        """Decode the micro batch at a flat position of the plan.
+
+        Raises:
+            VideoError: a file is missing or can not be read, named with its id.
+        """
+        epoch, bucket, ids = self.plan[position]
+        height, width = bucket.size
+        shape = (len(ids), 3, bucket.num_frames, height, width)
+        # a GPU reads page-locked memory without a further copy
+        video = torch.empty(shape, pin_memory=torch.cuda.is_available())  # [B, 3, T, H, W]
+        transform = FrameTransform(self._transform_name, bucket.size)
+        for name, clip in zip(ids, video, strict=True):
+            self._read_into(clip, name, epoch, transform)
+        items = [self._items[name] for name in ids]
+        of_bucket = torch.tensor([bucket.num_frames, height, width, height / width])
+        num_frames, heights, widths, ratios = of_bucket[:, None].repeat(1, len(ids))
+        return VideoBatch(
+            video=video,
+            text=[clean_caption(item.text) for item in items],
+            num_frames=num_frames,
+            height=heights,
+            width=widths,
+            ar=ratios,
+            fps=torch.tensor([self._told_fps(item, bucket) for item in items]),
+            ids=ids,
+        )
+
+    def _told_fps(self, item: _Item, bucket: Bucket) -> float:
+        return IMAGE_FPS if bucket.is_image else item.fps / self._frame_interval
+
+    def _read_into(self, clip: Tensor, name: str, epoch: int, transform: FrameTransform) -> None:
+        """Fill `clip` [3, T, H, W]; an image fills all frames."""
+        item = self._items[name]
+        try:
+            if is_image(item.path):
+                image = Image.fromarray(read_image(item.path)[0])
+                size = (clip.shape[2], clip.shape[3])
+                clip[:] = transform_image(image, self._transform_name, size)[:, None]
+                return
+            window = choose_window(
+                name,
+                item.num_frames,
+                clip.shape[1],
+                self._frame_interval,
+                seed=self._seed,
+                epoch=epoch,
+            )
+            places = {int(index): place for place, index in enumerate(window)}
+            for index, frame in iter_wanted(item.path, window):
+                transform(frame, clip[:, places[index]])
+        except ValueError as error:  # another file than the manifest describes
+            raise VideoError(
+                "too_short",
+                f"clip {name!r} of {self.data_path}: {error}; make the manifest again",
+            ) from error
+        except VideoError as error:
+            raise VideoError(
+                error.reason,
+                f"clip {name!r} of {self.data_path}: {item.path}: {error.detail}; restore the file,"
+                " or take the clip out of the manifest",
+            ) from error
+
+    def _check_bucket(
+        self, bucket: Bucket, num_frames: int | None, size: tuple[int | None, ...] | None
+    ) -> None:
+        """Compare a bucket of the plan with the settings."""
+        height, width = bucket.size
+        planned = int(self.plan.metadata.get("frame_interval", 1))
+        if planned != self._frame_interval:
+            raise ConfigError(
+                f"dataset.frame_interval is {self._frame_interval} and the plan was made with"
+                f" {planned}; make the plan again with this config"
+            )
+        if num_frames not in (None, bucket.num_frames) or size not in (None, bucket.size):
+            raise ConfigError(
+                f"dataset.num_frames is {num_frames} and dataset.image_size {size}, and the plan"
+                f" holds {bucket.num_frames} frames of {bucket.size}; make the plan again with"
+                " this config"
+            )
+        if self._transform_name == "center" and height != width:
+            raise ConfigError(
+                f"dataset.transform_name 'center' cuts squares and bucket {bucket} has {height} x"
+                f" {width} pixels; use 'resize_crop'"
+            )
+
+    def _read_items(self, wanted: pd.Series, root: Path) -> dict[str, _Item]:
+        """The rows of the manifest that the plan uses, by id."""
+        manifest = read_manifest(self.data_path)
+        manifest = manifest[manifest[ID].isin(wanted)]
+        if len(manifest) > manifest[ID].nunique():
+            twice = manifest[ID][manifest[ID].duplicated()].iloc[0]
+            raise TableError(f"{self.data_path}: id {twice!r} stands there twice; ids are unique")
+        absent = wanted[~wanted.isin(manifest[ID])]
+        if len(absent):
+            raise TableError(
+                f"{self.data_path}: lacks {len(absent)} clips of the plan, the first"
+                f" {absent.iloc[0]!r}; make the plan again with this manifest"
+            )
+        columns = (manifest[name].tolist() for name in (ID, PATH, TEXT, "num_frames", "fps"))
+        return {
+            name: _Item(root / path, text, num_frames, fps)
+            for name, path, text, num_frames, fps in zip(*columns, strict=True)
+        }
+
+
+@DATASETS.register_module("VideoTextDataset")
+class VideoTextDataset(VariableVideoTextDataset):
+    """Micro batches of a plan by position, all of one size."""
+
+    def __init__(
+        self,
+        data_path: str | Path,
+        plan: str | Path,
+        root: str | Path | None = None,
+        num_frames: int = 16,
+        frame_interval: int = 1,
+        image_size: Sequence[int] = (256, 256),
+        transform_name: str = "center",
+        *,
+        seed: int = 42,
+    ) -> None:
+        """Read the manifest; arguments and errors as VariableVideoTextDataset."""
+        super().__init__(
+            data_path,
+            plan,
+            root,
+            num_frames,
+            frame_interval,
+            image_size,
+            transform_name,
+            seed=seed,
+        )

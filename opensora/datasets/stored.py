@@ -1,0 +1,143 @@
+"""Training batches from the stores: the plan says which, the stores say what."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from opensora.buckets.bucket import Bucket
+from opensora.config.registry import DATASETS
+from opensora.core.errors import StoreError
+from opensora.core.seed import derive_seed
+from opensora.models.vae.base import sample_moments
+from opensora.plans.compile import BatchPlan
+from opensora.stores.embeddings import EmbeddingStore
+from opensora.stores.latents import MOMENTS, LatentStore
+from opensora.stores.memory import BatchMemory
+
+
+class LatentBatch(TypedDict):
+    """One micro batch; B clips of one bucket.
+
+    `latents` [B, C, T, H, W]; `y` [B, 1, L, D] text tokens, zero beyond each caption; `mask` int64
+    [B, L], 1 where a token is; `num_frames`, `height`, `width` (pixels), `ar` = height / width and
+    `fps` float32 [B]; `ids` B clip ids. `latents` and `y` have the type in which they are stored:
+    the trainer widens them on its device, which halves what is copied before.
+    """
+
+    latents: Tensor
+    y: Tensor
+    mask: Tensor
+    num_frames: Tensor
+    height: Tensor
+    width: Tensor
+    ar: Tensor
+    fps: Tensor
+    ids: list[str]
+
+
+@lru_cache(maxsize=4096)
+def _facts(bucket: Bucket) -> np.ndarray:
+    """Frames, height, width and height / width of a bucket, [4, 1]."""
+    height, width = bucket.size
+    return np.array([[bucket.num_frames], [height], [width], [height / width]])
+
+
+@DATASETS.register_module("LatentDataset")
+class LatentDataset:
+    """Micro batches of a plan by position; reading one depends on nothing that was read before.
+
+    Step s on rank r of W ranks reads position s * W + r. Rows are copied once, from the memory
+    map of their file into the batch, which lies in page-locked memory where there is a GPU.
+
+    Attributes:
+        plan: the batch plan.
+        latent_identity: the encoder of the latents; a run keeps it with its state.
+        embedding_identity: the encoder of the captions.
+        latent_channels: C.
+        text_dim: D.
+        max_length: L, the token length of the text encoder.
+    """
+
+    def __init__(
+        self, latents: str | Path, embeddings: str | Path, plan: str | Path, *, seed: int = 42
+    ) -> None:
+        """Open the stores and check that they hold everything the plan asks for.
+
+        Args:
+            latents: folder of the latent store.
+            embeddings: folder of the embedding store.
+            plan: `plan.parquet`.
+            seed: of the draws from latents that are stored as moments; with the epoch and the id
+                of a clip it decides the draw, so every epoch sees another one.
+
+        Raises:
+            TableError: the plan is missing.
+            StoreError: a store is missing, damaged, or lacks clips of the plan.
+        """
+        self.plan = BatchPlan(plan)
+        self._latents = LatentStore(latents)
+        self._embeddings = EmbeddingStore(embeddings)
+        self._seed = seed
+        self._memory = BatchMemory(pinned=torch.cuda.is_available())
+        self.latent_identity = self._latents.identity
+        self.embedding_identity = self._embeddings.identity
+        self._are_moments = self.latent_identity.get("posterior") == MOMENTS
+        items = self.plan.items()
+        self._require_all("latents", latents, "encode_videos", len(self._latents.missing(items)))
+        absent = self._embeddings.missing(items["id"].drop_duplicates())
+        self._require_all("embeddings", embeddings, "encode_captions", len(absent))
+        self.max_length = int(self.embedding_identity["model_max_length"])
+        self._places = np.arange(self.max_length)
+        first = self.plan[0]
+        stored = len(self._latents.get(first.ids[0], first.bucket))
+        self.latent_channels = stored // 2 if self._are_moments else stored
+        self.text_dim = self._embeddings.get(first.ids[0]).shape[1]
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, position: int) -> LatentBatch:
+        """Read the micro batch at a flat position of the plan."""
+        epoch, bucket, ids = self.plan[position]
+        rows = [self._latents.locate(name, bucket) for name in ids]
+        latents = self._latents.read(rows, self._memory)
+        if self._are_moments:
+            latents = self._draw(latents, epoch, ids)
+        y, lengths = self._embeddings.read(
+            [self._embeddings.locate(name) for name in ids],
+            self.max_length,  # the model's null caption has this length
+            self._memory,
+        )
+        facts = np.empty((5, len(ids)), dtype=np.float32)
+        facts[:4] = _facts(bucket)
+        facts[4] = self._latents.fps[rows]
+        num_frames, height, width, ratio, fps = torch.from_numpy(facts)
+        return LatentBatch(
+            latents=latents,  # [B, C, T, H, W]
+            y=y[:, None],
+            mask=torch.from_numpy((self._places < lengths[:, None]).astype(np.int64)),
+            num_frames=num_frames,
+            height=height,
+            width=width,
+            ar=ratio,
+            fps=fps,
+            ids=ids,
+        )
+
+    def _draw(self, moments: Tensor, epoch: int, ids: list[str]) -> Tensor:
+        """Draw latents [B, C, T, H, W] from moments [B, 2 C, T, H, W]."""
+        seeds = [derive_seed(self._seed, "posterior", epoch, name) for name in ids]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return sample_moments(moments.float(), generators).to(moments.dtype)
+
+    @staticmethod
+    def _require_all(what: str, where: str | Path, rule: str, missing: int) -> None:
+        if missing:
+            raise StoreError(
+                f"{where}: {what} of {missing} clips of the plan are missing; run {rule} again with"
+                " the same manifest and plan"
+            )

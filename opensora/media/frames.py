@@ -1,0 +1,218 @@
+"""Resize and crop clips and images to a bucket's size.
+
+Clips are float [T, 3, H, W] in [0, 1], images PIL RGB; sizes are (height, width) in pixels.
+
+Source: Open-Sora 1.1 (`datasets/video_transforms.py`, `datasets/utils.py`); `center_crop_arr` is
+guided-diffusion's.
+"""
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from opensora.core.errors import ConfigError
+
+Size = tuple[int, int]
+TRANSFORM_NAMES = ("center", "resize_crop")
+
+
+def resize_crop_to_fill(clip: Tensor, size: Size, *, antialias: bool = False) -> Tensor:
+    """Resize so that the clip just covers `size`, then cut the middle out.
+
+    Args:
+        clip: float [T, 3, H, W].
+        size: (height, width) wanted.
+        antialias: average over source pixels when shrinking; the reference does not, which makes
+            small shapes jagged.
+
+    Returns:
+        [T, 3, height, width], bilinear.
+    """
+    height, width = clip.shape[-2:]
+    scaled, by_height = _cover((height, width), size)
+    if scaled != (height, width):  # else every pixel would become itself
+        clip = functional.interpolate(
+            clip, size=scaled, mode="bilinear", align_corners=False, antialias=antialias
+        )
+    top, left = _middle(scaled, size, by_height)
+    return clip[..., top : top + size[0], left : left + size[1]]
+
+
+def resize_crop_to_fill_image(image: Image.Image, size: Size) -> Image.Image:
+    """Do the same with an image: bicubic, antialiased."""
+    scaled, by_height = _cover((image.height, image.width), size)
+    image = image.resize((scaled[1], scaled[0]), Image.Resampling.BICUBIC)
+    top = 0 if by_height else round((scaled[0] - size[0]) / 2)
+    left = round((scaled[1] - size[1]) / 2) if by_height else 0
+    return image.crop((left, top, left + size[1], top + size[0]))
+
+
+def _cover(source: Size, size: Size) -> tuple[Size, bool]:
+    """Return the smallest size of the source's shape that covers `size`; True: heights agree."""
+    by_height, by_width = size[0] / source[0], size[1] / source[1]
+    if by_height > by_width:
+        return (size[0], round(source[1] * by_height)), True
+    return (round(source[0] * by_width), size[1]), False
+
+
+def _middle(scaled: Size, size: Size, by_height: bool) -> tuple[int, int]:
+    """First row and column of the middle of a clip."""
+    # the reference truncates here and rounds half to even for images: up to a pixel apart
+    top = 0 if by_height else (scaled[0] - size[0]) // 2
+    left = (scaled[1] - size[1]) // 2 if by_height else 0
+    return top, left
+
+
+def center_crop(clip: Tensor, size: Size) -> Tensor:
+    """Cut the middle out of [T, 3, H, W].
+
+    Raises:
+        ValueError: the clip is smaller than `size`.
+    """
+    height, width = clip.shape[-2:]
+    if height < size[0] or width < size[1]:
+        raise ValueError(f"a crop of {size} does not fit into {(height, width)}")
+    top, left = round((height - size[0]) / 2), round((width - size[1]) / 2)
+    return clip[..., top : top + size[0], left : left + size[1]]
+
+
+def center_crop_square(clip: Tensor) -> Tensor:
+    """Cut the largest square out of the middle of [T, 3, H, W]."""
+    edge = min(clip.shape[-2:])
+    return center_crop(clip, (edge, edge))
+
+
+def center_crop_resize(clip: Tensor, edge: int) -> Tensor:
+    """Cut the largest middle square and resize it to [T, 3, edge, edge], bilinear."""
+    square = center_crop_square(clip)
+    return functional.interpolate(square, (edge, edge), mode="bilinear", align_corners=False)
+
+
+def resize_short_edge(clip: Tensor, edge: int) -> Tensor:
+    """Resize [T, 3, H, W] so that the shorter side becomes `edge`, bilinear.
+
+    As in the reference the scale factor itself sets the sampling grid and the longer side is
+    rounded down; unlike there rounding never leaves the shorter side a pixel too short.
+    """
+    height, width = clip.shape[-2:]
+    scale = _short_edge_scale((height, width), edge)
+    return functional.interpolate(clip, scale_factor=scale, mode="bilinear", align_corners=False)
+
+
+def _short_edge_scale(source: Size, edge: int) -> float:
+    """Factor that makes the shorter side `edge` after rounding down."""
+    scale = edge / min(source)
+    return scale if int(min(source) * scale) >= edge else float(np.nextafter(scale, np.inf))
+
+
+def resize_center_crop(clip: Tensor, edge: int) -> Tensor:
+    """Resize the shorter side to `edge` and cut the middle square out of [T, 3, H, W]."""
+    return center_crop(resize_short_edge(clip, edge), (edge, edge))
+
+
+def center_crop_arr(image: Image.Image, edge: int) -> Image.Image:
+    """Resize an image's shorter side to `edge` and cut the middle square out.
+
+    Halves by box averaging while possible, then bicubic.
+    """
+    while min(image.size) >= 2 * edge:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = edge / min(image.size)
+    scaled = (round(image.width * scale), round(image.height * scale))
+    image = image.resize(scaled, Image.Resampling.BICUBIC)
+    left, top = (image.width - edge) // 2, (image.height - edge) // 2
+    return image.crop((left, top, left + edge, top + edge))
+
+
+def transform_video(frames: Tensor, name: str, size: Size) -> Tensor:
+    """Bring uint8 frames to a size and to [-1, 1].
+
+    Args:
+        frames: uint8 [T, 3, H, W].
+        name: "center" (square of size[0]) or "resize_crop" (fill `size`).
+        size: (height, width).
+
+    Returns:
+        float32 [T, 3, height, width] in [-1, 1].
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    _check_name(name)
+    clip = frames.float() / 255
+    clip = (
+        resize_center_crop(clip, size[0]) if name == "center" else resize_crop_to_fill(clip, size)
+    )
+    return (clip - 0.5) / 0.5
+
+
+class FrameTransform:
+    """`transform_video` one frame at a time, into place, and several times as fast.
+
+    OpenCV takes the same samples with the same weights. It differs from torch by torch's rounding
+    alone: coordinates in float32, at a side of 1000 pixels up to 1e-4 of a pixel wrong.
+
+    Args:
+        name: "center" or "resize_crop".
+        size: (height, width) wanted.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+
+    def __init__(self, name: str, size: Size) -> None:
+        _check_name(name)
+        self._name = name
+        self._size = size
+        self._scratch = np.empty(0, np.float32)  # fresh memory costs more than the resizing
+
+    def __call__(self, frame: np.ndarray, out: Tensor) -> None:
+        """Write a frame, uint8 [H, W, 3] RGB, into `out`, float32 [3, height, width]."""
+        if self._scratch.shape != frame.shape:
+            self._scratch = np.empty(frame.shape, np.float32)
+        np.copyto(self._scratch, frame)
+        fit = self._cut_square if self._name == "center" else self._fill
+        pixels = torch.from_numpy(fit(self._scratch)).permute(2, 0, 1)  # [3, height, width]
+        torch.mul(pixels, 1 / 127.5, out=out).sub_(1)
+
+    def _fill(self, pixels: np.ndarray) -> np.ndarray:
+        """As `resize_crop_to_fill`, on [H, W, 3]."""
+        source = (pixels.shape[0], pixels.shape[1])
+        scaled, by_height = _cover(source, self._size)
+        if scaled != source:
+            pixels = cv2.resize(pixels, scaled[::-1], interpolation=cv2.INTER_LINEAR)
+        top, left = _middle(scaled, self._size, by_height)
+        return pixels[top : top + self._size[0], left : left + self._size[1]]
+
+    def _cut_square(self, pixels: np.ndarray) -> np.ndarray:
+        """As `resize_center_crop`, on [H, W, 3]."""
+        source = (pixels.shape[0], pixels.shape[1])
+        scale = _short_edge_scale(source, self._size[0])
+        height, width = (int(side * scale) for side in source)
+        pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+        top, left = (round((side - self._size[0]) / 2) for side in (height, width))
+        return pixels[top : top + self._size[0], left : left + self._size[0]]
+
+
+def transform_image(image: Image.Image, name: str, size: Size) -> Tensor:
+    """Bring an image to a size and to [-1, 1]; see `transform_video`.
+
+    Returns:
+        float32 [3, height, width].
+    """
+    _check_name(name)
+    fitted = (
+        center_crop_arr(image, size[0])
+        if name == "center"
+        else resize_crop_to_fill_image(image, size)
+    )
+    pixels = torch.from_numpy(np.array(fitted)).permute(2, 0, 1)  # [3, height, width]
+    return (pixels.float() / 255 - 0.5) / 0.5
+
+
+def _check_name(name: str) -> None:
+    if name not in TRANSFORM_NAMES:
+        raise ConfigError(f"unknown transform {name!r}; expected one of {TRANSFORM_NAMES}")

@@ -1,0 +1,180 @@
+"""What a sample of a bucket costs to train: floating-point operations by counting products.
+
+Only matrix products and attention are counted, two operations per multiplication and addition, as
+torch's FlopCounterMode does; everything else is less than 1 % of a model of normal width.
+
+Axes: T token frames, S tokens of a frame, N = T * S, D channels, L text tokens.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from opensora.buckets.bucket import Size3, TokenGrid
+from opensora.config.registry import MODELS, build_module, check_fields
+from opensora.core.errors import ConfigError
+from opensora.models.dit.dit import DiT
+from opensora.models.latte.latte import Latte
+from opensora.models.layers.embeddings import CaptionEmbedder
+from opensora.models.layers.transformer import VideoTransformer
+from opensora.models.pixart.pixart import PixArt
+from opensora.models.stdit.stdit import STDiT
+from opensora.models.stdit.stdit2 import STDiT2
+from opensora.models.stdit.stdit3 import STDiT3
+from opensora.plans.balance import COST, SampleCost, check_balance
+from opensora.plans.stage_plan import token_grid
+
+BACKWARD = 2.0  # gradients of inputs and of weights: each as many products as the forward pass
+RECOMPUTE = 1.0  # gradient checkpointing runs the forward pass once more
+_FREQUENCIES = 256  # channels of a sinusoidal embedding
+_FAMILIES = (STDiT3, STDiT2, STDiT, Latte, DiT, PixArt)  # Latte is a DiT
+# fields that choose weights or kernels, which a count does not need
+_IGNORED = frozenset({"from_pretrained", "enable_flash_attn", "enable_layernorm_kernel"})
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """The widths of a model that decide its operations.
+
+    Attributes:
+        family: class of the model.
+        hidden_size: D.
+        depth: blocks.
+        mlp_size: channels between the two layers of an MLP.
+        patch_size: latent frames, rows and columns of one token.
+        in_channels: latent channels.
+        out_features: values that the last layer predicts per token.
+        caption_channels: width of the text embeddings; 0 where the condition is a label.
+        text_tokens: L, the length to which captions are padded in training.
+        parameters: trainable and frozen weights.
+    """
+
+    family: str
+    hidden_size: int
+    depth: int
+    mlp_size: int
+    patch_size: Size3
+    in_channels: int
+    out_features: int
+    caption_channels: int
+    text_tokens: int
+    parameters: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], **sizes: int) -> "ModelCost":
+        """Read the widths of the model that a config names; no memory is taken for weights.
+
+        Args:
+            config: type and keywords of the model.
+            **sizes: in_channels, caption_channels, model_max_length, where the config is silent.
+
+        Raises:
+            ConfigError: an unknown type or keyword, or values that do not fit together.
+        """
+        check_fields(config, MODELS)
+        fields = {name: value for name, value in config.items() if name not in _IGNORED}
+        try:
+            with torch.device("meta"):
+                model = build_module(fields, MODELS, **sizes)
+        except ValueError as error:
+            raise ConfigError(f"model: {error}") from error
+        if not isinstance(model, VideoTransformer):
+            raise ConfigError(f"model: {config['type']} is no diffusion transformer")
+        return cls.of_model(model)
+
+    @classmethod
+    def of_model(cls, model: VideoTransformer) -> "ModelCost":
+        """Read the widths of a built model."""
+        family = next(kind.__name__ for kind in _FAMILIES if isinstance(model, kind))
+        parts = ("spatial_blocks", "temporal_blocks") if family == "STDiT3" else ("blocks",)
+        blocks: Any = [block for part in parts for block in getattr(model, part)]
+        caption: Any = model.y_embedder
+        has_text = isinstance(caption, CaptionEmbedder)
+        return cls(
+            family=family,
+            hidden_size=model.hidden_size,
+            depth=len(blocks),
+            mlp_size=blocks[0].mlp.fc1.out_features,
+            patch_size=model.patch_size,
+            in_channels=model.in_channels,
+            out_features=model.patch_features,
+            caption_channels=caption.y_proj.fc1.in_features if has_text else 0,
+            text_tokens=len(caption.y_embedding) if has_text else 0,
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+        )
+
+    def forward_flops(self, grid: Size3) -> float:
+        """Operations of the forward pass of one sample of (T, rows, columns) tokens."""
+        frames, places = grid[0], grid[1] * grid[2]
+        tokens, width = frames * places, self.hidden_size
+        patch = self.in_channels * math.prod(self.patch_size)
+        ends = 2 * tokens * width * (patch + self.out_features)
+        captions = 2 * self.text_tokens * width * (self.caption_channels + width)
+        return ends + captions + self._conditions() + self._blocks(frames, places)
+
+    def training_flops(self, grid: Size3, *, grad_checkpoint: bool = False) -> float:
+        """Operations of forward and backward pass of one sample: 3 times, or 4, the forward."""
+        passes = 1 + BACKWARD + (RECOMPUTE if grad_checkpoint else 0)
+        return passes * self.forward_flops(grid)
+
+    def sample_cost(self, grid: TokenGrid) -> SampleCost:
+        """Return a function: operations of the forward pass of one sample of a bucket."""
+        return lambda bucket: self.forward_flops(grid.token_grid(bucket))
+
+    def _conditions(self) -> float:
+        """Embeddings of the timestep and of sizes, and what they modulate, once per sample."""
+        width = self.hidden_size
+        embedding = 2 * width * (_FREQUENCIES + width)  # two linear layers
+        third = 2 * (width // 3) * (_FREQUENCIES + width // 3)
+        if self.family == "STDiT2":  # height, width, ratio; frames, frame rate; two modulations
+            return 3 * embedding + 3 * third + 2 * width * 9 * width
+        if self.family == "STDiT3":  # frame rate
+            return 2 * embedding + 2 * width * 6 * width
+        if self.family in ("DiT", "Latte"):  # modulation in every block and in the last layer
+            return embedding + 2 * width * width * (6 * self.depth + 2)
+        return embedding + 2 * width * 6 * width
+
+    def _blocks(self, frames: int, places: int) -> float:
+        """All blocks of one sample."""
+        tokens, width, text = frames * places, self.hidden_size, self.text_tokens
+        mlp = 4 * tokens * width * self.mlp_size
+        linear = 8 * tokens * width**2  # q, k, v and the output
+        in_frame = 4 * frames * places**2 * width  # scores, and the sum over values
+        along_time = 4 * places * frames**2 * width
+        cross = 4 * (tokens + text) * width**2 + 4 * tokens * text * width
+        if self.family in ("STDiT", "STDiT2"):
+            return self.depth * (2 * linear + in_frame + along_time + cross + mlp)
+        if self.family in ("Latte", "STDiT3"):  # half of the blocks see frames, half see time
+            spatial = -(-self.depth // 2)
+            attention = spatial * in_frame + (self.depth - spatial) * along_time
+            text_part = cross if self.family == "STDiT3" else 0
+            return self.depth * (linear + text_part + mlp) + attention
+        joint = linear + 4 * tokens**2 * width + mlp
+        return self.depth * (joint if self.family == "DiT" else joint + cross)
+
+
+def model_cost(config: Mapping[str, Any]) -> ModelCost:
+    """Read the widths of a training config's model.
+
+    Raises:
+        ConfigError: the config names no model, or one that can not be built.
+    """
+    if not config.get("model"):
+        raise ConfigError("the config has no model; expected model = dict(type=...)")
+    return ModelCost.of(config["model"], **text_sizes(config))
+
+
+def text_sizes(config: Mapping[str, Any]) -> dict[str, int]:
+    """Return the length of captions that a training config gives its text encoder, if it does."""
+    length = (config.get("text_encoder") or {}).get("model_max_length")
+    return {} if length is None else {"model_max_length": int(length)}
+
+
+def sample_cost_of(config: Mapping[str, Any], vae_stride: Size3) -> SampleCost | None:
+    """Return what balances the plan of a training config; None where it is not balanced."""
+    if check_balance(config.get("balance")) != COST:
+        return None
+    return model_cost(config).sample_cost(token_grid(config, vae_stride))

@@ -1,0 +1,138 @@
+"""Disk of latents and embeddings, beside what the reference's precomputed features take."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from opensora.buckets.assignment import ChoiceTable
+from opensora.buckets.bucket import Bucket, Size3, TokenGrid
+from opensora.buckets.bucket_config import parse_bucket_config
+from opensora.plans.cost import ModelCost
+from opensora.plans.stage_plan import bucket_config_of, frame_interval_of
+
+# English captions have about 1.3 pieces of T5's vocabulary per word, and one end token
+TOKENS_PER_WORD = 1.3
+DTYPE_BYTES = {"bf16": 2, "fp32": 4}
+
+# what the reference reports for precomputed features: a latent of 64 x 64 x 64 values in 4
+# channels of fp32 (4 MB), and a caption padded to 120 tokens of 4096 half-precision values (1 MB)
+REFERENCE_LATENT = (64, 64, 64)
+REFERENCE_CHANNELS = 4
+REFERENCE_TEXT = (120, 4096)
+_REFERENCE_LATENT_BYTES, _REFERENCE_TEXT_BYTES = 4, 2
+REFERENCE_BYTES = (
+    REFERENCE_CHANNELS * math.prod(REFERENCE_LATENT) * _REFERENCE_LATENT_BYTES
+    + math.prod(REFERENCE_TEXT) * _REFERENCE_TEXT_BYTES
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """How latents and embeddings are stored.
+
+    Attributes:
+        dtype: "bf16" or "fp32", of both.
+        moments: mean and deviation of each latent value instead of one draw.
+        int8: embeddings as int8 rows with one fp32 scale per token.
+        text_tokens: mean tokens of a caption; None estimates them from the words.
+    """
+
+    dtype: str = "bf16"
+    moments: bool = False
+    int8: bool = False
+    text_tokens: float | None = None
+
+    def latent_bytes(self, channels: int, size: Size3) -> int:
+        """Bytes of one latent [channels, T, H, W]."""
+        return channels * math.prod(size) * DTYPE_BYTES[self.dtype] * (2 if self.moments else 1)
+
+    def token_bytes(self, width: int) -> int:
+        """Bytes of the embedding of one token."""
+        return width + 4 if self.int8 else width * DTYPE_BYTES[self.dtype]
+
+
+def disk_use(
+    clips: pd.DataFrame,
+    texts: pd.Series,
+    config: Mapping[str, Any],
+    cost: ModelCost,
+    grid: TokenGrid,
+    storage: Storage,
+) -> dict[str, float]:
+    """Count the bytes of both stores for all epochs, and per sample beside the reference.
+
+    Args:
+        clips: id, num_frames, height, width of the clips to train on.
+        texts: their captions.
+        config: of training.
+        cost: widths of the model.
+        grid: size of latents.
+        storage: how both are stored.
+
+    Returns:
+        `latents` (clips at buckets, expected), `latent_bytes`, `captions` (different ones),
+        `caption_tokens` (mean), `embedding_bytes`; per sample `clips_bytes`, the reference's for
+        the same content in `clips_reference_bytes`, and their quotient `clips_share`; the same
+        three as `example_...` for the reference's own example, with `example_tokens` of text.
+    """
+    latents = _expected_latents(clips, config)
+    count = sum(latents.values())
+    values = cost.in_channels * sum(
+        clips_of * math.prod(grid.latent_size(bucket)) for bucket, clips_of in latents.items()
+    )
+    has_text = cost.caption_channels > 0
+    tokens = caption_tokens(texts, cost.text_tokens, storage.text_tokens)
+    embeddings = tokens["total"] * storage.token_bytes(cost.caption_channels) if has_text else 0.0
+    latent_bytes = values * storage.latent_bytes(1, (1, 1, 1))
+    padded = cost.text_tokens * cost.caption_channels * _REFERENCE_TEXT_BYTES
+    ours = latent_bytes / max(count, 1) + embeddings / max(len(texts), 1)
+    theirs = values * _REFERENCE_LATENT_BYTES / max(count, 1) + padded
+    words = caption_tokens(texts, REFERENCE_TEXT[0], storage.text_tokens)["mean"]
+    example = storage.latent_bytes(REFERENCE_CHANNELS, REFERENCE_LATENT)
+    example_bytes = example + words * storage.token_bytes(REFERENCE_TEXT[1])
+    return {
+        "latents": count,
+        "latent_bytes": latent_bytes,
+        "captions": tokens["captions"],
+        "caption_tokens": tokens["mean"] if has_text else 0.0,
+        "embedding_bytes": embeddings,
+        "clips_bytes": ours,
+        "clips_reference_bytes": theirs,
+        "clips_share": ours / theirs if theirs else 0.0,
+        "example_tokens": words,
+        "example_bytes": example_bytes,
+        "example_reference_bytes": REFERENCE_BYTES,
+        "example_share": example_bytes / REFERENCE_BYTES,
+    }
+
+
+def _expected_latents(clips: pd.DataFrame, config: Mapping[str, Any]) -> dict[Bucket, float]:
+    """Clips that each bucket has seen after all epochs: each is encoded once per bucket."""
+    table = ChoiceTable(parse_bucket_config(bucket_config_of(config)), frame_interval_of(config))
+    frames, height, width = (clips[name].to_numpy() for name in ("num_frames", "height", "width"))
+    expected = table.expected_clips(frames, height, width, int(config.get("epochs", 1)))
+    return {Bucket(*key): count for key, count in expected.items()}
+
+
+def caption_tokens(texts: pd.Series, longest: int, given: float | None) -> dict[str, float]:
+    """Estimate the tokens of captions, which are stored without padding and equal ones once.
+
+    Args:
+        texts: one caption per clip.
+        longest: tokens at which a caption is cut off.
+        given: mean tokens of a caption, where it is known.
+
+    Returns:
+        `captions` that differ, their tokens in `total`, and the `mean` over all clips.
+    """
+    if given is not None:
+        different = texts.nunique()
+        return {"captions": different, "total": different * given, "mean": given}
+    words = texts.str.count(r"\S+")
+    tokens = (words * TOKENS_PER_WORD + 1).round().clip(upper=longest)
+    once = tokens[~texts.duplicated()]
+    mean = float(tokens.mean()) if len(tokens) else 0.0
+    return {"captions": len(once), "total": float(once.sum()), "mean": mean}

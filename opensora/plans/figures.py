@@ -1,0 +1,165 @@
+"""Plans and forecasts for people: tables on a terminal, bars in an SVG file."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from opensora.buckets.aspect import get_resolution
+from opensora.buckets.bucket import Bucket
+from opensora.tables.bars import Panel, bar_chart
+from opensora.tables.layout import align, facts, percent, short
+
+
+def by_length(buckets: Mapping[str, Mapping[str, Any]], *fields: str) -> dict[str, dict[str, Any]]:
+    """Add up fields of buckets of one resolution and length, over their aspect ratios.
+
+    Returns:
+        By "resolution|frames", small ones first: the sums, and `shapes`, how many aspect ratios
+        there are.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for name in sorted(buckets, key=_size):
+        bucket = buckets[name]
+        row = rows.setdefault(name.rpartition("|")[0], dict.fromkeys((*fields, "shapes"), 0))
+        row["shapes"] += 1
+        for field in fields:
+            row[field] += bucket[field]
+    return rows
+
+
+def _size(name: str) -> tuple[int, int]:
+    bucket = Bucket.parse(name)
+    return get_resolution(bucket.resolution).num_pixels, bucket.num_frames
+
+
+def _lengths(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a table and a plot of a summary show: clips, batches and tokens of the first epoch."""
+    buckets = {
+        name: {
+            **row,
+            "tokens": min(row["batches"] * row["batch_size"], row["samples"])
+            * row["tokens_per_sample"],
+        }
+        for name, row in summary["buckets"].items()
+    }
+    return by_length(buckets, "samples", "batches", "tokens")
+
+
+def summary_table(summary: Mapping[str, Any]) -> str:
+    """Lay out what `summarize_plan` returned for a terminal, and why clips are missing."""
+    rows = [
+        (
+            name,
+            f"{row['shapes']}",
+            f"{row['samples']:,}",
+            f"{row['batches']:,}",
+            short(row["tokens"]),
+        )
+        for name, row in _lengths(summary).items()
+    ]
+    text = align(["bucket (first epoch)", "shapes", "clips", "batches", "tokens"], rows)
+    if summary["dropped"]:
+        dropped = [(name, f"{count:,}") for name, count in summary["dropped"].items()]
+        text += "\n" + align(["not in a batch", "clips"], dropped)
+    return text + "\n"
+
+
+def plot_summary(summary: Mapping[str, Any]) -> str:
+    """Draw clips, batches and tokens of the first epoch; returns the text of an SVG file."""
+    rows = _lengths(summary)
+    panels = [
+        Panel(
+            title,
+            [row[field] for row in rows.values()],
+            [short(row[field]) for row in rows.values()],
+        )
+        for title, field in (
+            ("clips", "samples"),
+            ("micro batches", "batches"),
+            ("tokens", "tokens"),
+        )
+    ]
+    return bar_chart("First epoch by bucket", list(rows), panels)
+
+
+def forecast_table(found: Mapping[str, Any]) -> str:
+    """Lay out what `forecast` returned for a terminal."""
+    fields = ("samples", "batches", "tokens", "flops", "latent_bytes", "gpu_hours")
+    rows = {**by_length(found["buckets"], *fields)}
+    cells = [_forecast_row(name, row) for name, row in rows.items()]
+    cells.append(_forecast_row("one epoch", found["epoch"]))
+    header = ["bucket", "clips", "batches", "tokens", "FLOP", "latents", "GPU-hours"]
+    return f"{align(header, cells)}\n{facts(_facts(found))}\n{_disk_table(found['disk'])}\n"
+
+
+def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a forecast says of the whole stage."""
+    disk, budget, machine, model = (found[name] for name in ("disk", "budget", "machine", "model"))
+    epochs, gpus, hours = budget["needed_epochs"], machine["gpus"], machine["hours"]
+    return [
+        ("model", f"{model['type']}, {short(model['parameters'])} parameters"),
+        ("FLOP", f"{model['passes']} forward passes per sample"),
+        ("speed", f"{percent(machine['mfu'])} of {machine['peak_tflops']:g} TFLOP/s per GPU"),
+        ("micro batch", f"{budget['seconds_per_batch']:.3g} s on one GPU (mean)"),
+        (
+            f"{epochs} epochs",
+            f"{short(budget['needed_gpu_hours'])} GPU-hours: {budget['needed_hours']:.3g} h on"
+            f" {gpus} GPUs",
+        ),
+        (
+            f"{gpus} GPUs, {hours:g} h",
+            f"{budget['epochs']:.3g} epochs: {budget['steps']:,.0f} steps,"
+            f" {short(budget['samples'])} samples",
+        ),
+        (
+            "latents",
+            f"{short(disk['latent_bytes'], 'B')} for {disk['latents']:,.0f} clips at buckets, all"
+            " epochs",
+        ),
+        (
+            "embeddings",
+            f"{short(disk['embedding_bytes'], 'B')} for {disk['captions']:,} different captions,"
+            f" {disk['caption_tokens']:.1f} tokens on average",
+        ),
+    ]
+
+
+def _forecast_row(name: str, row: Mapping[str, Any]) -> list[str]:
+    return [
+        name,
+        f"{row['samples']:,}",
+        f"{row['batches']:,}",
+        short(row["tokens"]),
+        short(row["flops"]),
+        short(row["latent_bytes"], "B"),
+        f"{row['gpu_hours']:.3g}",
+    ]
+
+
+def _disk_table(disk: Mapping[str, Any]) -> str:
+    """Disk of a sample beside the reference's, for these clips and for its own example."""
+    titles = {
+        "clips": f"these clips, {disk['caption_tokens']:.1f} tokens",
+        "example": f"64x64x64 latent, {disk['example_tokens']:.1f} tokens",
+    }
+    rows = []
+    for prefix, title in titles.items():
+        ours, theirs = disk[f"{prefix}_bytes"], disk[f"{prefix}_reference_bytes"]
+        share = percent(disk[f"{prefix}_share"])
+        rows.append((title, short(ours, "B"), short(theirs, "B"), share))
+    return align(["disk of a sample", "here", "fp32, padded text", "share"], rows)
+
+
+def plot_forecast(found: Mapping[str, Any]) -> str:
+    """Draw tokens, operations, latents and GPU-hours of one epoch as the text of an SVG file."""
+    fields = ("tokens", "flops", "latent_bytes", "gpu_hours")
+    rows = by_length(found["buckets"], *fields)
+    titles = ("tokens", "FLOP", "bytes of latents", "GPU-hours")
+    panels = [
+        Panel(
+            title,
+            [row[field] for row in rows.values()],
+            [short(row[field]) for row in rows.values()],
+        )
+        for title, field in zip(titles, fields, strict=True)
+    ]
+    return bar_chart(f"One epoch of {found['model']['type']} by bucket", list(rows), panels)

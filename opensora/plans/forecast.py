@@ -1,0 +1,217 @@
+"""What a stage will cost before anything expensive runs: tokens, operations, disk, GPU-hours."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from opensora.buckets.bucket import Bucket, Size3, TokenGrid
+from opensora.buckets.bucket_config import parse_bucket_config
+from opensora.core.errors import ConfigError
+from opensora.plans.compile import explain_no_batch
+from opensora.plans.cost import ModelCost, model_cost
+from opensora.plans.disk import Storage, disk_use
+from opensora.plans.micro_batches import count_cells, trained_cells
+from opensora.plans.stage_plan import (
+    EpochAssignments,
+    bucket_config_of,
+    token_grid,
+    training_clips,
+)
+from opensora.plans.summary import describe_buckets
+from opensora.tables.columns import ID, TEXT
+
+# dense bf16 tensor operations per second, TFLOP/s, from the makers' data sheets
+GPU_PEAKS = {
+    "a100": 312.0,
+    "h100": 989.0,
+    "h200": 989.0,
+    "h800": 989.0,
+    "l40s": 362.0,
+    "rtx4090": 165.0,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where the stage is to run.
+
+    Attributes:
+        gpus: number of GPUs, data-parallel.
+        hours: how long they may run.
+        peak_tflops: dense bf16 TFLOP/s of one.
+        mfu: share of the peak that the model's operations reach, recomputed ones included.
+    """
+
+    gpus: int = 8
+    hours: float = 24.0
+    peak_tflops: float = GPU_PEAKS["h100"]
+    mfu: float = 0.4
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ConfigError: one of them can not be meant.
+        """
+        for name in ("gpus", "hours", "peak_tflops"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected more than 0")
+        if not 0 < self.mfu <= 1:
+            raise ConfigError(f"mfu is {self.mfu}; expected a share of the peak in (0, 1]")
+
+    @property
+    def gpu_flops(self) -> float:
+        """Useful operations per second of one GPU."""
+        return self.peak_tflops * 1e12 * self.mfu
+
+
+def gpu_peak(kind: str) -> float:
+    """Return the dense bf16 TFLOP/s of a kind of GPU.
+
+    Raises:
+        ConfigError: the kind is not in the table.
+    """
+    if kind.lower() not in GPU_PEAKS:
+        raise ConfigError(
+            f"--gpu {kind!r}: known are {', '.join(GPU_PEAKS)}; give --peak-tflops for another"
+        )
+    return GPU_PEAKS[kind.lower()]
+
+
+def forecast(
+    manifest: pd.DataFrame,
+    config: Mapping[str, Any],
+    *,
+    vae_stride: Size3,
+    storage: Storage,
+    machine: Machine,
+) -> dict[str, Any]:
+    """Forecast a training stage.
+
+    Args:
+        manifest: clips with id, text, num_frames, height, width.
+        config: of training: buckets, epochs, model, grad_checkpoint.
+        vae_stride: pixels of one latent value.
+        storage: how latents and embeddings are stored.
+        machine: GPUs and time.
+
+    Returns:
+        `buckets`: per bucket samples, batches, tokens, flops, latent_bytes and gpu_hours of the
+        first epoch; `epoch`: their sums; `disk`: of all epochs, and per sample beside the
+        reference's; `budget`: what the machine's time buys; `model` and `machine`.
+    """
+    cost, grid = model_cost(config), token_grid(config, vae_stride)
+    clips = training_clips(manifest)
+    buckets = _buckets(clips, config, cost, grid, storage, machine)
+    sums = ("samples", "batches", "trained", "tokens", "flops", "latent_bytes", "gpu_hours")
+    epoch = {name: sum(row[name] for row in buckets.values()) for name in sums}
+    texts = manifest.loc[manifest[ID].isin(clips[ID]), TEXT]
+    return {
+        "buckets": buckets,
+        "epoch": epoch,
+        "disk": disk_use(clips, texts, config, cost, grid, storage),
+        "budget": _budget(epoch, int(config.get("epochs", 1)), machine),
+        "model": {
+            "type": config["model"]["type"],
+            "parameters": cost.parameters,
+            "passes": 4 if config.get("grad_checkpoint") else 3,
+        },
+        "machine": vars(machine),
+    }
+
+
+def _buckets(
+    clips: pd.DataFrame,
+    config: Mapping[str, Any],
+    cost: ModelCost,
+    grid: TokenGrid,
+    storage: Storage,
+    machine: Machine,
+) -> dict[str, dict[str, Any]]:
+    """Describe the first epoch, bucket by bucket."""
+    assignment = EpochAssignments(clips, config)[0]
+    drop_last = bool(config.get("drop_last", True))
+    rules = parse_bucket_config(bucket_config_of(config))
+    cells = count_cells(assignment)
+    targets = trained_cells(cells, rules, drop_last=drop_last)
+    rows = describe_buckets(cells, targets, rules, grid, drop_last=drop_last)
+    if not rows:
+        raise ConfigError(explain_no_batch(assignment, rules))
+    recompute = bool(config.get("grad_checkpoint"))
+    for name, row in rows.items():
+        bucket = Bucket.parse(name)
+        flops = cost.training_flops(grid.token_grid(bucket), grad_checkpoint=recompute)
+        trained = min(row["batches"] * row["batch_size"], row["samples"])
+        latent = storage.latent_bytes(cost.in_channels, grid.latent_size(bucket))
+        row |= {
+            "trained": trained,
+            "tokens": trained * row["tokens_per_sample"],
+            "flops_per_sample": flops,
+            "flops": trained * flops,
+            "latent_bytes": row["samples"] * latent,
+            "gpu_hours": trained * flops / machine.gpu_flops / 3600,
+        }
+    return rows
+
+
+def _budget(epoch: Mapping[str, float], epochs: int, machine: Machine) -> dict[str, float]:
+    """What the machine's hours buy, and what the configured epochs need."""
+    flops = machine.gpus * machine.hours * 3600 * machine.gpu_flops
+    bought = flops / epoch["flops"]
+    steps = epoch["batches"] / machine.gpus
+    return {
+        "epochs": bought,
+        "steps": bought * steps,
+        "samples": bought * epoch["trained"],
+        "needed_epochs": epochs,
+        "needed_gpu_hours": epochs * epoch["gpu_hours"],
+        "needed_hours": epochs * epoch["gpu_hours"] / machine.gpus,
+        "seconds_per_batch": epoch["gpu_hours"] * 3600 / epoch["batches"],
+    }
+
+
+def measured_mfu(
+    metrics: Path,
+    cost: ModelCost,
+    grid: TokenGrid,
+    *,
+    grad_checkpoint: bool,
+    gpus: int,
+    peak_tflops: float,
+) -> float:
+    """Read the share of the peak that a run reached from its metrics.jsonl.
+
+    Each line says how many samples per second went through since the line before, and names the
+    bucket of its last step.
+
+    Args:
+        metrics: the file.
+        cost: widths of the run's model.
+        grid: size of its latents and tokens.
+        grad_checkpoint: whether the run recomputed activations.
+        gpus: number of GPUs it ran on.
+        peak_tflops: dense bf16 TFLOP/s of one.
+
+    Raises:
+        ConfigError: no line that says so.
+    """
+    done, before = 0.0, 0.0
+    try:
+        for line in metrics.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            samples = row["samples_per_s"] * (row["seconds"] - before)
+            before = row["seconds"]
+            tokens = grid.token_grid(Bucket.parse(row["bucket"]))
+            done += samples * cost.training_flops(tokens, grad_checkpoint=grad_checkpoint)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{metrics}: expected metrics.jsonl of a training run, with seconds, bucket and"
+            f" samples_per_s in every line ({error})"
+        ) from error
+    if not before:
+        raise ConfigError(f"{metrics}: holds no line; give the metrics of a run that has trained")
+    return done / (before * gpus * peak_tflops * 1e12)

@@ -1,0 +1,233 @@
+"""From a manifest and a training config to the batch plan of one stage."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, overload
+
+import pandas as pd
+
+from opensora.buckets.bucket import (
+    DEFAULT_PATCH_SIZE,
+    DEFAULT_VAE_STRIDE,
+    PATCH_SIZES,
+    Size3,
+    TokenGrid,
+    assign_buckets,
+)
+from opensora.buckets.bucket_config import BucketConfig, parse_bucket_config
+from opensora.core.errors import ConfigError
+from opensora.core.seed import hash_ids
+from opensora.plans.balance import COST, SampleCost, check_balance
+from opensora.plans.compile import compile_plan
+from opensora.plans.summary import summarize_plan
+from opensora.tables.columns import ID
+
+TRAIN = "train"
+MAX_PLANNED_CLIPS = 1 << 24  # about half a gigabyte of ids
+
+
+class TrainingPlan(NamedTuple):
+    """What `plan_training` makes: the first epoch's ASSIGNMENT, the plan, and its summary."""
+
+    assignment: pd.DataFrame
+    plan: pd.DataFrame
+    summary: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def bucket_config_of(config: Mapping[str, Any]) -> BucketConfig:
+    """Return the bucket_config of a training config.
+
+    A config without one that names `num_frames`, `image_size` (height, width) and `batch_size`,
+    at its top level or in `dataset`, means the single bucket of exactly that size. Beside a
+    bucket_config `batch_size` has no effect, as in the reference, whose configs have it there.
+
+    Raises:
+        ConfigError: neither form is complete, or both are there.
+    """
+    fixed = {name: field_of(config, name) for name in ("num_frames", "image_size", "batch_size")}
+    size = fixed["image_size"]
+    if isinstance(size, list | tuple) and all(side is None for side in size):
+        fixed["image_size"] = size = None  # how the reference writes "any size"
+    if config.get("bucket_config"):
+        for name in ("num_frames", "image_size"):
+            if fixed[name] is not None:
+                raise ConfigError(
+                    f"bucket_config and {name} are both set; the size of a batch comes from one:"
+                    f" set {name} to None, or remove bucket_config"
+                )
+        buckets: BucketConfig = config["bucket_config"]
+        return buckets
+    missing = [name for name, value in fixed.items() if value is None]
+    if missing:
+        raise ConfigError(
+            "the config has no bucket_config; expected {resolution: {frames: (p, n)}}, or"
+            f" num_frames, image_size and batch_size for one fixed size ({missing[0]} is missing)"
+        )
+    if not _is_size(size):
+        raise ConfigError(f"image_size is {size!r}; expected (height, width) in pixels")
+    return {f"{size[0]}x{size[1]}": {fixed["num_frames"]: (1.0, fixed["batch_size"])}}
+
+
+def frame_interval_of(config: Mapping[str, Any]) -> int:
+    """Return how many source frames one used frame stands for; 1 where the config says nothing."""
+    value = field_of(config, "frame_interval")
+    if value is None:
+        return 1
+    if not isinstance(value, int) or value < 1:
+        raise ConfigError(f"frame_interval is {value!r}; expected a whole number of at least 1")
+    return value
+
+
+def field_of(config: Mapping[str, Any], name: str) -> Any:
+    """Return a field of the data set, which may stand at the top level or in `dataset`; or None.
+
+    Raises:
+        ConfigError: it stands in both places with different values.
+    """
+    top, inner = config.get(name), (config.get("dataset") or {}).get(name)
+    if top is not None and inner is not None and top != inner:
+        raise ConfigError(f"{name} is {top!r} and dataset.{name} is {inner!r}; keep one of the two")
+    return inner if top is None else top
+
+
+def _is_size(size: Any) -> bool:
+    return (
+        isinstance(size, list | tuple)
+        and len(size) == 2
+        and all(isinstance(side, int) and side > 0 for side in size)
+    )
+
+
+def training_clips(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return id, num_frames, height and width of the clips to train on.
+
+    Where the manifest has a column `split`, only rows of "train" are used.
+    """
+    clips = manifest[[ID, "num_frames", "height", "width"]]
+    if "split" in manifest:
+        clips = clips[(manifest["split"] == TRAIN).to_numpy()]
+    return clips.reset_index(drop=True)
+
+
+def token_grid(config: Mapping[str, Any], vae_stride: Size3 = DEFAULT_VAE_STRIDE) -> TokenGrid:
+    """Return how many tokens a sample is for the model of a config, without building it.
+
+    Where the config does not say, the end of the model's type does: XL/2 or XL/2x2.
+    """
+    model = config.get("model") or {}
+    named = PATCH_SIZES.get(str(model.get("type", "")).rpartition("/")[2], DEFAULT_PATCH_SIZE)
+    t, h, w = model.get("patch_size") or named
+    return TokenGrid(vae_stride, (t, h, w))
+
+
+class EpochAssignments(Sequence[pd.DataFrame]):
+    """The ASSIGNMENT table of every epoch, made when it is asked for.
+
+    Without a random draw all epochs have the same one.
+
+    Args:
+        clips: id, num_frames, height, width.
+        config: of training.
+    """
+
+    def __init__(self, clips: pd.DataFrame, config: Mapping[str, Any]) -> None:
+        self._clips = clips
+        self._buckets = bucket_config_of(config)
+        self._seed, epochs = int(config.get("seed", 42)), config.get("epochs", 1)
+        if not isinstance(epochs, int) or epochs < 1:
+            raise ConfigError(f"epochs is {epochs!r}; expected a whole number of at least 1")
+        self._interval = frame_interval_of(config)
+        is_random = any(rule.is_random for rule in parse_bucket_config(self._buckets))
+        self._length = epochs if is_random else 1
+        self._hashes = hash_ids(clips[ID]) if is_random else None
+        self._first: pd.DataFrame | None = None
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, epoch: int) -> pd.DataFrame: ...
+    @overload
+    def __getitem__(self, epoch: slice) -> Sequence[pd.DataFrame]: ...
+    def __getitem__(self, epoch: int | slice) -> pd.DataFrame | Sequence[pd.DataFrame]:
+        """Assign the clips for one epoch; the first one is kept."""
+        if isinstance(epoch, slice):
+            return [self[index] for index in range(*epoch.indices(self._length))]
+        if not 0 <= epoch < self._length:
+            raise IndexError(f"epoch {epoch} outside 0..{self._length - 1}")
+        if epoch == 0 and self._first is not None:
+            return self._first
+        table = assign_buckets(
+            self._clips,
+            self._buckets,
+            seed=self._seed,
+            epoch=epoch,
+            frame_interval=self._interval,
+            hashes=self._hashes,
+        )
+        if epoch == 0:
+            self._first = table
+        return table
+
+
+def plan_training(
+    manifest: pd.DataFrame,
+    config: Mapping[str, Any],
+    *,
+    world_size: int = 1,
+    vae_stride: Size3 = DEFAULT_VAE_STRIDE,
+    sample_cost: SampleCost | None = None,
+) -> TrainingPlan:
+    """Assign buckets for every epoch and compile the plan.
+
+    Args:
+        manifest: clips; where it has a column `split`, only rows of "train" are used.
+        config: bucket_config or a fixed size, epochs, seed, frame_interval, model.patch_size,
+            num_steps, balance, drop_last.
+        world_size: data-parallel ranks.
+        vae_stride: pixels of one latent value, to count tokens.
+        sample_cost: what balances the steps where `balance` is "cost"; None counts tokens.
+
+    Raises:
+        ConfigError: no bucket_config and no fixed size, or no batch can be formed.
+    """
+    seed, epochs = int(config.get("seed", 42)), config.get("epochs", 1)
+    balance, drop_last = check_balance(config.get("balance")), config.get("drop_last", True)
+    if not isinstance(drop_last, bool):
+        raise ConfigError(f"drop_last is {drop_last!r}; expected True or False")
+    buckets, num_steps = bucket_config_of(config), config.get("num_steps")
+    assignments = EpochAssignments(training_clips(manifest), config)
+    grid = token_grid(config, vae_stride)
+    plan = compile_plan(
+        assignments,
+        buckets,
+        seed=seed,
+        epochs=epochs,
+        world_size=world_size,
+        drop_last=drop_last,
+        sample_cost=(sample_cost or grid.tokens) if balance == COST else None,
+        max_batches=num_steps * world_size if num_steps else None,
+        max_clips=None if num_steps else MAX_PLANNED_CLIPS,
+    )
+    summary = summarize_plan(assignments[0], plan, buckets, grid=grid, drop_last=drop_last)
+    if config.get("bucket_config") and field_of(config, "batch_size") is not None:
+        summary["warnings"].append("batch_size has no effect: bucket_config says it per bucket")
+    summary["warnings"] += _length_warnings(summary["totals"], epochs, num_steps)
+    settings = {"seed": seed, "frame_interval": frame_interval_of(config), "balance": balance}
+    return TrainingPlan(assignments[0], plan, summary, settings)
+
+
+def _length_warnings(totals: Mapping[str, Any], epochs: int, num_steps: int | None) -> list[str]:
+    """Sentences about a plan that is shorter than what was asked for."""
+    steps, compiled = totals["steps"], totals["epochs"]
+    if num_steps and num_steps > steps:
+        return [
+            f"num_steps is {num_steps} but {epochs} epochs make {steps} steps: raise epochs to"
+            f" {-(-num_steps * epochs // steps)}"
+        ]
+    if not num_steps and compiled < epochs:
+        return [
+            f"epochs is {epochs} but the plan ends after {compiled} epochs, {steps} steps, at"
+            f" {MAX_PLANNED_CLIPS:,} clips: set num_steps to as many steps as you want to train"
+        ]
+    return []

@@ -1,0 +1,157 @@
+"""Account for every clip of a plan: where it went, what it costs, why it is missing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from opensora.buckets.bucket import Bucket, TokenGrid
+from opensora.buckets.bucket_config import BucketConfig, BucketRule, parse_bucket_config
+from opensora.plans.micro_batches import batch_sizes, count_cells, trained_cells
+
+TOO_FEW_FOR_A_BATCH = "too_few_for_a_batch"
+REMAINDER = "remainder"  # beyond the last full batch this epoch; the next shuffle takes others
+
+
+def summarize_plan(
+    assignment: pd.DataFrame,
+    plan: pd.DataFrame,
+    bucket_config: BucketConfig,
+    *,
+    grid: TokenGrid,
+    drop_last: bool = True,
+) -> dict[str, Any]:
+    """Describe the first epoch bucket by bucket, and the whole plan in totals.
+
+    Args:
+        assignment: ASSIGNMENT table of the first epoch.
+        plan: what `compile_plan` returned.
+        bucket_config: the config of both.
+        grid: how many tokens a sample of a bucket is.
+        drop_last: as the plan was compiled.
+
+    Returns:
+        `buckets`: per bucket samples (clips in it after back-off), batches, batch_size, size and
+        tokens per sample; `dropped`: clips not trained in the first epoch, by reason; `totals`;
+        `warnings`: sentences.
+    """
+    rules = parse_bucket_config(bucket_config)
+    cells = count_cells(assignment)
+    targets = trained_cells(cells, rules, drop_last=drop_last)
+    buckets = describe_buckets(cells, targets, rules, grid, drop_last=drop_last)
+    dropped = {str(name): int(n) for name, n in assignment["reason"].value_counts().items() if name}
+    starved = sum(cells[cell] for cell, target in targets.items() if target is None)
+    remainder = sum(
+        max(row["samples"] - row["batches"] * row["batch_size"], 0) for row in buckets.values()
+    )
+    dropped |= {TOO_FEW_FOR_A_BATCH: starved, REMAINDER: remainder}
+    lengths = pc.list_value_length(pa.array(plan["ids"]))
+    samples = pd.Series(lengths.to_numpy(zero_copy_only=False)).groupby(plan["bucket"]).sum()
+    return {
+        "hash": plan.attrs["hash"],
+        "token_size": list(grid.token_size),
+        "buckets": buckets,
+        "dropped": {name: count for name, count in sorted(dropped.items()) if count},
+        "totals": {
+            "clips": len(assignment),
+            "epochs": plan.attrs["compiled_epochs"],
+            "world_size": plan.attrs["world_size"],
+            "batches_first_epoch": sum(row["batches"] for row in buckets.values()),
+            "micro_batches": len(plan),
+            "steps": len(plan) // plan.attrs["world_size"],
+            "samples": int(samples.sum()),
+            "tokens": sum(
+                int(count) * grid.tokens(Bucket.parse(str(name))) for name, count in samples.items()
+            ),
+        },
+        "warnings": _warnings(cells, targets, rules, buckets, plan),
+    }
+
+
+def describe_buckets(
+    cells: Mapping[Bucket, int],
+    targets: Mapping[Bucket, Bucket | None],
+    rules: list[BucketRule],
+    grid: TokenGrid,
+    *,
+    drop_last: bool = True,
+) -> dict[str, dict[str, Any]]:
+    """Describe the buckets of one epoch after back-off.
+
+    Args:
+        cells: clips of each cell, as assigned.
+        targets: where they are trained, see `trained_cells`.
+        rules: the parsed bucket config.
+        grid: how many tokens a sample of a bucket is.
+        drop_last: whether what does not fill a batch is left out.
+
+    Returns:
+        By bucket (text): samples, batches, batch_size, num_frames, height, width, and
+        tokens_per_sample.
+    """
+    samples: dict[Bucket, int] = {}
+    for cell, target in targets.items():
+        if target is not None:
+            samples[target] = samples.get(target, 0) + cells[cell]
+    sizes = batch_sizes(rules)
+    rows = {}
+    for bucket in sorted(samples):
+        batch_size = sizes[bucket.resolution, bucket.num_frames]
+        height, width = bucket.size
+        full = samples[bucket] // batch_size
+        rows[str(bucket)] = {
+            "samples": samples[bucket],
+            "batches": full if drop_last else -(-samples[bucket] // batch_size),
+            "batch_size": batch_size,
+            "num_frames": bucket.num_frames,
+            "height": height,
+            "width": width,
+            "tokens_per_sample": grid.tokens(bucket),
+        }
+    return rows
+
+
+def _warnings(
+    cells: Mapping[Bucket, int],
+    targets: Mapping[Bucket, Bucket | None],
+    rules: list[BucketRule],
+    buckets: Mapping[str, Mapping[str, Any]],
+    plan: pd.DataFrame,
+) -> list[str]:
+    sizes = batch_sizes(rules)
+    sentences = []
+    for cell, target in sorted(targets.items()):
+        size, count = sizes[cell.resolution, cell.num_frames], cells[cell]
+        start = f"{cell}: batch_size {size} exceeds its {count} clips"
+        if target == cell:
+            if buckets[str(cell)]["samples"] < size:  # only without drop_last
+                sentences.append(f"{start}, which are one smaller batch; lower it to {count}")
+            continue
+        if target is None:
+            sentences.append(
+                f"{start} and it has no neighbour to join: they are dropped; lower batch_size to"
+                f" {count}, or set drop_last = False"
+            )
+        else:
+            sentences.append(
+                f"{start}: they join {target}; lower batch_size to {count} to train them as they"
+                " are"
+            )
+    empty = [
+        f"({rule.resolution!r}, {rule.num_frames})"
+        for rule in rules
+        if rule.is_used
+        and not any(name.startswith(f"{rule.resolution}|{rule.num_frames}|") for name in buckets)
+    ]
+    if empty:
+        sentences.append(f"no clip is trained in {', '.join(empty)}")
+    world_size = plan.attrs["world_size"]
+    epochs = range(plan.attrs["compiled_epochs"])
+    fewest = int(plan["epoch"].value_counts().reindex(epochs, fill_value=0).min())
+    if fewest < world_size:
+        sentences.append(
+            f"an epoch has {fewest} micro batches for {world_size} ranks: one step spans epochs"
+        )
+    return sentences

@@ -1,0 +1,1 @@
+"""Latents and embeddings on disk: written once, read by memory map."""

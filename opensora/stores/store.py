@@ -1,0 +1,211 @@
+"""Read a store of latents or embeddings, by memory map and with as few checks as are safe.
+
+What is checked when: opening a store compares the size of every file; the first use of a file
+compares the hash of its header; the first read of a row compares its checksum. Nothing is read
+that is not asked for. `Store.verify` and the next run of the encoder check everything.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from opensora.core.errors import StoreError
+from opensora.stores.files import (
+    INDEX_NAME,
+    PARTIAL_SUFFIX,
+    as_bytes,
+    checksum,
+    header_hash,
+    map_tensors,
+    read_index,
+)
+
+_MAX_MAPPED_FILES = 8192  # a map holds no file handle; the kernel allows 65530 maps
+
+
+def store_folders(root: Path) -> list[Path]:
+    """Folders at or below `root` that hold an index, but for those still being filled."""
+    found = (path.parent for path in root.rglob(INDEX_NAME))
+    return sorted(
+        folder
+        for folder in found
+        if not any(part.endswith(PARTIAL_SUFFIX) for part in folder.relative_to(root).parts)
+    )
+
+
+class MappedTensor(NamedTuple):
+    """A tensor in a file: uint8 [rows, bytes of a row] by memory map, type and shape of a row."""
+
+    rows: np.ndarray
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    def tensor(self, data: np.ndarray) -> Tensor:
+        """View the bytes of n rows, or of one, as a tensor [n, *shape]."""
+        return torch.from_numpy(data.reshape(-1)).view(self.dtype).view(-1, *self.shape)
+
+
+class Store(ABC):
+    """The rows of every `index.parquet` at or below a folder.
+
+    Attributes:
+        root: the folder.
+        rows: what the indexes say, one row per item; `file` is relative to `root`.
+        identity: the encoder that wrote all of it.
+        file_numbers: int [rows], the file of each row.
+        checked: bool [rows], whether the checksum of a row was compared.
+    """
+
+    def __init__(self, root: str | Path, *, made_by: str, columns: Mapping[str, str]) -> None:
+        """Read the indexes.
+
+        Args:
+            root: folder of the store.
+            made_by: the rule that fills it, for error messages.
+            columns: columns every index has, with their pandas types.
+        """
+        self.root = Path(root)
+        self._made_by = made_by
+        self._command = f"`opensora {made_by.replace('_', '-')}`"
+        self._files: dict[str, dict[str, Any]] = {}
+        self._sound: set[int] = set()  # numbers of files whose header was compared
+        self._mapped: dict[int, dict[str, MappedTensor]] = {}  # by number of the file
+        folders = store_folders(self.root)
+        if not folders:
+            raise StoreError(f"{self.root}: holds no {INDEX_NAME}; rule {made_by} makes it")
+        self.identity: dict[str, Any] = {}
+        frames = [self._read_index(folder, columns) for folder in folders]
+        self.rows: pd.DataFrame = pd.concat(frames, ignore_index=True).astype(dict(columns))
+        numbers, names = pd.factorize(self.rows["file"])
+        self.file_numbers, self._file_names = numbers, list(names)
+        self._checksums = self.rows["checksum"].to_numpy()
+        self.checked = np.zeros(len(self.rows), dtype=bool)
+        for name in self._files:
+            self._require_size(name)
+
+    def _read_index(self, folder: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+        try:
+            table, record = read_index(folder)
+            rows = table[list(columns)]
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{folder / INDEX_NAME}: not a readable store index; run {self._command} for"
+                f" {folder} again"
+            ) from error
+        if len(rows) == 0:
+            return rows  # an empty shard knows no encoder that could disagree
+        if self.identity:
+            require_identity(record["identity"], self.identity, where=folder)
+        self.identity = record["identity"]
+        inside = folder.relative_to(self.root)
+        self._files |= {str(inside / name): facts for name, facts in record["files"].items()}
+        return rows.assign(file=[str(inside / name) for name in rows["file"]])
+
+    def require_identity(self, expected: Mapping[str, Any]) -> None:
+        """Refuse the store unless the encoder that wrote it agrees with `expected`.
+
+        Raises:
+            StoreError: a field of `expected` differs.
+        """
+        require_identity(self.identity, expected, where=self.root)
+
+    @abstractmethod
+    def parts(self, position: int) -> tuple[np.ndarray, ...]:
+        """Return the bytes stored for row `position` of `rows`, by memory map, unchecked."""
+
+    def check(self, position: int, parts: Sequence[np.ndarray]) -> None:
+        """Compare what `parts` returned with the row's checksum, the first time it is read.
+
+        Raises:
+            StoreError: they differ.
+        """
+        if self.checked[position]:
+            return
+        if checksum(*parts) != self._checksums[position]:
+            name = self._file_names[self.file_numbers[position]]
+            raise self.damaged(name, f"the checksum of {self.rows['id'].iat[position]} fails")
+        self.checked[position] = True
+
+    def verify(self) -> int:
+        """Check the header of every file and every row, also those that were read before.
+
+        Returns:
+            Bytes that were checked, rows that several items share counted once.
+
+        Raises:
+            StoreError: names the first damaged file.
+        """
+        self._sound.clear()
+        self._mapped.clear()
+        self.checked[:] = False
+        checked = 0
+        for position in self.rows.drop_duplicates(["file", "row"]).index:
+            parts = self.parts(position)
+            self.check(position, parts)
+            checked += sum(part.nbytes for part in parts)
+        return checked
+
+    def tensors(self, number: int) -> dict[str, MappedTensor]:
+        """Return the memory-mapped tensors of a file.
+
+        Args:
+            number: of the file, as `file_numbers` gives it.
+
+        Raises:
+            StoreError: the file is missing, cut short, or not what the index describes.
+        """
+        if number in self._mapped:
+            return self._mapped[number]
+        name = self._file_names[number]
+        self._require_size(name)
+        if number not in self._sound:
+            if header_hash(self.root / name) != self._files[name]["header"]:
+                raise self.damaged(name, "its header differs from the index")
+            self._sound.add(number)
+        tensors = map_tensors(self.root / name)
+        if tensors is None:
+            raise self.damaged(name, "its header can not be read")
+        mapped = {
+            key: MappedTensor(as_bytes(tensor, 2), tensor.dtype, tuple(tensor.shape[1:]))
+            for key, tensor in tensors.items()
+        }
+        if len(self._mapped) >= _MAX_MAPPED_FILES:
+            del self._mapped[next(iter(self._mapped))]
+        self._mapped[number] = mapped
+        return mapped
+
+    def _require_size(self, name: str) -> None:
+        path, expected = self.root / name, self._files[name]["size"]
+        if not path.is_file():
+            raise self.damaged(name, "the file is missing")
+        size = path.stat().st_size
+        if size != expected:
+            raise self.damaged(name, f"{size} bytes instead of {expected}")
+
+    def damaged(self, name: str, detail: str) -> StoreError:
+        """Return the error for a file that is not what the index describes."""
+        path = self.root / name
+        return StoreError(
+            f"{path}: damaged ({detail}); run {self._command} for {path.parent} again, which makes"
+            " damaged files anew and keeps the others"
+        )
+
+
+def require_identity(found: Mapping[str, Any], expected: Mapping[str, Any], *, where: Path) -> None:
+    """Compare two encoder identities field by field.
+
+    Raises:
+        StoreError: names the first field of `expected` that differs.
+    """
+    for name, value in expected.items():
+        if found.get(name) != value:
+            raise StoreError(
+                f"{where}: encoded with {name} {found.get(name)!r}, expected {value!r}; use the"
+                " same encoder, or delete the folder and encode it again"
+            )
