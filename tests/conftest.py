@@ -18,7 +18,7 @@ NUMERIC = (
     *(f"unit/acceleration/test_{name}.py" for name in ("plugins", "precision")),
     *(f"unit/{name}" for name in ("buckets", "cli", "curation", "datasets", "demo", "encoding")),
     *(f"unit/{name}" for name in ("evaluation", "media", "models", "sampling", "schedulers")),
-    *(f"unit/{name}" for name in ("plans", "scorers", "stores", "training")),
+    *(f"unit/{name}" for name in ("plans", "stores", "training")),
 )
 
 TINY_COLOURS = ((200, 40, 40), (40, 160, 60), (50, 60, 200))

@@ -19,14 +19,14 @@ from opensora.bench.measure import Stopwatch
 from opensora.bench.process_tree import TreeWatch
 from opensora.config.registry import SCORERS, build_module
 from opensora.core.io import write_json
-from opensora.curation.clip_files import CRF, PRESET
-from opensora.curation.clips import split_clips
-from opensora.curation.cutting import ClipSettings
-from opensora.curation.ingest import ingest_videos
-from opensora.curation.scenes import detect_scenes
+from opensora.curation.clips.clip_files import CRF, PRESET
+from opensora.curation.clips.lengths import ClipSettings
+from opensora.curation.clips.split_clips import split_clips
+from opensora.curation.ingest.ingest_videos import ingest_videos
+from opensora.curation.scenes.detect_scenes import detect_scenes
+from opensora.curation.scores.score_clips import score_clips
 from opensora.media.container import open_video
 from opensora.media.encode import X264_REPRODUCIBLE, ffmpeg_executable
-from opensora.scorers.runner import score_clips
 from opensora.tables.columns import CLIPS, OK, SCENES, VIDEOS
 from opensora.tables.io import read_table, write_table
 
@@ -74,7 +74,7 @@ Stage = Callable[[Job], list[Task]]
 def run_stage(name: str, job: Job, result: Path) -> None:
     """Run one stage; to be called in a fresh process. Writes what it took as JSON."""
     started = time.perf_counter()
-    _CONTEXT.set_forkserver_preload([__name__, "opensora.scorers"])
+    _CONTEXT.set_forkserver_preload([__name__, "opensora.curation.scores"])
     first = _CONTEXT.Process(target=time.sleep, args=(0,))
     first.start()  # waits until the server has imported what the workers need
     first.join()

@@ -49,9 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> str:
     """Build; returns the summary line."""
     from opensora.core.io import write_json, write_text
-    from opensora.curation.data_card import data_card
-    from opensora.curation.manifest import Sources, build_manifest, concat
-    from opensora.curation.selection import Selection
+    from opensora.curation.manifest.build_manifest import Sources, build_manifest, concat
+    from opensora.curation.manifest.data_card import data_card
+    from opensora.curation.manifest.selection import Selection
     from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED, SCENES, SCORES, VIDEOS
     from opensora.tables.io import read_table, write_table
 

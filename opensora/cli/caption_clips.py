@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> str:
     """Caption; returns the summary line."""
     from opensora.config.registry import CAPTIONERS, build_module
     from opensora.core.errors import ConfigError
-    from opensora.curation.captioning import caption_clips
+    from opensora.curation.captions.caption_clips import caption_clips
     from opensora.tables.columns import CAPTIONS, CLIPS
     from opensora.tables.io import read_table, write_table
 

@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Detect; returns the summary line."""
-    from opensora.curation.detection import SceneSettings
-    from opensora.curation.scenes import detect_scenes
+    from opensora.curation.scenes.boundaries import SceneSettings
+    from opensora.curation.scenes.detect_scenes import detect_scenes
     from opensora.tables.columns import SCENES, VIDEOS
     from opensora.tables.io import read_table, write_table
 

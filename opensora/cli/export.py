@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> str:
     """Export; returns the summary line."""
     from opensora.core.errors import ConfigError
-    from opensora.curation.export import export_parquet, export_webdataset
+    from opensora.curation.export.formats import export_parquet, export_webdataset
     from opensora.tables.manifest import read_manifest
 
     if args.shard_size < 1:

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> str:
     """Ingest; returns the summary line."""
     from opensora.core.errors import ConfigError
-    from opensora.curation.ingest import ingest_videos, write_shards
+    from opensora.curation.ingest.ingest_videos import ingest_videos, write_shards
     from opensora.tables.columns import VIDEOS
     from opensora.tables.io import write_table
 

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> str:
 
     from opensora.config.registry import SCORERS, build_module
     from opensora.core.errors import ConfigError
-    from opensora.scorers.runner import CacheFolder, score_clips
+    from opensora.curation.scores.score_clips import CacheFolder, score_clips
     from opensora.tables.columns import CAPTIONS, CLIPS, SCORES
     from opensora.tables.io import read_table, write_table
 

@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Cut; returns the summary line."""
-    from opensora.curation.clips import split_clips
-    from opensora.curation.cutting import ClipSettings
+    from opensora.curation.clips.lengths import ClipSettings
+    from opensora.curation.clips.split_clips import split_clips
     from opensora.tables.columns import CLIPS, SCENES
     from opensora.tables.io import read_table, write_table
 

@@ -26,8 +26,8 @@ SCHEDULERS = Registry(
     locations=["opensora.schedulers.rf", "opensora.schedulers.iddpm", "opensora.schedulers.dpms"],
 )
 DATASETS = Registry("dataset", locations=["opensora.datasets.stored", "opensora.datasets.online"])
-SCORERS = Registry("scorer", locations=["opensora.scorers"])
-CAPTIONERS = Registry("captioner", locations=["opensora.curation.captioners"])
+SCORERS = Registry("scorer", locations=["opensora.curation.scores"])
+CAPTIONERS = Registry("captioner", locations=["opensora.curation.captions"])
 METRICS = Registry("metric", locations=["opensora.evaluation"])
 
 # field of a training or sampling config -> where its type is looked up

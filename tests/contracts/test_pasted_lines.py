@@ -105,13 +105,13 @@ def check_ingest(args: Namespace) -> None:
 
 
 def check_scenes(args: Namespace) -> None:
-    from opensora.curation.detection import SceneSettings
+    from opensora.curation.scenes.boundaries import SceneSettings
 
     SceneSettings(args.detector, args.threshold, args.min_scene_s, args.transitions)
 
 
 def check_clips(args: Namespace) -> None:
-    from opensora.curation.cutting import ClipSettings
+    from opensora.curation.clips.lengths import ClipSettings
 
     ClipSettings(args.min_s, args.max_s, args.fps, args.short_side, args.mode)
 
@@ -131,7 +131,7 @@ def check_captions(args: Namespace) -> None:
 
 def check_manifest(args: Namespace) -> None:
     from opensora.cli.build_manifest import _group_scores, _parse_filters
-    from opensora.curation.filters import parse_filters
+    from opensora.curation.manifest.filters import parse_filters
     from opensora.tables.columns import MANIFEST
 
     scorers = _group_scores(args.scores)

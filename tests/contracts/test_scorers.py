@@ -6,8 +6,8 @@ import torch
 
 from opensora.config.registry import SCORERS, build_module, registered_names
 from opensora.core.versions import VERSIONS
+from opensora.curation.scores.scorer import ClipFrames, Scorer
 from opensora.models.clip import ClipModel, save_clip
-from opensora.scorers.base import ClipFrames, Scorer
 
 CLIP_CONFIG = {
     "model_cfg": {

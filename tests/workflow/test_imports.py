@@ -8,14 +8,14 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 WITHOUT_TORCH = [
-    "opensora.curation.scenes",
-    "opensora.curation.splitting",
-    "opensora.curation.captioning",
-    "opensora.curation.manifest",
+    "opensora.curation.scenes.detect_scenes",
+    "opensora.curation.clips.cut",
+    "opensora.curation.captions.caption_clips",
+    "opensora.curation.manifest.build_manifest",
     "opensora.plans.stage_plan",
     "opensora.demo.make",
     "opensora.report.render",
-    "opensora.scorers.runner",
+    "opensora.curation.scores.score_clips",
 ]
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from opensora.curation.discovery import shard_of
+from opensora.curation.ingest.discovery import shard_of
 from opensora.dag.dry_run import PlannedJob, dry_run
 from opensora.dag.explain import explain_jobs
 from opensora.media.encode import write_video

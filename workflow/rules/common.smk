@@ -53,7 +53,7 @@ def listings(beside=()):
     if config["demo"]:
         return [""] * len(SHARDS)
     # takes a second to load, so only where it is needed
-    from opensora.curation.discovery import shard_listings
+    from opensora.curation.ingest.discovery import shard_listings
 
     try:
         hashes = shard_listings(videos(), len(SHARDS), beside=beside)

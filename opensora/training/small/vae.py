@@ -23,7 +23,7 @@ from opensora.core.errors import TableError
 from opensora.core.io import write_json
 from opensora.core.process import threads_in_use
 from opensora.core.seed import derive_seed
-from opensora.curation.splits import TRAIN, VALIDATION, split_clips
+from opensora.curation.manifest.groups import TRAIN, VALIDATION, split_clips
 from opensora.tables.columns import CLIPS
 from opensora.training.small.common import (
     build_optimizer,

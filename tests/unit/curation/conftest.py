@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from opensora.curation.detection import SceneSettings
-from opensora.curation.ingest import ingest_videos
-from opensora.curation.scenes import detect_scenes
+from opensora.curation.ingest.ingest_videos import ingest_videos
+from opensora.curation.scenes.boundaries import SceneSettings
+from opensora.curation.scenes.detect_scenes import detect_scenes
 from opensora.media.encode import write_video
 
 

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.io import sha256_file
-from opensora.curation.splits import split_clips
+from opensora.curation.manifest.groups import split_clips
 from opensora.models.vae import VideoAutoencoderKL
 from opensora.tables.io import read_table, write_table
 from opensora.training.small.vae import (

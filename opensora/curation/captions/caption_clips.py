@@ -1,0 +1,108 @@
+"""Captioning: give every clip of a table its text, and mark the texts that no one can use."""
+
+import difflib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from opensora.core.errors import ConfigError
+from opensora.core.log import progress
+from opensora.curation.captions.captioner import Captioner, Clip
+from opensora.tables.columns import CAPTIONS, OK
+from opensora.text.clean import count_words
+from opensora.text.language import detect_language, known_languages
+from opensora.text.tidy import MAX_CHARACTERS, tidy_caption
+
+SURE = 0.5  # probability above which a text is taken to be in another language
+_BATCH = 32  # clips handed to a captioner at once
+
+
+def caption_clips(
+    clips: pd.DataFrame, captioner: Captioner, *, languages: Collection[str] = ()
+) -> pd.DataFrame:
+    """Caption the good rows of a CLIPS table.
+
+    Args:
+        clips: a CLIPS table.
+        captioner: where the texts come from.
+        languages: ISO 639 codes to keep; none keeps all. A text whose language is unclear, as of
+            two words, stays.
+
+    Returns:
+        A CAPTIONS table, one row per clip in the same order. The text is tidy but not yet
+        prepared for a text encoder: the manifest does that. Marks are `no_caption`,
+        `caption_too_long` and `caption_language`; a clip that was marked before keeps its mark.
+
+    Raises:
+        ConfigError: an unknown language.
+    """
+    if languages:
+        _check_languages(languages)
+    rows: list[dict[Any, Any]] = []
+    for batch in progress(list(_batches(clips)), description="caption_clips"):
+        good = [row for row in batch if row["status"] == OK]
+        texts = dict(
+            zip((row["id"] for row in good), captioner.caption(_as_clips(good)), strict=True)
+        )
+        rows.extend(_row(row, texts.get(row["id"], ""), languages) for row in batch)
+    return pd.DataFrame(rows, columns=list(CAPTIONS.columns))
+
+
+def _batches(clips: pd.DataFrame) -> Iterator[list[dict[Any, Any]]]:
+    records = clips.to_dict("records")
+    for start in range(0, len(records), _BATCH):
+        yield records[start : start + _BATCH]
+
+
+def _as_clips(rows: list[dict[Any, Any]]) -> list[Clip]:
+    return [
+        Clip(
+            id=row["id"],
+            path=Path(row["path"]),
+            source=Path(row["source"]),
+            kind=row["kind"],
+            start=float(row["start"]),
+            end=float(row["end"]),
+        )
+        for row in rows
+    ]
+
+
+def _row(clip: dict[Any, Any], raw: str, languages: Collection[str]) -> dict[Any, Any]:
+    status, detail, text = clip["status"], clip["detail"], ""
+    if status == OK:
+        text, status, detail = _judge(raw, str(clip["source"]), languages)
+    return {
+        "id": clip["id"],
+        "text": text,
+        "text_len": count_words(text),
+        "status": status,
+        "detail": detail,
+    }
+
+
+def _judge(raw: str, source: str, languages: Collection[str]) -> tuple[str, str, str]:
+    """Text, status and detail of a good clip."""
+    if len(raw) > MAX_CHARACTERS:
+        detail = f"the caption has {len(raw)} characters; at most {MAX_CHARACTERS} are read"
+        return "", "caption_too_long", detail
+    text = tidy_caption(raw)
+    if not text:
+        return "", "no_caption", f"no caption was found for {source}"
+    if languages:
+        found = detect_language(text)
+        if found.code not in languages and found.probability >= SURE:
+            detail = f"the caption is in {found.code!r} ({found.probability:.0%} sure)"
+            return text, "caption_language", detail
+    return text, OK, ""
+
+
+def _check_languages(languages: Collection[str]) -> None:
+    known = known_languages()
+    for code in languages:
+        if code not in known:
+            nearest = difflib.get_close_matches(code, sorted(known), n=1, cutoff=0.3)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise ConfigError(f"--languages {code}: not an ISO 639 code such as en or de{hint}")

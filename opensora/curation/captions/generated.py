@@ -1,0 +1,141 @@
+"""Captions written by a vision-language model of the transformers library.
+
+torch and transformers take seconds to import, which the other captioners do not need: they are
+imported when a model is built.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+
+from opensora.config.registry import CAPTIONERS
+from opensora.core.errors import ConfigError, VideoError
+from opensora.curation.captions.captioner import Captioner, Clip
+from opensora.media.decode import read_frames
+from opensora.media.probe import probe
+
+log = logging.getLogger(__name__)
+
+PROMPT = "Describe what happens in this video in one or two sentences."
+
+
+@CAPTIONERS.register_module("transformers")
+class TransformersCaptioner(Captioner):
+    """Any image-text-to-text model, or a BLIP-like one without a chat.
+
+    A model with a chat template sees `num_frames` frames, spread over the clip, and the prompt. One
+    without sees the middle frame, and the prompt as the beginning of its sentence if there is one.
+
+    Args:
+        model: folder or hub name.
+        prompt: what is asked; None takes a general question in a chat and nothing otherwise.
+        num_frames: frames a clip.
+        max_new_tokens: longest answer.
+        batch_size: clips a forward pass.
+        dtype: "fp32", "bf16" or "fp16".
+        device: "cpu" or "cuda"; cuda where there is one.
+
+    Raises:
+        CheckpointError: no such model.
+        ConfigError: a number below 1.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        prompt: str | None = None,
+        num_frames: int = 4,
+        max_new_tokens: int = 80,
+        batch_size: int = 4,
+        dtype: str = "bf16",
+        device: str | None = None,
+    ) -> None:
+        import torch
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        from opensora.models.pretrained import load_parts, parse_dtype, resolve_folder
+
+        for name, value in (
+            ("num_frames", num_frames),
+            ("max_new_tokens", max_new_tokens),
+            ("batch_size", batch_size),
+        ):
+            if value < 1:
+                raise ConfigError(f"captioner transformers: {name} is {value}; expected 1 or more")
+        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        folder = resolve_folder(model, kind="captioner")
+        self._processor: Any = load_parts(
+            lambda: AutoProcessor.from_pretrained(folder), folder, kind="captioner"
+        )
+        loaded: Any = load_parts(
+            lambda: AutoModelForImageTextToText.from_pretrained(folder, dtype=parse_dtype(dtype)),
+            folder,
+            kind="captioner",
+        )
+        self._model = loaded.to(self._device).eval()
+        self._is_chat = bool(getattr(self._processor, "chat_template", None))
+        self._prompt = prompt if prompt is not None else (PROMPT if self._is_chat else None)
+        self._num_frames = num_frames if self._is_chat else 1
+        self._max_new_tokens = max_new_tokens
+        self._batch_size = batch_size
+
+    def caption(self, clips: Sequence[Clip]) -> list[str]:
+        """Describe each clip; "" where its file can not be read."""
+        texts = dict.fromkeys(range(len(clips)), "")
+        frames: dict[int, list[Image.Image]] = {}
+        for k, clip in enumerate(clips):
+            try:
+                frames[k] = self._frames(clip)
+            except VideoError as error:
+                log.warning("caption_clips unreadable id=%s %s", clip.id, error.detail)
+        order = list(frames)
+        for start in range(0, len(order), self._batch_size):
+            batch = order[start : start + self._batch_size]
+            answers = self._answer([frames[k] for k in batch])
+            texts.update(zip(batch, answers, strict=True))
+        return list(texts.values())
+
+    def _frames(self, clip: Clip) -> list[Image.Image]:
+        length = probe(clip.path).num_frames
+        count = min(self._num_frames, length)
+        indices = [(2 * k + 1) * length // (2 * count) for k in range(count)]
+        return [Image.fromarray(frame) for frame in read_frames(clip.path, indices)]
+
+    def _answer(self, clips: list[list[Image.Image]]) -> list[str]:
+        # `to` casts the pictures only: tokens are whole numbers
+        inputs = self._inputs(clips).to(self._device, dtype=self._model.dtype)
+        tokens = self._model.generate(
+            **inputs, max_new_tokens=self._max_new_tokens, do_sample=False
+        )
+        if self._is_chat:  # the answer follows the question
+            tokens = tokens[:, inputs["input_ids"].shape[1] :]
+        texts = self._processor.batch_decode(tokens, skip_special_tokens=True)
+        return [" ".join(text.split()) for text in texts]
+
+    def _inputs(self, clips: list[list[Image.Image]]) -> Any:
+        if not self._is_chat:
+            images = [frames[0] for frames in clips]
+            prompts = [self._prompt] * len(images) if self._prompt else None
+            return self._processor(images=images, text=prompts, return_tensors="pt")
+        chats = [
+            [
+                {
+                    "role": "user",
+                    "content": [
+                        *({"type": "image", "image": frame} for frame in frames),
+                        {"type": "text", "text": self._prompt},
+                    ],
+                }
+            ]
+            for frames in clips
+        ]
+        return self._processor.apply_chat_template(
+            chats,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True, "padding_side": "left"},
+        )

@@ -1,0 +1,1 @@
+"""Clips: scenes cut into files of bounded length."""

@@ -1,0 +1,1 @@
+"""The curated set in the formats of other projects."""

@@ -1,0 +1,1 @@
+"""Ingest: find videos and images; every file gets exactly one row."""

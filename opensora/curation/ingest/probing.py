@@ -1,0 +1,89 @@
+"""One row of the table of videos for one file, whatever its state; runs in worker processes."""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from opensora.core.errors import VideoError
+from opensora.core.io import sha256_file
+from opensora.curation.ingest.discovery import legible
+from opensora.media.images import is_image
+from opensora.media.probe import probe
+from opensora.tables.columns import OK
+
+SLOWEST_READ = 5e6  # bytes a second that hashing and counting frames manage at least
+_MAX_SLUG = 40  # characters of the file name that an id repeats, for people
+
+
+def probe_row(path: str) -> dict[str, Any]:
+    """Probe and hash a file.
+
+    Returns:
+        The columns of VIDEOS without the licence.
+    """
+    file = Path(path)
+    digest = ""
+    if path != legible(path):
+        name = Path(legible(path)).name
+        detail = f"{name}: the file's name is not UTF-8, so no table can hold it; rename it"
+        return failed_row(legible(path), "unreadable_name", detail)
+    try:
+        if file.is_file():
+            digest = sha256_file(file)
+        info = probe(file)
+    except VideoError as error:
+        return failed_row(path, error.reason, error.detail, digest)
+    except OSError as error:
+        return failed_row(path, "unreadable", f"{file.name}: {error.strerror or error}", digest)
+    still = info.kind == "image"
+    return {
+        "id": identity(path, digest),
+        "path": path,
+        "kind": info.kind,
+        "sha256": digest,
+        "num_frames": info.num_frames,
+        "fps": 1.0 if still else float(info.fps),
+        "height": info.height,
+        "width": info.width,
+        "aspect_ratio": round(info.height / info.width, 6),
+        "resolution": info.height * info.width,
+        "duration": 0.0 if still else round(info.duration_s, 6),
+        "codec": info.codec,
+        "pixel_format": info.pixel_format,
+        "rotation": info.rotation,
+        "variable_frame_rate": int(info.is_variable),
+        "hdr": int(info.hdr),
+        "status": OK,
+        "detail": "",
+    }
+
+
+def failed_row(path: str, reason: str, detail: str, digest: str = "") -> dict[str, Any]:
+    """The row of a file that can not be used; its id comes from its name."""
+    return {
+        "id": identity(path, path),
+        "path": path,
+        "kind": "image" if is_image(Path(path)) else "video",
+        "sha256": digest,
+        **{"num_frames": 0, "fps": 0.0, "height": 0, "width": 0, "aspect_ratio": 0.0},
+        **{"resolution": 0, "duration": 0.0, "codec": "", "pixel_format": ""},
+        **{"rotation": 0, "variable_frame_rate": 0, "hdr": 0},
+        **{"status": reason, "detail": detail},
+    }
+
+
+def probe_limit_s(path: str, timeout_s: float) -> float:
+    """Seconds that probing a file may take."""
+    try:
+        size = os.path.getsize(path)
+    except OSError:
+        size = 0  # it has gone: probing says so
+    return timeout_s + size / SLOWEST_READ
+
+
+def identity(path: str, content: str) -> str:
+    """A readable, unique id that is also a safe file name."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", Path(path).stem).strip("-")[:_MAX_SLUG] or "file"
+    return f"{slug}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"

@@ -1,0 +1,1 @@
+"""The manifest: which clips become training data, and why the others do not."""

@@ -1,0 +1,228 @@
+"""The manifest: join all stages, filter, clean captions, split; and account for every row."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from opensora.core.errors import TableError
+from opensora.curation.manifest.groups import split_clips
+from opensora.curation.manifest.ledger import Ledger, check_parents, check_unique
+from opensora.curation.manifest.selection import HASH, Selection, select
+from opensora.tables.columns import (
+    CAPTIONS,
+    CLIPS,
+    LICENCE,
+    MANIFEST,
+    OK,
+    REJECTED,
+    SCENES,
+    SCORES,
+    VIDEOS,
+)
+from opensora.text.clean import clean_caption, count_words
+
+log = logging.getLogger(__name__)
+
+RULE = "build_manifest"
+_NOT_SCORES = frozenset({"id", "status", "detail", "scorer"})
+_SECONDS_TOLERANCE = 0.01  # of a scene against its clips, whose times are rounded
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The tables of all shards, each stage concatenated; `scores` maps a scorer to its table."""
+
+    videos: pd.DataFrame
+    scenes: pd.DataFrame
+    clips: pd.DataFrame
+    captions: pd.DataFrame
+    scores: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `build_manifest` makes: two tables and the content of `funnel.json`."""
+
+    manifest: pd.DataFrame
+    rejected: pd.DataFrame
+    funnel: dict[str, Any]
+
+
+def build_manifest(
+    sources: Sources,
+    selection: Selection,
+    *,
+    validation_fraction: float,
+    test_fraction: float = 0.0,
+) -> Manifest:
+    """Join the stages into one table of usable clips.
+
+    Args:
+        sources: the tables of every stage.
+        selection: which clips are usable.
+        validation_fraction: share of source videos (not of clips) that go to validation, in
+            [0, 1).
+        test_fraction: the same for the test set; see `splits.py`.
+
+    Raises:
+        TableError: a stage lost rows, or no clip is left.
+        ConfigError: a rule names no column or is malformed.
+    """
+    _check_stages(sources)
+    ledger = Ledger()
+    kept = _follow(sources, ledger)
+    if kept.empty:
+        raise TableError(_nothing_left(sources, ledger))
+    marked, groups = select(_join_licences(kept, sources.videos), selection)
+    split = split_clips(  # before duplicates leave: they tie their sources together
+        marked["video_id"],
+        groups,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+    )
+    kept = ledger.close(RULE, marked.assign(split=split))
+    if kept.empty:
+        raise TableError(_nothing_left(sources, ledger))
+    return Manifest(
+        manifest=kept[_manifest_columns(sources)].reset_index(drop=True),
+        rejected=pd.DataFrame(ledger.rejected, columns=list(REJECTED.columns)),
+        funnel={"stages": ledger.stages, "kept": _summary(kept)},
+    )
+
+
+def _check_stages(sources: Sources) -> None:
+    """Every row of a stage must have at least one in the next; scores and captions exactly one."""
+    videos, scenes, clips = sources.videos, sources.scenes, sources.clips
+    for rows, table in ((videos, VIDEOS), (scenes, SCENES), (clips, CLIPS)):
+        check_unique(rows, table)
+    check_parents(scenes["video_id"], videos["id"], SCENES, VIDEOS)
+    check_parents(_scene_ids(clips), scenes["id"], CLIPS, SCENES)
+    _check_footage(scenes, clips)
+    check_unique(sources.captions, CAPTIONS)
+    check_parents(sources.captions["id"], clips["id"], CAPTIONS, CLIPS)
+    seen: dict[str, str] = {}
+    for scorer, rows in sources.scores.items():
+        check_unique(rows, SCORES)
+        check_parents(rows["id"], clips["id"], SCORES, CLIPS)
+        for name in _score_columns(rows):
+            if name in seen or name in MANIFEST.columns:
+                other = seen.get(name, MANIFEST.name)
+                raise TableError(f"scores: {scorer} and {other} both have a column {name!r}")
+            seen[name] = scorer
+
+
+def _check_footage(scenes: pd.DataFrame, clips: pd.DataFrame) -> None:
+    """The clips of a scene must cover its seconds."""
+    cut = (clips["end"] - clips["start"]).groupby(_scene_ids(clips)).sum()
+    whole = (scenes["end"] - scenes["start"]).set_axis(scenes["id"])
+    wrong = whole.index[(whole - cut.reindex(whole.index)).abs() > _SECONDS_TOLERANCE]
+    if len(wrong):
+        scene = wrong[0]
+        raise TableError(
+            f"clips: the scene {scene} lasts {whole[scene]:.3f} s but its clips account for"
+            f" {cut[scene]:.3f} s; run {CLIPS.rule} again"
+        )
+
+
+def _follow(sources: Sources, ledger: Ledger) -> pd.DataFrame:
+    """Book the stages one by one; returns the clips that reach the filters, all columns joined.
+
+    A row that a stage carried along with an older mark was booked where it got the mark.
+    """
+    still = sources.videos["kind"] == "image"
+    seconds = sources.videos["duration"].mask(still, 0.0)
+    videos = ledger.close(VIDEOS.rule, sources.videos.assign(seconds=seconds))
+
+    scenes = sources.scenes[sources.scenes["video_id"].isin(videos["id"])]
+    scenes = ledger.close(SCENES.rule, scenes.assign(seconds=scenes["end"] - scenes["start"]))
+
+    clips = sources.clips[_scene_ids(sources.clips).isin(scenes["id"])]
+    where = clips["path"].mask(clips["path"] == "", clips["source"])
+    clips = clips.assign(seconds=clips["end"] - clips["start"], path=where)
+    clips = ledger.close(CLIPS.rule, clips)
+
+    clips = _join_captions(clips, sources.captions)
+    clips = ledger.close(CAPTIONS.rule, clips)
+    if not sources.scores:
+        return clips
+    for scorer, table in sources.scores.items():
+        clips = _join_scores(clips, scorer, table)
+    return ledger.close(SCORES.rule, clips)
+
+
+def _join_captions(clips: pd.DataFrame, captions: pd.DataFrame) -> pd.DataFrame:
+    found = captions.set_index("id").reindex(clips["id"])
+    texts = [clean_caption(text) for text in found["text"]]
+    status, detail = list(found["status"]), list(found["detail"])
+    for k, (text, raw) in enumerate(zip(texts, found["text"], strict=True)):
+        if status[k] == OK and not text:
+            status[k], detail[k] = "empty_caption", f"nothing is left of {raw!r} after cleaning"
+    lengths = [count_words(text) for text in texts]
+    return clips.assign(text=texts, text_len=lengths, status=status, detail=detail)
+
+
+def _join_scores(clips: pd.DataFrame, scorer: str, table: pd.DataFrame) -> pd.DataFrame:
+    found = table.set_index("id").reindex(clips["id"])
+    columns = {name: found[name].to_numpy() for name in _score_columns(table)}
+    fails = (clips["status"] == OK).to_numpy() & (found["status"] != OK).to_numpy()
+    details = [f"{scorer}: {detail}" for detail in found["detail"]]
+    return clips.assign(
+        **columns,
+        status=clips["status"].mask(fails, found["status"].set_axis(clips.index)),
+        detail=clips["detail"].mask(fails, pd.Series(details, index=clips.index, dtype=object)),
+    )
+
+
+def _join_licences(clips: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:
+    known = videos.set_index("id")[LICENCE]
+    return clips.assign(**{LICENCE: known.reindex(clips["video_id"]).to_numpy()})
+
+
+def _score_columns(table: pd.DataFrame) -> list[str]:
+    return [name for name in table.columns if name not in _NOT_SCORES]
+
+
+def _manifest_columns(sources: Sources) -> list[str]:
+    """The table's own columns and every score; hashes have done their work."""
+    scores = [name for table in sources.scores.values() for name in _score_columns(table)]
+    return [*MANIFEST.columns, LICENCE, *(name for name in scores if name != HASH)]
+
+
+def _scene_ids(clips: pd.DataFrame) -> pd.Series:
+    """The scene of each clip: its id without the last number."""
+    return clips["id"].str.rsplit("_", n=1).str[0].astype(object)
+
+
+def _summary(kept: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "rows": len(kept),
+        "seconds": round(float(kept["seconds"].sum()), 6),
+        "videos": int((kept["kind"] == "video").sum()),
+        "images": int((kept["kind"] == "image").sum()),
+        "sources": int(kept["video_id"].nunique()),
+        "train": int((kept["split"] == "train").sum()),
+        "validation": int((kept["split"] == "validation").sum()),
+        "test": int((kept["split"] == "test").sum()),
+    }
+
+
+def _nothing_left(sources: Sources, ledger: Ledger) -> str:
+    good = sources.captions["status"] == OK
+    if not good.any() and (sources.captions["status"] == "no_caption").any():
+        return (
+            f"manifest: none of the {len(sources.captions)} clips has a caption; give caption-clips"
+            " a --sidecar table whose paths name the source files, or another --captioner"
+        )
+    return (
+        f"manifest: none of {len(sources.videos)} videos and images is left after all stages;"
+        f" most frequent reasons: {ledger.top_reasons()}"
+    )
+
+
+def concat(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put the shards of a stage under each other; empty shards do not change column types."""
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else tables[0]

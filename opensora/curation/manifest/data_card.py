@@ -1,0 +1,97 @@
+"""The data card: what a data set holds, where it came from and how it was chosen, in Markdown."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from opensora.curation.manifest.selection import Selection
+from opensora.tables.columns import LICENCE
+
+_SHOWN_SCORES = 20  # columns of the table of scores
+
+
+def data_card(
+    manifest: pd.DataFrame, funnel: Mapping[str, Any], selection: Selection, scorers: Iterable[str]
+) -> str:
+    """Describe a manifest.
+
+    Args:
+        manifest: a MANIFEST table.
+        funnel: content of funnel.json.
+        selection: the rules that made it.
+        scorers: name and version of each scorer that was run.
+    """
+    sections = [
+        "# Data card\n",
+        _size(manifest),
+        _table("Splits", ["split", "clips", "footage", "sources"], _per(manifest, "split")),
+        _table("Licences", ["licence", "clips", "footage", "sources"], _per(manifest, LICENCE)),
+        _table("Stages", ["stage", "rows in", "kept", "footage kept"], _stages(funnel)),
+        _table("Rules", ["rule", "value"], _rules(selection, scorers)),
+        _table("Columns", ["column", "5 %", "median", "95 %"], _spread(manifest)),
+    ]
+    return "\n".join(sections)
+
+
+def _size(manifest: pd.DataFrame) -> str:
+    images = int((manifest["num_frames"] == 1).sum())
+    return (
+        f"{len(manifest) - images} video clips and {images} images,"
+        f" {_footage(manifest)} of footage from {manifest['source'].nunique()} sources.\n"
+    )
+
+
+def _per(manifest: pd.DataFrame, column: str) -> list[list[str]]:
+    if column not in manifest:
+        return []
+    return [
+        [
+            str(name) or "unknown",
+            str(len(rows)),
+            _footage(rows),
+            str(rows["source"].nunique()),
+        ]
+        for name, rows in manifest.groupby(column, sort=True)
+    ]
+
+
+def _footage(rows: pd.DataFrame) -> str:
+    return _duration(float((rows["end"] - rows["start"]).clip(lower=0).sum()))
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def _stages(funnel: Mapping[str, Any]) -> list[list[str]]:
+    return [
+        [s["stage"], str(s["rows_in"]), str(s["rows_kept"]), _duration(s["seconds_kept"])]
+        for s in funnel["stages"]
+    ]
+
+
+def _rules(selection: Selection, scorers: Iterable[str]) -> list[list[str]]:
+    rules = [[name, f"`{value}`"] for name, value in asdict(selection).items() if value]
+    return [*rules, ["scorers", ", ".join(sorted(scorers))]]
+
+
+def _spread(manifest: pd.DataFrame) -> list[list[str]]:
+    numbers = manifest.select_dtypes("number").drop(columns=["start", "end"])
+    quantiles = numbers.quantile([0.05, 0.5, 0.95]).T.head(_SHOWN_SCORES)
+    return [
+        [str(name), *(f"{value:.4g}" for value in row)]
+        for name, row in zip(quantiles.index, quantiles.to_numpy(), strict=True)
+    ]
+
+
+def _table(title: str, header: list[str], rows: list[list[str]]) -> str:
+    if not rows:
+        return f"## {title}\n\nnone\n"
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    lines = [f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *cells]]
+    return f"## {title}\n\n" + "\n".join(lines) + "\n"

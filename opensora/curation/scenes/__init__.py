@@ -1,0 +1,1 @@
+"""Scenes: where the cuts and transitions of a video lie."""

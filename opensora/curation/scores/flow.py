@@ -1,0 +1,95 @@
+"""Motion: mean length of dense optical flow.
+
+Sources: Kroeger et al. 2016, "Fast Optical Flow using Dense Inverse Search", arXiv:1603.03590, as
+OpenCV implements it; or Teed and Deng 2020, "RAFT", arXiv:2003.12039, as torchvision does.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from opensora.config.registry import SCORERS
+from opensora.core.io import sha256_file
+from opensora.curation.scores.scorer import ClipFrames, Scorer, Scores, spread_pairs
+
+NUM_PAIRS = 8
+SHORT_SIDE_PX = 128  # frames are scaled to this, up or down: one pixel is 1/128 of the short side
+MAX_LONG_SIDE_PX = 1024  # a banner is not blown up beyond this
+MIN_SIDE_PX = 16  # DIS refuses less than 12
+
+
+@SCORERS.register_module("flow")
+class FlowScorer(Scorer):
+    """Mean over pixels and pairs of the flow's length between neighbouring frames.
+
+    The unit is pixels per frame on frames scaled to a short side of 128 pixels, so that clips
+    of all sizes compare; 1.28 means that the picture moves by 1 % of its short side per frame.
+
+    Args:
+        raft: weights of torchvision's raft_large or raft_small; None uses DIS, which needs none.
+        device: where RAFT computes.
+
+    Raises:
+        CheckpointError: the file holds no RAFT.
+    """
+
+    columns = ("flow",)
+
+    def __init__(self, raft: str | None = None, device: str = "cpu") -> None:
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._raft: Any = None
+        self._identity = ""
+        if raft is not None:
+            from opensora.curation.scores.raft import Raft  # imported here: DIS does without torch
+
+            self._raft = Raft(raft, device)
+            self._identity = sha256_file(raft)
+
+    def identity(self) -> str:
+        """Hash of RAFT's weights."""
+        return self._identity
+
+    def choose(self, num_frames: int) -> list[int]:
+        """Eight pairs of neighbours, spread over the clip."""
+        return spread_pairs(num_frames, NUM_PAIRS)
+
+    def score(self, batch: Sequence[ClipFrames]) -> Scores:
+        """Score clips; an image scores 0, a video of one frame NaN."""
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)  # DIS gives other numbers on another number of threads
+        try:
+            values = [self._judge(clip) for clip in batch]
+        finally:
+            cv2.setNumThreads(threads)
+        return {"flow": np.array(values, dtype=np.float32)}
+
+    def _flow(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Flow float32 [h, w, 2] in pixels of the working size."""
+        if self._raft is not None:
+            return self._raft(_resize(first), _resize(second))  # type: ignore[no-any-return]
+        return self._dis.calc(_grey(first), _grey(second), None)  # type: ignore[call-overload]
+
+    def _judge(self, clip: ClipFrames) -> float:
+        if clip.is_image:
+            return 0.0
+        lengths = [
+            np.linalg.norm(self._flow(first, second), axis=-1).mean()
+            for first, second in clip.neighbours()
+        ]
+        return float(np.mean(lengths)) if lengths else float("nan")
+
+
+def _grey(frame: np.ndarray) -> np.ndarray:
+    """Grey uint8 [h, w] of the working size."""
+    return _resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
+
+
+def _resize(frame: np.ndarray) -> np.ndarray:
+    """A frame at the working size."""
+    height, width = frame.shape[:2]
+    scale = min(SHORT_SIDE_PX / min(height, width), MAX_LONG_SIDE_PX / max(height, width))
+    size = (max(MIN_SIDE_PX, round(width * scale)), max(MIN_SIDE_PX, round(height * scale)))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.resize(frame, size, interpolation=interpolation)

@@ -1,0 +1,242 @@
+"""Score a table of clips: decode once for all scorers, score in batches, mark what fails."""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from opensora.core.errors import OpenSoraError, VideoError
+from opensora.core.io import read_json, write_json
+from opensora.core.log import progress
+from opensora.core.versions import VERSIONS
+from opensora.curation.scores.scorer import ClipFrames, Scorer
+from opensora.media.decode import read_frames
+from opensora.tables.columns import OK, SCORES
+from opensora.text.clean import clean_caption
+
+log = logging.getLogger(__name__)
+BATCH_CLIPS = 4  # clips that are scored together at most
+BATCH_BYTES = 1 << 27  # of decoded frames in memory; the clip that reaches it is the batch's last
+Row = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class CacheFolder:
+    """Where scores are kept between runs: one file per scorer in `path`, named `part`."""
+
+    path: Path
+    part: str
+
+
+def score_clips(
+    clips: pd.DataFrame,
+    scorers: Mapping[str, Scorer],
+    captions: Mapping[str, str] | None = None,
+    cache: CacheFolder | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Score the good rows of a CLIPS table.
+
+    Args:
+        clips: a CLIPS table.
+        scorers: registered name -> what judges the clips.
+        captions: clip id -> raw caption, for scorers that need texts.
+        cache: clips that it knows are not decoded again.
+
+    Returns:
+        For each scorer a SCORES table, one row per clip in the same order, with name and version
+        in the column `scorer`. A clip marked before keeps its mark; a clip that can not be scored
+        gets one; both have empty scores.
+    """
+    jobs = [_Job(name, scorer, captions or {}, cache) for name, scorer in scorers.items()]
+    records: list[Row] = clips.to_dict("records")
+    batch = _Batch(jobs)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # jobs run side by side, one thread each
+    try:
+        for clip in progress(records, description="score_clips"):
+            batch.add(clip)
+            if batch.is_full():
+                batch.score()
+        batch.score()
+    finally:
+        cv2.setNumThreads(threads)
+    return {job.name: job.finish() for job in jobs}
+
+
+class _Job:
+    """One scorer's work on a table."""
+
+    def __init__(
+        self, name: str, scorer: Scorer, captions: Mapping[str, str], cache: CacheFolder | None
+    ) -> None:
+        self.name, self.scorer = name, scorer
+        self._captions = captions
+        self._rows: list[Row] = []
+        self._cache = ScoreCache(cache.path, name, scorer, cache.part) if cache else None
+        self._hits = 0
+
+    def text(self, clip: Row) -> str:
+        """The clip's clean caption, if the scorer reads it."""
+        if not self.scorer.needs_text:
+            return ""
+        return clean_caption(self._captions.get(clip["id"], ""))
+
+    def begin(self, clip: Row) -> tuple[Row, bool]:
+        """Start the row of a clip; says whether it still has to be scored."""
+        row = {"id": clip["id"], "status": clip["status"], "detail": clip["detail"]}
+        row |= dict.fromkeys(self.scorer.columns, float("nan"))
+        self._rows.append(row)
+        if clip["status"] != OK:
+            return row, False
+        if self.scorer.needs_text and not self.text(clip):
+            detail = f"{clip['id']} has no caption to compare with"
+            row.update(status="no_caption", detail=detail)
+            return row, False
+        known = self._cache.get(clip, self.text(clip)) if self._cache else None
+        if known is not None:
+            row.update(known)
+            self._hits += 1
+            return row, False
+        return row, True
+
+    def keep(self, clip: Row, row: Row) -> None:
+        """Remember a row that was scored."""
+        if self._cache:
+            known = {k: v for k, v in row.items() if k != "id" and v == v}  # NaN is no JSON
+            self._cache.put(clip, self.text(clip), known)
+
+    def finish(self) -> pd.DataFrame:
+        """The table of all rows."""
+        if self._cache:
+            self._cache.save()
+            log.info("score_clips scorer=%s known=%d of=%d", self.name, self._hits, len(self._rows))
+        columns = [*SCORES.columns, *self.scorer.columns]
+        table = pd.DataFrame(self._rows, columns=columns)
+        return table.assign(scorer=f"{self.name}-{VERSIONS[self.name]}")
+
+
+class _Batch:
+    """Decoded clips that wait for their scores; each was decoded once for all scorers."""
+
+    def __init__(self, jobs: Sequence[_Job]) -> None:
+        self._jobs = jobs
+        self._waiting: dict[str, list[tuple[Row, Row, ClipFrames]]] = {}
+        self._num_clips = self._num_bytes = 0
+
+    def add(self, clip: Row) -> None:
+        """Decode a clip for the scorers that do not know it yet, if there are any."""
+        todo = [(job, row) for job in self._jobs for row, open_ in [job.begin(clip)] if open_]
+        if not todo:
+            return
+        try:
+            frames = _decode(clip, [job.scorer for job, _ in todo])
+        except VideoError as error:
+            log.warning("score_clips clip marked id=%s status=%s", clip["id"], error.reason)
+            for _, row in todo:
+                row.update(status=error.reason, detail=error.detail)
+            return
+        for (job, row), (indices, pictures) in zip(todo, frames, strict=True):
+            seen = ClipFrames(pictures, indices, clip["kind"] == "image", job.text(clip))
+            self._waiting.setdefault(job.name, []).append((clip, row, seen))
+        self._num_clips += 1
+        self._num_bytes += sum({id(part): part.nbytes for _, part in frames}.values())
+
+    def is_full(self) -> bool:
+        """Whether it is time to score."""
+        return self._num_clips >= BATCH_CLIPS or self._num_bytes >= BATCH_BYTES
+
+    def score(self) -> None:
+        """Score what waits, and let go of the frames."""
+        for job in self._jobs:
+            entries = self._waiting.pop(job.name, [])
+            if not entries:
+                continue
+            scores = job.scorer.score([seen for *_, seen in entries])
+            for k, (clip, row, _) in enumerate(entries):
+                _enter(row, {column: scores[column][k] for column in job.scorer.columns})
+                job.keep(clip, row)
+        self._num_clips = self._num_bytes = 0
+
+
+def _decode(clip: Row, scorers: Sequence[Scorer]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Indices and frames [T, H, W, 3] that each scorer asks for, from one pass over the file.
+
+    Raises:
+        VideoError: the clip is unreadable.
+    """
+    wanted = [scorer.choose(int(clip["num_frames"])) for scorer in scorers]
+    together = sorted({index for indices in wanted for index in indices})
+    try:
+        frames = read_frames(clip["path"], together)
+    except ValueError as error:  # the file is shorter than its table says
+        raise VideoError("corrupt", str(error)) from error
+    place = {index: k for k, index in enumerate(together)}
+    return [
+        (np.array(own), frames if own == together else frames[[place[index] for index in own]])
+        for own in wanted
+    ]
+
+
+def _enter(row: Row, values: dict[str, Any]) -> None:
+    """Put scores into a row; numbers that are none mark it."""
+    missing = []
+    for column, value in values.items():
+        if isinstance(value, str):  # a name or a hash, which may be empty
+            row[column] = value
+        elif np.isfinite(value):
+            row[column] = round(float(value), 6)
+        else:
+            missing.append(column)
+    if missing:
+        detail = f"{', '.join(missing)} can not be computed from this clip"
+        row.update(status="unscorable", detail=detail)
+
+
+class ScoreCache:
+    """Rows of one scorer, kept by what a score depends on: clip bytes, and caption if it is read.
+
+    Version and weights of the scorer are part of the file's name, so a new version starts anew and
+    an old one stays usable.
+
+    Args:
+        folder: of all caches.
+        name: registered name of the scorer.
+        scorer: whose weights count.
+        part: file name, such as the shard's; jobs that run at once need parts of their own.
+    """
+
+    def __init__(self, folder: Path, name: str, scorer: Scorer, part: str) -> None:
+        weights = hashlib.sha256(scorer.identity().encode()).hexdigest()[:12]
+        self._path = folder / f"{name}-{VERSIONS[name]}-{weights}" / f"{part}.json"
+        self._needs_text = scorer.needs_text
+        self._rows: dict[str, dict[str, Any]] = {}
+        if self._path.is_file():
+            try:
+                self._rows = read_json(self._path)
+            except OpenSoraError:  # a damaged cache is an empty one
+                self._rows = {}
+        self._new = 0
+
+    def get(self, clip: Mapping[Any, Any], text: str) -> dict[str, Any] | None:
+        """The row of a clip, if it was scored before."""
+        return self._rows.get(self._key(clip, text))
+
+    def put(self, clip: Mapping[Any, Any], text: str, row: Mapping[str, Any]) -> None:
+        """Keep a row."""
+        self._rows[self._key(clip, text)] = dict(row)
+        self._new += 1
+
+    def save(self) -> None:
+        """Write the file, if there is something new."""
+        if self._new:
+            write_json(self._path, self._rows)
+
+    def _key(self, clip: Mapping[Any, Any], text: str) -> str:
+        words = hashlib.sha256(text.encode()).hexdigest()[:16] if self._needs_text else ""
+        return f"{clip['sha256']}{words}"

@@ -1,0 +1,51 @@
+from collections.abc import Sequence
+
+import pandas as pd
+import pytest
+
+from opensora.core.errors import ConfigError
+from opensora.curation.captions.caption_clips import caption_clips
+from opensora.curation.captions.captioner import Captioner, Clip
+from opensora.tables.columns import CLIPS
+
+TEXTS = {
+    "a": "The video shows a red circle that moves to the right.",
+    "b": "ein roter kreis bewegt sich nach rechts",
+    "c": "dog",
+    "d": "x" * 100_000,
+    "e": "<br>\x00",
+}
+
+
+class Table(Captioner):
+    def caption(self, clips: Sequence[Clip]) -> list[str]:
+        return [TEXTS[clip.id] for clip in clips]
+
+
+@pytest.fixture
+def clips() -> pd.DataFrame:
+    rows = [{**dict.fromkeys(CLIPS.columns, 0), "id": name, "status": "ok"} for name in TEXTS]
+    rows.append({**rows[0], "id": "f", "status": "corrupt", "detail": "old mark"})
+    return pd.DataFrame(rows).assign(path="p", source="s.mp4", kind="video")
+
+
+def test_each_text_gets_its_own_mark(clips: pd.DataFrame) -> None:
+    table = caption_clips(clips, Table(), languages=["en"]).set_index("id")
+    assert table["status"].to_dict() == {
+        "a": "ok",
+        "b": "caption_language",
+        "c": "ok",  # one word tells no language
+        "d": "caption_too_long",
+        "e": "no_caption",
+        "f": "corrupt",
+    }
+    assert table.loc["a", "text"] == "A red circle that moves to the right."
+    assert table.loc["a", "text_len"] == 8
+    assert table.loc["d", "detail"].startswith("the caption has 100000 characters")
+    assert table.loc["b", "detail"].startswith("the caption is in 'de'")
+
+
+def test_without_languages_all_stay_and_an_unknown_code_is_told(clips: pd.DataFrame) -> None:
+    assert caption_clips(clips, Table())["status"].tolist()[1] == "ok"
+    with pytest.raises(ConfigError, match="--languages english: not an ISO 639 code"):
+        caption_clips(clips, Table(), languages=["english"])

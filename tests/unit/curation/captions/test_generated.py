@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opensora.cli.main import main
+from opensora.core.errors import CheckpointError, ConfigError
+from opensora.curation.captions.captioner import Clip
+from opensora.curation.captions.generated import TransformersCaptioner
+from opensora.media.encode import write_video
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[Clip]:
+    made = []
+    for k in range(3):
+        path = tmp_path / f"{k}.mp4"
+        frames = np.random.default_rng(k).integers(0, 256, (7, 32, 48, 3), dtype=np.uint8)
+        write_video(path, frames, 8)
+        made.append(Clip(str(k), path, path, "video", 0.0, 0.9))
+    return made
+
+
+def test_a_model_without_a_chat_continues_the_prompt(blip_folder: Path, clips: list[Clip]) -> None:
+    captioner = TransformersCaptioner(
+        str(blip_folder), prompt="a red", max_new_tokens=3, dtype="fp32", batch_size=2
+    )
+    texts = captioner.caption(clips)
+    assert [text.split()[:2] for text in texts] == [["a", "red"]] * 3
+    assert captioner.caption(clips[2:]) == texts[2:]
+
+
+def test_a_chat_model_answers_and_sees_the_frames(llava_folder: Path, clips: list[Clip]) -> None:
+    captioner = TransformersCaptioner(
+        str(llava_folder), max_new_tokens=4, dtype="fp32", num_frames=2
+    )
+    seen = captioner._inputs([captioner._frames(clips[0])])
+    # four patches and, of two frames, eight picture tokens
+    assert (seen["input_ids"] == 4).sum() == 8
+    assert seen["pixel_values"].shape[0] == 2
+    texts = captioner.caption(clips)
+    assert all(texts)
+    assert not any("answer" in text for text in texts)  # the question is not repeated
+
+
+def test_an_unreadable_clip_has_no_caption(blip_folder: Path, clips: list[Clip]) -> None:
+    clips[1].path.write_bytes(b"no video")
+    texts = TransformersCaptioner(str(blip_folder), max_new_tokens=3, dtype="fp32").caption(clips)
+    assert texts[1] == ""
+    assert texts[0]
+
+
+def test_wrong_settings_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(CheckpointError, match="captioner"):
+        TransformersCaptioner(str(tmp_path))
+    with pytest.raises(ConfigError, match="num_frames is 0"):
+        TransformersCaptioner(str(tmp_path), num_frames=0)
+    words = ["caption-clips", "--clips", "c.csv", "--output", "o.csv"]
+    assert main([*words, "--captioner", "transformers"]) == 2
+    assert "needs --model FOLDER" in capsys.readouterr().err

@@ -1,0 +1,118 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from opensora.core.errors import TableError
+from opensora.curation.captions.captioner import Clip
+from opensora.curation.captions.sidecar import SidecarCaptioner
+from opensora.curation.captions.template import TemplateCaptioner
+
+
+def clip(source: Path, start: float = 0.0, end: float = 2.0, kind: str = "video") -> Clip:
+    return Clip("c", Path("c.mp4"), source, kind, start, end)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "captions.csv"
+    path.write_text(
+        "path,start,end,text\n"
+        "v/a.mp4,0.0,2.0,first\n"
+        "v/a.mp4,2.0,5.0,second\n"
+        "v/b.mp4,,,whole\n"
+        'i/c.png,,,"a still, with comma"\n'
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (0.0, 2.0, "first"),
+        (1.5, 3.5, "second"),  # 0.5 s against 1.5 s
+        (4.0, 6.0, "second"),  # half of the clip is covered
+        (4.9, 6.9, ""),  # a neighbour's caption by 0.1 s is no caption
+        (7.0, 9.0, ""),
+    ],
+)
+def test_the_span_that_shares_most_gives_the_text(
+    table: Path, start: float, end: float, expected: str
+) -> None:
+    captioner = SidecarCaptioner([table])
+    assert captioner.caption([clip(table.parent / "v" / "a.mp4", start, end)]) == [expected]
+
+
+def test_rows_without_times_speak_of_the_whole_file(table: Path) -> None:
+    captioner = SidecarCaptioner([table])
+    clips = [
+        clip(table.parent / "v" / "b.mp4", 100.0, 102.0),
+        clip(table.parent / "i" / "c.png", 0.0, 0.0, kind="image"),
+    ]
+    assert captioner.caption(clips) == ["whole", "a still, with comma"]
+
+
+def test_sources_are_found_from_another_working_folder(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (table.parent / "v").mkdir()
+    monkeypatch.chdir(table.parent / "v")
+    assert SidecarCaptioner([Path("../captions.csv")]).caption([clip(Path("a.mp4"))]) == ["first"]
+
+
+def test_files_beside_the_source_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("all of a\n")
+    spans = [{"start": 0, "end": 1, "text": "early"}, {"start": 1, "end": 9, "text": "late"}]
+    (tmp_path / "b.json").write_text(json.dumps(spans))
+    captioner = SidecarCaptioner()
+    clips = [clip(tmp_path / name, 3.0, 5.0) for name in ("a.mp4", "b.mp4", "c.mp4")]
+    assert captioner.caption(clips) == ["all of a", "late", ""]
+
+
+def test_faulty_sidecars_are_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('[{"caption": "x"}]')
+    with pytest.raises(TableError, match="'text'"):
+        SidecarCaptioner().caption([clip(tmp_path / "a.mp4")])
+    (tmp_path / "bad.csv").write_text("file,text\na,b\n")
+    with pytest.raises(TableError, match="'path'"):
+        SidecarCaptioner([tmp_path / "bad.csv"])
+    with pytest.raises(TableError, match="no such table"):
+        SidecarCaptioner([tmp_path / "none.csv"])
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("ApplyEyeMakeup", "video of apply eye makeup"),
+        ("playing_the-guitar", "video of playing the guitar"),
+        ("___", ""),
+    ],
+)
+def test_the_template_names_the_folder(folder: str, expected: str) -> None:
+    assert TemplateCaptioner().caption([clip(Path("/data") / folder / "v_01.avi")]) == [expected]
+
+
+def test_a_table_of_panda_70m_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "panda.csv"
+    path.write_text(
+        "videoID,url,timestamp,caption,matching_score\n"
+        "abc,https://x,\"[['0:00:02.500', '0:00:05.000'], ['0:01:00.0', '0:01:04.0']]\","
+        "\"['a dog runs', 'it is a cat']\",\"[0.4, 0.3]\"\n"
+    )
+    captioner = SidecarCaptioner([path])
+    source = tmp_path / "videos" / "abc.mp4"
+    assert captioner.caption([clip(source, 2.0, 5.0), clip(source, 60.0, 64.0)]) == [
+        "a dog runs",
+        "it is a cat",
+    ]
+    assert captioner.caption([clip(source, 10.0, 12.0)]) == [""]
+    path.write_text("videoID,timestamp,caption\nabc,__import__('os'),['a']\n")
+    with pytest.raises(TableError, match="videoID 'abc': expected as many"):
+        SidecarCaptioner([path])
+
+
+def test_a_start_that_is_no_number_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "captions.csv"
+    path.write_text("path,start,end,text\na.mp4,soon,2,hi\n")
+    with pytest.raises(TableError, match="'soon' is not a number"):
+        SidecarCaptioner([path])

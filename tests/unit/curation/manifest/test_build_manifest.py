@@ -1,0 +1,183 @@
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from opensora.core.errors import ConfigError, TableError
+from opensora.curation.manifest.build_manifest import Sources, build_manifest
+from opensora.curation.manifest.ledger import check_balance
+from opensora.curation.manifest.selection import Selection
+from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, SCENES, VIDEOS, Table
+
+SIZE = {"num_frames": 16, "fps": 8.0, "height": 40, "width": 64}
+SIZE |= {"aspect_ratio": 0.625, "resolution": 2560}
+
+
+def table(layout: Table, rows: list[dict]) -> pd.DataFrame:
+    common = {"status": "ok", "detail": "", "kind": "video", "sha256": "0", **SIZE}
+    filled = [{**common, **row} for row in rows]
+    return pd.DataFrame([{name: row.get(name, "") for name in layout.columns} for row in filled])
+
+
+@pytest.fixture
+def sources() -> Sources:
+    """Three videos, one broken; 10 + 4 s of footage: one scene each, a has three clips."""
+    videos = [
+        {"id": "a", "path": "a.mp4", "duration": 10.0, "codec": "h264"},
+        {"id": "b", "path": "b.mp4", "duration": 4.0, "codec": "h264"},
+        {"id": "x", "path": "x.mp4", "duration": 0.0, "codec": "", "status": "corrupt"},
+    ]
+    scenes = [
+        {"id": f"{v}_0000", "video_id": v, "path": f"{v}.mp4", "start": 0.0, "end": end}
+        | {"start_frame": 0, "end_frame": int(end * 8), "status": status}
+        for v, end, status in [("a", 10.0, "ok"), ("b", 4.0, "ok"), ("x", 0.0, "corrupt")]
+    ]
+    clips = [
+        {"id": f"{v}_0000_{k:03d}", "video_id": v, "source": f"{v}.mp4", "start": start}
+        | {"end": end, "path": f"c/{v}{k}.mp4" if status == "ok" else "", "status": status}
+        for v, k, start, end, status in [
+            ("a", 0, 0.0, 4.0, "ok"),
+            ("a", 1, 4.0, 8.0, "ok"),
+            ("a", 2, 8.0, 10.0, "too_short"),
+            ("b", 0, 0.0, 4.0, "ok"),
+            ("x", 0, 0.0, 0.0, "corrupt"),
+        ]
+    ]
+    texts = {"a_0000_000": "A  Red CIRCLE", "a_0000_001": "", "b_0000_000": "https://t.co/a"}
+    captions, flow = [], []
+    for clip in clips:
+        text = texts.get(clip["id"], "")
+        status = clip["status"] if clip["status"] != "ok" else ("ok" if text else "no_caption")
+        captions.append({"id": clip["id"], "text": text, "text_len": 0, "status": status})
+        value = {"id": clip["id"], "status": clip["status"], "detail": "", "flow": 1.0}
+        flow.append({**value, "scorer": "flow-1"})
+    return Sources(
+        videos=table(VIDEOS, videos),
+        scenes=table(SCENES, scenes),
+        clips=table(CLIPS, clips),
+        captions=table(CAPTIONS, captions),
+        scores={"flow": pd.DataFrame(flow)},
+    )
+
+
+def test_every_row_and_second_is_accounted_for(sources: Sources) -> None:
+    built = build_manifest(sources, Selection(), validation_fraction=0.0)
+    assert list(built.manifest["id"]) == ["a_0000_000"]
+    assert list(built.manifest.columns) == [*MANIFEST.columns, "licence", "flow"]
+    told = built.rejected[["id", "stage", "reason"]].to_numpy().tolist()
+    assert told == [
+        ["x", "ingest_videos", "corrupt"],
+        ["a_0000_002", "split_clips", "too_short"],
+        ["a_0000_001", "caption_clips", "no_caption"],
+        ["b_0000_000", "caption_clips", "empty_caption"],
+    ]
+    balance = [
+        (s["stage"], s["rows_in"], s["rows_kept"], s["seconds_in"], s["seconds_kept"])
+        for s in built.funnel["stages"]
+    ]
+    assert balance == [
+        ("ingest_videos", 3, 2, 14.0, 14.0),
+        ("detect_scenes", 2, 2, 14.0, 14.0),
+        ("split_clips", 4, 3, 14.0, 12.0),
+        ("caption_clips", 3, 1, 12.0, 4.0),
+        ("score_clips", 1, 1, 4.0, 4.0),
+        ("build_manifest", 1, 1, 4.0, 4.0),
+    ]
+    assert built.funnel["stages"][2]["reasons"] == {"too_short": {"rows": 1, "seconds": 2.0}}
+    assert built.funnel["kept"]["seconds"] == 4.0
+
+
+def test_captions_are_cleaned_and_counted_in_words(sources: Sources) -> None:
+    row = build_manifest(sources, Selection(), validation_fraction=0.0).manifest.iloc[0]
+    assert (row["text"], row["text_len"]) == ("a red circle", 3)
+
+
+def test_a_failed_score_and_a_filter_reject(sources: Sources) -> None:
+    sources.captions.loc[:, "text"] = "fine"
+    sources.captions.loc[[1, 3], "status"] = "ok"
+    scores = sources.scores["flow"]
+    scores.loc[0, ["status", "flow"]] = ["unscorable", float("nan")]
+    scores.loc[3, "flow"] = 0.01
+    built = build_manifest(
+        sources, Selection(filters={"flow": {"min": 0.1}}), validation_fraction=0.0
+    )
+    assert list(built.manifest["id"]) == ["a_0000_001"]
+    assert built.rejected[["id", "stage", "reason"]].to_numpy().tolist()[2:] == [
+        ["a_0000_000", "score_clips", "unscorable"],
+        ["b_0000_000", "build_manifest", "flow_too_low"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ("scenes", "scenes: 1 of 3 rows of videos are missing .first: a"),
+        ("clips", "clips: the scene a_0000 lasts 10.000 s but its clips account for 6.000 s"),
+        ("captions", "captions: 1 of 5 rows of clips are missing .first: a_0000_000"),
+    ],
+)
+def test_a_lost_row_is_an_error(sources: Sources, stage: str, words: str) -> None:
+    shorter = getattr(sources, stage).iloc[1:].reset_index(drop=True)
+    with pytest.raises(TableError, match=words):
+        build_manifest(replace(sources, **{stage: shorter}), Selection(), validation_fraction=0.0)
+
+
+def test_a_row_from_nowhere_and_a_repeated_one_are_errors(sources: Sources) -> None:
+    fewer = replace(sources, videos=sources.videos.iloc[:2])
+    with pytest.raises(TableError, match=r"belong to no row of videos \(first: x\)"):
+        build_manifest(fewer, Selection(), validation_fraction=0.0)
+    twice = replace(sources, clips=pd.concat([sources.clips, sources.clips.iloc[:1]]))
+    with pytest.raises(TableError, match="'a_0000_000' stands in 2 rows"):
+        build_manifest(twice, Selection(), validation_fraction=0.0)
+
+
+def test_two_scorers_may_not_share_a_column(sources: Sources) -> None:
+    scores = {"flow": sources.scores["flow"], "other": sources.scores["flow"]}
+    with pytest.raises(TableError, match="other and flow both have a column 'flow'"):
+        build_manifest(replace(sources, scores=scores), Selection(), validation_fraction=0.0)
+
+
+def test_a_balance_that_does_not_add_up_is_refused() -> None:
+    entry = {"stage": "s", "rows_in": 3, "rows_kept": 1, "reasons": {"why": {"rows": 1}}}
+    with pytest.raises(TableError, match="3 rows came in, but 1 were kept and 1 rejected"):
+        check_balance(entry)
+
+
+def test_nothing_left_is_one_sentence_with_the_reasons(sources: Sources) -> None:
+    with pytest.raises(TableError, match=r"none of 3 .*flow_too_low \(1\)"):
+        build_manifest(sources, Selection(filters={"flow": {"min": 9}}), validation_fraction=0.0)
+    silent = sources.captions.assign(
+        text="", status=sources.captions["status"].replace("ok", "no_caption")
+    )
+    with pytest.raises(TableError, match="none of the 5 clips has a caption"):
+        build_manifest(replace(sources, captions=silent), Selection(), validation_fraction=0.0)
+
+
+def test_the_split_keeps_a_source_together_and_its_share(sources: Sources) -> None:
+    many = 2000
+    names = [f"v{k}" for k in range(many)]
+    videos = sources.videos.iloc[[0] * many].assign(id=names, duration=4.0)
+    scenes = sources.scenes.iloc[[1] * many].assign(id=[f"{n}_0000" for n in names], video_id=names)
+    clips = pd.concat(
+        [
+            sources.clips.iloc[[3] * many].assign(
+                id=[f"{n}_0000_{k:03d}" for n in names],
+                video_id=names,
+                start=2.0 * k,
+                end=2.0 * k + 2,
+            )
+            for k in range(2)
+        ]
+    )
+    captions = sources.captions.iloc[[0] * (2 * many)].assign(id=list(clips["id"]))
+    large = Sources(*(t.reset_index(drop=True) for t in (videos, scenes, clips, captions)))
+    manifest = build_manifest(large, Selection(), validation_fraction=0.1).manifest
+    sides = manifest.groupby(manifest["id"].str.split("_").str[0])["split"].nunique()
+    assert set(sides) == {1}
+    share = (manifest["split"] == "validation").mean()
+    assert 0.07 < share < 0.13  # 0.1 +- 4.5 standard deviations of 2000 draws
+
+
+def test_a_fraction_of_one_is_refused(sources: Sources) -> None:
+    with pytest.raises(ConfigError, match="validation-fraction"):
+        build_manifest(sources, Selection(), validation_fraction=1.0)
