@@ -15,10 +15,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # what these test depends on arithmetic or on a codec; `make matrix` runs them at every corner
 NUMERIC = (
     *(f"contracts/test_{name}.py" for name in ("metrics", "models", "schedulers", "scorers")),
-    *(f"unit/acceleration/test_{name}.py" for name in ("plugins", "precision")),
-    *(f"unit/{name}" for name in ("buckets", "cli", "curation", "datasets", "demo", "encoding")),
-    *(f"unit/{name}" for name in ("evaluation", "media", "models", "sampling", "schedulers")),
-    *(f"unit/{name}" for name in ("plans", "stores", "training")),
+    *(f"unit/acceleration/test_{name}.py" for name in ("muon", "optimizer", "plugins")),
+    "unit/acceleration/test_precision.py",
+    *(f"unit/{name}" for name in ("buckets", "cli", "curation", "datasets", "demo", "encoders")),
+    *(f"unit/{name}" for name in ("evaluation", "media", "models", "plans", "precompute")),
+    *(f"unit/{name}" for name in ("sampling", "schedulers", "stores", "training")),
 )
 
 TINY_COLOURS = ((200, 40, 40), (40, 160, 60), (50, 60, 200))

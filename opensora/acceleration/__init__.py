@@ -1,1 +1,1 @@
-"""Processes, ColossalAI plugins and precision; the only place that imports colossalai."""
+"""Processes, ColossalAI plugins, precision and optimizers; alone imports colossalai."""

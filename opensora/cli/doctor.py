@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> str:
     from pathlib import Path
 
     from opensora.core.errors import ConfigError
-    from opensora.encoding.device import choose_device
-    from opensora.encoding.examination import examine_embeddings, examine_latents
+    from opensora.models.device import choose_device
+    from opensora.precompute.examine import examine_embeddings, examine_latents
     from opensora.tables.manifest import read_manifest
 
     if not args.latents and args.embeddings is None:

@@ -41,9 +41,9 @@ def run(args: argparse.Namespace) -> str:
 
     from opensora.config.registry import MODELS, build_module
     from opensora.core.errors import ConfigError
-    from opensora.encoding.captions import encode_captions
-    from opensora.encoding.device import choose_device
-    from opensora.encoding.workplace import check_shard
+    from opensora.models.device import choose_device
+    from opensora.precompute.encode_captions import encode_captions
+    from opensora.precompute.store_folder import check_shard
     from opensora.tables.manifest import read_manifest
 
     check_shard(args.shard, args.num_shards)

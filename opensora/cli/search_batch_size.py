@@ -59,15 +59,15 @@ def run(args: argparse.Namespace) -> str:
     from opensora.buckets.bucket_config import parse_bucket_config
     from opensora.config.load import load_config, save_config
     from opensora.core.errors import ConfigError
-    from opensora.encoding.device import choose_device
+    from opensora.models.device import choose_device
     from opensora.plans.stage_plan import bucket_config_of, token_grid
-    from opensora.training.batch_size_search import (
+    from opensora.training.config import KNOWN_FIELDS
+    from opensora.training.search_batch_size import (
         choose_base,
         fill_in,
         found_table,
         search_all,
     )
-    from opensora.training.config import KNOWN_FIELDS
     from opensora.training.step_timer import StepTimer, require_parts
 
     for name in ("max_batch_size", "repeats"):

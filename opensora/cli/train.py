@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> str:
     options = {"outputs": args.outputs, "load": args.load}
     config, resolved = read_train_config(args.config, args.overrides, **options)
     if config.is_online and config.dataset.get("plan") is None and not inside_worker():
-        from opensora.training.replay import compile_plan_of
+        from opensora.training.plan import compile_plan_of
 
         compile_plan_of(config, resolved.to_dict(), world_size=args.nodes * processes)
     if args.nodes * processes > 1 and not inside_worker():

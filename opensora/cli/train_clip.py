@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Train; returns the summary line."""
-    from opensora.training.small.clip import ClipConfig, train_clip
-    from opensora.training.small.common import read_fields
+    from opensora.encoders.train_clip import ClipConfig, train_clip
+    from opensora.encoders.trainer import read_fields
 
     config = read_fields(args.config, args.overrides, ClipConfig)
     return train_clip(config, args.clips, args.captions, args.output)

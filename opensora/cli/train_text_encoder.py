@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Train; returns the summary line."""
-    from opensora.training.small.common import read_fields
-    from opensora.training.small.text_encoder import TextEncoderConfig, train_text_encoder
+    from opensora.encoders.train_text_encoder import TextEncoderConfig, train_text_encoder
+    from opensora.encoders.trainer import read_fields
 
     config = read_fields(args.config, args.overrides, TextEncoderConfig)
     return train_text_encoder(config, args.captions, args.output)

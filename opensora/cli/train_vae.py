@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Train; returns the summary line."""
-    from opensora.training.small.common import read_fields
-    from opensora.training.small.vae import VaeConfig, train_vae
+    from opensora.encoders.train_vae import VaeConfig, train_vae
+    from opensora.encoders.trainer import read_fields
 
     config = read_fields(args.config, args.overrides, VaeConfig)
     return train_vae(

@@ -1,1 +1,1 @@
-"""Training of diffusion transformers from latent and embedding stores."""
+"""Training of diffusion transformers, from stores or from video files."""

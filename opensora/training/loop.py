@@ -1,22 +1,21 @@
 """The training loop: replay the plan, one optimizer step per micro batch and worker."""
 
+import copy
 import logging
 import math
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import Stopped
 from opensora.core.log import progress
+from opensora.core.process import threads_in_use
+from opensora.training.checkpoint import Checkpoint, write_checkpoint, write_outputs
 from opensora.training.config import TrainConfig
-from opensora.training.outputs import write_outputs
-from opensora.training.setup import Run, prepare
-from opensora.training.sources import Source
-from opensora.training.state import Checkpoint, write_checkpoint
+from opensora.training.data import read_ahead
+from opensora.training.start import Run, encoders, prepare
 from opensora.training.step import StepResult, train_step
 from opensora.training.watch import FirstStepsCheck, StopSignals, Watchdog
 
@@ -44,7 +43,14 @@ def train(config: TrainConfig, resolved: Any, workers: Workers) -> str:
         run_steps(run, signals, watchdog)
         save(run, finished=True)
     if run.workers.is_main:
-        write_outputs(run, resolved)
+        assert run.ema is not None  # the main worker keeps it
+        write_outputs(
+            Path(config.outputs),
+            _completed(resolved, run),
+            config.state_folder / "metrics.jsonl",
+            model=run.engine.module.state_dict(),
+            ema=run.ema.state_dict(),
+        )
     done = run.counters
     smooth = "none" if done.loss_ema is None else f"{done.loss_ema:.4f}"
     return f"{done.step} steps, loss {smooth}, {done.seconds:.0f} s -> {config.outputs}"
@@ -89,32 +95,21 @@ def run_steps(run: Run, signals: StopSignals, watchdog: Watchdog) -> None:
             save(run)
 
 
-def read_ahead(source: Source, positions: Sequence[int], num_ahead: int) -> Iterator[Any]:
-    """Yield what `source.read` gives for each position, up to `num_ahead` of them read ahead.
+def _completed(resolved: Any, run: Run) -> Any:
+    """The config to save beside the weights, so that sampling needs nothing else.
 
-    Background threads read, as many as read ahead if the source allows it; nothing is forked.
-
-    Args:
-        source: where to read.
-        positions: in the plan, in the order wanted.
-        num_ahead: batches that wait at most; 0 reads each one when it is needed.
+    It also holds every keyword of the model, the identities of the encoders and what computed them.
     """
-    if num_ahead == 0:
-        yield from (source.read(position) for position in positions)
-        return
-    threads = min(num_ahead, source.num_readers or num_ahead)
-    waiting: deque[Future[Any]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="read_ahead") as pool:
-        try:
-            for position in positions:
-                waiting.append(pool.submit(source.read, position))
-                if len(waiting) > num_ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:  # the run ends early: what nobody waits for is not read
-                future.cancel()
+    config = copy.deepcopy(resolved)
+    config["model"] = run.model_config
+    config["computed_with"] = {
+        "device": run.workers.device.type,
+        "dtype": str(run.engine.dtype).removeprefix("torch."),
+        "workers": run.workers.world_size,
+        "threads": threads_in_use(),
+    }
+    config["encoders"] = encoders(run.source)
+    return config
 
 
 def save(run: Run, *, finished: bool = False) -> None:

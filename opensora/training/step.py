@@ -11,7 +11,7 @@ from torch import Tensor
 from opensora.core.errors import ConfigError, OpenSoraError
 from opensora.core.seed import derive_seed
 from opensora.datasets.stored import LatentBatch
-from opensora.training.setup import Run
+from opensora.training.start import Run
 from opensora.training.watch import FIRST_STEPS
 
 

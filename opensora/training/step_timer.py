@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from opensora.acceleration.optimizer import build_optimizer
 from opensora.acceleration.precision import autocast, effective_dtype
 from opensora.buckets.aspect import get_resolution
 from opensora.buckets.bucket import Bucket, TokenGrid
@@ -22,7 +23,6 @@ from opensora.models.dit.dit import DiT
 from opensora.models.layers.embeddings import LabelEmbedder
 from opensora.plans.cost import ModelCost, text_sizes
 from opensora.training.ema import Ema
-from opensora.training.optimizer import build_optimizer
 
 log = logging.getLogger(__name__)
 

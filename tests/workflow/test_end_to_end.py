@@ -13,10 +13,10 @@ import yaml
 from safetensors.torch import load_file
 
 from opensora.cli.main import EXIT_USER, main
+from opensora.encoders.train_vae import VaeConfig, build_vae
+from opensora.encoders.trainer import read_fields
 from opensora.tables.columns import MANIFEST, REJECTED, SAMPLES
 from opensora.tables.io import read_table
-from opensora.training.small.common import read_fields
-from opensora.training.small.vae import VaeConfig, build_vae
 
 REPOSITORY = Path(__file__).parents[2]
 # a job computes with as many threads as its rule gets, so a run of one thread needs one core

@@ -21,6 +21,7 @@ from opensora.tables.columns import OK, SCORES
 from opensora.text.clean import clean_caption
 
 log = logging.getLogger(__name__)
+
 BATCH_CLIPS = 4  # clips that are scored together at most
 BATCH_BYTES = 1 << 27  # of decoded frames in memory; the clip that reaches it is the batch's last
 Row = dict[Any, Any]

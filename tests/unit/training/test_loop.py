@@ -13,7 +13,7 @@ from opensora.core.errors import CheckpointError, ConfigError, OpenSoraError, St
 from opensora.schedulers.rf import RectifiedFlow
 from opensora.training import loop
 from opensora.training.config import TrainConfig
-from opensora.training.setup import prepare
+from opensora.training.start import prepare
 
 from .conftest import BATCH, TEXT, VAE, interrupt_at, make_stores, run
 

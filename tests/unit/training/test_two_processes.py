@@ -16,7 +16,7 @@ from opensora.config.load import save_config
 from opensora.core.io import read_json
 from opensora.core.seed import derive_seed
 from opensora.training.config import TrainConfig
-from opensora.training.setup import prepare
+from opensora.training.start import prepare
 
 pytestmark = pytest.mark.slow
 

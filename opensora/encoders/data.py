@@ -1,0 +1,133 @@
+"""Clips and captions for the small trainers: everything is decoded once, to small arrays."""
+
+import logging
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from opensora.core.errors import TableError, VideoError
+from opensora.core.seed import derive_seed
+from opensora.media.decode import read_frames
+from opensora.media.frames import resize_crop_to_fill
+from opensora.tables.columns import CAPTIONS, CLIPS, ID, OK, PATH, STATUS, TEXT, Table
+from opensora.tables.io import read_table
+
+log = logging.getLogger(__name__)
+
+
+def read_ok_rows(paths: Sequence[str | Path], table: Table) -> pd.DataFrame:
+    """Read the shards of one table and keep the rows that go on."""
+    frame = pd.concat([read_table(path, table) for path in paths], ignore_index=True)
+    return frame[frame[STATUS] == OK].reset_index(drop=True)
+
+
+def read_captions(paths: Sequence[str | Path]) -> list[str]:
+    """Return the different captions of good rows, sorted.
+
+    Raises:
+        TableError: there is none.
+    """
+    texts = read_ok_rows(paths, CAPTIONS)[TEXT]
+    captions = sorted(set(texts[texts != ""]))
+    if not captions:
+        raise TableError(
+            f"{paths[0]}: no row with status ok has a caption; look at the detail column of the"
+            " caption tables"
+        )
+    return captions
+
+
+def read_captioned_clips(
+    clips: Sequence[str | Path], captions: Sequence[str | Path]
+) -> pd.DataFrame:
+    """Join clips and captions; only rows that are good in both, ordered by id.
+
+    Raises:
+        TableError: no clip has a caption.
+    """
+    left = read_ok_rows(clips, CLIPS)
+    right = read_ok_rows(captions, CAPTIONS)[[ID, TEXT]]
+    frame = left.merge(right[right[TEXT] != ""], on=ID).sort_values(ID, ignore_index=True)
+    if frame.empty:
+        raise TableError(
+            f"{clips[0]}: no clip with status ok has a caption with status ok; look at the detail"
+            " columns of the clip and caption tables"
+        )
+    return frame
+
+
+def draw_rows(rows: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
+    """Keep at most so many rows, the same ones for equal seeds, in the order of the table."""
+    if len(rows) <= most:
+        return rows
+    rng = np.random.default_rng(derive_seed(seed, "rows"))
+    return rows.iloc[np.sort(rng.choice(len(rows), most, replace=False))]
+
+
+def read_spread(row: pd.Series, num_frames: int) -> np.ndarray | None:
+    """Read evenly spaced frames of a clip, the first and the last among them.
+
+    A shorter clip gives all of its frames.
+
+    Returns:
+        uint8 [T, H, W, 3]; None, with a warning, where the file can not be read.
+    """
+    length = int(row["num_frames"])
+    indices = np.linspace(0, length - 1, min(num_frames, length)).round().astype(int)
+    try:
+        return read_frames(row[PATH], indices.tolist())
+    except (VideoError, ValueError) as error:  # ValueError: fewer frames than the table says
+        log.warning("clip skipped id=%s error=%s", row[ID], error)
+        return None
+
+
+def fill(frames: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """Resize and crop frames as the video encoder does.
+
+    Args:
+        frames: uint8 [T, H, W, 3].
+        size: (height, width).
+
+    Returns:
+        uint8 [T, 3, height, width].
+    """
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()  # [T, 3, H, W]
+    return resize_crop_to_fill(pixels, size, antialias=True).round().clamp(0, 255).byte()
+
+
+def one_word_variants(captions: Sequence[str]) -> list[tuple[int, ...]]:
+    """Group captions that are equal but for one word.
+
+    Args:
+        captions: different from each other.
+
+    Returns:
+        Groups of at least two indices into `captions`; a caption stands in one group for each of
+        its words that has an alternative.
+    """
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, caption in enumerate(captions):
+        words = caption.split()
+        for place in range(len(words)):
+            key = (str(place), *words[:place], "", *words[place + 1 :])
+            groups.setdefault(key, []).append(index)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def one_word_pairs(captions: Sequence[str]) -> list[tuple[int, int]]:
+    """All pairs of captions that are equal but for one word, as indices into `captions`."""
+    return [pair for group in one_word_variants(captions) for pair in combinations(group, 2)]
+
+
+def differing_bytes(one: str, other: str) -> tuple[slice, slice]:
+    """Where the one differing word stands in each caption, in UTF-8 bytes."""
+    words, others = one.split(), other.split()
+    place = next(k for k, pair in enumerate(zip(words, others, strict=True)) if pair[0] != pair[1])
+    start = len("".join(f"{word} " for word in words[:place]).encode())
+    ends = [start + len(text.split()[place].encode()) for text in (one, other)]
+    return slice(start, ends[0]), slice(start, ends[1])

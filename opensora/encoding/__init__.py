@@ -1,1 +1,0 @@
-"""Fill the latent and embedding stores ahead of training."""

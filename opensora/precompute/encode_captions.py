@@ -1,0 +1,135 @@
+"""Encode the captions of a manifest with a text encoder into an embedding store."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from opensora.core.errors import StoreError
+from opensora.core.log import progress
+from opensora.core.seed import stable_shard
+from opensora.core.versions import VERSIONS
+from opensora.precompute.embedding_doctor import CaptionDoctor
+from opensora.precompute.store_folder import (
+    check_ids,
+    check_shard,
+    remove_stale,
+    under_construction,
+)
+from opensora.stores.embeddings import (
+    DTYPES,
+    EmbeddingStore,
+    is_finished,
+    write_embedding_index,
+    write_embeddings,
+)
+from opensora.stores.files import FILE_BYTES
+from opensora.stores.int8 import int8_error
+from opensora.tables.columns import TEXT
+
+log = logging.getLogger(__name__)
+
+_FILE_TEXTS = 4096
+_BATCH_SIZE = 32
+
+
+def encode_captions(
+    manifest: pd.DataFrame,
+    text_encoder: Any,
+    folder: Path,
+    *,
+    dtype: str = "bf16",
+    int8: bool = False,
+    shard: int = 0,
+    num_shards: int = 1,
+) -> dict[str, Any]:
+    """Encode each different caption once; padding is not stored.
+
+    The captions are clean already. Files that hold the right texts from the same encoder,
+    unharmed, are kept, so a stopped run continues. The index is written after the gate.
+
+    Args:
+        manifest: id and text of the clips.
+        text_encoder: encode(list of B texts) -> y [B, 1, L, D] and mask [B, L].
+        folder: of the store; `{folder}.partial` while it is being filled.
+        dtype: "bf16" or "fp32": type of the stored tokens.
+        int8: store whole numbers and a scale per token instead, read back as `dtype`.
+        shard: index of the shard.
+        num_shards: shards in all; a caption belongs to one by its hash, its clips with it.
+
+    Returns:
+        Counts: clips, texts, tokens, files, kept (files that were already finished); `int8_error`
+        (relative_rms, worst_token) or None.
+
+    Raises:
+        ConfigError: no such shard.
+        TableError: the manifest holds a clip twice.
+        StoreError: the encoder returned NaN, infinity, or no token, or the store fails the gate.
+    """
+    check_shard(shard, num_shards)
+    check_ids(manifest)
+    identity = _identity(text_encoder, dtype, int8)
+    texts = sorted(t for t in set(manifest[TEXT]) if stable_shard(t, num_shards) == shard)
+    mine = manifest[manifest[TEXT].isin(texts)]
+    chunks = _chunks(texts, text_encoder, DTYPES[dtype])
+    names, kept = [], 0
+    with under_construction(folder) as work:
+        for part, chunk in enumerate(progress(chunks, description="encode_captions")):
+            name = f"texts-{part:05d}.safetensors"
+            names.append(name)
+            if is_finished(work / name, chunk, identity):
+                kept += 1
+                continue
+            tokens = [row.to("cpu", DTYPES[dtype]) for row in _encode(chunk, text_encoder)]
+            write_embeddings(work / name, tokens, chunk, identity)
+        remove_stale(work, names)
+        rows = write_embedding_index(work, names, mine, identity)
+        doctor = CaptionDoctor(EmbeddingStore(work), mine)
+        doctor.examine()
+        doctor.encode_again(text_encoder)
+        doctor.write()
+        doctor.require_health()
+    count = int(rows.drop_duplicates(["file", "row"])["tokens"].sum())
+    counts = {"clips": len(rows), "texts": len(texts), "tokens": count, "files": len(names)}
+    error = int8_error(folder, names)
+    if error is not None:
+        log.info("int8 relative_rms=%(relative_rms).5f worst_token=%(worst_token).5f", error)
+    return {**counts, "kept": kept, "int8_error": error}
+
+
+def _chunks(texts: list[str], text_encoder: Any, dtype: torch.dtype) -> list[list[str]]:
+    """Cut the texts into files of a bounded size."""
+    longest = int(text_encoder.output_dim) * int(text_encoder.model_max_length) * dtype.itemsize
+    length = max(1, min(_FILE_TEXTS, FILE_BYTES // longest))
+    return [texts[start : start + length] for start in range(0, len(texts), length)]
+
+
+def _identity(text_encoder: Any, dtype: str, int8: bool) -> dict[str, Any]:
+    """What must agree between the embeddings of one training run."""
+    identity = {**text_encoder.identity(), "dtype": dtype, "version": VERSIONS["encode_captions"]}
+    identity["model_max_length"] = int(text_encoder.model_max_length)
+    return identity | ({"int8": True} if int8 else {})
+
+
+@torch.no_grad()
+def _encode(texts: list[str], text_encoder: Any) -> Iterator[Tensor]:
+    """Yield the tokens [tokens, D] of each text.
+
+    A batch always has as many texts, the last one repeated where the file ends: kernels round
+    differently at another batch size, not for other neighbours.
+    """
+    for start in range(0, len(texts), _BATCH_SIZE):
+        batch = texts[start : start + _BATCH_SIZE]
+        encoded = text_encoder.encode(batch + batch[-1:] * (_BATCH_SIZE - len(batch)))
+        lengths = encoded["mask"].sum(1).tolist()
+        for text, tokens, length in zip(batch, encoded["y"][:, 0], lengths, strict=False):
+            if not length or not tokens[:length].isfinite().all():
+                raise StoreError(
+                    f"the text encoder gives {'NaN or infinity' if length else 'no token'} for the"
+                    f" caption {text[:60]!r}; check its weights and dtype"
+                )
+            yield tokens[:length]

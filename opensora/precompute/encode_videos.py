@@ -1,0 +1,261 @@
+"""Encode the clips of a plan with a video autoencoder into a latent store."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from opensora.buckets.bucket import Bucket
+from opensora.buckets.bucket_config import IMAGE_FPS
+from opensora.core.errors import ConfigError, TableError
+from opensora.core.log import progress
+from opensora.core.seed import derive_seed, stable_shard
+from opensora.core.versions import VERSIONS
+from opensora.plans.compile import BatchPlan
+from opensora.precompute.clips import ClipRequest, read_clips
+from opensora.precompute.latent_doctor import LatentDoctor
+from opensora.precompute.store_folder import (
+    check_ids,
+    check_shard,
+    remove_stale,
+    under_construction,
+)
+from opensora.stores.files import FILE_BYTES
+from opensora.stores.latents import (
+    LatentStore,
+    is_finished,
+    latent_file_name,
+    write_latent_index,
+    write_latents,
+)
+from opensora.tables.columns import ID, PATH
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+_FILE_ITEMS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoEncoding:
+    """How clips become latents.
+
+    Attributes:
+        dtype: "bf16" or "fp32": type of the stored latents, and of the autoencoder on a GPU (on a
+            CPU it computes in fp32).
+        posterior: "sample" (each clip has its own noise, from seed and id), "mean", or "moments"
+            (mean and deviation, from which training draws anew in every epoch).
+        seed: base of the posterior noise.
+        batch_size: frames per forward; changes speed, memory and the last bits only.
+        min_psnr: the gate: least mean PSNR in dB of decoded latents, per bucket.
+        device: "cpu" or "cuda".
+    """
+
+    dtype: str = "bf16"
+    posterior: str = "sample"
+    seed: int = 42
+    batch_size: int = 16
+    min_psnr: float = 15.0
+    device: str = "cpu"
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Type of the autoencoder's weights."""
+        return torch.float32 if self.device == "cpu" else DTYPES[self.dtype]
+
+    def identity(self, vae: Any) -> dict[str, Any]:
+        """What must agree between the latents of one training run."""
+        noise = {"seed": self.seed} if self.posterior == "sample" else {}
+        version = VERSIONS["encode_videos"]
+        own = {"dtype": self.dtype, "posterior": self.posterior, "version": version}
+        return {**vae.identity(), **own, **noise}
+
+
+class Part(NamedTuple):
+    """The content of one file: rows of `shard_items` of one bucket."""
+
+    bucket: Bucket
+    name: str
+    rows: pd.DataFrame
+
+
+def encode_videos(
+    manifest: pd.DataFrame,
+    plan: BatchPlan,
+    vae: Any,
+    folder: Path,
+    encoding: VideoEncoding,
+    *,
+    shard: int = 0,
+    num_shards: int = 1,
+) -> dict[str, int]:
+    """Encode every (clip, bucket) pair of the plan that belongs to a shard.
+
+    Files that hold the right clips from the same encoder, unharmed, are kept, so a stopped run
+    continues. Each bucket passes the gate before the next one begins; the index is written last.
+
+    Args:
+        manifest: MANIFEST table: path, fps and sha256 of the clips.
+        plan: which clips, at which buckets.
+        vae: the autoencoder, on `encoding.device`.
+        folder: of this shard; `{folder}.partial` while it is being filled.
+        encoding: settings.
+        shard: index of the shard.
+        num_shards: shards in all; a clip belongs to one by a hash of its id.
+
+    Returns:
+        Counts: clips, files, kept (files that were already finished).
+
+    Raises:
+        ConfigError: no such shard, or a bucket without a single latent value.
+        TableError: the manifest lacks clips of the plan, or describes them wrongly.
+        VideoError: a clip can not be read.
+        StoreError: the latents fail the gate.
+    """
+    check_shard(shard, num_shards)
+    frame_interval = int(plan.metadata.get("frame_interval", 1))
+    items = shard_items(manifest, plan, shard, num_shards, frame_interval)
+    identity = encoding.identity(vae)
+    parts = list(_parts(items, vae))
+    vae.micro_batch_size = encoding.batch_size
+    with under_construction(folder) as work:
+        finished = {part.name for part in parts if _is_finished(work, part, identity)}
+        paths = dict(zip(items[ID], items[PATH], strict=True))
+        place: dict[str, Any] = {"device": encoding.device, "dtype": encoding.compute_dtype}
+        doctor = LatentDoctor(work, paths, vae, min_psnr=encoding.min_psnr, **place)
+        # one reader for all files: it goes on while the last clips of a file are encoded
+        wanted = (part for part in parts if part.name not in finished)
+        with closing(read_clips(_requests(wanted), frame_interval)) as clips:
+            steps = progress(parts, description="encode_videos")
+            for _, bucket_parts in groupby(steps, key=lambda part: part.bucket):
+                names = []
+                for part in bucket_parts:
+                    names.append(part.name)
+                    if part.name not in finished:
+                        _fill(work / part.name, part, clips, vae, encoding, identity)
+                write_latent_index(work, names, identity)
+                doctor.examine(LatentStore(work), frame_interval)
+                doctor.write()
+                doctor.require_health()
+        remove_stale(work, [*(part.name for part in parts), *doctor.montages])
+        write_latent_index(work, [part.name for part in parts], identity)
+        doctor.write()
+    return {"clips": len(items), "files": len(parts), "kept": len(finished)}
+
+
+def shard_items(
+    manifest: pd.DataFrame, plan: BatchPlan, shard: int, num_shards: int, frame_interval: int
+) -> pd.DataFrame:
+    """Return the shard's part of the plan: id, bucket, path, sha256 and fps told to the model.
+
+    Raises:
+        TableError: the manifest lacks clips of the plan, or describes them wrongly.
+    """
+    pairs = plan.items()
+    mine = pairs[pairs[ID].map(lambda name: stable_shard(name, num_shards) == shard).astype(bool)]
+    check_ids(manifest)
+    items = mine.merge(manifest[[ID, PATH, "fps", "sha256"]], on=ID, how="left")
+    if items[PATH].isna().any():
+        absent = items.loc[items[PATH].isna(), ID]
+        raise TableError(
+            f"the manifest lacks {len(absent)} clips of the plan, the first {absent.iloc[0]!r}; run"
+            " assign_buckets again with this manifest"
+        )
+    rates = items["fps"].astype(float)
+    if not (rates > 0).all():
+        wrong = items[~(rates > 0)].iloc[0]
+        raise TableError(
+            f"the manifest gives clip {wrong[ID]!r} {wrong['fps']} frames a second, expected more"
+            " than 0; run build_manifest again"
+        )
+    is_image = items["bucket"].map(lambda name: Bucket.parse(name).is_image)
+    return items.assign(fps=(rates / frame_interval).mask(is_image.astype(bool), IMAGE_FPS))
+
+
+def _parts(items: pd.DataFrame, vae: Any) -> Iterator[Part]:
+    """Cut the items into files of one bucket and a bounded size, bucket by bucket."""
+    for name, rows in items.groupby("bucket", sort=True):
+        bucket = Bucket.parse(str(name))
+        latent_t, latent_h, latent_w = vae.get_latent_size((bucket.num_frames, *bucket.size))
+        item_bytes = 4 * int(vae.out_channels) * latent_t * latent_h * latent_w  # at most
+        if item_bytes == 0:
+            height, width = bucket.size
+            raise ConfigError(
+                f"bucket {bucket} ({height}x{width} pixels) is smaller than one latent value of"
+                f" {tuple(vae.patch_size)} (frames, rows, columns); use a larger resolution"
+            )
+        length = max(1, min(_FILE_ITEMS, FILE_BYTES // item_bytes))
+        for part, start in enumerate(range(0, len(rows), length)):
+            yield Part(bucket, latent_file_name(bucket, part), rows.iloc[start : start + length])
+
+
+def _is_finished(work: Path, part: Part, identity: dict[str, Any]) -> bool:
+    return is_finished(work / part.name, part.rows, part.bucket, identity)
+
+
+def _requests(parts: Iterator[Part]) -> Iterator[ClipRequest]:
+    for part in parts:
+        for name, path in zip(part.rows[ID], part.rows[PATH], strict=True):
+            yield ClipRequest(name, path, part.bucket)
+
+
+def _fill(
+    path: Path,
+    part: Part,
+    clips: Iterator[Tensor],
+    vae: Any,
+    encoding: VideoEncoding,
+    identity: dict[str, Any],
+) -> None:
+    """Encode and write one file."""
+    latents = list(_encode(part, clips, vae, encoding))
+    write_latents(path, latents, part.rows, part.bucket, identity)
+    log.info("encoded bucket=%s clips=%d", part.bucket, len(part.rows))
+
+
+def _encode(
+    part: Part, clips: Iterator[Tensor], vae: Any, encoding: VideoEncoding
+) -> Iterator[Tensor]:
+    """Yield the latent [C, T, H, W] of each row, on the CPU in the stored type.
+
+    A batch always has as many clips, the last one repeated where the file ends: kernels round
+    differently at another batch size, not for other neighbours. So a clip's latent depends on the
+    clip, the seed and `batch_size` alone, and a file made anew has the same bytes.
+    """
+    vae.micro_batch_size = encoding.batch_size
+    batch_size = max(1, encoding.batch_size // part.bucket.num_frames)
+    ids: list[str] = part.rows[ID].tolist()
+    for start in range(0, len(ids), batch_size):
+        names = ids[start : start + batch_size]
+        pixels = list(islice(clips, len(names)))
+        missing = batch_size - len(names)
+        seeds = [derive_seed(encoding.seed, "posterior", name) for name in names]
+        batch = torch.stack(pixels + pixels[-1:] * missing)
+        latents = _forward(batch, vae, encoding, seeds + seeds[-1:] * missing)
+        yield from latents[: len(names)].to("cpu", DTYPES[encoding.dtype])
+
+
+@torch.no_grad()
+def _forward(pixels: Tensor, vae: Any, encoding: VideoEncoding, seeds: list[int]) -> Tensor:
+    """Encode [B, 3, T, H, W]; when memory is short, halve the frames per call for this file."""
+    on_device = pixels.to(encoding.device, encoding.compute_dtype)
+    while True:
+        # noise is drawn on the CPU: a GPU and a CPU give the same latents up to round-off
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        try:
+            latents: Tensor = vae.encode(
+                on_device, generator=generators, posterior=encoding.posterior
+            )
+            return latents
+        except torch.OutOfMemoryError:
+            if vae.micro_batch_size == 1:
+                raise
+            vae.micro_batch_size = max(1, vae.micro_batch_size // 2)
+            log.warning("out of memory: frames_per_forward=%d", vae.micro_batch_size)

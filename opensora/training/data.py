@@ -1,0 +1,265 @@
+"""Where micro batches come from: stores filled ahead, or files that are decoded and encoded now.
+
+The training step sees a `LatentBatch` either way. Reading happens in background threads on the
+CPU; encoding happens on the device, in the order of training.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from opensora.acceleration.workers import Workers
+from opensora.buckets.bucket import Bucket
+from opensora.config.registry import DATASETS, MODELS, build_module
+from opensora.core.errors import ConfigError
+from opensora.core.seed import derive_seed
+from opensora.datasets.online import VariableVideoTextDataset, VideoBatch
+from opensora.datasets.stored import LatentBatch, LatentDataset
+from opensora.models.pretrained import parse_dtype
+from opensora.plans.compile import BatchPlan
+from opensora.training.config import TrainConfig
+
+_CACHE_BYTES = 256 << 20  # of caption embeddings
+
+
+class Source(Protocol):
+    """Micro batches by position in the plan.
+
+    Attributes:
+        plan: the batch plan.
+        latent_identity: the encoder of the latents.
+        embedding_identity: the encoder of the captions.
+        latent_channels: C.
+        latent_size: (t, h, w) where all batches have one, else None.
+        text_dim: D.
+        max_length: L.
+        num_readers: threads that may read at the same time; None = any number.
+    """
+
+    plan: BatchPlan
+    latent_identity: dict[str, Any]
+    embedding_identity: dict[str, Any]
+    latent_channels: int
+    latent_size: tuple[int, int, int] | None
+    text_dim: int
+    max_length: int
+    num_readers: int | None
+
+    def read(self, position: int) -> Any:
+        """Read the micro batch at a position, on the CPU; in any order."""
+
+    def encode(self, position: int, batch: Any) -> LatentBatch:
+        """Turn what was read into latents and embeddings, on the device."""
+
+
+def open_source(config: TrainConfig, workers: Workers, plan: Path) -> Source:
+    """Open what `config.dataset` describes.
+
+    Args:
+        config: dataset, and for online training vae, text_encoder, posterior, dtype.
+        workers: the processes of the run.
+        plan: the plan to replay.
+
+    Raises:
+        ConfigError: something can not be built as configured.
+        StoreError: the stores do not hold what the plan asks for.
+        TableError: the manifest does not.
+        CheckpointError: an encoder can not be loaded.
+    """
+    fields = {**config.dataset, "plan": str(plan)}
+    dataset = build_module(fields, DATASETS, seed=config.seed)
+    if isinstance(dataset, LatentDataset):
+        return StoredSource(dataset)
+    return OnlineSource(dataset, config, workers)
+
+
+class StoredSource:
+    """Micro batches from the latent and embedding stores; see `Source`."""
+
+    num_readers: int | None = 1  # a store keeps few files open at a time
+
+    def __init__(self, dataset: LatentDataset) -> None:
+        self._dataset = dataset
+        self.plan = dataset.plan
+        self.latent_identity = dataset.latent_identity
+        self.embedding_identity = dataset.embedding_identity
+        self.latent_channels = dataset.latent_channels
+        self.text_dim = dataset.text_dim
+        self.max_length = dataset.max_length
+        self.latent_size = None
+        if only_bucket(self.plan) is not None:
+            t, h, w = dataset[0]["latents"].shape[2:]
+            self.latent_size = (t, h, w)
+
+    def read(self, position: int) -> LatentBatch:
+        """Read the micro batch at a position."""
+        return self._dataset[position]
+
+    def encode(self, position: int, batch: LatentBatch) -> LatentBatch:
+        """Return the batch: it is encoded already."""
+        return batch
+
+
+class OnlineSource:
+    """Micro batches from video files; see `Source`.
+
+    Args:
+        dataset: decodes the clips.
+        config: vae, text_encoder, posterior, dtype and seed.
+        workers: the encoders are put on their device; the main one hashes the weights.
+    """
+
+    num_readers: int | None = None
+
+    def __init__(
+        self, dataset: VariableVideoTextDataset, config: TrainConfig, workers: Workers
+    ) -> None:
+        self._dataset = dataset
+        self._device = workers.device
+        self._seed, self._posterior = config.seed, config.posterior
+        dtype = "fp32" if workers.device.type == "cpu" else config.dtype
+        place = {"device": workers.device, "dtype": dtype}
+        assert config.vae is not None  # checked with the config
+        assert config.text_encoder is not None
+        self._vae = build_module(config.vae, MODELS)
+        if not hasattr(self._vae, "get_latent_size"):
+            raise ConfigError(f"vae.type {config.vae['type']!r} is no video autoencoder")
+        self._vae.to(workers.device, parse_dtype(dtype))
+        self._captions = CaptionEncoder(build_module(config.text_encoder, MODELS, **place))
+        self.plan = dataset.plan
+        bucket = only_bucket(self.plan)
+        self.latent_size = (
+            None if bucket is None else self._vae.get_latent_size((bucket.num_frames, *bucket.size))
+        )
+        self.latent_channels = int(self._vae.out_channels)
+        self.text_dim = self._captions.text_dim
+        self.max_length = self._captions.max_length
+        identities = workers.gather(self._identities() if workers.is_main else ({}, {}))
+        self.latent_identity, self.embedding_identity = identities[0]
+
+    def _identities(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Of both encoders, as `encode-videos` and `encode-captions` write them."""
+        latents = {**self._vae.identity(), "posterior": self._posterior}
+        return latents, self._captions.identity()
+
+    def read(self, position: int) -> VideoBatch:
+        """Decode the micro batch at a position."""
+        return self._dataset[position]
+
+    @torch.no_grad()
+    def encode(self, position: int, batch: VideoBatch) -> LatentBatch:
+        """Encode videos and captions.
+
+        The draw from the posterior depends on (seed, epoch, id) alone, so that a resumed run and
+        one on other numbers of workers see the same latents.
+        """
+        epoch = self.plan[position].epoch
+        seeds = [derive_seed(self._seed, "posterior", epoch, name) for name in batch["ids"]]
+        # noise is drawn on the CPU: a GPU and a CPU give the same latents up to round-off
+        latents = self._vae.encode(
+            batch["video"].to(self._device, non_blocking=True),
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            posterior=self._posterior,
+        )
+        y, mask = self._captions.encode(batch["text"])
+        return LatentBatch(
+            latents=latents.float(),  # [B, C, T, H, W]
+            y=y.float(),
+            mask=mask,
+            num_frames=batch["num_frames"],
+            height=batch["height"],
+            width=batch["width"],
+            ar=batch["ar"],
+            fps=batch["fps"],
+            ids=batch["ids"],
+        )
+
+
+class CaptionEncoder:
+    """Captions to embeddings; each is encoded once while it stays in the cache.
+
+    A caption is encoded alone: its embedding must not depend, not even in the last bit, on which
+    others were new at the same time, or a resumed run would differ from a straight one.
+
+    Attributes:
+        text_dim: D.
+        max_length: L, length of every `y`.
+
+    Args:
+        text_encoder: encode(list of texts) -> `y` [B, 1, L, D] and maybe `mask` [B, L].
+    """
+
+    def __init__(self, text_encoder: Any) -> None:
+        self._text_encoder = text_encoder
+        self._cache: OrderedDict[str, Tensor] = OrderedDict()  # text -> [tokens, D]
+        self._bytes = 0
+        y = text_encoder.encode([""])["y"]
+        self.max_length, self.text_dim = int(y.shape[2]), int(y.shape[3])
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the embeddings."""
+        length = int(self._text_encoder.model_max_length)
+        return {**self._text_encoder.identity(), "model_max_length": length}
+
+    def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Return `y` [B, 1, L, D], zero beyond each caption, and `mask` int64 [B, L]."""
+        rows = [self._tokens(text) for text in texts]
+        y = rows[0].new_zeros(len(texts), 1, self.max_length, self.text_dim)
+        mask = torch.zeros(len(texts), self.max_length, dtype=torch.int64, device=y.device)
+        for index, tokens in enumerate(rows):
+            y[index, 0, : len(tokens)] = tokens
+            mask[index, : len(tokens)] = 1
+        return y, mask
+
+    def _tokens(self, text: str) -> Tensor:
+        if text in self._cache:
+            self._cache.move_to_end(text)
+            return self._cache[text]
+        encoded = self._text_encoder.encode([text])
+        tokens = encoded["y"][0, 0]  # [L, D]
+        if "mask" in encoded:
+            tokens = tokens[: int(encoded["mask"].sum())].clone()
+        self._cache[text] = tokens
+        self._bytes += tokens.nbytes
+        while self._bytes > _CACHE_BYTES and len(self._cache) > 1:
+            self._bytes -= self._cache.popitem(last=False)[1].nbytes
+        return tokens
+
+
+def only_bucket(plan: BatchPlan) -> Bucket | None:
+    """The bucket that all batches of a plan belong to; None where there are several."""
+    names = plan.items()["bucket"].unique()
+    return Bucket.parse(str(names[0])) if len(names) == 1 else None
+
+
+def read_ahead(source: Source, positions: Sequence[int], num_ahead: int) -> Iterator[Any]:
+    """Yield what `source.read` gives for each position, up to `num_ahead` of them read ahead.
+
+    Background threads read, as many as read ahead if the source allows it; nothing is forked.
+
+    Args:
+        source: where to read.
+        positions: in the plan, in the order wanted.
+        num_ahead: batches that wait at most; 0 reads each one when it is needed.
+    """
+    if num_ahead == 0:
+        yield from (source.read(position) for position in positions)
+        return
+    threads = min(num_ahead, source.num_readers or num_ahead)
+    waiting: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="read_ahead") as pool:
+        try:
+            for position in positions:
+                waiting.append(pool.submit(source.read, position))
+                if len(waiting) > num_ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:  # the run ends early: what nobody waits for is not read
+                future.cancel()

@@ -1,1 +1,0 @@
-"""Small encoders that a run trains for itself where no weights are given."""

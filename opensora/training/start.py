@@ -1,0 +1,301 @@
+"""Everything a run needs before its first step: data, model, optimizer, weights to start from."""
+
+import hashlib
+import inspect
+import json
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from opensora.acceleration.optimizer import LrSchedule, build_optimizer
+from opensora.acceleration.plugins import Engine, check_plugin
+from opensora.acceleration.workers import Workers
+from opensora.config.load import load_config
+from opensora.config.registry import MODELS, SCHEDULERS, build_module
+from opensora.core.errors import CheckpointError, ConfigError
+from opensora.core.io import sha256_file
+from opensora.core.seed import derive_seed
+from opensora.datasets.masks import MaskGenerator
+from opensora.models.checkpoint import load_checkpoint
+from opensora.plans.compile import BatchPlan
+from opensora.training.checkpoint import (
+    EMA,
+    Checkpoint,
+    Counters,
+    newest_checkpoint,
+    read_checkpoint,
+    remove_checkpoints,
+)
+from opensora.training.config import TrainConfig
+from opensora.training.data import Source, open_source
+from opensora.training.ema import Ema
+from opensora.training.metrics import MetricsLog, open_wandb
+from opensora.training.plan import SOURCE, continues, settle_plan
+
+log = logging.getLogger(__name__)
+
+_HOW_KEPT = ("dtype", "posterior", "seed", "version", "int8")  # fields of an encoder's identity
+
+
+@dataclass
+class Run:
+    """A stage being trained.
+
+    Attributes:
+        config: its fields.
+        workers: the processes that train it.
+        source: micro batches by position in the plan.
+        model_config: type and all keywords that rebuild the model.
+        scheduler: computes the losses.
+        masks: chooses the frames that stay clean; None never does.
+        engine: the model and its optimizer.
+        schedule: the course of the learning rate.
+        total_steps: steps after which the run is finished.
+        counters: where it stands.
+        ema: averaged weights, on the main worker only.
+        metrics: metrics.jsonl, on the main worker only.
+    """
+
+    config: TrainConfig
+    workers: Workers
+    source: Source
+    model_config: dict[str, Any]
+    scheduler: Any
+    masks: MaskGenerator | None
+    engine: Engine
+    schedule: LrSchedule
+    total_steps: int
+    counters: Counters
+    ema: Ema | None
+    metrics: MetricsLog | None
+
+
+def prepare(config: TrainConfig, workers: Workers) -> Run:
+    """Build a run and bring it to where its newest checkpoint stands.
+
+    Raises:
+        ConfigError: something can not be built as configured.
+        StoreError: the stores do not hold what the plan asks for.
+        CheckpointError: the checkpoints belong to another run, or `load` to another model.
+    """
+    check_plugin(config.plugin, workers.device)
+    # 1. data, model and scheduler
+    source = open_source(config, workers, settle_plan(config, workers))
+    model, model_config = build_model(config, source)
+    scheduler = build_module(config.scheduler, SCHEDULERS)
+    masks = MaskGenerator(config.mask_ratios) if config.mask_ratios else None
+    # 2. where to start: a checkpoint of this run, the weights of an earlier one, or from scratch
+    fresh = Counters(0, 0, source.plan.hash, recipe_hash(config, source, model_config))
+    checkpoint = find_resumable(config, workers, fresh, source.plan)
+    if checkpoint is not None:
+        model.load_state_dict(checkpoint.model)
+    elif config.load is not None:
+        start_from(model, Path(config.load), source)
+    counters = fresh
+    if checkpoint is not None:  # the plan may have been continued with new clips
+        counters = replace(checkpoint.counters, finished=False, plan_hash=fresh.plan_hash)
+    total_steps = count_steps(config, len(source.plan), counters, workers.world_size)
+    # 3. optimizer and plugin
+    model.to(workers.device)
+    optimizer = build_optimizer(model, config.optimizer, lr=config.lr, plugin=config.plugin)
+    ema = Ema(model, config.ema_decay) if workers.is_main else None
+    engine = Engine(
+        model,
+        optimizer,
+        plugin=config.plugin,
+        dtype=config.dtype,
+        grad_clip=config.grad_clip,
+        workers=workers,
+    )
+    if checkpoint is not None:
+        engine.load_state_dict(checkpoint.optimizer)
+        if ema is not None:
+            ema.load_state_dict(checkpoint.ema)
+    engine.model.train()
+    return Run(
+        config=config,
+        workers=workers,
+        source=source,
+        model_config=model_config,
+        scheduler=scheduler,
+        masks=masks,
+        engine=engine,
+        schedule=LrSchedule(config.warmup_steps, config.lr_decay, total_steps),
+        total_steps=total_steps,
+        counters=counters,
+        ema=ema,
+        metrics=_open_metrics(config, counters) if workers.is_main else None,
+    )
+
+
+def build_model(config: TrainConfig, source: Source) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the model for the channels and the text width of the encoders.
+
+    A model that stores position tables gets those of the latents, where all have one size.
+
+    Returns:
+        The model, with seeded weights or those of `model.from_pretrained`, and the config that
+        rebuilds it without the data.
+
+    Raises:
+        ConfigError: a keyword is unknown, or contradicts the encoders.
+        CheckpointError: `model.from_pretrained` is missing or belongs to another model.
+    """
+    sizes: dict[str, Any] = {
+        "in_channels": source.latent_channels,
+        "caption_channels": source.text_dim,
+        "model_max_length": source.max_length,
+    }
+    for name, size in sizes.items():
+        asked = config.model.get(name, size)
+        if asked != size:
+            raise ConfigError(
+                f"model.{name} is {asked} and the encoders give {size}; leave the field out"
+            )
+    if source.latent_size is not None:
+        sizes["input_size"] = source.latent_size
+    torch.manual_seed(derive_seed(config.seed, "weights"))
+    try:
+        model: nn.Module = build_module(config.model, MODELS, **sizes)
+    except ValueError as error:
+        raise ConfigError(f"model: {error}") from error
+    if config.grad_checkpoint:
+        model.set_grad_checkpoint()  # type: ignore[operator]
+    accepted = inspect.signature(type(model)).parameters
+    resolved = {**{k: v for k, v in sizes.items() if k in accepted}, **config.model}
+    resolved.pop("from_pretrained", None)  # the results hold the weights themselves
+    return model, resolved
+
+
+def count_steps(config: TrainConfig, num_micro_batches: int, done: Counters, world: int) -> int:
+    """Optimizer steps after which the run is finished.
+
+    Raises:
+        ConfigError: the plan holds less than one step for all workers.
+    """
+    steps = done.step + (num_micro_batches - done.micro_batches) // world
+    if steps == 0:
+        raise ConfigError(
+            f"dataset.plan holds {num_micro_batches} micro batches, fewer than the {world} workers;"
+            " use fewer processes, or smaller batches in bucket_config"
+        )
+    return min(steps, config.num_steps or steps)
+
+
+def _open_metrics(config: TrainConfig, counters: Counters) -> MetricsLog:
+    folder = config.state_folder
+    return MetricsLog(
+        folder / "metrics.jsonl",
+        step=counters.step,
+        loss_ema=counters.loss_ema,
+        send=open_wandb(vars(config), folder) if config.wandb else None,
+    )
+
+
+def recipe_hash(config: TrainConfig, source: Source, model: dict[str, Any]) -> str:
+    """Hash everything besides the plan that decides the weights after a given step."""
+    recipe = {
+        name: getattr(config, name)
+        for name in (
+            *("scheduler", "optimizer", "lr", "warmup_steps", "lr_decay", "ema_decay", "grad_clip"),
+            *("dtype", "plugin", "mask_ratios", "seed"),
+        )
+    }
+    recipe["model"] = {**model, "from_pretrained": config.model.get("from_pretrained")}
+    recipe["stores"] = [source.latent_identity, source.embedding_identity]
+    if config.is_online:
+        recipe["transform_name"] = config.dataset.get("transform_name")
+    recipe["load"] = sha256_file(_weights_file(Path(config.load))) if config.load else None
+    recipe["decays_over"] = config.num_steps if config.lr_decay else None
+    text = json.dumps(recipe, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def find_resumable(
+    config: TrainConfig, workers: Workers, fresh: Counters, plan: BatchPlan
+) -> Checkpoint | None:
+    """Read the newest checkpoint of this run, if there is one.
+
+    Checkpoints that a finished run of another plan or recipe left behind are removed: its results
+    are what is being made anew. Those of an unfinished run are never removed.
+
+    Raises:
+        CheckpointError: an unfinished run of another plan or recipe stands in the folder.
+    """
+    found = newest_checkpoint(config.state_folder)
+    if found is None:
+        return None
+    folder, counters = found
+    problem = None
+    if not continues(plan, counters):
+        problem = f"of plan {counters.plan_hash[:8]} and this run has plan {fresh.plan_hash[:8]}"
+    elif counters.recipe_hash != fresh.recipe_hash:
+        problem = "of another recipe (model, scheduler, optimizer, seed, stores or loaded weights)"
+    elif counters.step > (config.num_steps or counters.step):
+        problem = f"beyond num_steps {config.num_steps}"
+    elif counters.micro_batches > len(plan):
+        problem = f"beyond the {len(plan)} micro batches of the plan"
+    if problem is None:
+        log.info("resume step=%d folder=%s", counters.step, folder)
+        return read_checkpoint(folder, counters, workers.device)
+    if counters.finished and plan.hash == plan.metadata.get(SOURCE, plan.hash):
+        workers.gather(None)  # no worker may still be looking at what the next line removes
+        if workers.is_main:
+            remove_checkpoints(config.state_folder)
+        log.info("start_afresh reason='the finished run in %s is %s'", config.state_folder, problem)
+        return None
+    kind = "a finished run whose data grew" if counters.finished else "an unfinished run"
+    raise CheckpointError(
+        f"{config.state_folder}: step {counters.step} of {kind} is {problem}; choose:"
+        " bring the former settings back to resume it, remove the folder to start afresh, or keep"
+        f" its weights with --load {folder / EMA} and other --outputs"
+    )
+
+
+def start_from(model: nn.Module, load: Path, source: Source) -> None:
+    """Copy the weights of an earlier stage into the model.
+
+    Raises:
+        CheckpointError: names are missing or left over, or nothing can be read.
+        ConfigError: the earlier stage was trained on other encoders.
+    """
+    path = _weights_file(load)
+    beside = path.parent / "config.py"
+    if beside.is_file():
+        former = load_config(beside).to_dict().get("encoders", {})
+        present = encoders(source)
+        for name in former.keys() & present.keys():
+            if _network(former[name]) != _network(present[name]):
+                raise ConfigError(
+                    f"load {path}: trained with {name} {former[name]}, this run has"
+                    f" {present[name]}; encode with the same models or start without load"
+                )
+    report = load_checkpoint(model, path)
+    strangers = [*report.missing, *report.unexpected]
+    if strangers:
+        raise CheckpointError(
+            f"load {path}: {len(report.missing)} names of the model are missing and"
+            f" {len(report.unexpected)} are left over ({', '.join(strangers[:3])}); give weights of"
+            " this model, or name others as model.from_pretrained to use what fits"
+        )
+
+
+def encoders(source: Source) -> dict[str, Any]:
+    """Identities of the encoders, as they stand in the saved config."""
+    return {"vae": source.latent_identity, "text_encoder": source.embedding_identity}
+
+
+def _network(identity: dict[str, Any]) -> dict[str, Any]:
+    """What decides the meaning of latents or embeddings, not how precisely they were kept."""
+    return {name: value for name, value in identity.items() if name not in _HOW_KEPT}
+
+
+def _weights_file(load: Path) -> Path:
+    path = load / EMA if load.is_dir() else load
+    if not path.is_file():
+        raise CheckpointError(f"load {load}: no file {path}; give a checkpoint of an earlier stage")
+    return path
