@@ -15,8 +15,7 @@ from pathlib import Path
 import ffmpeg
 import pandas as pd
 
-from opensora.bench.measure import Stopwatch
-from opensora.bench.process_tree import TreeWatch
+from opensora.bench.measure import Stopwatch, TreeWatch
 from opensora.config.registry import SCORERS, build_module
 from opensora.core.io import write_json
 from opensora.curation.clips.clip_files import CRF, PRESET

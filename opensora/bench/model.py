@@ -16,8 +16,7 @@ from torch._inductor.exc import InductorError
 from torch.utils.flop_counter import FlopCounterMode
 
 from opensora.acceleration.precision import autocast, effective_dtype
-from opensora.bench.measure import Stopwatch
-from opensora.bench.memory import PeakMemory
+from opensora.bench.measure import PeakMemory, Stopwatch
 from opensora.bench.model_subjects import (
     Settings,
     Subject,
@@ -32,7 +31,6 @@ from opensora.core.errors import ConfigError
 Mode = Literal["eager", "compiled"]
 Task = Literal["forward", "forward+backward"]
 TASKS: tuple[Task, Task] = ("forward", "forward+backward")
-
 _MATRIX = 2048  # side of the product that stands for a CPU's peak
 # dense matrix products, FLOP/s, from the vendors' data sheets (fp32 without TF32)
 _GPU_PEAKS = {
@@ -232,3 +230,39 @@ def _time(run: Callable[[], object], steps: int, device: torch.device) -> list[f
 def _wait_for(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def heading(settings: Settings, machine: str, peak: float | None, source: str) -> str:
+    """What was measured, on what, and what the shares refer to."""
+    height, width = settings.image_size
+    fields = ", ".join(f"{name}={value}" for name, value in settings.model.items())
+    parts = [
+        f"{settings.num_frames} frames of {height} x {width} pixels",
+        f"batch {settings.batch_size}",
+        settings.dtype,
+        *([fields] if fields else []),
+        *(["gradient checkpointing"] if settings.grad_checkpoint else []),
+        f"median of {settings.steps} runs",
+    ]
+    known = "peak" if peak is None else f"peak {peak / 1e9:,.0f} GFLOP/s"
+    return f"{machine}. {', '.join(parts)}. {known[0].upper()}{known[1:]}: {source}."
+
+
+def table(rows: Sequence[Row], peak: float | None) -> str:
+    """One line for each measurement; a share of the peak (FLOP/s) where it is known."""
+    lines = [
+        "| model | parameters | run | pass | ms (fastest to slowest) | tokens/s | GFLOP/s | of peak"
+        " | memory |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        rate = row.flops / row.seconds
+        share = "-" if peak is None else f"{rate / peak:.0%}"
+        span = f"{row.fastest * 1e3:,.0f} to {row.slowest * 1e3:,.0f}"
+        lines.append(
+            f"| `{row.type}` | {row.parameters / 1e6:,.0f} M | {row.mode} | {row.task}"
+            f" | {row.seconds * 1e3:,.0f} ({span}) | {row.tokens / row.seconds:,.0f}"
+            f" | {rate / 1e9:,.0f} | {share}"
+            f" | {row.peak_bytes / 1e9:.2f} GB |"
+        )
+    return "\n".join(lines)

@@ -29,9 +29,9 @@ def run(args: argparse.Namespace) -> str:
     """Convert; returns the summary line."""
     from opensora.config.load import parse_overrides
     from opensora.core.errors import ConfigError
-    from opensora.models.checkpoint import convert_checkpoint
-    from opensora.models.pretrained import DTYPES, parse_dtype, resolve_weights
-    from opensora.models.sizes import build_empty
+    from opensora.models.build import build_empty
+    from opensora.models.weights.checkpoint import convert_checkpoint
+    from opensora.models.weights.pretrained import DTYPES, parse_dtype, resolve_weights
 
     if args.dtype is not None and args.dtype not in DTYPES:
         raise ConfigError(f"--dtype {args.dtype}: expected one of {', '.join(DTYPES)}")

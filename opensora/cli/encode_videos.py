@@ -47,9 +47,9 @@ def run(args: argparse.Namespace) -> str:
     from pathlib import Path
 
     from opensora.core.errors import ConfigError
+    from opensora.models.build import load_autoencoder
     from opensora.models.device import choose_device
     from opensora.plans.compile import BatchPlan
-    from opensora.precompute.autoencoder import load_autoencoder
     from opensora.precompute.encode_videos import VideoEncoding, encode_videos
     from opensora.precompute.store_folder import check_shard
     from opensora.tables.manifest import read_manifest

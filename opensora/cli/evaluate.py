@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> str:
     import torch
 
     from opensora.evaluation.evaluate import evaluate, summarise
-    from opensora.evaluation.inputs import EvaluationInputs, read_samples
+    from opensora.evaluation.metric import EvaluationInputs, read_samples
 
     inputs = EvaluationInputs(
         samples=read_samples(args.samples),

@@ -23,7 +23,7 @@ from opensora.media.windows import choose_window
 from opensora.plans.compile import BatchPlan
 from opensora.tables.columns import ID, PATH, TEXT
 from opensora.tables.manifest import read_manifest
-from opensora.text.clean import clean_caption
+from opensora.text.caption import clean_caption
 
 
 class VideoBatch(TypedDict):

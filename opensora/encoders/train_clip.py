@@ -29,7 +29,7 @@ from opensora.encoders.trainer import (
     require,
     require_loop,
 )
-from opensora.models.clip import STORYBOARD_FRAMES, ClipModel, save_clip, storyboard
+from opensora.models.clip_model import STORYBOARD_FRAMES, ClipModel, save_clip, storyboard
 from opensora.tables.columns import TEXT
 
 log = logging.getLogger(__name__)

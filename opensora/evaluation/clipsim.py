@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from opensora.config.registry import METRICS
-from opensora.evaluation.inputs import EvaluationInputs, Metric
+from opensora.evaluation.metric import EvaluationInputs, Metric
 from opensora.evaluation.statistics import mean_interval, proportion
 from opensora.media.decode import read_frames
-from opensora.models.clip import ClipModel, load_clip, storyboard
+from opensora.models.clip_model import ClipModel, load_clip, storyboard
 from opensora.tables.columns import ID, PATH
 
 _MAX_FRAMES = 16  # evenly spaced frames of a sample that a frame-wise CLIP looks at

@@ -10,7 +10,7 @@ from typing import Any
 from opensora.config.registry import METRICS, build_module, registered_names
 from opensora.core.io import write_json
 from opensora.core.process import threads_in_use
-from opensora.evaluation.inputs import EvaluationInputs
+from opensora.evaluation.metric import EvaluationInputs
 
 log = logging.getLogger(__name__)
 

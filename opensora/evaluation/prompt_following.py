@@ -6,7 +6,7 @@ from typing import Any
 
 from opensora.config.registry import METRICS
 from opensora.core.errors import TableError
-from opensora.evaluation.inputs import EvaluationInputs, Metric
+from opensora.evaluation.metric import EvaluationInputs, Metric
 from opensora.evaluation.verdicts import ATTRIBUTES, detect_attributes, judge, known_values
 from opensora.media.decode import read_frames
 from opensora.tables.columns import ID, PATH

@@ -16,7 +16,7 @@ from torch import Tensor
 from opensora.config.registry import METRICS, MODELS, build_module
 from opensora.core.errors import TableError
 from opensora.core.seed import derive_seed
-from opensora.evaluation.inputs import EvaluationInputs, Metric
+from opensora.evaluation.metric import EvaluationInputs, Metric
 from opensora.evaluation.statistics import psnr
 from opensora.evaluation.verdicts import (
     ATTRIBUTES,

@@ -10,7 +10,7 @@ import torch
 from opensora.buckets.bucket import Bucket
 from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import StoreError
-from opensora.precompute.autoencoder import load_autoencoder
+from opensora.models.build import load_autoencoder
 from opensora.precompute.embedding_doctor import CaptionDoctor
 from opensora.precompute.encode_videos import VideoEncoding
 from opensora.precompute.latent_doctor import LatentDoctor, judge, latent_statistics

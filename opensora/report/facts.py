@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from opensora.report import text
+from opensora.report import quantities
 
 _TOTALS = (
     ("clips", "clips"),
@@ -86,7 +86,7 @@ def compact(value: float) -> str:
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
         if abs(value) >= size:
             return f"{value / size:.3g} {unit}"
-    return text.number(value)
+    return quantities.number(value)
 
 
 def psnr_facts(report: dict[str, Any]) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
@@ -94,5 +94,5 @@ def psnr_facts(report: dict[str, Any]) -> tuple[list[tuple[str, str]], list[dict
     facts = [("measured on", f"{report['split']} clips")] if "split" in report else []
     for key, label in (("mean", "mean of all frames"), ("min", "worst frame")):
         if key in report:
-            facts.append((label, text.decibels(report[key])))
+            facts.append((label, quantities.decibels(report[key])))
     return facts, [{"size": size, **row} for size, row in report.get("sizes", {}).items()]

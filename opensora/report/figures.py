@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import ArrayLike
 
-from opensora.report import text
+from opensora.report import quantities
 
 WIDTH, HEIGHT = (
     360,
@@ -106,7 +106,7 @@ def line_chart(series: Sequence[Series], *, label: str, may_be_log: bool = True)
             parts.append(
                 f'<circle class="dot {escape(one.style)}" cx="{place_x(x[-1:])[0]:.1f}"'
                 f' cy="{axis.place(y[-1:])[0]:.1f}" r="3">'
-                f"<title>{escape(one.name)}: {text.number(float(y[-1]))}</title></circle>"
+                f"<title>{escape(one.name)}: {quantities.number(float(y[-1]))}</title></circle>"
             )
     return _svg(parts, label)
 
@@ -145,7 +145,7 @@ def histogram(kept: ArrayLike, everything: ArrayLike = (), *, label: str, bins: 
             if count == 0:
                 continue
             y = float(axis.place(np.array([count]))[0])
-            span = f"{text.number(edges[k])} to {text.number(edges[k + 1])}"
+            span = f"{quantities.number(edges[k])} to {quantities.number(edges[k + 1])}"
             parts.append(
                 f'<rect class="bar {style}" x="{_LEFT + k * width + 0.75:.1f}" y="{y:.1f}"'
                 f' width="{width - 1.5:.1f}" height="{HEIGHT - _BOTTOM - y:.1f}" rx="1.5">'
@@ -222,7 +222,7 @@ def _tick(value: float) -> str:
         return f"{value / 1e6:g} M"
     if abs(value) >= 1e4:
         return f"{value / 1e3:g} k"
-    return f"{value:g}" if value == 0 or abs(value) >= 1e-3 else text.number(value, 1)
+    return f"{value:g}" if value == 0 or abs(value) >= 1e-3 else quantities.number(value, 1)
 
 
 def _finite(values: ArrayLike) -> np.ndarray:

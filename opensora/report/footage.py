@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from opensora.report import text
+from opensora.report import quantities
 
 _WIDTH, _TRUNK, _TOP = 1080.0, 150.0, 46.0
 _LABELS = _TOP + _TRUNK + 62.0  # where the lists of reasons begin
@@ -67,11 +67,11 @@ def flow(stages: Sequence[FunnelStage]) -> Markup:
         following = _TRUNK * sizes[k + 1][0] / largest if k + 1 < len(stages) else keep
         parts.append(_kept_band(x + _NODE, x + column, keep, following))
         parts.append(_lost_band(x + _NODE, high, keep, column))
-        parts.append(_node(x, high, text.words(stage.name), _amount(stage, has_seconds)))
+        parts.append(_node(x, high, quantities.words(stage.name), _amount(stage, has_seconds)))
         depth = max(depth, len(_reasons(stage)))
         parts.append(_reason_lines(x + _NODE + 12, stage, has_seconds))
     last = stages[-1]
-    end = text.seconds(last.seconds_kept) if has_seconds else f"{last.rows_kept:,} rows"
+    end = quantities.seconds(last.seconds_kept) if has_seconds else f"{last.rows_kept:,} rows"
     parts.append(
         _node(len(stages) * column, _TRUNK * sizes[-1][1] / largest, "manifest", end, "end")
     )
@@ -83,7 +83,7 @@ def flow(stages: Sequence[FunnelStage]) -> Markup:
 
 
 def _amount(stage: FunnelStage, has_seconds: bool) -> str:
-    return text.seconds(stage.seconds_in) if has_seconds else f"{stage.rows_in:,} rows"
+    return quantities.seconds(stage.seconds_in) if has_seconds else f"{stage.rows_in:,} rows"
 
 
 def _node(x: float, high: float, name: str, amount: str, style: str = "") -> str:
@@ -137,9 +137,10 @@ def _reason_lines(x: float, stage: FunnelStage, has_seconds: bool) -> str:
     for k, loss in enumerate(_reasons(stage)):
         y = _LABELS + 2 * k * _LINE
         rows = f"{loss.rows:,} row{'s' if loss.rows != 1 else ''}"
-        amount = f"{text.seconds(loss.seconds)} · {rows}" if has_seconds else rows
+        amount = f"{quantities.seconds(loss.seconds)} · {rows}" if has_seconds else rows
         parts.append(
-            f'<text class="reason" x="{x:.1f}" y="{y:.1f}">{escape(text.words(loss.reason))}</text>'
+            f'<text class="reason" x="{x:.1f}" y="{y:.1f}">'
+            f"{escape(quantities.words(loss.reason))}</text>"
             f'<text class="lost-amount" x="{x:.1f}" y="{y + 14:.1f}">{escape(amount)}</text>'
         )
     return "".join(parts)

@@ -9,7 +9,7 @@ import jinja2
 
 from opensora import __version__
 from opensora.core.io import write_text
-from opensora.report import sections, text
+from opensora.report import quantities, sections
 from opensora.report.collect import RunFolder, StageFolder, collect
 from opensora.report.facts import bucket_table, latent_failures, latent_rows, psnr_facts
 from opensora.report.footage import flow
@@ -117,14 +117,14 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {
-        "seconds": text.seconds,
-        "number": text.number,
-        "percent": text.percent,
-        "words": text.words,
+        "seconds": quantities.seconds,
+        "number": quantities.number,
+        "percent": quantities.percent,
+        "words": quantities.words,
         "split_words": sections.split_words,
         "attribute": lambda name: "all three" if name == "all" else name,
-        "mebibytes": text.mebibytes,
-        "decibels": text.decibels,
+        "mebibytes": quantities.mebibytes,
+        "decibels": quantities.decibels,
     }
     return environment
 
@@ -174,6 +174,6 @@ def _training(run: RunFolder) -> list[dict[str, Any]]:
             note = f"{steps:,} steps"
             if "samples_per_s" in stage.metrics:
                 rate = float(stage.metrics["samples_per_s"].median())
-                note += f", {text.number(rate)} samples per second"
+                note += f", {quantities.number(rate)} samples per second"
             stages.append({"name": stage.name, "note": note, "figures": figures})
     return stages

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from opensora.report import text
+from opensora.report import quantities
 from opensora.report.collect import ATTRIBUTES, RunFolder, StageFolder
 from opensora.report.figures import Series, histogram, line_chart
 from opensora.tables.columns import ID, MANIFEST
@@ -53,15 +53,17 @@ def tiles(run: RunFolder) -> list[Tile]:
     result = []
     if run.funnel:
         first, last = run.funnel[0], run.funnel[-1]
-        result.append(Tile("Footage", text.seconds(first.seconds_in), f"{first.rows_in:,} files"))
+        result.append(
+            Tile("Footage", quantities.seconds(first.seconds_in), f"{first.rows_in:,} files")
+        )
         share = last.seconds_kept / first.seconds_in if first.seconds_in else None
-        note = f"{text.percent(share)} of the footage" if share is not None else ""
+        note = f"{quantities.percent(share)} of the footage" if share is not None else ""
         result.append(Tile("Clips kept", f"{last.rows_kept:,}", note))
     trained = [stage for stage in run.stages if len(stage.metrics)]
     if trained:
         steps = sum(int(stage.metrics["step"].max()) for stage in trained)
         seconds = sum(_last(stage.metrics, "seconds") for stage in trained)
-        result.append(Tile("Training steps", f"{steps:,}", text.seconds(seconds)))
+        result.append(Tile("Training steps", f"{steps:,}", quantities.seconds(seconds)))
     samples = [stage for stage in run.stages if len(stage.samples)]
     if samples:
         last_stage = samples[-1]
@@ -73,7 +75,7 @@ def tiles(run: RunFolder) -> list[Tile]:
     if len(run.benchmarks):
         jobs = int(run.benchmarks["jobs"].sum())
         result.append(
-            Tile("Job time", text.seconds(run.benchmarks["seconds"].sum()), f"{jobs:,} jobs")
+            Tile("Job time", quantities.seconds(run.benchmarks["seconds"].sum()), f"{jobs:,} jobs")
         )
     return result
 
@@ -86,8 +88,8 @@ def _headline(run: RunFolder) -> Tile | None:
             continue
         split = "heldout" if "heldout" in splits else sorted(splits)[0]
         score = splits[split]["all"]
-        note = f"{split_words(split)}, chance {text.percent(score['chance'])}"
-        return Tile("Prompts followed", text.percent(score["accuracy"]), note)
+        note = f"{split_words(split)}, chance {quantities.percent(score['chance'])}"
+        return Tile("Prompts followed", quantities.percent(score["accuracy"]), note)
     return None
 
 
@@ -109,7 +111,7 @@ def training_curves(metrics: pd.DataFrame) -> list[Figure]:
             Series("each step", steps, loss, "faint"),
             Series("running mean", steps, smooth.astype(float)),
         ]
-        last = text.number(float(smooth.iloc[-1]))
+        last = quantities.number(float(smooth.iloc[-1]))
         legend = (("faint", "each step"), ("main", "running mean"))
         svg = line_chart(series, label="loss over steps")
         figures.append(Figure("Loss", svg, legend, f"{last} at the end"))
@@ -122,7 +124,7 @@ def training_curves(metrics: pd.DataFrame) -> list[Figure]:
             series = [Series(title, steps, values, style)]
             is_log = column != "lr"  # a warm-up from zero is no reason to bend the schedule
             svg = line_chart(series, label=f"{title} over steps", may_be_log=is_log)
-            note = f"at most {text.number(float(values.max()))}"
+            note = f"at most {quantities.number(float(values.max()))}"
             figures.append(Figure(title, svg, note=note))
     return [figure for figure in figures if figure.svg]
 
@@ -137,10 +139,10 @@ def small_model_curves(metrics: pd.DataFrame) -> list[Figure]:
         if column in _NOT_CURVES or metrics[column].notna().sum() < 2:
             continue
         known = metrics[metrics[column].notna()]
-        title = text.words(str(column))
+        title = quantities.words(str(column))
         series = [Series(str(column), known["step"], known[column])]
         svg = line_chart(series, label=f"{title} over steps")
-        note = f"{text.number(float(known[column].iloc[-1]))} at the end"
+        note = f"{quantities.number(float(known[column].iloc[-1]))} at the end"
         figures.append(Figure(title, svg, note=note))
     return [figure for figure in figures if figure.svg]
 
@@ -159,14 +161,16 @@ def score_histograms(run: RunFolder) -> list[Figure]:
     for name in dict.fromkeys([*run.scores, *columns]):
         scored = run.scores.get(str(name), pd.Series(dtype=float))
         kept = frame[name] if name in frame else scored[scored.index.isin(kept_ids)]
-        figures.append(_histogram(text.words(str(name)), kept, scored))
+        figures.append(_histogram(quantities.words(str(name)), kept, scored))
     return [figure for figure in figures if figure.svg]
 
 
 def _histogram(title: str, kept: pd.Series, scored: pd.Series) -> Figure:
     svg = histogram(kept.to_numpy(float), scored.to_numpy(float), label=f"histogram of {title}")
     legend = (("kept", "kept"), ("all", "rejected")) if len(scored) else ()
-    note = f"median {text.number(float(kept.median()))}" if kept.notna().any() else "none kept"
+    note = (
+        f"median {quantities.number(float(kept.median()))}" if kept.notna().any() else "none kept"
+    )
     return Figure(title, svg, legend, note)
 
 

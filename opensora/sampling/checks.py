@@ -10,9 +10,9 @@ from torch import nn
 from opensora.buckets.aspect import RESOLUTIONS, get_resolution
 from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.core.errors import CheckpointError, ConfigError
-from opensora.models.checkpoint import LoadReport
 from opensora.models.layers.embeddings import LabelEmbedder
 from opensora.models.text_encoder import ClassEncoder
+from opensora.models.weights.checkpoint import LoadReport
 from opensora.sampling.references import whole_frames
 from opensora.sampling.settings import SamplingSettings
 

@@ -10,9 +10,10 @@ from torch import nn
 from opensora.buckets.bucket_config import IMAGE_FPS
 from opensora.config.registry import PARTS, build_module
 from opensora.core.errors import ConfigError
-from opensora.models.checkpoint import load_checkpoint
-from opensora.models.pretrained import parse_dtype
 from opensora.models.text_encoder import ClassEncoder
+from opensora.models.weights.checkpoint import load_checkpoint
+from opensora.models.weights.pretrained import parse_dtype
+from opensora.sampling.checkpoint import Source, find_source
 from opensora.sampling.checks import (
     check_agreement,
     check_complete,
@@ -24,8 +25,7 @@ from opensora.sampling.checks import (
     warn_unseen_size,
 )
 from opensora.sampling.settings import SamplingSettings
-from opensora.sampling.source import Source, find_source
-from opensora.text.clean import clean_caption
+from opensora.text.caption import clean_caption
 
 _CLASSES = "classes"
 _LABEL_PREFIX = "label_"  # of model.condition

@@ -20,7 +20,7 @@ from opensora.core.errors import ConfigError
 from opensora.core.seed import derive_seed
 from opensora.datasets.online import VariableVideoTextDataset, VideoBatch
 from opensora.datasets.stored import LatentBatch, LatentDataset
-from opensora.models.pretrained import parse_dtype
+from opensora.models.weights.pretrained import parse_dtype
 from opensora.plans.compile import BatchPlan
 from opensora.training.config import TrainConfig
 

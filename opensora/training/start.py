@@ -20,7 +20,7 @@ from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import sha256_file
 from opensora.core.seed import derive_seed
 from opensora.datasets.masks import MaskGenerator
-from opensora.models.checkpoint import load_checkpoint
+from opensora.models.weights.checkpoint import load_checkpoint
 from opensora.plans.compile import BatchPlan
 from opensora.training.checkpoint import (
     EMA,

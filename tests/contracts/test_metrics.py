@@ -10,9 +10,9 @@ from diffusers import AutoencoderKL
 
 from opensora.config.registry import METRICS, build_module, registered_names
 from opensora.core.versions import VERSIONS
-from opensora.evaluation.inputs import EvaluationInputs
+from opensora.evaluation.metric import EvaluationInputs
 from opensora.media.encode import write_video
-from opensora.models.clip import ClipModel, save_clip
+from opensora.models.clip_model import ClipModel, save_clip
 from opensora.tables.columns import MANIFEST, SAMPLES
 from opensora.tables.io import write_table
 

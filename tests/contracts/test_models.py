@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from opensora.config.registry import MODELS, build_module, registered_names
-from opensora.models.checkpoint import load_checkpoint, save_weights
 from opensora.models.layers.transformer import VideoTransformer
+from opensora.models.weights.checkpoint import load_checkpoint, save_weights
 
 NAMES = [
     name

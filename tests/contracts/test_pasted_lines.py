@@ -83,7 +83,7 @@ def check_sample(args: Namespace) -> None:
 
 def check_weights(*names: str | None) -> None:
     """Weights are those that users bring, or have the name of an official file."""
-    from opensora.models.pretrained import OFFICIAL_FILES
+    from opensora.models.weights.pretrained import OFFICIAL_FILES
 
     brought = {*WEIGHTS, *OFFICIAL_FILES}
     assert all(name is None or name in brought or "/" in name for name in names), names

@@ -7,7 +7,7 @@ import torch
 from opensora.config.registry import SCORERS, build_module, registered_names
 from opensora.core.versions import VERSIONS
 from opensora.curation.scores.scorer import ClipFrames, Scorer
-from opensora.models.clip import ClipModel, save_clip
+from opensora.models.clip_model import ClipModel, save_clip
 
 CLIP_CONFIG = {
     "model_cfg": {

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> str:
     from collections.abc import Mapping
     from typing import Any
 
-    from opensora.bench.bucket_data import FRAME_INTERVAL, STAGE_2, synthetic_manifest
+    from opensora.bench.buckets import FRAME_INTERVAL, STAGE_2, synthetic_manifest
     from opensora.buckets.bucket_config import BucketConfig
     from opensora.config.load import load_config
     from opensora.core.errors import ConfigError
@@ -61,12 +61,12 @@ def run(args: argparse.Namespace) -> str:
     clips = synthetic_manifest(rows)
     result: Mapping[str, Any]
     if args.stragglers:
-        from opensora.bench import stragglers
+        from opensora.bench import balance
 
-        result = stragglers.simulate_stragglers(
+        result = balance.simulate_stragglers(
             clips, config, model=model, ranks=args.ranks, frame_interval=interval
         )
-        text = stragglers.report(result)
+        text = balance.report(result)
         summary = (
             f"{args.ranks} ranks: slowest / mean {result['random']['slowest']:.3f} in random order,"
             f" {result['cost']['slowest']:.3f} balanced by cost"

@@ -53,9 +53,8 @@ def run(args: argparse.Namespace) -> str:
     import torch
 
     from opensora.bench.measure import machine
-    from opensora.bench.model import Mode, check_types, measure, peak_flops
+    from opensora.bench.model import Mode, check_types, heading, measure, peak_flops, table
     from opensora.bench.model_subjects import Settings
-    from opensora.bench.model_table import heading, table
     from opensora.config.load import parse_overrides
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json

@@ -11,9 +11,13 @@ from opensora.core.errors import ConfigError
 from opensora.core.log import progress
 from opensora.curation.captions.captioner import Captioner, Clip
 from opensora.tables.columns import CAPTIONS, OK
-from opensora.text.clean import count_words
-from opensora.text.language import detect_language, known_languages
-from opensora.text.tidy import MAX_CHARACTERS, tidy_caption
+from opensora.text.caption import (
+    MAX_CHARACTERS,
+    count_words,
+    detect_language,
+    known_languages,
+    tidy_caption,
+)
 
 SURE = 0.5  # probability above which a text is taken to be in another language
 _BATCH = 32  # clips handed to a captioner at once

@@ -55,7 +55,7 @@ class TransformersCaptioner(Captioner):
         import torch
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        from opensora.models.pretrained import load_parts, parse_dtype, resolve_folder
+        from opensora.models.weights.pretrained import load_parts, parse_dtype, resolve_folder
 
         for name, value in (
             ("num_frames", num_frames),

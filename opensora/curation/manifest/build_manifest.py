@@ -22,7 +22,7 @@ from opensora.tables.columns import (
     SCORES,
     VIDEOS,
 )
-from opensora.text.clean import clean_caption, count_words
+from opensora.text.caption import clean_caption, count_words
 
 log = logging.getLogger(__name__)
 

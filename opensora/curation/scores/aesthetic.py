@@ -43,7 +43,7 @@ class AestheticScorer(Scorer):
                 " improved-aesthetic-predictor, and name them as clip and head in its options"
             )
         # imported here: the other scorers do without torch and open_clip
-        from opensora.models.clip import load_clip
+        from opensora.models.clip_model import load_clip
 
         self._model = load_clip(clip, device=device)
         self._weights, self._bias = read_head(Path(head))
@@ -83,7 +83,7 @@ def read_head(path: Path) -> tuple[np.ndarray, float]:
     Raises:
         CheckpointError: not such a file.
     """
-    from opensora.models.weight_files import read_weights
+    from opensora.models.weights.files import read_weights
 
     tensors = {name: value.double().numpy() for name, value in read_weights(path).items()}
     layers = sorted(

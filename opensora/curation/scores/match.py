@@ -28,7 +28,7 @@ class MatchScorer(Scorer):
 
     def __init__(self, clip: str, device: str = "cpu") -> None:
         # imported here: the other scorers do without torch and open_clip
-        from opensora.models.clip import load_clip, storyboard
+        from opensora.models.clip_model import load_clip, storyboard
 
         self._model = load_clip(clip, device=device)
         self._storyboard = storyboard

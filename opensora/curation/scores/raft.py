@@ -9,7 +9,7 @@ from torch.nn import functional
 from torchvision.models.optical_flow import raft_large, raft_small
 
 from opensora.core.errors import CheckpointError
-from opensora.models.weight_files import read_weights
+from opensora.models.weights.files import read_weights
 
 STRIDE = 8  # sides must be multiples of it
 MIN_SIDE_PX = 128  # of its correlation pyramid

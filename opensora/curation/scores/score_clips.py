@@ -18,7 +18,7 @@ from opensora.core.versions import VERSIONS
 from opensora.curation.scores.scorer import ClipFrames, Scorer
 from opensora.media.decode import read_frames
 from opensora.tables.columns import OK, SCORES
-from opensora.text.clean import clean_caption
+from opensora.text.caption import clean_caption
 
 log = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ Source: Peebles and Xie 2022, arXiv:2212.09748.
 
 from torch import Tensor, nn
 
+from opensora.models.build import register_model
 from opensora.models.layers.attention import Attention
 from opensora.models.layers.blocks import AdaptiveFinalLayer, Mlp
 from opensora.models.layers.embeddings import (
@@ -16,10 +17,9 @@ from opensora.models.layers.embeddings import (
     Size3,
     TimestepEmbedder,
 )
-from opensora.models.layers.kernels import TORCH, Kernels, choose_kernels
+from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
 from opensora.models.layers.sized import SizedTransformer
 from opensora.models.layers.transformer import initialize_weights
-from opensora.models.sizes import register_model
 
 _LABEL_PREFIX = "label_"
 

@@ -7,8 +7,8 @@ Source: Ma et al. 2024, arXiv:2401.03048, variant 1.
 
 from torch import Tensor
 
+from opensora.models.build import register_model
 from opensora.models.dit.dit import DiT
-from opensora.models.sizes import register_model
 
 
 class Latte(DiT):

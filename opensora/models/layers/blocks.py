@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from opensora.models.layers.kernels import TORCH, Kernels
+from opensora.models.layers.kernels.choice import TORCH, Kernels
 
 
 class Mlp(nn.Module):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from opensora.models.build import register_model
 from opensora.models.layers.attention import Attention, CrossAttention
 from opensora.models.layers.blocks import FinalLayer, Mlp, block_modulation, keep_gates
 from opensora.models.layers.embeddings import (
@@ -19,10 +20,9 @@ from opensora.models.layers.embeddings import (
     SizeEmbedder,
     TimestepEmbedder,
 )
-from opensora.models.layers.kernels import TORCH, Kernels, choose_kernels
+from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
 from opensora.models.layers.sized import SizedTransformer
 from opensora.models.layers.transformer import initialize_weights, prepare_text
-from opensora.models.sizes import register_model
 
 
 class PixArtBlock(nn.Module):

@@ -7,6 +7,7 @@ D channels, L text tokens, F 1 or T (modulation per sample or per frame).
 import torch
 from torch import Tensor, nn
 
+from opensora.models.build import register_model
 from opensora.models.layers.attention import Attention, CrossAttention
 from opensora.models.layers.blocks import (
     FinalLayer,
@@ -21,14 +22,13 @@ from opensora.models.layers.embeddings import (
     SizeEmbedder,
     TimestepEmbedder,
 )
-from opensora.models.layers.kernels import TORCH, Kernels, choose_kernels
+from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
 from opensora.models.layers.positions import RotaryEmbedding, scaled_table, temporal_table
 from opensora.models.layers.transformer import (
     VideoTransformer,
     initialize_weights,
     prepare_text,
 )
-from opensora.models.sizes import register_model
 
 
 class STDiT2Block(nn.Module):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from opensora.models.build import register_model
 from opensora.models.layers.attention import Attention, CrossAttention
 from opensora.models.layers.blocks import (
     FinalLayer,
@@ -23,14 +24,13 @@ from opensora.models.layers.embeddings import (
     SizeEmbedder,
     TimestepEmbedder,
 )
-from opensora.models.layers.kernels import TORCH, Kernels, choose_kernels
+from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
 from opensora.models.layers.positions import RotaryEmbedding, scaled_table
 from opensora.models.layers.transformer import (
     VideoTransformer,
     initialize_weights,
     prepare_text,
 )
-from opensora.models.sizes import register_model
 
 
 class STDiT3Block(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from opensora.core.errors import CheckpointError
 from opensora.core.io import read_json
 from opensora.models.layers.embeddings import CaptionEmbedder
-from opensora.models.pretrained import load_parts, resolve_folder, weights_sha256
+from opensora.models.weights.pretrained import load_parts, resolve_folder, weights_sha256
 
 
 class TextEncoder:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from opensora.config.registry import MODELS
 from opensora.core.errors import ConfigError
-from opensora.models.pretrained import load_network, parse_dtype
 from opensora.models.text_encoder.base import TextEncoder
+from opensora.models.weights.pretrained import load_network, parse_dtype
 
 _TRANSFORMERS_CONFIG = "config.json"
 _OPEN_CLIP_CONFIG = "open_clip_config.json"
@@ -122,6 +122,6 @@ def _load_transformers(folder: Path, dtype: torch.dtype) -> Any:
 
 
 def _load_open_clip(folder: Path, dtype: torch.dtype) -> Any:
-    from opensora.models.clip import load_clip  # imports open_clip, which takes seconds
+    from opensora.models.clip_model import load_clip  # imports open_clip, which takes seconds
 
     return _OpenClipText(load_clip(folder).network).to(dtype)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from opensora.models.pretrained import load_network, resolve_folder, weights_sha256
+from opensora.models.weights.pretrained import load_network, resolve_folder, weights_sha256
 
 POSTERIORS = ("sample", "mean", "moments")
 Generators = torch.Generator | Sequence[torch.Generator]

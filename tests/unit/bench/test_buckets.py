@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from opensora.bench import buckets
-from opensora.bench.bucket_data import STAGE_2, synthetic_manifest
-from opensora.bench.stragglers import simulate_stragglers
+from opensora.bench.balance import simulate_stragglers
+from opensora.bench.buckets import STAGE_2, synthetic_manifest
 from opensora.buckets.bucket import assign_buckets
 from opensora.cli.main import main
 from opensora.core.errors import OpenSoraError

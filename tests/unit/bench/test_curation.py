@@ -10,7 +10,7 @@ import pytest
 
 from opensora.bench.curation import bench_curation, curation_summary, curation_table
 from opensora.bench.curation_stages import makespan
-from opensora.bench.process_tree import TreeWatch, measure_tree
+from opensora.bench.measure import TreeWatch, measure_tree
 from opensora.cli.main import EXIT_USER, main
 from opensora.core.errors import OpenSoraError
 

@@ -5,10 +5,9 @@ import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
-from opensora.bench.memory import PeakMemory
-from opensora.bench.model import Row, check_types, count_flops, measure, peak_flops
+from opensora.bench.measure import PeakMemory
+from opensora.bench.model import Row, check_types, count_flops, heading, measure, peak_flops, table
 from opensora.bench.model_subjects import Settings, Subject, has_peer, our_subject
-from opensora.bench.model_table import heading, table
 from opensora.cli.main import main
 from opensora.core.errors import ConfigError
 from opensora.models.layers.transformer import VideoTransformer

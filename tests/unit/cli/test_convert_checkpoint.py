@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 
 from opensora.cli.main import main
 from opensora.core.io import sha256_file
-from opensora.models.checkpoint import load_checkpoint
 from opensora.models.pixart import PixArt
 from opensora.models.stdit import STDiT, STDiT2
+from opensora.models.weights.checkpoint import load_checkpoint
 
 TINY = {"hidden_size": 24, "depth": 2, "num_heads": 2, "caption_channels": 6}
 FIELDS = [word for name, value in TINY.items() for word in (f"--{name}", str(value))]

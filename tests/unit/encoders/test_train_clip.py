@@ -16,7 +16,7 @@ from opensora.encoders.train_clip import (
     shift,
     train_clip,
 )
-from opensora.models.clip import load_clip
+from opensora.models.clip_model import load_clip
 from opensora.tables.io import read_table, write_table
 
 MODEL = {

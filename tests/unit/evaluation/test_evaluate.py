@@ -1,7 +1,7 @@
 import json
 
 from opensora.evaluation.evaluate import evaluate, summarise
-from opensora.evaluation.inputs import EvaluationInputs, read_samples
+from opensora.evaluation.metric import EvaluationInputs, read_samples
 
 
 def test_metrics_without_input_are_listed_with_their_reason(world, tmp_path):

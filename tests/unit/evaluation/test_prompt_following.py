@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from opensora.core.errors import TableError
-from opensora.evaluation.inputs import EvaluationInputs, read_samples
+from opensora.evaluation.metric import EvaluationInputs, read_samples
 from opensora.evaluation.prompt_following import PromptFollowing
 from opensora.tables.io import read_table, write_table
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from opensora.evaluation import reconstruction
-from opensora.evaluation.inputs import EvaluationInputs, read_samples
+from opensora.evaluation.metric import EvaluationInputs, read_samples
 from opensora.evaluation.reconstruction import Reconstruction, match_truth
 
 

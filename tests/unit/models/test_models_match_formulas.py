@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from .models_reference import TABLE, TENSORS, fill, tensors
-from .plain_models import batch
+from tests.unit.models.models_reference import TABLE, TENSORS, fill, tensors
+from tests.unit.models.plain_models import batch
 
 CASES = sorted(name for name in TABLE["cases"] if not name.startswith("layer_"))
 FAMILY = {"STDiT2": "stdit", "STDiT3": "stdit", "PixArtMS": "pixart"}

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from opensora.config.registry import MODELS, build_module
-
-from .models_reference import MANIFESTS, TABLE, TENSORS, fill, tensors
+from tests.unit.models.models_reference import MANIFESTS, TABLE, TENSORS, fill, tensors
 
 CASES = sorted(name for name in TABLE["cases"] if not name.startswith("layer_"))
 OUTPUT_ATOL = 5e-6  # float32 round-off is 1.1e-6, the wrong GELU alone costs 1.6e-5

@@ -12,7 +12,7 @@ from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
 from opensora.config.load import save_config
 from opensora.config.registry import MODELS, build_module
-from opensora.models.checkpoint import save_weights
+from opensora.models.weights.checkpoint import save_weights
 
 MODEL = {
     "type": "STDiT2",

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from opensora.config.load import save_config
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import sha256_file, write_json
+from opensora.sampling.checkpoint import find_source
 from opensora.sampling.checks import warn_unseen_size
 from opensora.sampling.pipeline import (
     build_text_encoder,
@@ -18,7 +19,6 @@ from opensora.sampling.pipeline import (
     resolve_scheduler,
 )
 from opensora.sampling.settings import SamplingSettings
-from opensora.sampling.source import find_source
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from opensora.config.load import load_config
 from opensora.config.registry import MODELS, build_module
-from opensora.models.checkpoint import save_weights
+from opensora.models.weights.checkpoint import save_weights
 from opensora.sampling.pipeline import load_pipeline
 from opensora.sampling.prompts import prompts_of
 from opensora.sampling.run import sample_prompts

@@ -6,7 +6,7 @@ import torch
 
 from opensora.curation.scores.match import MatchScorer
 from opensora.curation.scores.scorer import ClipFrames
-from opensora.models.clip import ClipModel, View, load_clip, save_clip, storyboard
+from opensora.models.clip_model import ClipModel, View, load_clip, save_clip, storyboard
 
 CONFIG = {
     "model_cfg": {

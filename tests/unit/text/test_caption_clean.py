@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from opensora.text.clean import clean_caption, clean_once, count_words
+from opensora.text.caption import clean_caption, clean_once, count_words
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "text_clean.json").read_text())
 

@@ -4,7 +4,7 @@ import pytest
 
 from opensora.config.registry import MODELS, build_module, check_fields, registered_names
 from opensora.core.errors import CheckpointError
-from opensora.models import pretrained
+from opensora.models.weights import pretrained
 
 NAME = "some-lab/some-weights"
 FROM_THE_HUB = [

@@ -1,6 +1,6 @@
 import pytest
 
-from opensora.text.language import detect_language, known_languages
+from opensora.text.caption import detect_language, known_languages
 
 
 @pytest.mark.parametrize(

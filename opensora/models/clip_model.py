@@ -19,7 +19,7 @@ from torch import Tensor
 
 from opensora.core.errors import CheckpointError
 from opensora.core.io import atomic_path, read_json, write_json
-from opensora.models.pretrained import load_parts, resolve_folder, weights_sha256
+from opensora.models.weights.pretrained import load_parts, resolve_folder, weights_sha256
 
 View = Literal["frame", "storyboard"]
 STORYBOARD_FRAMES = 4

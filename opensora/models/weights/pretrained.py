@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from opensora.core.errors import CheckpointError
 from opensora.core.io import sha256_file
-from opensora.models.weight_files import SUFFIXES
+from opensora.models.weights.files import SUFFIXES
 
 DTYPES = {
     "fp32": torch.float32,

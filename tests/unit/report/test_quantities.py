@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from opensora.report import text
+from opensora.report import quantities
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from opensora.report import text
     ],
 )
 def test_seconds_get_the_unit_a_reader_would_choose(value, expected):
-    assert text.seconds(value) == expected
+    assert quantities.seconds(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -28,11 +28,11 @@ def test_seconds_get_the_unit_a_reader_would_choose(value, expected):
     [(0.0, "0"), (12345.0, "12,345"), (33.44, "33.4"), (0.00123, "0.00123"), (2e-5, "2.00e-5")],
 )
 def test_numbers_keep_three_significant_digits(value, expected):
-    assert text.number(value) == expected
+    assert quantities.number(value) == expected
 
 
 @pytest.mark.parametrize(
     ("value", "expected"), [(0.625, "62 %"), (0.0052, "0.5 %"), (0.0, "0 %"), (None, "\u2013")]
 )
 def test_small_shares_keep_a_decimal(value, expected):
-    assert text.percent(value) == expected
+    assert quantities.percent(value) == expected

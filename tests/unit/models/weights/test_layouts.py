@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 from opensora.core.errors import CheckpointError
-from opensora.models.checkpoint import load_checkpoint
 from opensora.models.dit import DiT
 from opensora.models.latte import Latte
 from opensora.models.pixart import PixArt, PixArtMS
 from opensora.models.stdit import STDiT, STDiT2, STDiT3
-from opensora.models.weight_layouts import weights_family
+from opensora.models.weights.checkpoint import load_checkpoint
+from opensora.models.weights.layouts import weights_family
 from tests.unit.models.models_reference import fill
 
 SIZE = {"hidden_size": 24, "depth": 2, "num_heads": 2}

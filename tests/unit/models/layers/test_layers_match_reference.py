@@ -23,8 +23,7 @@ from opensora.models.layers.positions import (
 )
 from opensora.models.pixart import PixArtBlock
 from opensora.models.stdit import STDiT2Block, STDiTBlock
-
-from .models_reference import TABLE, TENSORS, fill, tensors
+from tests.unit.models.models_reference import TABLE, TENSORS, fill, tensors
 
 D, HEADS, T, S = 48, 4, 3, 4
 TEXT_LENGTHS = (3, 5)  # of the packed captions in the reference's inputs

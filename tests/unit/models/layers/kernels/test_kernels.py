@@ -10,17 +10,17 @@ import pytest
 import torch
 
 from opensora.config.registry import MODELS, build_module
-from opensora.models.layers import kernels
-from opensora.models.layers.kernels import TORCH, choose_kernels
+from opensora.models.layers.kernels import choice
+from opensora.models.layers.kernels.choice import TORCH, choose_kernels
 from opensora.models.layers.kernels.flash import flash_attend
 from opensora.models.layers.norms import add_gated, modulate
 
 
 @pytest.fixture(autouse=True)
 def _forget_what_is_installed():
-    kernels._installed.cache_clear()
+    choice._installed.cache_clear()
     yield
-    kernels._installed.cache_clear()
+    choice._installed.cache_clear()
 
 
 def test_fused_kernels_in_tritons_cpu_mode():
@@ -39,7 +39,7 @@ class TestChoice:
         assert choose_kernels(enable_flash_attn=False, enable_layernorm_kernel=False) == TORCH
 
     def test_what_is_missing_is_said_once_and_torch_serves(self, monkeypatch, caplog):
-        monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
         with caplog.at_level(logging.WARNING):
             for _ in range(3):  # three models
                 chosen = choose_kernels(enable_flash_attn=True, enable_layernorm_kernel=True)
@@ -49,7 +49,7 @@ class TestChoice:
         assert "triton is not installed: layer norms run in torch" in caplog.text
 
     def test_what_is_installed_is_chosen(self, monkeypatch):
-        monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: object())
+        monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: object())
         chosen = choose_kernels(enable_flash_attn=True, enable_layernorm_kernel=False)
         assert chosen.attend is flash_attend
         assert chosen.modulate is modulate

@@ -9,11 +9,11 @@ from torch import nn
 from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import CheckpointError
 from opensora.core.io import sha256_file
-from opensora.models.checkpoint import convert_checkpoint, load_checkpoint, save_weights
+from opensora.models.build import build_empty
 from opensora.models.dit import DiT
-from opensora.models.sizes import build_empty
 from opensora.models.stdit import STDiT
-from opensora.models.weight_files import read_weights
+from opensora.models.weights.checkpoint import convert_checkpoint, load_checkpoint, save_weights
+from opensora.models.weights.files import read_weights
 
 TINY = {"hidden_size": 24, "depth": 1, "num_heads": 2, "caption_channels": 6}
 

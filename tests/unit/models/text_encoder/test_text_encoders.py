@@ -17,7 +17,7 @@ from transformers import (
 
 from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import CheckpointError, ConfigError
-from opensora.models.clip import ClipModel, load_clip, save_clip
+from opensora.models.clip_model import ClipModel, load_clip, save_clip
 from opensora.models.layers.embeddings import CaptionEmbedder
 from opensora.models.text_encoder.t5 import FusedNorm, fuse_norms
 

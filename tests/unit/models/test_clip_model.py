@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from opensora.core.errors import CheckpointError
-from opensora.models.clip import ClipModel, load_clip, save_clip, storyboard
+from opensora.models.clip_model import ClipModel, load_clip, save_clip, storyboard
 
 CONFIG = {
     "model_cfg": {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from opensora.sampling.display import enlarge, to_uint8
+from opensora.sampling.records import enlarge, to_uint8
 
 
 def test_levels_are_rounded_and_clipped():

@@ -1,6 +1,6 @@
 import pytest
 
-from opensora.text.tidy import tidy_caption
+from opensora.text.caption import tidy_caption
 
 
 @pytest.mark.parametrize(

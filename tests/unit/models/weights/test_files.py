@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from opensora.core.errors import CheckpointError
-from opensora.models.weight_files import find_weights, read_weights
+from opensora.models.weights.files import find_weights, read_weights
 
 WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "b.bias": torch.ones(2)}
 

@@ -11,8 +11,7 @@ import torch
 
 from opensora.config.registry import MODELS, build_module
 from opensora.models.layers.norms import add_gated, modulate
-
-from .models_reference import TABLE, TENSORS, fill, tensors
+from tests.unit.models.models_reference import TABLE, TENSORS, fill, tensors
 
 if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("needs TRITON_INTERPRET=1", allow_module_level=True)

@@ -6,8 +6,7 @@ import torch
 from opensora.models.layers.positions import RotaryEmbedding
 from opensora.models.pixart import PixArtBlock
 from opensora.models.stdit import STDiT2Block, STDiT3, STDiT3Block
-
-from .models_reference import fill
+from tests.unit.models.models_reference import fill
 
 D, HEADS, B, T, S, L = 24, 2, 2, 3, 4, 5
 

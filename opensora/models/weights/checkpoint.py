@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from opensora.core.errors import CheckpointError
 from opensora.core.io import atomic_path
-from opensora.models.pretrained import files_sha256
-from opensora.models.weight_files import find_weights, read_weights
-from opensora.models.weight_layouts import (
+from opensora.models.weights.files import find_weights, read_weights
+from opensora.models.weights.layouts import (
     POSITION_TABLES,
     NamedWeights,
     names_for,
     normalise,
     starts_of,
 )
+from opensora.models.weights.pretrained import files_sha256
 
 log = logging.getLogger(__name__)
 
