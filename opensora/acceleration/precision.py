@@ -8,10 +8,9 @@ from contextlib import AbstractContextManager
 import torch
 
 from opensora.core.errors import ConfigError
+from opensora.models.device import parse_dtype
 
 log = logging.getLogger(__name__)
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # oneDNN's limits below AVX512_CORE_BF16 (oneDNN, "CPU Dispatcher Control"). It compares without
 # regard to case, takes a value that it does not know for none, and AVX2_VNNI_2, which converts
@@ -48,19 +47,16 @@ def effective_dtype(name: str, device: torch.device) -> torch.dtype:
     Raises:
         ConfigError: another name, or fp16 on a CPU.
     """
-    if name not in DTYPES:
-        raise ConfigError(
-            f"dtype is {name!r}; expected one of {', '.join(DTYPES)} (weights stay fp32)"
-        )
-    if name == "fp16" and device.type == "cpu":
+    dtype = parse_dtype(name)
+    if dtype == torch.float16 and device.type == "cpu":
         raise ConfigError(
             "dtype is 'fp16' and this run is on the CPU, which computes it slower than fp32 and"
             " less exactly; use dtype='fp32' or 'bf16', or pass --gpus"
         )
-    if name == "bf16" and device.type == "cpu" and not cpu_is_fast_at_bf16():
+    if dtype == torch.bfloat16 and device.type == "cpu" and not cpu_is_fast_at_bf16():
         log.warning("precision asked=bf16 used=fp32 reason=cpu_without_bf16_instructions")
         return torch.float32
-    return DTYPES[name]
+    return dtype
 
 
 def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:

@@ -61,7 +61,7 @@ def simulate_stragglers(
     return found
 
 
-def report(found: Mapping[str, Mapping[str, float]]) -> str:
+def balance_report(found: Mapping[str, Mapping[str, float]]) -> str:
     """Lay the figures out for a terminal."""
     rows = [
         (name, f"{row['steps']:,.0f}", f"{row['slowest']:.4f}", f"{100 * row['waiting']:.2f} %")

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from opensora.bench.measure import Stopwatch, machine, peak_memory_bytes
 from opensora.buckets.aspect import closest_ratio, get_resolution, get_size
-from opensora.buckets.assignment import DRAW_BITS, ChoiceTable
+from opensora.buckets.assignment import DRAW_BITS, BucketLookup
 from opensora.buckets.bucket import assign_buckets
 from opensora.buckets.bucket_config import (
     IMAGE_FRAMES,
@@ -113,7 +113,7 @@ def _stages(
     """Seconds of the parts of an assignment, one run each."""
     stages = {}
     with Stopwatch() as watch:
-        table = ChoiceTable(parse_bucket_config(bucket_config), frame_interval)
+        table = BucketLookup(parse_bucket_config(bucket_config), frame_interval)
     stages["compile the rules"] = watch.seconds
     with Stopwatch() as watch:
         hashes = hash_ids(clips[ID])
@@ -203,7 +203,7 @@ def _require_equal(found: pd.DataFrame, looped: Sequence[tuple[Any, ...]]) -> No
             )
 
 
-def report(result: dict[str, Any]) -> str:
+def buckets_report(result: dict[str, Any]) -> str:
     """Lay the figures out for a terminal."""
     rows = [
         ("machine", result["machine"]),

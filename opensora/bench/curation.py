@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from opensora.bench.curation_stages import PIPELINE, PLAIN, Job, run_stage
+from opensora.bench.curation_stages import PIPELINE, PLAIN, StageJob, run_stage
 from opensora.bench.measure import machine
 from opensora.core.errors import OpenSoraError
 from opensora.core.io import read_json
@@ -43,7 +43,7 @@ def bench_curation(inputs: Sequence[str], *, workers: int, plain: bool = True) -
         OpenSoraError: a stage failed, or there is no good video.
     """
     with tempfile.TemporaryDirectory(prefix="opensora-bench-") as folder:
-        job = Job(tuple(inputs), Path(folder), workers)
+        job = StageJob(tuple(inputs), Path(folder), workers)
         stages = {name: _measure(name, job) for name in PIPELINE}
         counts = _counts(job.work)
         if not counts["clips"]:
@@ -106,7 +106,7 @@ def curation_summary(found: dict[str, Any]) -> str:
     return "; ".join(words)
 
 
-def _measure(name: str, job: Job) -> dict[str, Any]:
+def _measure(name: str, job: StageJob) -> dict[str, Any]:
     """Run a stage in a fresh process."""
     result = job.work / f"{name}.json"
     process = get_context("spawn").Process(target=run_stage, args=(name, job, result))

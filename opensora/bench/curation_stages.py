@@ -35,7 +35,7 @@ _CONTEXT = get_context("forkserver")
 
 
 @dataclass(frozen=True)
-class Job:
+class StageJob:
     """What a stage works on.
 
     Attributes:
@@ -67,10 +67,10 @@ class Measured:
 
 
 Task = tuple[float, float]  # wall and processor seconds of one task
-Stage = Callable[[Job], list[Task]]
+Stage = Callable[[StageJob], list[Task]]
 
 
-def run_stage(name: str, job: Job, result: Path) -> None:
+def run_stage(name: str, job: StageJob, result: Path) -> None:
     """Run one stage; to be called in a fresh process. Writes what it took as JSON."""
     started = time.perf_counter()
     _CONTEXT.set_forkserver_preload([__name__, "opensora.curation.scores"])
@@ -95,25 +95,25 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
     return max(free)
 
 
-def _ingest(job: Job) -> list[Task]:
+def _ingest(job: StageJob) -> list[Task]:
     write_table(ingest_videos(job.inputs, workers=job.workers), job.work / "videos.csv", VIDEOS)
     return []
 
 
-def _scenes(job: Job) -> list[Task]:
+def _scenes(job: StageJob) -> list[Task]:
     videos = read_table(job.work / "videos.csv", VIDEOS)
     write_table(detect_scenes(videos, workers=job.workers), job.work / "scenes.csv", SCENES)
     return []
 
 
-def _split(job: Job) -> list[Task]:
+def _split(job: StageJob) -> list[Task]:
     scenes = read_table(job.work / "scenes.csv", SCENES)
     clips = split_clips(scenes, job.work / "clips", ClipSettings(), workers=job.workers)
     write_table(clips, job.work / "clips.csv", CLIPS)
     return []
 
 
-def _score(job: Job) -> list[Task]:
+def _score(job: StageJob) -> list[Task]:
     clips = read_table(job.work / "clips.csv", CLIPS)
     size = max(1, min(_SCORED_TOGETHER, len(clips) // (4 * job.workers)))
     parts = [clips[k : k + size] for k in range(0, len(clips), size)]
@@ -128,7 +128,7 @@ def _score_part(clips: pd.DataFrame) -> int:
     return len(score_clips(clips, scorers)[SCORERS_TIMED[0]])
 
 
-def _decode(job: Job) -> list[Task]:
+def _decode(job: StageJob) -> list[Task]:
     """A plain decode of every frame of every good video."""
     paths = _films(read_table(job.work / "videos.csv", VIDEOS))["path"]
     with ProcessPoolExecutor(job.workers, mp_context=_CONTEXT) as pool:
@@ -142,7 +142,7 @@ def _decode_one(path: str) -> Task:
     return watch.seconds, watch.cpu_seconds
 
 
-def _encode(job: Job) -> list[Task]:
+def _encode(job: StageJob) -> list[Task]:
     """A plain encode of every frame that was kept, source by source."""
     clips = _films(read_table(job.work / "clips.csv", CLIPS))
     sources = [list(part["path"]) for _, part in clips.groupby("video_id", sort=False)]

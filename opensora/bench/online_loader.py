@@ -20,7 +20,7 @@ from opensora.buckets.bucket import assign_buckets
 from opensora.core.errors import TableError
 from opensora.datasets.online import VideoTextDataset
 from opensora.media.container import open_video
-from opensora.media.windows import choose_window
+from opensora.media.frames import choose_window
 from opensora.plans.compile import compile_plan, write_plan
 from opensora.tables.columns import ID, PATH
 from opensora.tables.manifest import read_manifest
@@ -36,7 +36,7 @@ class Window(NamedTuple):
     times: tuple[int, ...]
 
 
-def run(
+def bench_online_loader(
     manifest: str | Path,
     *,
     num_clips: int = 64,

@@ -28,7 +28,7 @@ DRAW_BITS = 44  # of a uniform number; the row of the table takes the bits above
 
 
 @dataclass(frozen=True)
-class Choices:
+class FoundBuckets:
     """What `ChoiceTable.choose` says of N clips.
 
     Attributes:
@@ -48,7 +48,7 @@ class Choices:
     reason: NDArray[np.int16]
 
 
-class ChoiceTable:
+class BucketLookup:
     """The rules of a bucket config, compiled.
 
     Attributes:
@@ -84,7 +84,7 @@ class ChoiceTable:
         height: np.ndarray,
         width: np.ndarray,
         draws: np.ndarray | None = None,
-    ) -> Choices:
+    ) -> FoundBuckets:
         """Choose a bucket for every clip.
 
         Args:
@@ -109,7 +109,7 @@ class ChoiceTable:
             self._frames.take(outcome, out=large[0][rows], mode="clip")
             self._height.take(place, out=large[1][rows], mode="clip")
             self._width.take(place, out=large[2][rows], mode="clip")
-        return Choices(small[0], large[0], small[1], large[1], large[2], small[2])
+        return FoundBuckets(small[0], large[0], small[1], large[1], large[2], small[2])
 
     def expected_clips(
         self, num_frames: np.ndarray, height: np.ndarray, width: np.ndarray, epochs: int

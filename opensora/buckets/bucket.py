@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from opensora.buckets.aspect import get_size
-from opensora.buckets.assignment import DRAW_BITS, REASONS, ChoiceTable
+from opensora.buckets.assignment import DRAW_BITS, REASONS, BucketLookup
 from opensora.buckets.bucket_config import IMAGE_FRAMES, BucketConfig, parse_bucket_config
 from opensora.core.seed import draw, hash_ids
 from opensora.tables.columns import ID
@@ -81,7 +81,7 @@ def assign_buckets(
         An ASSIGNMENT table, one row per clip in the same order; `reason` is "" where placed.
         Its columns of text are categories, of which a table of millions of clips has few.
     """
-    table = ChoiceTable(parse_bucket_config(bucket_config), frame_interval)
+    table = BucketLookup(parse_bucket_config(bucket_config), frame_interval)
     draws = None
     if table.is_random:
         hashes = hash_ids(clips[ID]) if hashes is None else hashes

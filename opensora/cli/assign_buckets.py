@@ -41,14 +41,14 @@ def run(args: argparse.Namespace) -> str:
     from opensora.config.load import load_config
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json, write_text
-    from opensora.plans.balance import COST, check_balance
+    from opensora.plans.balance import COST, check_balance_mode
     from opensora.plans.compile import write_plan
     from opensora.plans.figures import plot_summary, summary_table
     from opensora.plans.stage_plan import plan_training
     from opensora.tables.bars import check_plot_path
     from opensora.tables.columns import ASSIGNMENT
     from opensora.tables.io import write_table
-    from opensora.tables.manifest import read_clips
+    from opensora.tables.manifest import read_manifest
     from opensora.training.config import KNOWN_FIELDS
 
     if args.world_size < 1:
@@ -57,12 +57,12 @@ def run(args: argparse.Namespace) -> str:
     config = load_config(args.config, args.overrides, known=KNOWN_FIELDS).to_dict()
     stride = tuple(args.vae_stride)
     sample_cost = None
-    if check_balance(config.get("balance")) == COST and config.get("model"):
+    if check_balance_mode(config.get("balance")) == COST and config.get("model"):
         from opensora.plans.cost import sample_cost_of  # loads the models, which takes seconds
 
         sample_cost = sample_cost_of(config, stride)
     made = plan_training(
-        read_clips(args.data_path),
+        read_manifest(args.data_path),
         config,
         world_size=args.world_size,
         vae_stride=stride,

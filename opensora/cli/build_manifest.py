@@ -49,13 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> str:
     """Build; returns the summary line."""
     from opensora.core.io import write_json, write_text
-    from opensora.curation.manifest.build_manifest import Sources, build_manifest, concat
+    from opensora.curation.manifest.build_manifest import StageTables, build_manifest, concat
     from opensora.curation.manifest.data_card import data_card
     from opensora.curation.manifest.selection import Selection
     from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED, SCENES, SCORES, VIDEOS
     from opensora.tables.io import read_table, write_table
 
-    sources = Sources(
+    sources = StageTables(
         videos=concat([read_table(path, VIDEOS) for path in args.videos]),
         scenes=concat([read_table(path, SCENES) for path in args.scenes]),
         clips=concat([read_table(path, CLIPS) for path in args.clips]),

@@ -30,11 +30,11 @@ def run(args: argparse.Namespace) -> str:
     from opensora.config.load import parse_overrides
     from opensora.core.errors import ConfigError
     from opensora.models.build import build_empty
+    from opensora.models.device import parse_dtype
     from opensora.models.weights.checkpoint import convert_checkpoint
-    from opensora.models.weights.pretrained import DTYPES, parse_dtype, resolve_weights
+    from opensora.models.weights.pretrained import resolve_weights
 
-    if args.dtype is not None and args.dtype not in DTYPES:
-        raise ConfigError(f"--dtype {args.dtype}: expected one of {', '.join(DTYPES)}")
+    dtype = None if args.dtype is None else parse_dtype(args.dtype, place="--dtype")
     fields = dict(parse_overrides(args.overrides))
     if fields and args.type is None:
         raise ConfigError(f"--{next(iter(fields))} is a field of a model; name it with --type")
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> str:
     weights, report = convert_checkpoint(
         source,
         args.output,
-        dtype=None if args.dtype is None else parse_dtype(args.dtype),
+        dtype=dtype,
         model=None if args.type is None else build_empty(args.type, fields),
     )
     parameters = sum(tensor.numel() for tensor in weights.tensors.values())

@@ -26,10 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Evaluate; returns the summary line."""
-    import torch
-
     from opensora.evaluation.evaluate import evaluate, summarise
     from opensora.evaluation.metric import EvaluationInputs, read_samples
+    from opensora.models.device import choose_device
 
     inputs = EvaluationInputs(
         samples=read_samples(args.samples),
@@ -37,6 +36,6 @@ def run(args: argparse.Namespace) -> str:
         clip=args.clip,
         manifest=args.manifest,
         vae=args.vae,
-        device=args.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        device=choose_device(args.device),
     )
     return summarise(evaluate(inputs, args.output))

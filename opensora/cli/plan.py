@@ -106,7 +106,7 @@ def _forecast(args: argparse.Namespace) -> str:
     from opensora.plans.forecast import Machine, forecast, gpu_peak, measured_mfu
     from opensora.plans.stage_plan import token_grid
     from opensora.tables.bars import check_plot_path
-    from opensora.tables.manifest import read_clips
+    from opensora.tables.manifest import read_manifest
     from opensora.training.config import KNOWN_FIELDS
 
     check_plot_path(args.plot)
@@ -128,7 +128,7 @@ def _forecast(args: argparse.Namespace) -> str:
         )
         machine = Machine(gpus=args.gpus, hours=args.hours, peak_tflops=peak, mfu=mfu)
     found = forecast(
-        read_clips(args.data_path),
+        read_manifest(args.data_path),
         config,
         vae_stride=stride,
         storage=Storage(

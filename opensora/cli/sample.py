@@ -55,10 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Sample; returns the summary line."""
-    import torch
-
     from opensora.config.load import load_config
     from opensora.config.registry import check_parts
+    from opensora.models.device import choose_device
     from opensora.sampling.pipeline import load_pipeline
     from opensora.sampling.prompts import prompts_of
     from opensora.sampling.run import sample_prompts
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> str:
     check_parts(config)
     settings = SamplingSettings.from_config(config)
     prompts = prompts_of(config, settings)
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device(args.device)
     pipeline = load_pipeline(config, settings, device)
     table = sample_prompts(pipeline, prompts, settings, config)
     count = len(set(prompts)) * settings.num_samples

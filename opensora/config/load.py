@@ -1,7 +1,6 @@
 """MMEngine `.py` configs: load, override from the command line, check every name, save."""
 
 import ast
-import difflib
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from mmengine.config import Config
 from opensora.config.canonical import canonical
 from opensora.config.fields import RETIRED, ConfigKind, aliases, expand_aliases
 from opensora.config.registry import check_parts
-from opensora.core.errors import ConfigError
+from opensora.core.errors import ConfigError, did_you_mean
 from opensora.core.io import write_text
 
 log = logging.getLogger(__name__)
@@ -158,6 +157,6 @@ def _check_known(fields: Iterable[str], known: Collection[str], kind: ConfigKind
             continue
         if name in RETIRED:
             raise ConfigError(f"{name}: {RETIRED[name]}")
-        nearest = difflib.get_close_matches(name, [*known, *aliases(kind)], n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(sorted(known))}"
-        raise ConfigError(f"unknown field {name!r}; {hint}")
+        hint = did_you_mean(name, [*known, *aliases(kind)])
+        hint = hint or f"; known: {', '.join(sorted(known))}"
+        raise ConfigError(f"unknown field {name!r}{hint}")

@@ -1,6 +1,5 @@
 """Registries: a name in a config becomes an object."""
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Mapping
@@ -8,7 +7,7 @@ from typing import Any
 
 from mmengine.registry import Registry
 
-from opensora.core.errors import ConfigError
+from opensora.core.errors import ConfigError, did_you_mean
 
 MODELS = Registry(
     "model",
@@ -87,13 +86,15 @@ def check_fields(
     names = registered_names(registry)
     if kind not in names:
         raise ConfigError(
-            f"{place}: unknown type {kind!r}{_suggest(str(kind), names)}; known: "
+            f"{place}: unknown type {kind!r}{did_you_mean(str(kind), names)}; known: "
             + ", ".join(names)
         )
     accepted = _keywords(registry.module_dict[kind])  # Registry.get would load torch
     for name in config:
         if name != "type" and name not in accepted:
-            raise ConfigError(f"{place} {kind}: unknown field {name!r}{_suggest(name, accepted)}")
+            raise ConfigError(
+                f"{place} {kind}: unknown field {name!r}{did_you_mean(name, accepted)}"
+            )
     return accepted
 
 
@@ -116,8 +117,3 @@ def _keywords(target: Any) -> list[str]:
     """Names that a class or a factory takes as keywords."""
     parameters = inspect.signature(target).parameters.values()
     return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-
-
-def _suggest(name: str, known: list[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""

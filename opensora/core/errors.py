@@ -1,5 +1,8 @@
 """Errors that a user can mend; the command line prints them as one sentence, no traceback."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class OpenSoraError(Exception):
     """Something the user can mend; the message says what, where, expected and what to do."""
@@ -41,3 +44,15 @@ class VideoError(OpenSoraError):
 
 class Stopped(OpenSoraError):
     """The run was asked to stop and wrote a checkpoint; the same command continues it."""
+
+
+def did_you_mean(name: object, known: Iterable[str], *, cutoff: float = 0.5) -> str:
+    """The end of a sentence about an unknown name: `; did you mean 'x'?`, or nothing.
+
+    Args:
+        name: what was asked for.
+        known: what there is.
+        cutoff: likeness from 0 to 1 below which nothing is proposed.
+    """
+    nearest = difflib.get_close_matches(str(name), list(known), n=1, cutoff=cutoff)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""

@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Failure:
+class WorkerFailure:
     """An item whose worker was lost.
 
     Attributes:
@@ -48,9 +48,9 @@ def map_isolated(
     *,
     workers: int,
     timeout_s: Callable[[Item], float],
-) -> Iterator[Result | Failure]:
+) -> Iterator[Result | WorkerFailure]:
     """Yield the results of all items in their order; see :func:`run_isolated`."""
-    early: dict[int, Result | Failure] = {}
+    early: dict[int, Result | WorkerFailure] = {}
     following = 0
     for index, result in run_isolated(function, items, workers=workers, timeout_s=timeout_s):
         early[index] = result
@@ -65,7 +65,7 @@ def run_isolated(
     *,
     workers: int,
     timeout_s: Callable[[Item], float],
-) -> Iterator[tuple[int, Result | Failure]]:
+) -> Iterator[tuple[int, Result | WorkerFailure]]:
     """Yield (index, result) of every item once, as they are ready.
 
     Args:
@@ -160,11 +160,13 @@ class _Worker(Generic[Item]):
         self._signal(signal.SIGKILL)
         self.process.join()
 
-    def _time_out(self) -> tuple[int, Failure]:
-        failure = Failure("timeout", f"not done after {self._limit_s:.0f} s, so it was given up")
+    def _time_out(self) -> tuple[int, WorkerFailure]:
+        failure = WorkerFailure(
+            "timeout", f"not done after {self._limit_s:.0f} s, so it was given up"
+        )
         return self._lose(failure)
 
-    def _crash(self) -> tuple[int, Failure]:
+    def _crash(self) -> tuple[int, WorkerFailure]:
         self.process.join(_GRACE_S)
         code = self.process.exitcode
         if not self._has_started:
@@ -172,9 +174,11 @@ class _Worker(Generic[Item]):
         ending = f"code {code}"
         if code is not None and code < 0:
             ending = signal.Signals(-code).name
-        return self._lose(Failure("crashed", f"the process at work on it ended with {ending}"))
+        return self._lose(
+            WorkerFailure("crashed", f"the process at work on it ended with {ending}")
+        )
 
-    def _lose(self, failure: Failure) -> tuple[int, Failure]:
+    def _lose(self, failure: WorkerFailure) -> tuple[int, WorkerFailure]:
         assert self.index is not None
         index = self.index
         self.tell_to_stop()
@@ -197,7 +201,7 @@ def _serve(link: Connection, function: Callable[[Any], Any]) -> None:
     """Work in the child: items come in, results go out, until the parent closes the pipe."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what the keyboard means
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _exit_at_once)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         link.send(("started", None))
@@ -212,13 +216,13 @@ def _call(function: Callable[[Any], Any], item: Any) -> tuple[str, Any]:
     try:
         return "done", function(item)
     except MemoryError:
-        return "done", Failure("out_of_memory", "it needs more memory than there is")
+        return "done", WorkerFailure("out_of_memory", "it needs more memory than there is")
     except Exception as error:
         error.add_note("in a worker process:\n" + traceback.format_exc())
         return "raised", error
 
 
-def _leave(number: int, frame: object) -> None:
+def _exit_at_once(number: int, frame: object) -> None:
     """Unwind, so that half-written files are removed."""
     raise SystemExit(128 + number)
 

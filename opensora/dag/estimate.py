@@ -14,8 +14,8 @@ from pathlib import Path, PurePath
 from statistics import mean
 
 from opensora.dag.explain import recorded_seconds
-from opensora.dag.inner import Inner
-from opensora.dag.state import Job, Run
+from opensora.dag.job_progress import JobProgress
+from opensora.dag.state import DagJob, DagRun
 
 DEMO_TABLE = Path(__file__).with_name("demo_seconds.csv")
 DEMO_CONFIG = "configs/workflow/demo.yaml"
@@ -38,7 +38,7 @@ class Records:
     seconds: dict[str, dict[str, float]] = field(default_factory=dict)
     threads: dict[str, int] = field(default_factory=dict)
 
-    def of(self, job: Job) -> float | None:
+    def of(self, job: DagJob) -> float | None:
         """What this job took, else the mean of its rule."""
         known = self.seconds.get(job.rule, {})
         return known.get(job.record, mean(known.values()) if known else None)
@@ -52,7 +52,7 @@ def read_records(folder: str | Path, run: str, config: str = "") -> Records:
         run: name of the run.
         config: the workflow config; what the demo does not find comes from its shipped table.
     """
-    records = read_table(DEMO_TABLE)
+    records = read_demo_seconds(DEMO_TABLE)
     if not PurePath(config).match(DEMO_CONFIG):
         records.seconds = {}
     for place in Path(folder).glob(f"*/{run}"):
@@ -65,7 +65,7 @@ def read_records(folder: str | Path, run: str, config: str = "") -> Records:
     return records
 
 
-def read_table(path: Path) -> Records:
+def read_demo_seconds(path: Path) -> Records:
     """Read a table with the columns rule, record, seconds, threads."""
     records = Records()
     with open(path, newline="", encoding="utf-8") as file:
@@ -75,7 +75,9 @@ def read_table(path: Path) -> Records:
     return records
 
 
-def time_left(run: Run, records: Records, inner: Mapping[int, Inner], now: float) -> float | None:
+def time_left(
+    run: DagRun, records: Records, inner: Mapping[int, JobProgress], now: float
+) -> float | None:
     """Seconds until the run ends; None where there is no ground for a number.
 
     Args:
@@ -167,7 +169,7 @@ def simulate(
     return clock
 
 
-def _pace(run: Run, records: Records) -> float:
+def _pace(run: DagRun, records: Records) -> float:
     """Seconds of this run for each recorded one."""
     pairs = [(seconds, records.of(job)) for job, seconds in run.finished]
     known = [(seconds, before) for seconds, before in pairs if before is not None]
@@ -175,13 +177,13 @@ def _pace(run: Run, records: Records) -> float:
     return (actual + _PRIOR_S) / (sum(before for _, before in known) + _PRIOR_S)
 
 
-def _of_this_run(run: Run, rule: str) -> float | None:
+def _of_this_run(run: DagRun, rule: str) -> float | None:
     times = [seconds for job, seconds in run.finished if job.rule == rule]
     return mean(times) if times else None
 
 
 def _running_left(
-    run: Run, job: Job, records: Records, inner: Inner | None, pace: float, now: float
+    run: DagRun, job: DagJob, records: Records, inner: JobProgress | None, pace: float, now: float
 ) -> float | None:
     if _TARGET.fullmatch(job.rule):
         return 0.0
@@ -195,7 +197,7 @@ def _running_left(
     return None if left < -max(_SLACK_S, _SLACK * expected) else max(0.0, left)
 
 
-def _waiting_seconds(run: Run, rule: str, records: Records, pace: float) -> float | None:
+def _waiting_seconds(run: DagRun, rule: str, records: Records, pace: float) -> float | None:
     """Expected time of one job of a rule that has not begun."""
     if _TARGET.fullmatch(rule):
         return 0.0
@@ -207,7 +209,7 @@ def _waiting_seconds(run: Run, rule: str, records: Records, pace: float) -> floa
     return mean(others or known.values()) * pace
 
 
-def _threads(run: Run, rule: str, records: Records) -> int:
+def _threads(run: DagRun, rule: str, records: Records) -> int:
     seen = [job.threads for job in run.running.values() if job.rule == rule]
     seen += [job.threads for job, _ in run.finished if job.rule == rule]
     return seen[-1] if seen else records.threads.get(rule, 1)

@@ -16,7 +16,7 @@ _STATUS = re.compile(r"returned non-zero (exit status \d+)|died with <Signals\.(
 
 
 @dataclass(frozen=True)
-class Failure:
+class JobFailure:
     """A job that failed.
 
     Attributes:

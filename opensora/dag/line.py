@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from opensora.dag.explain import count, duration
-from opensora.dag.inner import Inner
-from opensora.dag.state import Job, Run
+from opensora.dag.job_progress import JobProgress
+from opensora.dag.state import DagJob, DagRun
 
 _SEPARATOR = " · "
 # rule -> what its progress counts
@@ -26,8 +26,8 @@ _ITEMS = {
 
 
 def progress_line(
-    run: Run,
-    inner: Mapping[int, Inner],
+    run: DagRun,
+    inner: Mapping[int, JobProgress],
     seconds_left: float | None,
     *,
     status: str = "",
@@ -52,13 +52,13 @@ def progress_line(
     return line if len(line) < columns else short
 
 
-def finished_line(run: Run, job: Job, seconds: float, seconds_left: float | None) -> str:
+def finished_line(run: DagRun, job: DagJob, seconds: float, seconds_left: float | None) -> str:
     """A job that ended: `24 of 31 jobs · train stage1 in 3 min 12 s · 7 min left`."""
     words = [_jobs(run), f"{job.name} in {duration(seconds)}", left_words(seconds_left)]
     return _SEPARATOR.join(filter(None, words))
 
 
-def ending(run: Run, seconds: float, is_counted: bool = True) -> str:
+def ending(run: DagRun, seconds: float, is_counted: bool = True) -> str:
     """What became of a run.
 
     Args:
@@ -92,16 +92,16 @@ def left_words(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min left"
 
 
-def fit(line: str, columns: int) -> str:
+def fit_width(line: str, columns: int) -> str:
     """Cut a line to the width of a terminal; a line that wraps can not be redrawn."""
     return line if len(line) < columns else line[: max(1, columns - 2)] + "…"
 
 
-def _jobs(run: Run) -> str:
+def _jobs(run: DagRun) -> str:
     return f"{run.done} of {count(run.total, 'job')}" if run.total else ""
 
 
-def _stage(run: Run) -> str:
+def _stage(run: DagRun) -> str:
     """The rules that run, with their wildcards where one job of a rule runs."""
     jobs = {job.rule: job for job in run.running.values()}
     numbers = Counter(job.rule for job in run.running.values())
@@ -110,7 +110,7 @@ def _stage(run: Run) -> str:
     )
 
 
-def _inner_words(run: Run, inner: Mapping[int, Inner]) -> str:
+def _inner_words(run: DagRun, inner: Mapping[int, JobProgress]) -> str:
     """Progress inside the first rule that tells some, over its jobs that do."""
     told = [job for job in run.running.values() if job.number in inner]
     if not told:

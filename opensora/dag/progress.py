@@ -24,9 +24,9 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from opensora.dag import failure, line
 from opensora.dag.estimate import Records, read_records, time_left
-from opensora.dag.inner import Inner, read_inner
+from opensora.dag.job_progress import JobProgress, read_job_progress
 from opensora.dag.screen import Screen
-from opensora.dag.state import Job, Run
+from opensora.dag.state import DagJob, DagRun
 
 REPORT_RULE = "report"
 _TICK_S = 1.0
@@ -58,7 +58,7 @@ class LogHandler(LogHandlerBase):
         """Take the settings of the command line."""
         settings = self.common_settings
         quiet = set(settings.quiet or ())
-        self.run = Run(started=time.time())
+        self.run = DagRun(started=time.time())
         self.records: Records | None = None
         silent = Quietness.ALL in quiet and not settings.dryrun
         self._plain = settings.dryrun or settings.verbose or settings.debug_dag
@@ -172,7 +172,7 @@ class LogHandler(LogHandlerBase):
             self._say(f"{line.count(self.run.total, 'job')} to run")
 
     def _job_info(self, record: Any) -> None:
-        job = Job(
+        job = DagJob(
             number=record.jobid,
             rule=record.rule_name,
             wildcards=tuple(str(value) for value in record.wildcards.values()),
@@ -209,7 +209,9 @@ class LogHandler(LogHandlerBase):
         reason, log = failure.why(
             [str(path) for path in record.log], error=text, message=record.rule_msg or ""
         )
-        self._fail(record.jobid, failure.Failure(record.rule_name, name, reason, self._path(log)))
+        self._fail(
+            record.jobid, failure.JobFailure(record.rule_name, name, reason, self._path(log))
+        )
 
     def _error(self, record: Any) -> None:
         text = record.getMessage()
@@ -225,9 +227,9 @@ class LogHandler(LogHandlerBase):
             if job is not None:
                 reason = "it ended well, but files that it should have made are missing"
                 log = self._path(job.logs[0]) if job.logs else ""
-                self._fail(job.number, failure.Failure(job.rule, job.name, reason, log))
+                self._fail(job.number, failure.JobFailure(job.rule, job.name, reason, log))
 
-    def _fail(self, number: int, failed: failure.Failure) -> None:
+    def _fail(self, number: int, failed: failure.JobFailure) -> None:
         self.run.fail(number, failed)
         if not self._plain:
             for text in failed.lines():
@@ -274,11 +276,11 @@ class LogHandler(LogHandlerBase):
         left = self._left(inner)
         return line.progress_line(self.run, inner, left, status=status, columns=columns)
 
-    def _inner(self) -> dict[int, Inner]:
-        found = {number: read_inner(job) for number, job in self.run.running.items()}
+    def _inner(self) -> dict[int, JobProgress]:
+        found = {number: read_job_progress(job) for number, job in self.run.running.items()}
         return {number: inner for number, inner in found.items() if inner is not None}
 
-    def _left(self, inner: dict[int, Inner]) -> float | None:
+    def _left(self, inner: dict[int, JobProgress]) -> float | None:
         if self.records is None:
             return None
         return time_left(self.run, self.records, inner, time.time())

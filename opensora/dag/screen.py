@@ -4,7 +4,7 @@ import os
 import time
 from typing import TextIO
 
-from opensora.dag.line import fit
+from opensora.dag.line import fit_width
 
 _CLEAR = "\r\x1b[2K"
 _RED = "\x1b[31m{}\x1b[0m"
@@ -28,7 +28,7 @@ class Screen:
     def draw(self, text: str) -> None:
         """Put a line in place of the one that was drawn before."""
         if self.redraws:
-            self._stream.write(_CLEAR + fit(text, self.columns()))
+            self._stream.write(_CLEAR + fit_width(text, self.columns()))
             self._stream.flush()
             self._has_line = True
             self.drawn = time.time()

@@ -1,13 +1,12 @@
 """Check the workflow's YAML configuration against its schema and fill in defaults."""
 
-import difflib
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import yaml
 
-from opensora.core.errors import ConfigError
+from opensora.core.errors import ConfigError, did_you_mean
 from opensora.core.io import write_text
 
 
@@ -81,8 +80,7 @@ def _sentence(error: jsonschema.ValidationError) -> str:
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = list(error.schema.get("properties", {}))
         unknown = next(name for name in error.instance if name not in known)
-        nearest = difflib.get_close_matches(str(unknown), known, n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
+        hint = did_you_mean(unknown, known) or f"; known: {', '.join(known)}"
         field = f"{place}.{unknown}" if place else str(unknown)
-        return f"unknown field {field!r}; {hint}"
+        return f"unknown field {field!r}{hint}"
     return f"{place or 'top level'}: {error.message}"

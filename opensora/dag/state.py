@@ -4,11 +4,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from opensora.dag.failure import Failure
+from opensora.dag.failure import JobFailure
 
 
 @dataclass(frozen=True)
-class Job:
+class DagJob:
     """A job that was started.
 
     Attributes:
@@ -56,7 +56,7 @@ class Job:
 
 
 @dataclass
-class Run:
+class DagRun:
     """A run of the DAG.
 
     Attributes:
@@ -74,9 +74,9 @@ class Run:
     follows: dict[str, set[str]] = field(default_factory=dict)
     cores: int = 0
     started: float = 0.0
-    running: dict[int, Job] = field(default_factory=dict)
-    finished: list[tuple[Job, float]] = field(default_factory=list)
-    failed: dict[int, Failure] = field(default_factory=dict)
+    running: dict[int, DagJob] = field(default_factory=dict)
+    finished: list[tuple[DagJob, float]] = field(default_factory=list)
+    failed: dict[int, JobFailure] = field(default_factory=dict)
     stopping: bool = False
 
     @property
@@ -97,12 +97,12 @@ class Run:
         left = {rule: number - started[rule] for rule, number in self.counts.items()}
         return {rule: number for rule, number in left.items() if number > 0}
 
-    def start(self, job: Job) -> None:
+    def start(self, job: DagJob) -> None:
         """A job begins, perhaps once more."""
         self.failed.pop(job.number, None)
         self.running[job.number] = job
 
-    def finish(self, number: int, now: float) -> tuple[Job, float] | None:
+    def finish(self, number: int, now: float) -> tuple[DagJob, float] | None:
         """A job ended well; gives it and its seconds, None for one that was not seen to begin."""
         job = self.running.pop(number, None)
         if job is None:
@@ -110,7 +110,7 @@ class Run:
         self.finished.append((job, now - job.started))
         return self.finished[-1]
 
-    def fail(self, number: int, failure: Failure) -> None:
+    def fail(self, number: int, failure: JobFailure) -> None:
         """A job failed."""
         self.running.pop(number, None)
         self.failed[number] = failure

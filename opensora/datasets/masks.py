@@ -3,7 +3,6 @@
 Source: Open-Sora 1.1 and 1.2 (`utils/train_utils.py`, MaskGenerator).
 """
 
-import difflib
 import math
 import random
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from opensora.core.errors import ConfigError
+from opensora.core.errors import ConfigError, did_you_mean
 
 NO_MASK = "mask_no"
 MASK_NAMES = (
@@ -60,9 +59,8 @@ class MaskGenerator:
         for name, ratio in mask_ratios.items():
             known = _ALIASES.get(name, name)
             if known not in MASK_NAMES:
-                names = (*MASK_NAMES, *_ALIASES)
-                nearest = difflib.get_close_matches(str(known), names, n=1, cutoff=0)[0]
-                raise ConfigError(f"mask_ratios: unknown mask {name!r}; did you mean {nearest!r}?")
+                hint = did_you_mean(known, (*MASK_NAMES, *_ALIASES), cutoff=0)
+                raise ConfigError(f"mask_ratios: unknown mask {name!r}{hint}")
             if not isinstance(ratio, int | float) or not 0.0 <= ratio <= 1.0 + _TOLERANCE:
                 raise ConfigError(f"mask_ratios: {name} = {ratio}; expected a share in [0, 1]")
             self.mask_ratios[known] = self.mask_ratios.get(known, 0.0) + float(ratio)

@@ -17,9 +17,8 @@ from opensora.buckets.bucket_config import IMAGE_FPS
 from opensora.config.registry import DATASETS
 from opensora.core.errors import ConfigError, TableError, VideoError
 from opensora.media.decode import iter_wanted
-from opensora.media.frames import FrameTransform, transform_image
+from opensora.media.frames import FrameTransform, choose_window, transform_image
 from opensora.media.images import is_image, read_image
-from opensora.media.windows import choose_window
 from opensora.plans.compile import BatchPlan
 from opensora.tables.columns import ID, PATH, TEXT
 from opensora.tables.manifest import read_manifest

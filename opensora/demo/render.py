@@ -14,7 +14,7 @@ def render_scene(scene: Scene, height: int, width: int) -> np.ndarray:
     """Draw one scene; returns uint8 [T, H, W, 3] RGB."""
     ground = scene.background.pixels(height, width)  # [H, W, 3]
     frames = np.empty((scene.num_frames, height, width, 3), np.uint8)
-    frames[:] = _to_uint8(ground)
+    frames[:] = _rounded(ground)
     colour = np.array(COLOURS[scene.combination.colour], dtype=np.float32)
     reach = scene.size * max(SHAPES[scene.combination.shape]) / 2 + 1
     for index, frame in enumerate(frames):
@@ -26,7 +26,7 @@ def render_scene(scene: Scene, height: int, width: int) -> np.ndarray:
         offset_y = np.arange(rows.start, rows.start + part.shape[0]) + 0.5 - y
         offset_x = np.arange(columns.start, columns.start + part.shape[1]) + 0.5 - x
         cover = coverage(scene.combination.shape, offset_x, offset_y, scene.size)[..., None]
-        frame[rows, columns] = _to_uint8(part + cover * (colour - part))
+        frame[rows, columns] = _rounded(part + cover * (colour - part))
     return frames
 
 
@@ -56,5 +56,5 @@ def coverage(shape: str, x: np.ndarray, y: np.ndarray, size: float) -> np.ndarra
     return np.clip(0.5 - distance, 0, 1)
 
 
-def _to_uint8(pixels: np.ndarray) -> np.ndarray:
+def _rounded(pixels: np.ndarray) -> np.ndarray:
     return (pixels + 0.5).astype(np.uint8)

@@ -22,7 +22,7 @@ from opensora.core.process import threads_in_use
 from opensora.core.seed import derive_seed, stable_shard
 from opensora.encoders.data import draw_rows, one_word_variants, read_captioned_clips, read_spread
 from opensora.encoders.trainer import (
-    build_optimizer,
+    build_muon,
     fit,
     model_folder,
     refuse_foreign,
@@ -186,7 +186,7 @@ def _train(
     network.train()
     metrics = fit(
         losses,
-        build_optimizer(network, hidden, lr=config.lr, adamw_lr=config.adamw_lr),
+        build_muon(network, hidden, lr=config.lr, adamw_lr=config.adamw_lr),
         num_steps=config.num_steps,
         warmup_steps=config.warmup_steps,
         log_every=config.log_every,

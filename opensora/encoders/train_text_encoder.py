@@ -19,7 +19,7 @@ from opensora.core.process import threads_in_use
 from opensora.core.seed import derive_seed
 from opensora.encoders.data import differing_bytes, one_word_pairs, read_captions
 from opensora.encoders.trainer import (
-    build_optimizer,
+    build_muon,
     fit,
     model_folder,
     refuse_foreign,
@@ -165,7 +165,7 @@ def _train(
     encoder.train()
     metrics = fit(
         losses,
-        build_optimizer(
+        build_muon(
             nn.ModuleList([encoder, head]), matrices, lr=config.lr, adamw_lr=config.adamw_lr
         ),
         num_steps=config.num_steps,

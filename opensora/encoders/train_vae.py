@@ -17,22 +17,22 @@ import pandas as pd
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
-from torch.nn import functional
 
 from opensora.core.errors import TableError
 from opensora.core.io import write_json
 from opensora.core.process import threads_in_use
 from opensora.core.seed import derive_seed
-from opensora.curation.manifest.groups import TRAIN, VALIDATION, split_clips
+from opensora.curation.manifest.groups import TRAIN, VALIDATION, assign_splits
 from opensora.encoders.data import draw_rows, fill, read_ok_rows, read_spread
 from opensora.encoders.trainer import (
-    build_optimizer,
+    build_muon,
     fit,
     model_folder,
     refuse_foreign,
     require,
     require_loop,
 )
+from opensora.media.frames import psnr
 from opensora.tables.columns import CLIPS
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 Frames = dict[tuple[int, int], Tensor]  # (height, width) -> uint8 [N, 3, H, W]
 _STATISTICS_FRAMES = 4096  # for the statistics of the latents
 _EVALUATION_BATCH = 128
+_EQUAL_DB = 100.0  # what an exact copy counts as, so that means and JSON hold
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def train_vae(
     """
     refuse_foreign(output)
     rows = read_ok_rows(clips, CLIPS)
-    sides = split_clips(
+    sides = assign_splits(
         rows["video_id"],
         np.arange(len(rows)),  # no clip is known to resemble another one yet
         validation_fraction=validation_fraction,
@@ -229,7 +230,7 @@ def _train(vae: AutoencoderKL, train: Frames, config: VaeConfig) -> list[dict[st
     vae.train()
     metrics = fit(
         losses,
-        build_optimizer(vae, hidden, lr=config.lr, adamw_lr=config.adamw_lr),
+        build_muon(vae, hidden, lr=config.lr, adamw_lr=config.adamw_lr),
         num_steps=config.num_steps,
         warmup_steps=config.warmup_steps,
         log_every=config.log_every,
@@ -280,17 +281,16 @@ def measure_psnr(vae: AutoencoderKL, frames: Frames) -> dict[str, Any]:
     """
     sizes, everything = {}, []
     for (height, width), pool in frames.items():
-        values = torch.cat([_psnr(vae, images) for images in pool.split(_EVALUATION_BATCH)])
+        values = torch.cat([_decibels(vae, images) for images in pool.split(_EVALUATION_BATCH)])
         everything.append(values)
         sizes[f"{height}x{width}"] = {"num_frames": len(values), **_mean_and_min(values)}
     return {**_mean_and_min(torch.cat(everything)), "sizes": sizes}
 
 
-def _psnr(vae: AutoencoderKL, images: Tensor) -> Tensor:
+def _decibels(vae: AutoencoderKL, images: Tensor) -> Tensor:
     wanted = _to_float(images)
     decoded = vae.decode(vae.encode(wanted).latent_dist.mean).sample.clamp(-1, 1)
-    mse = functional.mse_loss(decoded / 2, wanted / 2, reduction="none").mean(dim=(1, 2, 3))  # [N]
-    return -10 * mse.clamp(min=1e-10).log10()
+    return psnr(wanted, decoded, peak=2.0).clamp(max=_EQUAL_DB)  # [N]
 
 
 def _mean_and_min(values: Tensor) -> dict[str, float]:

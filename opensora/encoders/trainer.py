@@ -85,7 +85,7 @@ def refuse_foreign(output: str | Path) -> None:
         )
 
 
-def build_optimizer(
+def build_muon(
     module: nn.Module, hidden: Sequence[nn.Parameter], *, lr: float, adamw_lr: float
 ) -> MuonWithAdamW:
     """Muon for the hidden weights and AdamW for all other parameters.

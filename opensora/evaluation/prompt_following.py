@@ -7,7 +7,7 @@ from typing import Any
 from opensora.config.registry import METRICS
 from opensora.core.errors import TableError
 from opensora.evaluation.metric import EvaluationInputs, Metric
-from opensora.evaluation.verdicts import ATTRIBUTES, detect_attributes, judge, known_values
+from opensora.evaluation.verdicts import ATTRIBUTES, detect_attributes, judge_samples, known_values
 from opensora.media.decode import read_frames
 from opensora.tables.columns import ID, PATH
 from opensora.tables.io import read_table
@@ -35,8 +35,8 @@ class PromptFollowing(Metric):
         """Detect the attributes of every sample and compare.
 
         Returns:
-            `splits` (name -> num_samples and the result of `judge`), `samples` (one verdict each:
-            id, prompt, split, expected, detected), `unmatched` (prompts without truth).
+            `splits` (name -> num_samples and the result of `judge_samples`), `samples` (one verdict
+            each: id, prompt, split, expected, detected), `unmatched` (prompts without truth).
         """
         truth = self._truth(inputs)
         by_prompt = {_normalised(row["prompt"]): row for row in truth.to_dict("records")}
@@ -63,7 +63,10 @@ class PromptFollowing(Metric):
             chosen = [verdict for verdict in verdicts if verdict["split"] == split]
             expected = [verdict["expected"] for verdict in chosen]
             detected = [verdict["detected"] for verdict in chosen]
-            splits[split] = {"num_samples": len(chosen), **judge(expected, detected, values)}
+            splits[split] = {
+                "num_samples": len(chosen),
+                **judge_samples(expected, detected, values),
+            }
         return {"splits": splits, "samples": verdicts, "unmatched": sorted(unmatched)}
 
     def _truth(self, inputs: EvaluationInputs) -> Any:

@@ -17,16 +17,15 @@ from opensora.config.registry import METRICS, MODELS, build_module
 from opensora.core.errors import TableError
 from opensora.core.seed import derive_seed
 from opensora.evaluation.metric import EvaluationInputs, Metric
-from opensora.evaluation.statistics import psnr
 from opensora.evaluation.verdicts import (
     ATTRIBUTES,
     Attributes,
     detect_attributes,
-    judge,
+    judge_samples,
     known_values,
 )
 from opensora.media.decode import iter_frames
-from opensora.media.frames import resize_crop_to_fill
+from opensora.media.frames import psnr, resize_crop_to_fill, to_uint8
 from opensora.tables.columns import ID, MANIFEST, PATH
 from opensora.tables.io import read_table
 
@@ -83,7 +82,7 @@ class Reconstruction(Metric):
         Returns:
             `splits`: train and validation, each with num_clips, psnr (dB: mean, min, max, n; over
             all videos of the split), and, where the truth is known, `real` and `reconstructed`
-            (see `judge`); `size`: [T, H, W]; `skipped`: parts without input and the reason.
+            (see `judge_samples`); `size`: [T, H, W]; `skipped`: parts without input and the reason.
         """
         view = _view(inputs.samples)
         clips = self._clips(inputs)
@@ -110,8 +109,8 @@ class Reconstruction(Metric):
                 wanted = [want for k in known if (want := expected[k]) is not None]
                 real = [looks[k].real for k in known]
                 reconstructed = [looks[k].reconstructed for k in known]
-                splits[split]["real"] = judge(wanted, real, values)
-                splits[split]["reconstructed"] = judge(wanted, reconstructed, values)
+                splits[split]["real"] = judge_samples(wanted, real, values)
+                splits[split]["reconstructed"] = judge_samples(wanted, reconstructed, values)
         size = [view.num_frames, view.height, view.width]
         return {"splits": splits, "size": size, "skipped": skipped}
 
@@ -200,8 +199,8 @@ def _read(row: Mapping[Any, Any], view: _View) -> Tensor:
 def _look(vae: Any, pixels: Tensor, device: str, has_truth: bool) -> _Look:
     """Pass [1, 3, T, H, W] in [-1, 1] through the VAE and compare before and after."""
     decoded = vae.decode(vae.encode(pixels.to(device), posterior="mean")).float().cpu()
-    real, reconstructed = _to_uint8(pixels), _to_uint8(decoded)
-    decibels = psnr(real, reconstructed)
+    real, reconstructed = to_uint8(pixels[0]), to_uint8(decoded[0])
+    decibels = float(psnr(torch.from_numpy(real)[None], torch.from_numpy(reconstructed)[None]))
     if not has_truth:
         return _Look(decibels, {}, {})
     return _Look(decibels, detect_attributes(real), detect_attributes(reconstructed))
@@ -211,12 +210,6 @@ def _fit(frame: np.ndarray, view: _View) -> Tensor:
     """Frame uint8 [H, W, 3] at the size of the samples, [3, height, width] in [0, 1]."""
     pixels = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
     return resize_crop_to_fill(pixels, (view.height, view.width), antialias=True)[0].clamp(0, 1)
-
-
-def _to_uint8(pixels: Tensor) -> np.ndarray:
-    """[1, 3, T, H, W] in [-1, 1] to uint8 [T, H, W, 3]."""
-    levels = ((pixels[0].clamp(-1, 1) + 1) * 127.5).round().byte()
-    return levels.permute(1, 2, 3, 0).contiguous().numpy()
 
 
 def _summary(decibels: list[float]) -> dict[str, Any]:

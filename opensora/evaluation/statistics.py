@@ -54,24 +54,3 @@ def mean_interval(values: np.ndarray) -> dict[str, Any]:
     mean = float(np.mean(values))
     half = Z_95 * float(np.std(values, ddof=1)) / math.sqrt(count) if count > 1 else 0.0
     return {"mean": mean, "n": count, "low": mean - half, "high": mean + half}
-
-
-def psnr(reference: np.ndarray, other: np.ndarray, *, peak: float = 255.0) -> float:
-    """Peak signal-to-noise ratio in dB: 10 log10(peak^2 / mean squared error).
-
-    Args:
-        reference: any shape.
-        other: the same shape.
-        peak: largest possible value, 255 for uint8 pixels.
-
-    Returns:
-        dB; infinity for equal arrays.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    if reference.shape != other.shape:
-        raise ValueError(f"shapes differ: {reference.shape} and {other.shape}")
-    difference = reference.astype(np.float64) - other.astype(np.float64)
-    error = float(np.mean(difference * difference))
-    return math.inf if error == 0.0 else 10.0 * math.log10(peak * peak / error)

@@ -30,7 +30,7 @@ def known_values(truth: pd.DataFrame) -> dict[str, list[str]]:
     return {name: sorted(set(truth[name]) - {""}) for name in ATTRIBUTES}
 
 
-def judge(
+def judge_samples(
     expected: Sequence[Attributes],
     detected: Sequence[Attributes],
     values: Mapping[str, Sequence[str]],

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from opensora.core.errors import ConfigError
+from opensora.core.seed import derive_seed
 
 Size = tuple[int, int]
 TRANSFORM_NAMES = ("center", "resize_crop")
@@ -216,3 +217,82 @@ def transform_image(image: Image.Image, name: str, size: Size) -> Tensor:
 def _check_name(name: str) -> None:
     if name not in TRANSFORM_NAMES:
         raise ConfigError(f"unknown transform {name!r}; expected one of {TRANSFORM_NAMES}")
+
+
+def to_uint8(video: Tensor) -> np.ndarray:
+    """Turn [3, T, H, W] in [-1, 1] into uint8 frames [T, H, W, 3]; values outside are clipped."""
+    levels = (video.float().clamp(-1, 1) + 1) * 127.5  # [3, T, H, W], 0..255
+    return levels.add(0.5).floor().clamp(0, 255).to(torch.uint8).permute(1, 2, 3, 0).cpu().numpy()
+
+
+def psnr(reference: Tensor, other: Tensor, *, peak: float = 255.0) -> Tensor:
+    """Peak signal-to-noise ratio of each row in dB: 10 log10(peak^2 / mean squared error).
+
+    Args:
+        reference: [N, ...].
+        other: the same shape.
+        peak: range of the values: 255 for uint8 pixels, 2 for pixels in [-1, 1].
+
+    Returns:
+        float64 [N]; infinity where rows are equal.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if reference.shape != other.shape:
+        raise ValueError(f"shapes differ: {tuple(reference.shape)} and {tuple(other.shape)}")
+    error = (reference.double() - other.double()).square().flatten(1).mean(1)  # [N]
+    return 10 * (peak**2 / error).log10()
+
+
+def choose_window(
+    identity: str,
+    total_frames: int,
+    num_frames: int,
+    frame_interval: int,
+    *,
+    seed: int,
+    epoch: int,
+) -> np.ndarray:
+    """Draw a window of a clip; the draw depends on (seed, epoch, id) alone.
+
+    All starts at which num_frames * frame_interval frames fit are as likely, the last one too.
+    A shorter clip is covered whole.
+
+    Args:
+        identity: id of the clip.
+        total_frames: frames of the clip.
+        num_frames: frames wanted.
+        frame_interval: source frames per wanted frame.
+        seed: base of all draws.
+        epoch: number of the pass.
+
+    Returns:
+        int [num_frames], rising frame indices; see `temporal_crop`.
+
+    Raises:
+        ValueError: the clip has fewer than `num_frames` frames.
+
+    Source: Open-Sora 1.1 (`datasets/utils.py`, TemporalRandomCrop), whose draw stops one short of
+    the last start.
+    """
+    num_starts = max(total_frames - num_frames * frame_interval, 0) + 1
+    begin = derive_seed(seed, "window", epoch, identity) % num_starts
+    return temporal_crop(begin, total_frames, num_frames, frame_interval)
+
+
+def temporal_crop(
+    begin: int, total_frames: int, num_frames: int, frame_interval: int = 1
+) -> np.ndarray:
+    """Return the frame indices [num_frames] of a crop in time.
+
+    Frames are spread evenly over [begin, begin + num_frames * frame_interval), truncated to whole
+    indices; a video that ends earlier is covered to its end.
+
+    Raises:
+        ValueError: fewer than `num_frames` frames from `begin` on.
+    """
+    if total_frames - begin < num_frames:
+        raise ValueError(f"{num_frames} frames from {begin} on do not fit into {total_frames}")
+    end = min(begin + num_frames * frame_interval, total_frames)
+    return np.linspace(begin, end - 1, num_frames, dtype=int)

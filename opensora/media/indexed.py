@@ -77,7 +77,7 @@ def indexed_frames(
         VideoError: the file can not be read.
     """
     with open_video(path) as (container, stream):
-        index = read_index(container, stream)
+        index = read_frame_index(container, stream)
         if index is None or wanted[0] < 0 or wanted[-1] >= index.num_frames:
             return False
         for run in index.runs(wanted):
@@ -86,7 +86,7 @@ def indexed_frames(
     return True
 
 
-def read_index(container: InputContainer, stream: VideoStream) -> FrameIndex | None:
+def read_frame_index(container: InputContainer, stream: VideoStream) -> FrameIndex | None:
     """Read the index of an open file; None where it does not tell the time of every frame."""
     codec = stream.codec_context.name
     if INDEXED_FORMATS.isdisjoint(container.format.name.split(",")):

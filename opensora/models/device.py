@@ -1,8 +1,25 @@
-"""Where an encoder runs."""
+"""Where a network runs, and in which type."""
 
 import torch
 
 from opensora.core.errors import ConfigError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_LONG_NAMES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}  # of torch
+
+
+def parse_dtype(dtype: str | torch.dtype, *, place: str = "dtype") -> torch.dtype:
+    """The torch type that a name means; `place` is the field or option that gave it.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    name = _LONG_NAMES.get(dtype, dtype)
+    if name not in DTYPES:
+        raise ConfigError(f"{place} is {dtype!r}; expected one of {', '.join(DTYPES)}")
+    return DTYPES[name]
 
 
 def choose_device(asked: str | None) -> str:

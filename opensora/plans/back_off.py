@@ -15,7 +15,7 @@ from opensora.buckets.bucket import Bucket
 from opensora.buckets.bucket_config import IMAGE_FRAMES, BucketRule
 
 
-def relieve_starved_cells(
+def merge_small_cells(
     counts: Mapping[Bucket, int], rules: Sequence[BucketRule]
 ) -> dict[Bucket, Bucket | None]:
     """Decide where the clips of each cell are trained.

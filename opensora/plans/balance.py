@@ -19,7 +19,7 @@ RANDOM, COST = "random", "cost"
 SampleCost = Callable[[Bucket], float]  # of one sample, in any unit
 
 
-def check_balance(value: object) -> str:
+def check_balance_mode(value: object) -> str:
     """Return the meaning of the config field `balance`; None is "random".
 
     Raises:

@@ -103,13 +103,13 @@ def compile_plan(
     if number == 0:
         raise ConfigError(explain_no_batch(assignments[0], rules))
     _require_a_step(number, epochs, world_size)
-    plan = deal(pa.concat_tables(tables), world_size)
+    plan = deal_to_ranks(pa.concat_tables(tables), world_size)
     plan.attrs |= {"hash": digest.hexdigest(), "world_size": world_size}
     plan.attrs |= {"epochs": epochs, "compiled_epochs": len(tables)}
     return plan
 
 
-def deal(table: pa.Table, world_size: int) -> pd.DataFrame:
+def deal_to_ranks(table: pa.Table, world_size: int) -> pd.DataFrame:
     """Number the steps and ranks of a flat sequence; what does not fill a step is left out.
 
     Args:

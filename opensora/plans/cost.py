@@ -24,7 +24,7 @@ from opensora.models.pixart.pixart import PixArt
 from opensora.models.stdit.stdit import STDiT
 from opensora.models.stdit.stdit2 import STDiT2
 from opensora.models.stdit.stdit3 import STDiT3
-from opensora.plans.balance import COST, SampleCost, check_balance
+from opensora.plans.balance import COST, SampleCost, check_balance_mode
 from opensora.plans.stage_plan import token_grid
 
 BACKWARD = 2.0  # gradients of inputs and of weights: each as many products as the forward pass
@@ -175,6 +175,6 @@ def text_sizes(config: Mapping[str, Any]) -> dict[str, int]:
 
 def sample_cost_of(config: Mapping[str, Any], vae_stride: Size3) -> SampleCost | None:
     """Return what balances the plan of a training config; None where it is not balanced."""
-    if check_balance(config.get("balance")) != COST:
+    if check_balance_mode(config.get("balance")) != COST:
         return None
     return model_cost(config).sample_cost(token_grid(config, vae_stride))

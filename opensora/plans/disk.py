@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from opensora.buckets.assignment import ChoiceTable
+from opensora.buckets.assignment import BucketLookup
 from opensora.buckets.bucket import Bucket, Size3, TokenGrid
 from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.plans.cost import ModelCost
@@ -111,7 +111,7 @@ def disk_use(
 
 def _expected_latents(clips: pd.DataFrame, config: Mapping[str, Any]) -> dict[Bucket, float]:
     """Clips that each bucket has seen after all epochs: each is encoded once per bucket."""
-    table = ChoiceTable(parse_bucket_config(bucket_config_of(config)), frame_interval_of(config))
+    table = BucketLookup(parse_bucket_config(bucket_config_of(config)), frame_interval_of(config))
     frames, height, width = (clips[name].to_numpy() for name in ("num_frames", "height", "width"))
     expected = table.expected_clips(frames, height, width, int(config.get("epochs", 1)))
     return {Bucket(*key): count for key, count in expected.items()}

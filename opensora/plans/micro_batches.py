@@ -15,7 +15,7 @@ import pyarrow as pa
 from opensora.buckets.bucket import Bucket
 from opensora.buckets.bucket_config import BucketRule
 from opensora.core.seed import draw, hash_ids
-from opensora.plans.back_off import relieve_starved_cells
+from opensora.plans.back_off import merge_small_cells
 from opensora.tables.columns import ID
 
 
@@ -104,7 +104,7 @@ def trained_cells(
 
     Without `drop_last` a cell that finds no neighbour stays: it is one smaller batch.
     """
-    targets = relieve_starved_cells(counts, rules)
+    targets = merge_small_cells(counts, rules)
     if drop_last:
         return targets
     return {cell: target or cell for cell, target in targets.items()}

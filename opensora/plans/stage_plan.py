@@ -1,5 +1,6 @@
 """From a manifest and a training config to the batch plan of one stage."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, overload
 
@@ -16,10 +17,12 @@ from opensora.buckets.bucket import (
 from opensora.buckets.bucket_config import BucketConfig, parse_bucket_config
 from opensora.core.errors import ConfigError
 from opensora.core.seed import hash_ids
-from opensora.plans.balance import COST, SampleCost, check_balance
+from opensora.plans.balance import COST, SampleCost, check_balance_mode
 from opensora.plans.compile import compile_plan
 from opensora.plans.summary import summarize_plan
-from opensora.tables.columns import ID
+from opensora.tables.columns import ID, MANIFEST
+
+log = logging.getLogger(__name__)
 
 TRAIN = "train"
 MAX_PLANNED_CLIPS = 1 << 24  # about half a gigabyte of ids
@@ -101,8 +104,19 @@ def _is_size(size: Any) -> bool:
 def training_clips(manifest: pd.DataFrame) -> pd.DataFrame:
     """Return id, num_frames, height and width of the clips to train on.
 
-    Where the manifest has a column `split`, only rows of "train" are used.
+    Where the manifest has a column `split`, only rows of "train" are used. Scores without a value
+    are only warned about: buckets do not look at them.
     """
+    scores = manifest.drop(columns=list(MANIFEST.columns), errors="ignore")
+    for name, values in scores.select_dtypes("number").items():
+        missing = values.isna().to_numpy()
+        if missing.any():
+            row = int(missing.argmax())
+            log.warning(
+                "manifest: %s has no value in %d rows, the first is row %d (id %r); buckets do not"
+                " use it, filter it in build-manifest if such clips are not wanted",
+                *(name, int(missing.sum()), row + 1, manifest[ID].iloc[row]),
+            )
     clips = manifest[[ID, "num_frames", "height", "width"]]
     if "split" in manifest:
         clips = clips[(manifest["split"] == TRAIN).to_numpy()]
@@ -192,7 +206,7 @@ def plan_training(
         ConfigError: no bucket_config and no fixed size, or no batch can be formed.
     """
     seed, epochs = int(config.get("seed", 42)), config.get("epochs", 1)
-    balance, drop_last = check_balance(config.get("balance")), config.get("drop_last", True)
+    balance, drop_last = check_balance_mode(config.get("balance")), config.get("drop_last", True)
     if not isinstance(drop_last, bool):
         raise ConfigError(f"drop_last is {drop_last!r}; expected True or False")
     buckets, num_steps = bucket_config_of(config), config.get("num_steps")

@@ -13,6 +13,7 @@ from opensora.core.errors import StoreError
 from opensora.core.log import progress
 from opensora.core.seed import stable_shard
 from opensora.core.versions import VERSIONS
+from opensora.models.device import parse_dtype
 from opensora.precompute.embedding_doctor import CaptionDoctor
 from opensora.precompute.store_folder import (
     check_ids,
@@ -21,9 +22,8 @@ from opensora.precompute.store_folder import (
     under_construction,
 )
 from opensora.stores.embeddings import (
-    DTYPES,
     EmbeddingStore,
-    is_finished,
+    is_embedding_file,
     write_embedding_index,
     write_embeddings,
 )
@@ -75,16 +75,16 @@ def encode_captions(
     identity = _identity(text_encoder, dtype, int8)
     texts = sorted(t for t in set(manifest[TEXT]) if stable_shard(t, num_shards) == shard)
     mine = manifest[manifest[TEXT].isin(texts)]
-    chunks = _chunks(texts, text_encoder, DTYPES[dtype])
+    chunks = _chunks(texts, text_encoder, parse_dtype(dtype))
     names, kept = [], 0
     with under_construction(folder) as work:
         for part, chunk in enumerate(progress(chunks, description="encode_captions")):
             name = f"texts-{part:05d}.safetensors"
             names.append(name)
-            if is_finished(work / name, chunk, identity):
+            if is_embedding_file(work / name, chunk, identity):
                 kept += 1
                 continue
-            tokens = [row.to("cpu", DTYPES[dtype]) for row in _encode(chunk, text_encoder)]
+            tokens = [row.to("cpu", parse_dtype(dtype)) for row in _encode(chunk, text_encoder)]
             write_embeddings(work / name, tokens, chunk, identity)
         remove_stale(work, names)
         rows = write_embedding_index(work, names, mine, identity)

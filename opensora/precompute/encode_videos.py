@@ -18,6 +18,7 @@ from opensora.core.errors import ConfigError, TableError
 from opensora.core.log import progress
 from opensora.core.seed import derive_seed, stable_shard
 from opensora.core.versions import VERSIONS
+from opensora.models.device import parse_dtype
 from opensora.plans.compile import BatchPlan
 from opensora.precompute.clips import ClipRequest, read_clips
 from opensora.precompute.latent_doctor import LatentDoctor
@@ -30,7 +31,7 @@ from opensora.precompute.store_folder import (
 from opensora.stores.files import FILE_BYTES
 from opensora.stores.latents import (
     LatentStore,
-    is_finished,
+    is_latent_file,
     latent_file_name,
     write_latent_index,
     write_latents,
@@ -39,7 +40,6 @@ from opensora.tables.columns import ID, PATH
 
 log = logging.getLogger(__name__)
 
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 _FILE_ITEMS = 1024
 
 
@@ -68,7 +68,7 @@ class VideoEncoding:
     @property
     def compute_dtype(self) -> torch.dtype:
         """Type of the autoencoder's weights."""
-        return torch.float32 if self.device == "cpu" else DTYPES[self.dtype]
+        return torch.float32 if self.device == "cpu" else parse_dtype(self.dtype)
 
     def identity(self, vae: Any) -> dict[str, Any]:
         """What must agree between the latents of one training run."""
@@ -197,7 +197,7 @@ def _parts(items: pd.DataFrame, vae: Any) -> Iterator[Part]:
 
 
 def _is_finished(work: Path, part: Part, identity: dict[str, Any]) -> bool:
-    return is_finished(work / part.name, part.rows, part.bucket, identity)
+    return is_latent_file(work / part.name, part.rows, part.bucket, identity)
 
 
 def _requests(parts: Iterator[Part]) -> Iterator[ClipRequest]:
@@ -239,7 +239,7 @@ def _encode(
         seeds = [derive_seed(encoding.seed, "posterior", name) for name in names]
         batch = torch.stack(pixels + pixels[-1:] * missing)
         latents = _forward(batch, vae, encoding, seeds + seeds[-1:] * missing)
-        yield from latents[: len(names)].to("cpu", DTYPES[encoding.dtype])
+        yield from latents[: len(names)].to("cpu", parse_dtype(encoding.dtype))
 
 
 @torch.no_grad()

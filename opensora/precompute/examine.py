@@ -11,10 +11,11 @@ from opensora.buckets.bucket import Bucket
 from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import StoreError
 from opensora.models.build import load_autoencoder
+from opensora.models.device import parse_dtype
 from opensora.precompute.embedding_doctor import CaptionDoctor
 from opensora.precompute.encode_videos import VideoEncoding
-from opensora.precompute.latent_doctor import LatentDoctor, judge, latent_statistics
-from opensora.stores.embeddings import DTYPES, EmbeddingStore
+from opensora.precompute.latent_doctor import LatentDoctor, judge_latents, latent_statistics
+from opensora.stores.embeddings import EmbeddingStore
 from opensora.stores.latents import LatentStore
 from opensora.stores.store import store_folders
 from opensora.tables.columns import ID, PATH
@@ -56,7 +57,7 @@ def examine_latents(
         if vae is None or manifest is None:
             _judge_alone(store)
             continue
-        dtype = torch.float32 if device == "cpu" else DTYPES[store.identity["dtype"]]
+        dtype = torch.float32 if device == "cpu" else parse_dtype(store.identity["dtype"])
         if network is None:
             network = load_autoencoder(vae, device, dtype)
             network.micro_batch_size = VideoEncoding.batch_size
@@ -125,7 +126,7 @@ def _folders(roots: Sequence[Path]) -> Iterator[LatentStore]:
 
 def _judge_alone(store: LatentStore) -> None:
     for name, rows in store.rows.groupby("bucket", sort=True):
-        failure, _ = judge(latent_statistics(store, rows))
+        failure, _ = judge_latents(latent_statistics(store, rows))
         if failure is not None:
             raise StoreError(
                 f"{store.root}: bucket {name} {failure}; check the VAE (its weights, scaling factor"

@@ -20,6 +20,7 @@ from opensora.buckets.bucket import Bucket
 from opensora.core.errors import StoreError
 from opensora.core.io import atomic_path, write_json
 from opensora.core.process import threads_in_use
+from opensora.media.frames import psnr, to_uint8
 from opensora.precompute.clips import read_clip
 from opensora.stores.latents import MOMENTS, LatentStore
 
@@ -32,6 +33,7 @@ _LEAST_DEVIATION = 1e-3  # latents this flat carry no picture
 # without its scaling factor have a deviation above 5.
 _LARGEST_MEAN, _LARGEST_DEVIATION = 5.0, 5.0
 _PEAK = 2.0  # pixels span [-1, 1]
+_EQUAL_DB = 120.0  # above what any float32 decoder reaches
 _FRAMES = 3  # of each clip: the first, the middle and the last one
 _LONG_SIDE = 160  # pixels of a frame in the picture; smaller frames stay as they are
 _GAP = 4  # white pixels between frames
@@ -101,14 +103,14 @@ class LatentDoctor:
         for name, rows in store.rows.groupby("bucket", sort=True):
             bucket = Bucket.parse(str(name))
             facts = latent_statistics(store, rows)
-            failure, warning = judge(facts)
+            failure, warning = judge_latents(facts)
             if failure is None:
                 picks = np.unique(np.linspace(0, len(rows) - 1, _CLIPS_PER_BUCKET).astype(int))
                 pairs = [
                     self._round_trip(store, item, bucket, frame_interval)
                     for item in rows["id"].iloc[picks]
                 ]
-                facts["psnr"] = [round(_psnr(*pair), 2) for pair in pairs]
+                facts["psnr"] = [round(_decibels(*pair), 2) for pair in pairs]
                 facts["montage"] = f"doctor_{name}.png".replace("|", "_")
                 write_montage(self._folder / facts["montage"], pairs)
                 mean, least = float(np.mean(facts["psnr"])), self.report["min_psnr"]
@@ -152,7 +154,7 @@ class LatentDoctor:
         return pixels[:, :T, :H, :W], decoded[:, :T, :H, :W].clamp(-1, 1)
 
 
-def judge(facts: Mapping[str, Any]) -> tuple[str | None, str | None]:
+def judge_latents(facts: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """Compare the numbers of a bucket with their limits: failure and warning, each or none."""
     if facts["bad_values"]:
         return f"holds {facts['bad_values']} NaN or infinite values", None
@@ -211,10 +213,9 @@ def _number(value: float) -> float | None:
     return round(value, 6) if math.isfinite(value) else None
 
 
-def _psnr(original: Tensor, decoded: Tensor) -> float:
-    """Peak signal to noise ratio in dB of two clips in [-1, 1]."""
-    error = float((decoded - original).square().mean())
-    return 10 * math.log10(_PEAK**2 / max(error, 1e-12))
+def _decibels(original: Tensor, decoded: Tensor) -> float:
+    """PSNR of two clips in [-1, 1]; equal ones get a number that JSON can hold."""
+    return min(float(psnr(original[None], decoded[None], peak=_PEAK)), _EQUAL_DB)
 
 
 def write_montage(path: Path, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -235,8 +236,7 @@ def write_montage(path: Path, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
 
 def _frame(clip: Tensor, place: int) -> np.ndarray:
     """One frame as uint8 [h, w, 3], with a white margin below and to the right."""
-    pixels = ((clip[:, place].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)  # [3, H, W]
-    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    image = Image.fromarray(to_uint8(clip[:, place : place + 1])[0])
     scale = min(1.0, _LONG_SIDE / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     frame = np.asarray(image.resize(size, Image.Resampling.BOX) if scale < 1 else image)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from opensora.core.errors import CheckpointError
+from opensora.media.frames import to_uint8
 from opensora.sampling.conditioning import apply_strategies, continue_rule
 from opensora.sampling.pipeline import Pipeline
 from opensora.sampling.prompt_text import loop_texts
 from opensora.sampling.prompts import SampleRequest
-from opensora.sampling.records import to_uint8
 from opensora.sampling.settings import SamplingSettings
 from opensora.schedulers.common import draw_noise, frame_view
 

@@ -14,7 +14,7 @@ TRAINING_CONFIG = "config.py"  # beside the weights, written by training
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class TrainedModel:
     """A checkpoint.
 
     Attributes:
@@ -36,7 +36,7 @@ class Source:
         return files_sha256(self.files)
 
 
-def find_source(model: Mapping[str, Any] | None) -> Source:
+def find_trained_model(model: Mapping[str, Any] | None) -> TrainedModel:
     """Find the weights that `model.from_pretrained` names, and what model they belong to.
 
     Args:
@@ -65,7 +65,7 @@ def find_source(model: Mapping[str, Any] | None) -> Source:
         training, trained = {}, {}  # another model is asked for: nothing of the trained one fits
     architecture = {**trained, **changes}
     if "type" in architecture:
-        return Source(path=path, files=files, training=training, model=architecture)
+        return TrainedModel(path=path, files=files, training=training, model=architecture)
     if training:
         raise ConfigError(f"{beside}: model has no type; pass the config that training saved.")
     raise ConfigError(

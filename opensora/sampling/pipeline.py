@@ -10,10 +10,10 @@ from torch import nn
 from opensora.buckets.bucket_config import IMAGE_FPS
 from opensora.config.registry import PARTS, build_module
 from opensora.core.errors import ConfigError
+from opensora.models.device import parse_dtype
 from opensora.models.text_encoder import ClassEncoder
 from opensora.models.weights.checkpoint import load_checkpoint
-from opensora.models.weights.pretrained import parse_dtype
-from opensora.sampling.checkpoint import Source, find_source
+from opensora.sampling.checkpoint import TrainedModel, find_trained_model
 from opensora.sampling.checks import (
     check_agreement,
     check_complete,
@@ -88,12 +88,12 @@ def load_pipeline(
             raise ConfigError(f"the sampling config names no {name}; set it there or as an option.")
     device = torch.device(device)
     dtype = choose_dtype(settings.dtype, device)
-    source = find_source(config.get("model"))
+    source = find_trained_model(config.get("model"))
     warn_unseen_size(source.training, settings)
     vae = _build("vae", _require_weights(config["vae"], "vae")).to(device, dtype).eval()
     check_shared_frames(settings, vae)
     text_encoder = build_text_encoder(config["text_encoder"], source.model, dtype, device)
-    model = build_model(source, settings, vae, text_encoder).to(device, dtype).eval()
+    model = load_model(source, settings, vae, text_encoder).to(device, dtype).eval()
     text_encoder.y_embedder = model.y_embedder
     scheduler_fields = resolve_scheduler(config["scheduler"], source.training.get("scheduler"))
     scheduler = _build("scheduler", scheduler_fields)
@@ -158,8 +158,8 @@ def build_text_encoder(
     return _build("text_encoder", _require_weights(fields, "text_encoder"), **defaults)
 
 
-def build_model(
-    source: Source, settings: SamplingSettings, vae: Any, text_encoder: Any
+def load_model(
+    source: TrainedModel, settings: SamplingSettings, vae: Any, text_encoder: Any
 ) -> nn.Module:
     """Build the model for the latents of the VAE and the texts of the encoder; load its weights.
 

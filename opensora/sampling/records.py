@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from opensora.core.errors import OpenSoraError
 from opensora.core.io import atomic_path, read_json, write_json
@@ -78,7 +76,7 @@ def save_sample(
     write_json(record_path(request, settings), record)
 
 
-def is_finished(request: SampleRequest, pipeline: Pipeline, settings: SamplingSettings) -> bool:
+def is_sampled(request: SampleRequest, pipeline: Pipeline, settings: SamplingSettings) -> bool:
     """Whether the sample's file and a record with the same fingerprint are there."""
     if not file_path(request, settings).is_file():
         return False
@@ -121,12 +119,6 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)
-
-
-def to_uint8(video: Tensor) -> np.ndarray:
-    """Turn [3, T, H, W] in [-1, 1] into uint8 frames [T, H, W, 3]; values outside are clipped."""
-    levels = (video.float().clamp(-1, 1) + 1) * 127.5  # [3, T, H, W], 0..255
-    return levels.add(0.5).floor().clamp(0, 255).to(torch.uint8).permute(1, 2, 3, 0).cpu().numpy()
 
 
 def enlarge(frames: np.ndarray, short_side: int | None, method: Resize) -> np.ndarray:

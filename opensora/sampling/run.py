@@ -18,7 +18,7 @@ from opensora.sampling.conditioning import place
 from opensora.sampling.pipeline import Pipeline
 from opensora.sampling.prompt_text import loop_texts
 from opensora.sampling.prompts import Prompt, SampleRequest, requests
-from opensora.sampling.records import is_finished, record_path, save_sample
+from opensora.sampling.records import is_sampled, record_path, save_sample
 from opensora.sampling.references import encode_reference
 from opensora.sampling.settings import SamplingSettings
 from opensora.tables.columns import SAMPLES
@@ -54,7 +54,7 @@ def sample_prompts(
     """
     check_prompts(pipeline, prompts, settings)
     wanted = requests(prompts, settings.num_samples)
-    todo = [r for r in wanted if not is_finished(r, pipeline, settings)]
+    todo = [r for r in wanted if not is_sampled(r, pipeline, settings)]
     log.info("sample samples=%d finished=%d", len(wanted), len(wanted) - len(todo))
     latents = encode_references(pipeline, todo, settings)
     for batch in progress(list(batches(todo, settings)), description="sample batches"):

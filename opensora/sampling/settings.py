@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from opensora.config.fields import INFERENCE_FIELDS
 from opensora.core.errors import ConfigError
+from opensora.models.device import parse_dtype
 from opensora.sampling.conditioning import total_frames
 
 # fields that a sampling config may hold; those named here are our own
 FIELDS = INFERENCE_FIELDS | {"num_samples", "align", "display_size", "display_resize"}
-DTYPES = ("fp32", "bf16", "fp16")
 
 Resize = Literal["nearest", "lanczos"]
 
@@ -75,8 +75,7 @@ class SamplingSettings:
             raise ConfigError(f"fps is {self.fps!r}; expected frames per second above 0.")
         if not _is_whole(self.seed):
             raise ConfigError(f"seed is {self.seed!r}; expected a whole number.")
-        if self.dtype not in DTYPES:
-            raise ConfigError(f"dtype is {self.dtype!r}; expected one of {', '.join(DTYPES)}.")
+        parse_dtype(self.dtype)
         if self.display_resize not in ("nearest", "lanczos"):
             raise ConfigError(
                 f"display_resize is {self.display_resize!r}; expected 'nearest' or 'lanczos'."

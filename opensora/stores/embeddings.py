@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from opensora.core.errors import StoreError
+from opensora.models.device import parse_dtype
 from opensora.stores.files import (
     as_bytes,
     checksum,
@@ -29,7 +30,6 @@ from opensora.stores.store import Store
 from opensora.tables.columns import ID, TEXT
 
 MADE_BY = "encode_captions"
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 _TOKENS, _SCALES, _OFFSETS = "tokens", "scales", "offsets"
 _COLUMNS = {
     ID: "str",
@@ -72,7 +72,7 @@ def write_embeddings(
     write_store_file(path, tensors, record)
 
 
-def is_finished(path: Path, texts: Sequence[str], identity: Mapping[str, Any]) -> bool:
+def is_embedding_file(path: Path, texts: Sequence[str], identity: Mapping[str, Any]) -> bool:
     """Tell whether a file holds exactly these texts from this encoder, every bit as written."""
     record, tensors = read_record(path), map_tensors(path)
     if record is None or tensors is None:
@@ -224,7 +224,7 @@ class EmbeddingStore(Store):
         lengths = self._lengths[where]
         first = self.tensors(numbers[0])
         tokens, is_int8 = first[_TOKENS], _SCALES in first
-        dtype = DTYPES[self.identity["dtype"]] if is_int8 else tokens.dtype
+        dtype = parse_dtype(self.identity["dtype"]) if is_int8 else tokens.dtype
         token_bytes = math.prod(tokens.shape) * dtype.itemsize
         filled = (lengths * token_bytes).tolist()
         lent = memory.take_padded(len(numbers), max_length * token_bytes, filled)

@@ -106,7 +106,7 @@ def header_hash(path: Path) -> str:
         return hashlib.sha256(length + file.read(size)).hexdigest()
 
 
-def read_index(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read_store_index(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read `folder/index.parquet`: its rows, and `identity` and `files` as they were written.
 
     Raises:

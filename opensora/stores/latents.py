@@ -78,7 +78,7 @@ def _record(items: pd.DataFrame, bucket: Bucket, identity: Mapping[str, Any]) ->
     }
 
 
-def is_finished(
+def is_latent_file(
     path: Path, items: pd.DataFrame, bucket: Bucket, identity: Mapping[str, Any]
 ) -> bool:
     """Tell whether a file holds exactly these items from this encoder, every bit as written."""

@@ -49,7 +49,7 @@ class BatchMemory:
                 block = free.pop(min(fitting, key=lambda place: len(free[place])))
             else:
                 block = np.empty(rows * width, dtype=np.uint8)
-        return _lend(block[: rows * width].reshape(rows, width), self._blocks, block)
+        return _hand_out(block[: rows * width].reshape(rows, width), self._blocks, block)
 
     def take_padded(self, rows: int, width: int, filled: Sequence[int]) -> Rows:
         """Return rows that are 0 behind the bytes which the caller will fill.
@@ -78,7 +78,7 @@ class BatchMemory:
             if count < used[place]:
                 block[place, count : used[place]] = 0
             used[place] = count
-        return _lend(block[:rows], self._padded, (block, used))
+        return _hand_out(block[:rows], self._padded, (block, used))
 
 
 def _pinned(rows: int, width: int) -> Rows:
@@ -105,7 +105,7 @@ class _Stock(Generic[_Block]):
         return self._free
 
 
-def _lend(array: np.ndarray, stock: _Stock[_Block], block: _Block) -> Rows:
+def _hand_out(array: np.ndarray, stock: _Stock[_Block], block: _Block) -> Rows:
     """Give `array` away; when it is gone, `block` goes back into the stock."""
     weakref.finalize(array, stock.returned.append, block).atexit = False
     # the tensor and all its views keep `array` alive, and nothing else does for long

@@ -23,7 +23,7 @@ from opensora.stores.files import (
     checksum,
     header_hash,
     map_tensors,
-    read_index,
+    read_store_index,
 )
 
 _MAX_MAPPED_FILES = 8192  # a map holds no file handle; the kernel allows 65530 maps
@@ -91,7 +91,7 @@ class Store(ABC):
 
     def _read_index(self, folder: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         try:
-            table, record = read_index(folder)
+            table, record = read_store_index(folder)
             rows = table[list(columns)]
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise StoreError(

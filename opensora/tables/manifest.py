@@ -1,7 +1,6 @@
-"""Read a manifest: our own, or a CSV of Open-Sora's tools, which has fewer columns."""
+"""The one reader of manifests, our own or Open-Sora's CSV files, and the one maker of ids."""
 
 import hashlib
-import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +13,7 @@ from opensora.tables.columns import ID, MANIFEST, PATH, TEXT
 from opensora.tables.io import read_table
 
 FOREIGN_FPS = 24.0  # of clips whose table does not say, as Open-Sora assumes
-_MAX_SLUG = 40
-log = logging.getLogger(__name__)
+_MAX_SLUG = 40  # characters of the file name that an id repeats, for people
 
 
 def read_manifest(path: str | Path) -> pd.DataFrame:
@@ -31,7 +29,8 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
         A MANIFEST table; all further columns are kept.
 
     Raises:
-        TableError: a needed column is missing, or holds something that can not be meant.
+        TableError: a needed column is missing, a size is no whole number of at least 1, or an id
+            is empty or there twice; the sentence names row and column.
     """
     frame = read_table(path)
     for name in (PATH, TEXT, "num_frames", "height", "width"):
@@ -46,7 +45,7 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
         frame["fps"] = FOREIGN_FPS
     frame["fps"] = frame["fps"].fillna(FOREIGN_FPS)
     derived: dict[str, Callable[[], Any]] = {
-        ID: lambda: frame[PATH].map(_identity),
+        ID: lambda: frame[PATH].map(lambda path: make_id(path, path)),
         "aspect_ratio": lambda: (frame["height"] / frame["width"]).round(6),
         "resolution": lambda: frame["height"] * frame["width"],
         "text_len": lambda: frame[TEXT].map(lambda text: len(text.split())),
@@ -57,6 +56,13 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
         "split": lambda: "train",
     }
     frame = frame.assign(**{k: make() for k, make in derived.items() if k not in frame})
+    for problem, wrong in {
+        "is empty; give every clip an id": (frame[ID] == ""),
+        "is there twice; give every clip an id of its own": frame[ID].duplicated(),
+    }.items():
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            raise TableError(f"{path}: row {row + 1}: id {frame[ID].iloc[row]!r} {problem}")
     return frame[[*MANIFEST.columns, *(c for c in frame.columns if c not in MANIFEST.columns)]]
 
 
@@ -72,43 +78,12 @@ def _whole_numbers(values: pd.Series, name: str, path: str | Path) -> pd.Series:
     return numbers.astype("int64")
 
 
-def _identity(path: str) -> str:
-    """A readable, unique id that is also a safe file name."""
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", Path(path).stem).strip("-")[:_MAX_SLUG] or "file"
-    return f"{slug}-{hashlib.sha256(path.encode()).hexdigest()[:12]}"
-
-
-def read_clips(path: str | Path) -> pd.DataFrame:
-    """Read a manifest and refuse what a plan can not be made of.
-
-    Scores without a value are only warned about: buckets do not look at them.
+def make_id(path: str, content: str) -> str:
+    """A readable, unique id that is also a safe file name.
 
     Args:
-        path: CSV or Parquet; see `read_manifest`.
-
-    Returns:
-        A MANIFEST table.
-
-    Raises:
-        TableError: a column is missing, a size is no whole number of at least 1, or an id is
-            empty or there twice; the sentence names row and column.
+        path: of the file; its stem makes the id readable.
+        content: what the id stands for, such as a hash of the file, or the path itself.
     """
-    clips = read_manifest(path)
-    for problem, wrong in {
-        "is empty; give every clip an id": (clips[ID] == ""),
-        "is there twice; give every clip an id of its own": clips[ID].duplicated(),
-    }.items():
-        if wrong.any():
-            row = int(wrong.to_numpy().argmax())
-            raise TableError(f"{path}: row {row + 1}: id {clips[ID].iloc[row]!r} {problem}")
-    scores = clips.drop(columns=list(MANIFEST.columns)).select_dtypes("number")
-    for name, values in scores.items():
-        missing = values.isna().to_numpy()
-        if missing.any():
-            row = int(missing.argmax())
-            log.warning(
-                "%s: %s has no value in %d rows, the first is row %d (id %r); buckets do not use"
-                " it, filter it in build-manifest if such clips are not wanted",
-                *(path, name, int(missing.sum()), row + 1, clips[ID].iloc[row]),
-            )
-    return clips
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", Path(path).stem).strip("-")[:_MAX_SLUG] or "file"
+    return f"{slug}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"

@@ -20,14 +20,14 @@ from opensora.core.errors import ConfigError
 from opensora.core.seed import derive_seed
 from opensora.datasets.online import VariableVideoTextDataset, VideoBatch
 from opensora.datasets.stored import LatentBatch, LatentDataset
-from opensora.models.weights.pretrained import parse_dtype
+from opensora.models.device import parse_dtype
 from opensora.plans.compile import BatchPlan
 from opensora.training.config import TrainConfig
 
 _CACHE_BYTES = 256 << 20  # of caption embeddings
 
 
-class Source(Protocol):
+class BatchSource(Protocol):
     """Micro batches by position in the plan.
 
     Attributes:
@@ -57,7 +57,7 @@ class Source(Protocol):
         """Turn what was read into latents and embeddings, on the device."""
 
 
-def open_source(config: TrainConfig, workers: Workers, plan: Path) -> Source:
+def open_source(config: TrainConfig, workers: Workers, plan: Path) -> BatchSource:
     """Open what `config.dataset` describes.
 
     Args:
@@ -79,7 +79,7 @@ def open_source(config: TrainConfig, workers: Workers, plan: Path) -> Source:
 
 
 class StoredSource:
-    """Micro batches from the latent and embedding stores; see `Source`."""
+    """Micro batches from the latent and embedding stores; see `BatchSource`."""
 
     num_readers: int | None = 1  # a store keeps few files open at a time
 
@@ -106,7 +106,7 @@ class StoredSource:
 
 
 class OnlineSource:
-    """Micro batches from video files; see `Source`.
+    """Micro batches from video files; see `BatchSource`.
 
     Args:
         dataset: decodes the clips.
@@ -237,7 +237,7 @@ def only_bucket(plan: BatchPlan) -> Bucket | None:
     return Bucket.parse(str(names[0])) if len(names) == 1 else None
 
 
-def read_ahead(source: Source, positions: Sequence[int], num_ahead: int) -> Iterator[Any]:
+def read_ahead(source: BatchSource, positions: Sequence[int], num_ahead: int) -> Iterator[Any]:
     """Yield what `source.read` gives for each position, up to `num_ahead` of them read ahead.
 
     Background threads read, as many as read ahead if the source allows it; nothing is forked.

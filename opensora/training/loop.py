@@ -15,7 +15,7 @@ from opensora.core.process import threads_in_use
 from opensora.training.checkpoint import Checkpoint, write_checkpoint, write_outputs
 from opensora.training.config import TrainConfig
 from opensora.training.data import read_ahead
-from opensora.training.start import Run, encoders, prepare
+from opensora.training.start import TrainingRun, encoder_identities, prepare_run
 from opensora.training.step import StepResult, train_step
 from opensora.training.watch import FirstStepsCheck, StopSignals, Watchdog
 
@@ -37,11 +37,11 @@ def train(config: TrainConfig, resolved: Any, workers: Workers) -> str:
         Stopped: a signal came; a checkpoint is written and the same command continues.
         OpenSoraError: the loss left the finite numbers, or the run could not be set up.
     """
-    run = prepare(config, workers)
+    run = prepare_run(config, workers)
     _announce(run)
     with StopSignals() as signals, Watchdog() as watchdog:
         run_steps(run, signals, watchdog)
-        save(run, finished=True)
+        save_checkpoint(run, finished=True)
     if run.workers.is_main:
         assert run.ema is not None  # the main worker keeps it
         write_outputs(
@@ -56,7 +56,7 @@ def train(config: TrainConfig, resolved: Any, workers: Workers) -> str:
     return f"{done.step} steps, loss {smooth}, {done.seconds:.0f} s -> {config.outputs}"
 
 
-def run_steps(run: Run, signals: StopSignals, watchdog: Watchdog) -> None:
+def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog) -> None:
     """Do all steps that are left.
 
     Raises:
@@ -86,16 +86,16 @@ def run_steps(run: Run, signals: StopSignals, watchdog: Watchdog) -> None:
         if result.predict_zero is not None and run.workers.is_main:
             check.observe(result.loss, result.predict_zero)
         if result.stop:
-            save(run)
+            save_checkpoint(run)
             raise Stopped(
                 f"after step {step + 1} of {run.total_steps} with a checkpoint in"
                 f" {run.config.state_folder}; run the same command again"
             )
         if (step + 1) % run.config.ckpt_every == 0 and step + 1 < run.total_steps:
-            save(run)
+            save_checkpoint(run)
 
 
-def _completed(resolved: Any, run: Run) -> Any:
+def _completed(resolved: Any, run: TrainingRun) -> Any:
     """The config to save beside the weights, so that sampling needs nothing else.
 
     It also holds every keyword of the model, the identities of the encoders and what computed them.
@@ -108,11 +108,11 @@ def _completed(resolved: Any, run: Run) -> Any:
         "workers": run.workers.world_size,
         "threads": threads_in_use(),
     }
-    config["encoders"] = encoders(run.source)
+    config["encoders"] = encoder_identities(run.source)
     return config
 
 
-def save(run: Run, *, finished: bool = False) -> None:
+def save_checkpoint(run: TrainingRun, *, finished: bool = False) -> None:
     """Write a checkpoint; all workers take part, the main one writes."""
     if run.metrics is not None:
         run.counters = replace(run.counters, loss_ema=run.metrics.loss_ema)
@@ -151,7 +151,7 @@ class _Clock:
         return rate
 
 
-def _record(run: Run, result: StepResult, position: int, clock: _Clock) -> None:
+def _record(run: TrainingRun, result: StepResult, position: int, clock: _Clock) -> None:
     """Write a line of metrics where one is due."""
     if run.metrics is None:
         return
@@ -169,7 +169,7 @@ def _record(run: Run, result: StepResult, position: int, clock: _Clock) -> None:
         )
 
 
-def _announce(run: Run) -> None:
+def _announce(run: TrainingRun) -> None:
     """Say what really runs: asked-for precision and kernels may not be there."""
     engine = run.engine
     log.info(

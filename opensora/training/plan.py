@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import CheckpointError, OpenSoraError
-from opensora.plans.compile import BatchPlan, deal, write_plan
+from opensora.plans.compile import BatchPlan, deal_to_ranks, write_plan
 from opensora.plans.stage_plan import plan_training
-from opensora.tables.manifest import read_clips
+from opensora.tables.manifest import read_manifest
 from opensora.training.checkpoint import EMA, Counters, newest_checkpoint
 from opensora.training.config import TrainConfig
 
@@ -70,14 +70,14 @@ def compile_plan_of(config: TrainConfig, fields: Mapping[str, Any], *, world_siz
         TableError: the manifest is missing or lacks columns.
         ConfigError: no batch can be formed.
     """
-    manifest = read_clips(config.dataset["data_path"])
+    manifest = read_manifest(config.dataset["data_path"])
     made = plan_training(manifest, fields, world_size=world_size)
     for warning in made.summary["warnings"]:
         log.warning("plan %s", warning)
     write_plan(made.plan, config.given_plan, **made.settings)
 
 
-def continues(plan: BatchPlan, counters: Counters) -> bool:
+def continues_plan(plan: BatchPlan, counters: Counters) -> bool:
     """Whether what a checkpoint has trained is the beginning of this plan."""
     if counters.plan_hash == plan.hash:
         return True
@@ -97,7 +97,7 @@ def _settle(given: Path, state: Path) -> None:
         return
     used = counters.micro_batches
     former = {FORMER: [old.hash, *old.metadata.get(FORMER, [])]}
-    is_ours = continues(old, counters)
+    is_ours = continues_plan(old, counters)
     if is_ours and _same_entries(old.table.slice(0, used), new.table.slice(0, used)):
         log.info("plan extended micro_batches=%d..%d", len(old), len(new))
         _write(new.table, new, target, {**former, UNTIL: used})
@@ -169,7 +169,7 @@ def _same_entries(one: pa.Table, other: pa.Table) -> bool:
 def _write(table: pa.Table, given: BatchPlan, target: Path, more: dict[str, Any]) -> None:
     """Write a sequence with the settings of the plan that was given."""
     settings = {**given.metadata, SOURCE: given.hash, **more}
-    frame: pd.DataFrame = deal(table, given.metadata["world_size"])
+    frame: pd.DataFrame = deal_to_ranks(table, given.metadata["world_size"])
     frame.attrs = {}
     if table is not given.table:
         parts = (*settings[FORMER], settings[UNTIL], given.hash)

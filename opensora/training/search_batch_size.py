@@ -22,19 +22,19 @@ Measure = Callable[[int], float | None]  # samples -> seconds of a step, None wh
 Key = tuple[str, int]  # (resolution, number of frames)
 
 
-class Found(NamedTuple):
+class FoundBatchSize(NamedTuple):
     """A batch size and the seconds of its step."""
 
     batch_size: int
     seconds: float
 
 
-def largest_fitting(measure: Measure, sizes: Sequence[int]) -> Found | None:
+def largest_fitting(measure: Measure, sizes: Sequence[int]) -> FoundBatchSize | None:
     """Return the largest batch size that fits memory, or None where not even the first does."""
     return _last(measure, sizes, limit=None)
 
 
-def best_balanced(measure: Measure, sizes: Sequence[int], target: float) -> Found | None:
+def best_balanced(measure: Measure, sizes: Sequence[int], target: float) -> FoundBatchSize | None:
     """Return the batch size whose step comes nearest to a time, among those that fit.
 
     Args:
@@ -46,24 +46,24 @@ def best_balanced(measure: Measure, sizes: Sequence[int], target: float) -> Foun
     below = _last(measure, sizes, limit=target)
     if below is None:  # even the smallest takes longer, or does not fit
         first = measure(sizes[0])
-        return None if first is None else Found(sizes[0], first)
+        return None if first is None else FoundBatchSize(sizes[0], first)
     after = sizes.index(below.batch_size) + 1
     above = measure(sizes[after]) if after < len(sizes) else None
     if above is not None and above - target < target - below.seconds:
-        return Found(sizes[after], above)
+        return FoundBatchSize(sizes[after], above)
     return below
 
 
-def _last(measure: Measure, sizes: Sequence[int], limit: float | None) -> Found | None:
+def _last(measure: Measure, sizes: Sequence[int], limit: float | None) -> FoundBatchSize | None:
     """Return the last size that fits and takes no longer than `limit`; doubling, then halving."""
-    best: Found | None = None
+    best: FoundBatchSize | None = None
 
     def fits(index: int) -> bool:
         nonlocal best
         seconds = measure(sizes[index])
         if seconds is None or (limit is not None and seconds > limit):
             return False
-        best = Found(sizes[index], seconds)
+        best = FoundBatchSize(sizes[index], seconds)
         return True
 
     low, high = -1, 0  # sizes[low] fits, sizes[high] is asked next
@@ -97,7 +97,7 @@ def search_all(
     base: BucketRule,
     largest: int,
     held: Mapping[Key, int] | None = None,
-) -> dict[Key, Found | None]:
+) -> dict[Key, FoundBatchSize | None]:
     """Search the batch size of every bucket that is used.
 
     The base bucket takes its batch size from the config, or the largest that fits; all others
@@ -130,7 +130,7 @@ def search_all(
             " base bucket or batch size, or set grad_checkpoint = True"
         )
     log.info("search base=%s batch_size=%d seconds=%.3f", base, *first)
-    found: dict[Key, Found | None] = {(base.resolution, base.num_frames): first}
+    found: dict[Key, FoundBatchSize | None] = {(base.resolution, base.num_frames): first}
     for rule in rules:
         key = (rule.resolution, rule.num_frames)
         if rule is base or not rule.is_used or (held is not None and not held.get(key)):
@@ -168,7 +168,7 @@ def choose_base(
 
 
 def fill_in(
-    config: BucketConfig, rules: Sequence[BucketRule], found: Mapping[Key, Found | None]
+    config: BucketConfig, rules: Sequence[BucketRule], found: Mapping[Key, FoundBatchSize | None]
 ) -> dict[str, dict[int, Any]]:
     """Return the bucket config with the batch sizes that were found.
 
@@ -185,12 +185,14 @@ def fill_in(
             if rule.frames_prob != 1.0:
                 chance = (rule.keep_prob, rule.frames_prob)
             size = rule.search.low if rule.search else rule.batch_size
-            best = found.get((rule.resolution, num_frames), Found(size, 0.0) if size else None)
+            best = found.get(
+                (rule.resolution, num_frames), FoundBatchSize(size, 0.0) if size else None
+            )
             row[num_frames] = (chance, best.batch_size) if best else (0.0, None)
     return filled
 
 
-def found_table(found: Mapping[Key, Found | None], base: BucketRule) -> str:
+def found_table(found: Mapping[Key, FoundBatchSize | None], base: BucketRule) -> str:
     """Lay out what was found for a terminal."""
     target = found[base.resolution, base.num_frames]
     assert target is not None  # the search ends with an error otherwise

@@ -31,10 +31,10 @@ from opensora.training.checkpoint import (
     remove_checkpoints,
 )
 from opensora.training.config import TrainConfig
-from opensora.training.data import Source, open_source
+from opensora.training.data import BatchSource, open_source
 from opensora.training.ema import Ema
 from opensora.training.metrics import MetricsLog, open_wandb
-from opensora.training.plan import SOURCE, continues, settle_plan
+from opensora.training.plan import SOURCE, continues_plan, settle_plan
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ _HOW_KEPT = ("dtype", "posterior", "seed", "version", "int8")  # fields of an en
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """A stage being trained.
 
     Attributes:
@@ -62,7 +62,7 @@ class Run:
 
     config: TrainConfig
     workers: Workers
-    source: Source
+    source: BatchSource
     model_config: dict[str, Any]
     scheduler: Any
     masks: MaskGenerator | None
@@ -74,7 +74,7 @@ class Run:
     metrics: MetricsLog | None
 
 
-def prepare(config: TrainConfig, workers: Workers) -> Run:
+def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
     """Build a run and bring it to where its newest checkpoint stands.
 
     Raises:
@@ -116,7 +116,7 @@ def prepare(config: TrainConfig, workers: Workers) -> Run:
         if ema is not None:
             ema.load_state_dict(checkpoint.ema)
     engine.model.train()
-    return Run(
+    return TrainingRun(
         config=config,
         workers=workers,
         source=source,
@@ -132,7 +132,7 @@ def prepare(config: TrainConfig, workers: Workers) -> Run:
     )
 
 
-def build_model(config: TrainConfig, source: Source) -> tuple[nn.Module, dict[str, Any]]:
+def build_model(config: TrainConfig, source: BatchSource) -> tuple[nn.Module, dict[str, Any]]:
     """Build the model for the channels and the text width of the encoders.
 
     A model that stores position tables gets those of the latents, where all have one size.
@@ -196,7 +196,7 @@ def _open_metrics(config: TrainConfig, counters: Counters) -> MetricsLog:
     )
 
 
-def recipe_hash(config: TrainConfig, source: Source, model: dict[str, Any]) -> str:
+def recipe_hash(config: TrainConfig, source: BatchSource, model: dict[str, Any]) -> str:
     """Hash everything besides the plan that decides the weights after a given step."""
     recipe = {
         name: getattr(config, name)
@@ -231,7 +231,7 @@ def find_resumable(
         return None
     folder, counters = found
     problem = None
-    if not continues(plan, counters):
+    if not continues_plan(plan, counters):
         problem = f"of plan {counters.plan_hash[:8]} and this run has plan {fresh.plan_hash[:8]}"
     elif counters.recipe_hash != fresh.recipe_hash:
         problem = "of another recipe (model, scheduler, optimizer, seed, stores or loaded weights)"
@@ -256,7 +256,7 @@ def find_resumable(
     )
 
 
-def start_from(model: nn.Module, load: Path, source: Source) -> None:
+def start_from(model: nn.Module, load: Path, source: BatchSource) -> None:
     """Copy the weights of an earlier stage into the model.
 
     Raises:
@@ -267,7 +267,7 @@ def start_from(model: nn.Module, load: Path, source: Source) -> None:
     beside = path.parent / "config.py"
     if beside.is_file():
         former = load_config(beside).to_dict().get("encoders", {})
-        present = encoders(source)
+        present = encoder_identities(source)
         for name in former.keys() & present.keys():
             if _network(former[name]) != _network(present[name]):
                 raise ConfigError(
@@ -284,7 +284,7 @@ def start_from(model: nn.Module, load: Path, source: Source) -> None:
         )
 
 
-def encoders(source: Source) -> dict[str, Any]:
+def encoder_identities(source: BatchSource) -> dict[str, Any]:
     """Identities of the encoders, as they stand in the saved config."""
     return {"vae": source.latent_identity, "text_encoder": source.embedding_identity}
 

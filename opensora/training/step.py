@@ -11,7 +11,7 @@ from torch import Tensor
 from opensora.core.errors import ConfigError, OpenSoraError
 from opensora.core.seed import derive_seed
 from opensora.datasets.stored import LatentBatch
-from opensora.training.start import Run
+from opensora.training.start import TrainingRun
 from opensora.training.watch import FIRST_STEPS
 
 
@@ -36,7 +36,9 @@ class StepResult:
     predict_zero: float | None
 
 
-def train_step(run: Run, step: int, position: int, batch: LatentBatch, *, stop: bool) -> StepResult:
+def train_step(
+    run: TrainingRun, step: int, position: int, batch: LatentBatch, *, stop: bool
+) -> StepResult:
     """Forward, backward and update on one micro batch.
 
     Args:
@@ -123,7 +125,9 @@ class _PredictZero:
         return x.new_zeros(len(x), self._out_channels, *x.shape[2:])
 
 
-def _not_finite(run: Run, step: int, ids: list[str], what: str, mine: Tensor) -> OpenSoraError:
+def _not_finite(
+    run: TrainingRun, step: int, ids: list[str], what: str, mine: Tensor
+) -> OpenSoraError:
     """The error that names the clips which broke the run, on whatever worker they were."""
     broken = run.workers.gather([] if mine.isfinite() else ids)
     return OpenSoraError(

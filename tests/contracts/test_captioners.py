@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from opensora.config.registry import CAPTIONERS, build_module, registered_names
-from opensora.curation.captions.captioner import Captioner, Clip
+from opensora.curation.captions.caption_clips import Captioner, Clip
 from opensora.media.encode import write_video
 
 

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> str:
         result = balance.simulate_stragglers(
             clips, config, model=model, ranks=args.ranks, frame_interval=interval
         )
-        text = balance.report(result)
+        text = balance.balance_report(result)
         summary = (
             f"{args.ranks} ranks: slowest / mean {result['random']['slowest']:.3f} in random order,"
             f" {result['cost']['slowest']:.3f} balanced by cost"
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> str:
         result = buckets.bench_buckets(
             clips, config, frame_interval=interval, sample=args.sample, repeats=args.repeats
         )
-        text = buckets.report(dict(result))
+        text = buckets.buckets_report(dict(result))
         summary = (
             f"{result['rows_per_s'] / 1e6:.2f} million rows/s,"
             f" {result['memory_bytes'] / 1e9:.2f} GB, {result['ratio']:,.0f} times a loop over rows"

@@ -92,7 +92,7 @@ def _run_stored(args: argparse.Namespace) -> str:
 def _run_online(args: argparse.Namespace) -> str:
     from opensora.bench import online_loader
 
-    return online_loader.run(
+    return online_loader.bench_online_loader(
         args.manifest,
         num_clips=args.num_clips,
         num_frames=args.num_frames,

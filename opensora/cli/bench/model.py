@@ -50,19 +50,15 @@ def run(args: argparse.Namespace) -> str:
     import sys
     from dataclasses import asdict
 
-    import torch
-
     from opensora.bench.measure import machine
     from opensora.bench.model import Mode, check_types, heading, measure, peak_flops, table
     from opensora.bench.model_subjects import Settings
     from opensora.config.load import parse_overrides
-    from opensora.core.errors import ConfigError
     from opensora.core.io import write_json
     from opensora.core.log import progress
+    from opensora.models.device import choose_device
 
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: torch sees no GPU here; use --device cpu")
+    device = choose_device(args.device)
     fields = dict(parse_overrides(["--cfg-options", *args.cfg_options]) if args.cfg_options else [])
     if args.depth is not None:
         fields["depth"] = args.depth

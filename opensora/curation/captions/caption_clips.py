@@ -1,15 +1,15 @@
 """Captioning: give every clip of a table its text, and mark the texts that no one can use."""
 
-import difflib
-from collections.abc import Collection, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from opensora.core.errors import ConfigError
+from opensora.core.errors import ConfigError, did_you_mean
 from opensora.core.log import progress
-from opensora.curation.captions.captioner import Captioner, Clip
 from opensora.tables.columns import CAPTIONS, OK
 from opensora.text.caption import (
     MAX_CHARACTERS,
@@ -21,6 +21,35 @@ from opensora.text.caption import (
 
 SURE = 0.5  # probability above which a text is taken to be in another language
 _BATCH = 32  # clips handed to a captioner at once
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip to caption.
+
+    Attributes:
+        id: of the clip.
+        path: the clip file.
+        source: the video or image it was cut from.
+        kind: "video" or "image".
+        start: seconds into the source.
+        end: seconds into the source; an image has start = end = 0.
+    """
+
+    id: str
+    path: Path
+    source: Path
+    kind: str
+    start: float
+    end: float
+
+
+class Captioner(ABC):
+    """Gives each clip a text, or "" where it has none; the same clip always gets the same."""
+
+    @abstractmethod
+    def caption(self, clips: Sequence[Clip]) -> list[str]:
+        """Return one raw text per clip, in their order; "" means no caption."""
 
 
 def caption_clips(
@@ -107,6 +136,5 @@ def _check_languages(languages: Collection[str]) -> None:
     known = known_languages()
     for code in languages:
         if code not in known:
-            nearest = difflib.get_close_matches(code, sorted(known), n=1, cutoff=0.3)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            hint = did_you_mean(code, sorted(known), cutoff=0.3)
             raise ConfigError(f"--languages {code}: not an ISO 639 code such as en or de{hint}")

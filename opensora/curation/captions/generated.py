@@ -12,7 +12,7 @@ from PIL import Image
 
 from opensora.config.registry import CAPTIONERS
 from opensora.core.errors import ConfigError, VideoError
-from opensora.curation.captions.captioner import Captioner, Clip
+from opensora.curation.captions.caption_clips import Captioner, Clip
 from opensora.media.decode import read_frames
 from opensora.media.probe import probe
 
@@ -52,10 +52,10 @@ class TransformersCaptioner(Captioner):
         dtype: str = "bf16",
         device: str | None = None,
     ) -> None:
-        import torch
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        from opensora.models.weights.pretrained import load_parts, parse_dtype, resolve_folder
+        from opensora.models.device import choose_device, parse_dtype
+        from opensora.models.weights.pretrained import load_parts, resolve_folder
 
         for name, value in (
             ("num_frames", num_frames),
@@ -64,7 +64,7 @@ class TransformersCaptioner(Captioner):
         ):
             if value < 1:
                 raise ConfigError(f"captioner transformers: {name} is {value}; expected 1 or more")
-        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = choose_device(device)
         folder = resolve_folder(model, kind="captioner")
         self._processor: Any = load_parts(
             lambda: AutoProcessor.from_pretrained(folder), folder, kind="captioner"

@@ -12,7 +12,7 @@ from typing import Any
 
 from opensora.config.registry import CAPTIONERS
 from opensora.core.errors import TableError
-from opensora.curation.captions.captioner import Captioner, Clip
+from opensora.curation.captions.caption_clips import Captioner, Clip
 from opensora.tables.io import read_table
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from opensora.config.registry import CAPTIONERS
-from opensora.curation.captions.captioner import Captioner, Clip
+from opensora.curation.captions.caption_clips import Captioner, Clip
 
 TEMPLATE = "{kind} of {label}"
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")

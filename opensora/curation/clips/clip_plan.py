@@ -29,7 +29,7 @@ Row = dict[Any, Any]
 
 
 @dataclass(frozen=True)
-class Piece:
+class PlannedClip:
     """One clip to be.
 
     Attributes:
@@ -50,7 +50,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceVideo:
     """A video and the times of its frames, see `cutting`."""
 
     info: VideoInfo
@@ -58,7 +58,7 @@ class Source:
     tick_s: Fraction
 
     @classmethod
-    def of(cls, info: VideoInfo) -> "Source":
+    def of(cls, info: VideoInfo) -> "SourceVideo":
         """Look the times up."""
         return cls(info, *timeline(info.path).ticks())
 
@@ -73,7 +73,7 @@ class Source:
 
 def plan_clips(
     scenes: Sequence[Row], info: VideoInfo, folder: Path, settings: ClipSettings
-) -> list[Piece]:
+) -> list[PlannedClip]:
     """Cut all scenes of a video on paper; marked scenes become marked pieces.
 
     The pieces of a scene cover its whole time.
@@ -81,12 +81,12 @@ def plan_clips(
     Raises:
         VideoError: the video is shorter than when its scenes were found.
     """
-    source = Source.of(info)
-    pieces: list[Piece] = []
+    source = SourceVideo.of(info)
+    pieces: list[PlannedClip] = []
     for scene in scenes:
         span = int(scene["start_frame"]), int(scene["end_frame"])
         if scene["status"] != OK:
-            pieces.append(Piece(marked(scene), *span, info.fps, [], ""))
+            pieces.append(PlannedClip(clip_without_file(scene), *span, info.fps, [], ""))
             continue
         if span[1] > info.num_frames:
             raise VideoError(
@@ -103,7 +103,7 @@ def plan_clips(
     return pieces
 
 
-def marked(scene: Row, reason: str = OK, detail: str = "") -> Row:
+def clip_without_file(scene: Row, reason: str = OK, detail: str = "") -> Row:
     """The row of a whole scene without a file; keeps the scene's own mark if it has one."""
     if scene["status"] != OK:
         reason, detail = scene["status"], scene["detail"]
@@ -139,8 +139,8 @@ def recipe_of(identity: str, *parts: object) -> str:
 
 
 def _plan(
-    scene: Row, whole: tuple[int, int], source: Source, folder: Path, settings: ClipSettings
-) -> list[Piece]:
+    scene: Row, whole: tuple[int, int], source: SourceVideo, folder: Path, settings: ClipSettings
+) -> list[PlannedClip]:
     """Cut one scene at any frame."""
     info = source.info
     fps = settings.clip_fps(info.fps)
@@ -156,13 +156,13 @@ def _plan(
             row |= {"fps": float(fps), **size_columns(*size)}
         times = ("variable", *offsets) if info.is_variable else ()
         recipe = recipe_of(row["id"], *span, info.fps, fps, *size, *times)
-        pieces.append(Piece(row, *span, fps, offsets, recipe))
+        pieces.append(PlannedClip(row, *span, fps, offsets, recipe))
     return pieces
 
 
 def _plan_copies(
-    scene: Row, whole: tuple[int, int], source: Source, folder: Path, settings: ClipSettings
-) -> list[Piece]:
+    scene: Row, whole: tuple[int, int], source: SourceVideo, folder: Path, settings: ClipSettings
+) -> list[PlannedClip]:
     """Cut one scene at its keyframes; what lies outside them gets marked rows."""
     info, (first, last) = source.info, whole
     keys = timeline(info.path).cut_frames.tolist() if info.codec in COPYABLE else []
@@ -180,19 +180,19 @@ def _plan_copies(
         elif row["status"] == OK:
             row |= {"path": str(folder / f"{row['id']}.mp4"), "num_frames": span[1] - span[0]}
             row |= {"fps": float(info.fps), **size_columns(info.height, info.width)}
-        pieces.append(Piece(row, span[0], span[1], info.fps, [], ""))
+        pieces.append(PlannedClip(row, span[0], span[1], info.fps, [], ""))
     return pieces
 
 
 def _row(
-    scene: Row, number: int, span: tuple[int, int], source: Source, settings: ClipSettings
+    scene: Row, number: int, span: tuple[int, int], source: SourceVideo, settings: ClipSettings
 ) -> Row:
     """The row of a piece, marked where its length is out of bounds."""
     fewest, most = settings.tick_limits(source.tick_s)
     length = source.length(span)
     seconds = float(length * source.tick_s)
     row = {
-        **marked(scene),
+        **clip_without_file(scene),
         "id": f"{scene['id']}_{number:03d}",
         "start": source.seconds(span[0]),
         "end": source.seconds(span[1]),

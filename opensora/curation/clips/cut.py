@@ -12,9 +12,9 @@ from opensora.core.errors import VideoError
 from opensora.core.io import sha256_file
 from opensora.curation.clips.clip_files import copy_stretches, read_recipe, write_clip, write_still
 from opensora.curation.clips.clip_plan import (
-    Piece,
+    PlannedClip,
     Row,
-    marked,
+    clip_without_file,
     plan_clips,
     recipe_of,
     size_columns,
@@ -39,7 +39,7 @@ def clips_of_source(scenes: list[Row], folder: Path, settings: ClipSettings) -> 
             return [_still(scene, info, folder, settings) for scene in scenes]
         pieces = plan_clips(scenes, info, folder, settings)
     except VideoError as error:
-        return [marked(scene, error.reason, error.detail) for scene in scenes]
+        return [clip_without_file(scene, error.reason, error.detail) for scene in scenes]
     good = [piece for piece in pieces if piece.row["status"] == OK]
     todo = [piece for piece in good if read_recipe(Path(piece.row["path"])) != piece.recipe]
     if settings.mode == "copy":
@@ -58,7 +58,7 @@ def clips_limit_s(scenes: list[Row], timeout_s: float) -> float:
     return timeout_s + frames / SLOWEST_FRAMES
 
 
-def _make_files(todo: list[Piece], info: VideoInfo) -> None:
+def _make_files(todo: list[PlannedClip], info: VideoInfo) -> None:
     """Encode the pieces in one pass over the source; mark those that fail."""
     frames = _numbered_frames(todo, info)
     for number, piece in enumerate(todo):
@@ -80,7 +80,7 @@ def _make_files(todo: list[Piece], info: VideoInfo) -> None:
                 return
 
 
-def _copy_files(todo: list[Piece], info: VideoInfo) -> None:
+def _copy_files(todo: list[PlannedClip], info: VideoInfo) -> None:
     """Copy the pieces in one pass over the source; mark those that fail."""
     if not todo:
         return
@@ -91,7 +91,7 @@ def _copy_files(todo: list[Piece], info: VideoInfo) -> None:
             piece.row.update(path="", status=fault.reason, detail=fault.detail)
 
 
-def _numbered_frames(todo: list[Piece], info: VideoInfo) -> Iterator[tuple[int, np.ndarray]]:
+def _numbered_frames(todo: list[PlannedClip], info: VideoInfo) -> Iterator[tuple[int, np.ndarray]]:
     """Frames of the source with their index, from the first to the last that is needed."""
     if not todo:
         return
@@ -104,7 +104,7 @@ def _numbered_frames(todo: list[Piece], info: VideoInfo) -> Iterator[tuple[int, 
         yield index, frame[:height, :width]  # an odd row or column is cut off, not blurred away
 
 
-def _take(source: Iterator[tuple[int, np.ndarray]], piece: Piece) -> Iterator[np.ndarray]:
+def _take(source: Iterator[tuple[int, np.ndarray]], piece: PlannedClip) -> Iterator[np.ndarray]:
     """Yield the frames of a piece and leave the source at its end."""
     times = Counter(piece.first + offset for offset in piece.offsets)
     for index, frame in source:
@@ -115,7 +115,7 @@ def _take(source: Iterator[tuple[int, np.ndarray]], piece: Piece) -> Iterator[np
 
 def _still(scene: Row, info: VideoInfo, folder: Path, settings: ClipSettings) -> Row:
     """The clip of an image: a PNG, shrunk where it is larger than wanted."""
-    row = marked(scene)
+    row = clip_without_file(scene)
     if row["status"] != OK:
         return row
     path = folder / f"{row['id']}.png"
@@ -130,6 +130,6 @@ def _still(scene: Row, info: VideoInfo, folder: Path, settings: ClipSettings) ->
                 pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
             write_still(path, pixels, recipe=recipe)
     except VideoError as error:
-        return marked(scene, error.reason, error.detail)
+        return clip_without_file(scene, error.reason, error.detail)
     made = {"path": str(path), "num_frames": 1, "fps": 1.0, "sha256": sha256_file(path)}
     return {**row, **made, **size_columns(height, width)}

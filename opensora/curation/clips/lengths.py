@@ -4,7 +4,6 @@ Times are `ticks`, int64 [n + 1]: when each of n frames appears and when the las
 of `tick_s` seconds. With evenly spaced frames a tick is a frame and the ticks are 0, 1, ..., n.
 """
 
-import difflib
 import itertools
 import math
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from opensora.core.errors import ConfigError
+from opensora.core.errors import ConfigError, did_you_mean
 from opensora.media.encode import exact_fps
 
 MODES = ("reencode", "copy")
@@ -50,8 +49,7 @@ class ClipSettings:
         if self.short_side is not None and self.short_side < 2:
             raise ConfigError(f"--short-side {self.short_side}: expected at least 2 pixels")
         if self.mode not in MODES:
-            near = difflib.get_close_matches(self.mode, MODES, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(self.mode, MODES)
             raise ConfigError(f"--mode {self.mode!r}: expected one of {list(MODES)}{hint}")
         if self.mode == "copy" and (self.fps is not None or self.short_side is not None):
             raise ConfigError("--mode copy keeps rate and size: leave out --fps and --short-side")

@@ -12,10 +12,10 @@ import pandas as pd
 
 from opensora.core.errors import OpenSoraError
 from opensora.core.log import progress
-from opensora.curation.clips.clip_plan import Row, marked
+from opensora.curation.clips.clip_plan import Row, clip_without_file
 from opensora.curation.clips.cut import clips_limit_s, clips_of_source
 from opensora.curation.clips.lengths import ClipSettings
-from opensora.curation.isolation import Failure, map_isolated
+from opensora.curation.isolation import WorkerFailure, map_isolated
 from opensora.tables.columns import CLIPS, OK
 
 log = logging.getLogger(__name__)
@@ -65,20 +65,20 @@ def split_clips(
     rows: list[dict[Any, Any]] = []
     for group in groups:
         if all(scene["status"] != OK for scene in group):
-            rows.extend(marked(scene) for scene in group)
+            rows.extend(clip_without_file(scene) for scene in group)
             continue
         clips = next(done)
-        if isinstance(clips, Failure):
+        if isinstance(clips, WorkerFailure):
             _remove_unfinished(folder, group[0]["video_id"])
             detail = f"{group[0]['path']}: {clips.detail}"
-            clips = [marked(scene, clips.reason, detail) for scene in group]
-        _tell(group, clips)
+            clips = [clip_without_file(scene, clips.reason, detail) for scene in group]
+        _warn_of_lost(group, clips)
         rows.extend(clips)
     _check_encoder(rows)
     return pd.DataFrame(rows, columns=list(CLIPS.columns))
 
 
-def _tell(scenes: list[Row], clips: list[Row]) -> None:
+def _warn_of_lost(scenes: list[Row], clips: list[Row]) -> None:
     """Log a source of which good scenes were lost."""
     expected = {"too_short", "too_long", "no_key_frame", *(scene["status"] for scene in scenes)}
     lost = next((clip for clip in clips if clip["status"] not in expected), None)

@@ -20,7 +20,7 @@ LICENCE_NAMES = (LICENCE, "license")  # of a list's column, the first that is th
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFiles:
     """Files to probe, and what was passed over.
 
     Attributes:
@@ -34,7 +34,7 @@ class Found:
     unreadable: dict[str, str] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
 
-    def shard(self, number: int, num_shards: int) -> "Found":
+    def shard(self, number: int, num_shards: int) -> "FoundFiles":
         """Return the part that belongs to one shard."""
 
         def mine(path: str) -> bool:
@@ -42,10 +42,10 @@ class Found:
 
         files = {path: licence for path, licence in self.files.items() if mine(path)}
         unreadable = {path: reason for path, reason in self.unreadable.items() if mine(path)}
-        return Found(files, unreadable, self.ignored)
+        return FoundFiles(files, unreadable, self.ignored)
 
 
-def find_media(inputs: Sequence[str | Path]) -> Found:
+def find_media(inputs: Sequence[str | Path]) -> FoundFiles:
     """List the files to probe.
 
     Args:
@@ -55,7 +55,7 @@ def find_media(inputs: Sequence[str | Path]) -> Found:
     Raises:
         TableError: an input does not exist, or a list is not one.
     """
-    found = Found()
+    found = FoundFiles()
     licences: dict[str, str] = {}
     for given in map(_plain, inputs):
         if os.path.isdir(given):
@@ -72,7 +72,7 @@ def find_media(inputs: Sequence[str | Path]) -> Found:
                 if os.path.isdir(match):
                     _walk(match, licences, found)
                 else:
-                    _sort_out(match, licences, found)
+                    _add_file(match, licences, found)
         else:
             raise TableError(f"{given}: no such file or folder")
     seen: set[str] = set()
@@ -90,7 +90,7 @@ def shard_of(path: str, num_shards: int) -> int:
     It follows from the size in bytes, so that duplicates meet in one shard wherever they lie and
     a new file changes no other shard. A file that is not there goes by its name.
     """
-    path = legible(path)
+    path = legible_path(path)
     try:
         key = f"{os.stat(path).st_size} bytes"
     except OSError:
@@ -120,7 +120,7 @@ def shard_listings(
         digest = digests[shard_of(path, num_shards)]
         stem = os.path.splitext(path)[0]
         for name in [stem + suffix for suffix in beside] or [path]:
-            digest.update(f"{legible(name)}\0{_state(name)}\0{note}\n".encode())
+            digest.update(f"{legible_path(name)}\0{_state(name)}\0{note}\n".encode())
     return [digest.hexdigest()[:16] for digest in digests]
 
 
@@ -132,12 +132,12 @@ def _state(path: str) -> str:
     return f"{facts.st_size}\0{facts.st_mtime_ns}\0{stat.S_IMODE(facts.st_mode)}"
 
 
-def legible(path: str) -> str:
+def legible_path(path: str) -> str:
     """The path as a table can hold it: bytes that are not UTF-8 become U+FFFD."""
     return os.fsencode(path).decode(errors="replace")
 
 
-def _walk(folder: str, licences: dict[str, str], found: Found) -> None:
+def _walk(folder: str, licences: dict[str, str], found: FoundFiles) -> None:
     """Collect a folder's files, following links to folders but never into the same one twice."""
     visited: set[tuple[int, int]] = set()
 
@@ -154,10 +154,10 @@ def _walk(folder: str, licences: dict[str, str], found: Found) -> None:
         folders.sort()
         files.extend(os.path.join(root, name) for name in names)
     for path in sorted(files, key=lambda path: path.split(os.sep)):
-        _sort_out(path, licences, found)
+        _add_file(path, licences, found)
 
 
-def _sort_out(path: str, licences: dict[str, str], found: Found) -> None:
+def _add_file(path: str, licences: dict[str, str], found: FoundFiles) -> None:
     suffix = os.path.splitext(path)[1].lower()
     if suffix in VIDEO_SUFFIXES or suffix in IMAGE_SUFFIXES:
         licences.setdefault(path, "")

@@ -12,12 +12,13 @@ import pandas as pd
 from opensora.core.errors import TableError
 from opensora.core.io import sha256_file
 from opensora.core.log import progress
-from opensora.curation.ingest.discovery import Found, find_media, legible, shard_of
+from opensora.curation.ingest.discovery import FoundFiles, find_media, legible_path, shard_of
 from opensora.curation.ingest.journal import Journal, key_of
-from opensora.curation.ingest.probing import failed_row, identity, probe_limit_s, probe_row
-from opensora.curation.isolation import Failure, run_isolated
+from opensora.curation.ingest.probing import failed_row, probe_limit_s, probe_row
+from opensora.curation.isolation import WorkerFailure, run_isolated
 from opensora.tables.columns import LICENCE, OK, VIDEOS
 from opensora.tables.io import write_table
+from opensora.tables.manifest import make_id
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def mark_duplicates(rows: list[dict[str, Any]]) -> None:
             continue
         first = kept.setdefault(row["sha256"], row)
         if first is not row:
-            row["id"] = identity(row["path"], row["path"])
+            row["id"] = make_id(row["path"], row["path"])
             row["status"] = "duplicate"
             row["detail"] = f"same bytes as {first['path']} ({first['id']}), which is kept"
 
@@ -122,8 +123,8 @@ def _probe_all(
     )
     for place, row in progress(results, description="ingest_videos", total=len(todo)):
         index = todo[place]
-        if isinstance(row, Failure):
-            row = failed_row(legible(paths[index]), row.reason, _detail(paths[index], row))
+        if isinstance(row, WorkerFailure):
+            row = failed_row(legible_path(paths[index]), row.reason, _detail(paths[index], row))
         rows[index] = row
         key = keys[index]
         if journal and key is not None:
@@ -133,14 +134,16 @@ def _probe_all(
     return [rows[index] for index in range(len(paths))]
 
 
-def _detail(path: str, failure: Failure) -> str:
-    return f"{Path(legible(path)).name}: {failure.detail}"
+def _detail(path: str, failure: WorkerFailure) -> str:
+    return f"{Path(legible_path(path)).name}: {failure.detail}"
 
 
-def _unreadable_folders(found: Found) -> list[dict[str, Any]]:
+def _unreadable_folders(found: FoundFiles) -> list[dict[str, Any]]:
     rows = []
     for path, reason in found.unreadable.items():
-        row = failed_row(legible(path), "unreadable", f"the folder can not be listed: {reason}")
+        row = failed_row(
+            legible_path(path), "unreadable", f"the folder can not be listed: {reason}"
+        )
         rows.append({**row, LICENCE: ""})
     return rows
 

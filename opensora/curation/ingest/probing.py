@@ -1,20 +1,18 @@
 """One row of the table of videos for one file, whatever its state; runs in worker processes."""
 
-import hashlib
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 from opensora.core.errors import VideoError
 from opensora.core.io import sha256_file
-from opensora.curation.ingest.discovery import legible
+from opensora.curation.ingest.discovery import legible_path
 from opensora.media.images import is_image
 from opensora.media.probe import probe
 from opensora.tables.columns import OK
+from opensora.tables.manifest import make_id
 
 SLOWEST_READ = 5e6  # bytes a second that hashing and counting frames manage at least
-_MAX_SLUG = 40  # characters of the file name that an id repeats, for people
 
 
 def probe_row(path: str) -> dict[str, Any]:
@@ -25,10 +23,10 @@ def probe_row(path: str) -> dict[str, Any]:
     """
     file = Path(path)
     digest = ""
-    if path != legible(path):
-        name = Path(legible(path)).name
+    if path != legible_path(path):
+        name = Path(legible_path(path)).name
         detail = f"{name}: the file's name is not UTF-8, so no table can hold it; rename it"
-        return failed_row(legible(path), "unreadable_name", detail)
+        return failed_row(legible_path(path), "unreadable_name", detail)
     try:
         if file.is_file():
             digest = sha256_file(file)
@@ -39,7 +37,7 @@ def probe_row(path: str) -> dict[str, Any]:
         return failed_row(path, "unreadable", f"{file.name}: {error.strerror or error}", digest)
     still = info.kind == "image"
     return {
-        "id": identity(path, digest),
+        "id": make_id(path, digest),
         "path": path,
         "kind": info.kind,
         "sha256": digest,
@@ -63,7 +61,7 @@ def probe_row(path: str) -> dict[str, Any]:
 def failed_row(path: str, reason: str, detail: str, digest: str = "") -> dict[str, Any]:
     """The row of a file that can not be used; its id comes from its name."""
     return {
-        "id": identity(path, path),
+        "id": make_id(path, path),
         "path": path,
         "kind": "image" if is_image(Path(path)) else "video",
         "sha256": digest,
@@ -81,9 +79,3 @@ def probe_limit_s(path: str, timeout_s: float) -> float:
     except OSError:
         size = 0  # it has gone: probing says so
     return timeout_s + size / SLOWEST_READ
-
-
-def identity(path: str, content: str) -> str:
-    """A readable, unique id that is also a safe file name."""
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", Path(path).stem).strip("-")[:_MAX_SLUG] or "file"
-    return f"{slug}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from opensora.core.errors import TableError
-from opensora.curation.manifest.groups import split_clips
+from opensora.curation.manifest.groups import assign_splits
 from opensora.curation.manifest.ledger import Ledger, check_parents, check_unique
 from opensora.curation.manifest.selection import HASH, Selection, select
 from opensora.tables.columns import (
@@ -32,7 +32,7 @@ _SECONDS_TOLERANCE = 0.01  # of a scene against its clips, whose times are round
 
 
 @dataclass(frozen=True)
-class Sources:
+class StageTables:
     """The tables of all shards, each stage concatenated; `scores` maps a scorer to its table."""
 
     videos: pd.DataFrame
@@ -52,7 +52,7 @@ class Manifest:
 
 
 def build_manifest(
-    sources: Sources,
+    sources: StageTables,
     selection: Selection,
     *,
     validation_fraction: float,
@@ -77,7 +77,7 @@ def build_manifest(
     if kept.empty:
         raise TableError(_nothing_left(sources, ledger))
     marked, groups = select(_join_licences(kept, sources.videos), selection)
-    split = split_clips(  # before duplicates leave: they tie their sources together
+    split = assign_splits(  # before duplicates leave: they tie their sources together
         marked["video_id"],
         groups,
         validation_fraction=validation_fraction,
@@ -93,7 +93,7 @@ def build_manifest(
     )
 
 
-def _check_stages(sources: Sources) -> None:
+def _check_stages(sources: StageTables) -> None:
     """Every row of a stage must have at least one in the next; scores and captions exactly one."""
     videos, scenes, clips = sources.videos, sources.scenes, sources.clips
     for rows, table in ((videos, VIDEOS), (scenes, SCENES), (clips, CLIPS)):
@@ -127,7 +127,7 @@ def _check_footage(scenes: pd.DataFrame, clips: pd.DataFrame) -> None:
         )
 
 
-def _follow(sources: Sources, ledger: Ledger) -> pd.DataFrame:
+def _follow(sources: StageTables, ledger: Ledger) -> pd.DataFrame:
     """Book the stages one by one; returns the clips that reach the filters, all columns joined.
 
     A row that a stage carried along with an older mark was booked where it got the mark.
@@ -185,7 +185,7 @@ def _score_columns(table: pd.DataFrame) -> list[str]:
     return [name for name in table.columns if name not in _NOT_SCORES]
 
 
-def _manifest_columns(sources: Sources) -> list[str]:
+def _manifest_columns(sources: StageTables) -> list[str]:
     """The table's own columns and every score; hashes have done their work."""
     scores = [name for table in sources.scores.values() for name in _score_columns(table)]
     return [*MANIFEST.columns, LICENCE, *(name for name in scores if name != HASH)]
@@ -209,7 +209,7 @@ def _summary(kept: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _nothing_left(sources: Sources, ledger: Ledger) -> str:
+def _nothing_left(sources: StageTables, ledger: Ledger) -> str:
     good = sources.captions["status"] == OK
     if not good.any() and (sources.captions["status"] == "no_caption").any():
         return (

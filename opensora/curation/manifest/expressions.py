@@ -1,7 +1,6 @@
 """Conditions over columns, such as `flow > 0.5 or kind == 'image'`, read without running code."""
 
 import ast
-import difflib
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from opensora.core.errors import ConfigError
+from opensora.core.errors import ConfigError, did_you_mean
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
@@ -65,8 +64,7 @@ class Condition:
         """
         for name in self.columns:
             if name not in table.columns:
-                nearest = difflib.get_close_matches(name, list(table.columns), n=1)
-                hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+                hint = did_you_mean(name, table.columns)
                 raise ConfigError(f"keep_if {self.text!r}: there is no column {name!r}{hint}")
         try:
             value = _evaluate(self._tree, table)

@@ -1,6 +1,5 @@
 """Filters: bounds on columns, written as data."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from opensora.core.errors import ConfigError
+from opensora.core.errors import ConfigError, did_you_mean
 
 # what a still image does not have: bounds on these columns speak of videos only
 VIDEO_ONLY = frozenset({"num_frames", "fps", "flow", "frozen_ratio"})
@@ -67,10 +66,9 @@ def check_columns(bounds: list[Bound], table: pd.DataFrame) -> None:
     numeric = [name for name in table.columns if pd.api.types.is_numeric_dtype(table[name])]
     for bound in bounds:
         if bound.column not in numeric:
-            nearest = difflib.get_close_matches(bound.column, numeric, n=1)
-            hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+            hint = did_you_mean(bound.column, numeric)
             raise ConfigError(
-                f"filters: there is no number column {bound.column!r}; {hint}known: "
+                f"filters: there is no number column {bound.column!r}{hint or ';'} known: "
                 + ", ".join(sorted(numeric))
             )
 

@@ -119,7 +119,7 @@ def _roots(label: np.ndarray) -> np.ndarray:
         label = shorter
 
 
-def split_clips(
+def assign_splits(
     videos: pd.Series, groups: np.ndarray, *, validation_fraction: float, test_fraction: float
 ) -> np.ndarray:
     """The side of each clip.

@@ -52,7 +52,7 @@ class Ledger:
             "seconds_kept": _total(kept),
             "reasons": reasons,
         }
-        check_balance(entry)
+        check_ledger(entry)
         self.stages.append(entry)
         return kept
 
@@ -65,7 +65,7 @@ class Ledger:
         return ", ".join(f"{reason} ({number})" for reason, number in first) or "no rows at all"
 
 
-def check_balance(entry: dict[str, Any]) -> None:
+def check_ledger(entry: dict[str, Any]) -> None:
     """Refuse a stage whose rows in are not its rows kept and rejected.
 
     Raises:

@@ -5,7 +5,6 @@ threshold (content) or a rolling average (adaptive), perceptual hashes, histogra
 fades through black (threshold).
 """
 
-import difflib
 import itertools
 import logging
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from scenedetect.detectors import (
     ThresholdDetector,
 )
 
-from opensora.core.errors import ConfigError, VideoError
+from opensora.core.errors import ConfigError, VideoError, did_you_mean
 from opensora.curation.scenes.transitions import Transition, TransitionFinder
 from opensora.media.container import timeline
 from opensora.media.decode import iter_thumbnails
@@ -69,8 +68,7 @@ class SceneSettings:
             ("transitions", self.transitions, list(TRANSITIONS)),
         ):
             if value not in known:
-                near = difflib.get_close_matches(value, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                hint = did_you_mean(value, known)
                 raise ConfigError(f"--{option} {value!r}: expected one of {known}{hint}")
         if self.threshold is not None and not self.threshold > 0:
             raise ConfigError(f"--threshold {self.threshold:g}: expected more than 0")

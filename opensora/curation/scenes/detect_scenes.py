@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from opensora.core.log import progress
-from opensora.curation.isolation import Failure, map_isolated
+from opensora.curation.isolation import WorkerFailure, map_isolated
 from opensora.curation.scenes.boundaries import SceneSettings, scene_limit_s, scene_row, scenes_of
 from opensora.tables.columns import OK, SCENES
 
@@ -50,18 +50,18 @@ def detect_scenes(
     rows: list[dict[str, Any]] = []
     for video in records:
         scenes = found.get(video["id"]) or scenes_of(video, settings)
-        if isinstance(scenes, Failure):
+        if isinstance(scenes, WorkerFailure):
             scenes = [scene_row(video, scenes.reason, f"{video['path']}: {scenes.detail}")]
         rows.extend(scenes)
     return pd.DataFrame(rows, columns=list(SCENES.columns))
 
 
 def _watched(
-    results: Iterator[list[dict[str, Any]] | Failure], total: int
-) -> Iterator[list[dict[str, Any]] | Failure]:
+    results: Iterator[list[dict[str, Any]] | WorkerFailure], total: int
+) -> Iterator[list[dict[str, Any]] | WorkerFailure]:
     """Pass the results on, with a progress bar and a word about every video that fails."""
     for result in progress(results, description="detect_scenes", total=total):
-        if isinstance(result, Failure):
+        if isinstance(result, WorkerFailure):
             log.warning("detect_scenes video marked status=%s", result.reason)
         elif result[-1]["status"] not in (OK, "transition"):
             scene = result[-1]

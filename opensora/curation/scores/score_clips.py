@@ -160,7 +160,7 @@ class _Batch:
                 continue
             scores = job.scorer.score([seen for *_, seen in entries])
             for k, (clip, row, _) in enumerate(entries):
-                _enter(row, {column: scores[column][k] for column in job.scorer.columns})
+                _set_scores(row, {column: scores[column][k] for column in job.scorer.columns})
                 job.keep(clip, row)
         self._num_clips = self._num_bytes = 0
 
@@ -184,7 +184,7 @@ def _decode(clip: Row, scorers: Sequence[Scorer]) -> list[tuple[np.ndarray, np.n
     ]
 
 
-def _enter(row: Row, values: dict[str, Any]) -> None:
+def _set_scores(row: Row, values: dict[str, Any]) -> None:
     """Put scores into a row; numbers that are none mark it."""
     missing = []
     for column, value in values.items():

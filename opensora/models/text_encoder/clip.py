@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from opensora.config.registry import MODELS
 from opensora.core.errors import ConfigError
+from opensora.models.device import parse_dtype
 from opensora.models.text_encoder.base import TextEncoder
-from opensora.models.weights.pretrained import load_network, parse_dtype
+from opensora.models.weights.pretrained import load_network
 
 _TRANSFORMERS_CONFIG = "config.json"
 _OPEN_CLIP_CONFIG = "open_clip_config.json"

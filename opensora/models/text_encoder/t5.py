@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from opensora.config.registry import MODELS
+from opensora.models.device import parse_dtype
 from opensora.models.text_encoder.base import TextEncoder
-from opensora.models.weights.pretrained import load_network, parse_dtype
+from opensora.models.weights.pretrained import load_network
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 
@@ -14,14 +13,6 @@ from opensora.core.errors import CheckpointError
 from opensora.core.io import sha256_file
 from opensora.models.weights.files import SUFFIXES
 
-DTYPES = {
-    "fp32": torch.float32,
-    "float32": torch.float32,
-    "bf16": torch.bfloat16,
-    "bfloat16": torch.bfloat16,
-    "fp16": torch.float16,
-    "float16": torch.float16,
-}
 DOWNLOADS = Path("pretrained_models")  # below the working folder, as in the reference
 _DIT = "https://dl.fbaipublicfiles.com/DiT/models"
 _LATTE = "https://huggingface.co/maxin-cn/Latte/resolve/main"
@@ -52,19 +43,6 @@ _LOADER_ERRORS = (
     ImportError,
 )  # seen from diffusers, transformers and open_clip on a wrong folder
 _Loaded = TypeVar("_Loaded")
-
-
-def parse_dtype(dtype: str | torch.dtype) -> torch.dtype:
-    """The torch type that a name in a config means.
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
-    return DTYPES[dtype]
 
 
 def resolve_weights(name: str | Path) -> Path:

@@ -30,7 +30,7 @@ def test_the_loop_and_the_table_agree_on_a_published_config():
     found = assign_buckets(clips, STAGE_2, seed=0, frame_interval=3)
     assert result["placed"] == (found["reason"] == "").mean()
     assert result["ratio"] == pytest.approx(result["rows_per_s"] / result["loop_rows_per_s"])
-    assert "with equal results" in buckets.report(result)
+    assert "with equal results" in buckets.buckets_report(result)
 
 
 def test_a_difference_between_the_two_is_an_error(monkeypatch):

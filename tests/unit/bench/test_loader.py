@@ -83,7 +83,7 @@ def test_the_online_loader_is_asked_for_by_a_manifest(monkeypatch, capsys, tmp_p
         asked.update(options, manifest=manifest)
         return "ran"
 
-    monkeypatch.setattr("opensora.bench.online_loader.run", run)
+    monkeypatch.setattr("opensora.bench.online_loader.bench_online_loader", run)
     manifest = tmp_path / "manifest.csv"
     pd.DataFrame({"id": []}).to_csv(manifest)
     words = ["--manifest", str(manifest), "--num-frames", "8", "--image-size", "32", "64"]

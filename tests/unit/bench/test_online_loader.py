@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from opensora.bench import online_loader
-from opensora.bench.online_loader import Window, decode_needed, run
+from opensora.bench.online_loader import Window, bench_online_loader, decode_needed
 from opensora.core.errors import TableError
 from opensora.media.decode import read_frames
 from opensora.media.encode import write_video
@@ -45,7 +45,7 @@ def test_both_sides_decode_the_same_frames(manifest, monkeypatch):
 
     monkeypatch.setattr("opensora.datasets.online.iter_wanted", spy)
     monkeypatch.setattr(online_loader, "decode_needed", keep)
-    run(manifest, num_frames=4, frame_interval=3, image_size=(32, 32), batch_size=3)
+    bench_online_loader(manifest, num_frames=4, frame_interval=3, image_size=(32, 32), batch_size=3)
     assert len({window.path for window in windows}) == len(read) == NUM_CLIPS
     for window in windows[:NUM_CLIPS]:
         expected = read_frames(window.path, read[str(window.path)])
@@ -53,7 +53,9 @@ def test_both_sides_decode_the_same_frames(manifest, monkeypatch):
 
 
 def test_one_line_tells_the_ratio_and_what_was_measured(manifest):
-    line = run(manifest, num_frames=4, frame_interval=2, image_size=(32, 32), batch_size=2)
+    line = bench_online_loader(
+        manifest, num_frames=4, frame_interval=2, image_size=(32, 32), batch_size=2
+    )
     found = re.match(r"online loader ([\d.]+) times decoding just the needed frames, (\w+)", line)
     assert found
     assert (float(found[1]) <= online_loader.GOAL) == (found[2] == "within")
@@ -63,4 +65,4 @@ def test_one_line_tells_the_ratio_and_what_was_measured(manifest):
 
 def test_clips_that_are_too_short_are_refused(manifest):
     with pytest.raises(TableError, match="0 clips have 48 frames; a batch needs 2"):
-        run(manifest, num_frames=16, frame_interval=3, batch_size=2)
+        bench_online_loader(manifest, num_frames=16, frame_interval=3, batch_size=2)

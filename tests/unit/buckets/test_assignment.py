@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from opensora.bench.buckets import loop_over_rows
 from opensora.buckets.aspect import RESOLUTIONS, closest_ratio, fixed_size, ratio_steps
-from opensora.buckets.assignment import ChoiceTable
+from opensora.buckets.assignment import BucketLookup
 from opensora.buckets.bucket import assign_buckets
 from opensora.buckets.bucket_config import parse_bucket_config
 
@@ -76,7 +76,7 @@ def test_shares_of_two_lengths_and_two_resolutions():
 
 
 def expected_clips(config, clips, epochs):
-    table = ChoiceTable(parse_bucket_config(config))
+    table = BucketLookup(parse_bucket_config(config))
     columns = (clips[name].to_numpy() for name in ("num_frames", "height", "width"))
     frames, height, width = columns
     return table.expected_clips(frames, height, width, epochs)
@@ -108,7 +108,7 @@ def test_expected_clips_are_those_of_many_assignments():
 
 
 def test_a_random_config_needs_draws():
-    table = ChoiceTable(parse_bucket_config({"32px": {8: (0.5, 1)}}))
+    table = BucketLookup(parse_bucket_config({"32px": {8: (0.5, 1)}}))
     with pytest.raises(ValueError, match="draws are needed"):
         table.choose(np.array([8]), np.array([32]), np.array([32]))
 

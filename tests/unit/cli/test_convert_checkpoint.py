@@ -81,7 +81,7 @@ def test_shards_of_a_folder_become_one_file(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--dtype", "half"], "--dtype half: expected one of fp32"),
+        (["--dtype", "half"], "--dtype is 'half'; expected one of fp32"),
         (["--depth", "2"], "--depth is a field of a model; name it with --type"),
         (["--type", "STDiT2-XL"], "unknown type 'STDiT2-XL'; did you mean"),
         (["--type", "t5"], "t5 is no transformer"),

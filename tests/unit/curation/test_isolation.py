@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from opensora.core.errors import TableError
-from opensora.curation.isolation import Failure, map_isolated, run_isolated
+from opensora.curation.isolation import WorkerFailure, map_isolated, run_isolated
 from opensora.tables.io import read_table
 
 DIE = partial(signal.raise_signal, signal.SIGSEGV)
@@ -58,7 +58,7 @@ def test_a_crash_costs_its_own_item(workers: int) -> None:
     )
     assert [results[k] for k in (0, 2, 4)] == [1, 2, 3]
     crash, leave = results[1], results[3]
-    assert isinstance(crash, Failure)
+    assert isinstance(crash, WorkerFailure)
     assert (crash.reason, "SIGSEGV" in crash.detail) == ("crashed", True)
     assert (leave.reason, "code 3" in leave.detail) == ("crashed", True)
 
@@ -79,7 +79,7 @@ def test_each_item_has_its_own_limit() -> None:
     results = list(
         map_isolated(time.sleep, items, workers=1, timeout_s=lambda item: 0.5 if item else 60.0)
     )
-    assert [isinstance(result, Failure) for result in results] == [False, True, False]
+    assert [isinstance(result, WorkerFailure) for result in results] == [False, True, False]
 
 
 def test_memory_that_is_not_there_fails_the_item() -> None:

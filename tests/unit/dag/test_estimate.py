@@ -9,14 +9,14 @@ from opensora.dag.estimate import (
     DEMO_TABLE,
     Records,
     Waiting,
+    read_demo_seconds,
     read_records,
-    read_table,
     simulate,
     time_left,
 )
-from opensora.dag.failure import Failure
-from opensora.dag.inner import Inner
-from opensora.dag.state import Job, Run
+from opensora.dag.failure import JobFailure
+from opensora.dag.job_progress import JobProgress
+from opensora.dag.state import DagJob, DagRun
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -27,8 +27,8 @@ def record(folder: Path, name: str, seconds: float) -> None:
     path.write_text(f"s\th:m:s\n{seconds}\t0:00:00\n")
 
 
-def job(number: int, rule: str, name: str = "", started: float = 0.0, threads: int = 1) -> Job:
-    return Job(
+def job(number: int, rule: str, name: str = "", started: float = 0.0, threads: int = 1) -> DagJob:
+    return DagJob(
         number,
         rule,
         benchmark=f"benchmarks/{rule}/own/{name}.tsv" if name else "",
@@ -71,7 +71,7 @@ def test_rules_that_read_each_other_end_too() -> None:
 
 
 def test_without_a_ground_nothing_is_said() -> None:
-    run = Run(counts={"a": 2}, cores=1)
+    run = DagRun(counts={"a": 2}, cores=1)
     assert time_left(run, Records(), {}, 0.0) is None
     assert time_left(run, Records({"b": {"0000": 10.0}}), {}, 0.0) is None
     assert time_left(run, Records({"a": {"0000": 10.0}}), {}, 0.0) == 20.0
@@ -80,20 +80,20 @@ def test_without_a_ground_nothing_is_said() -> None:
 
 
 def test_jobs_of_this_run_are_a_ground_for_their_rule() -> None:
-    run = Run(counts={"a": 3}, cores=1)
+    run = DagRun(counts={"a": 3}, cores=1)
     run.start(job(1, "a"))
     run.finish(1, 8.0)
     assert time_left(run, Records(), {}, 8.0) == 16.0
 
 
 def test_targets_take_no_time() -> None:
-    run = Run(counts={"a": 1, "all": 1, "train_all": 1}, cores=1)
+    run = DagRun(counts={"a": 1, "all": 1, "train_all": 1}, cores=1)
     assert time_left(run, Records({"a": {"0000": 10.0}}), {}, 0.0) == 10.0
 
 
 def test_a_job_has_its_own_record_and_the_others_share_the_rest() -> None:
     records = Records({"train": {"stage1": 100.0, "stage2": 300.0}})
-    run = Run(counts={"train": 2}, cores=1, follows={"train": {"train"}})
+    run = DagRun(counts={"train": 2}, cores=1, follows={"train": {"train"}})
     assert time_left(run, records, {}, 0.0) == 400.0
     run.start(job(1, "train", "stage1"))
     assert time_left(run, records, {}, 40.0) == pytest.approx(60 + 300)
@@ -101,7 +101,7 @@ def test_a_job_has_its_own_record_and_the_others_share_the_rest() -> None:
 
 def test_a_slow_machine_is_seen_from_the_jobs_that_are_done() -> None:
     records = Records({"a": {"0000": 300.0}, "b": {"all": 100.0}})
-    run = Run(counts={"a": 1, "b": 1}, cores=1)
+    run = DagRun(counts={"a": 1, "b": 1}, cores=1)
     run.start(job(1, "a", "0000"))
     run.finish(1, 600.0)
     # 30 s count as recorded: (600 + 30) / (300 + 30) of the recorded time
@@ -109,14 +109,14 @@ def test_a_slow_machine_is_seen_from_the_jobs_that_are_done() -> None:
 
 
 def test_progress_inside_a_job_beats_its_record() -> None:
-    run = Run(counts={"a": 1}, cores=1)
+    run = DagRun(counts={"a": 1}, cores=1)
     run.start(job(1, "a", "0000"))
-    inner = {1: Inner(25, 100, 50.0, written=60.0)}
+    inner = {1: JobProgress(25, 100, 50.0, written=60.0)}
     assert time_left(run, Records({"a": {"0000": 70.0}}), inner, 60.0) == 150.0
 
 
 def test_a_job_far_over_its_time_is_unknown() -> None:
-    run = Run(counts={"a": 1, "b": 1}, cores=1)
+    run = DagRun(counts={"a": 1, "b": 1}, cores=1)
     run.start(job(1, "a", "0000"))
     records = Records({"a": {"0000": 100.0}, "b": {"all": 20.0}})
     assert time_left(run, records, {}, 90.0) == pytest.approx(10 + 20)
@@ -125,7 +125,7 @@ def test_a_job_far_over_its_time_is_unknown() -> None:
 
 
 def test_where_nothing_is_left_nothing_is_said() -> None:
-    run = Run(counts={"a": 1, "all": 1}, cores=1)
+    run = DagRun(counts={"a": 1, "all": 1}, cores=1)
     run.start(job(1, "a", "0000"))
     run.finish(1, 10.0)
     assert time_left(run, Records({"a": {"0000": 10.0}}), {}, 10.0) is None
@@ -133,11 +133,11 @@ def test_where_nothing_is_left_nothing_is_said() -> None:
 
 def test_after_a_failure_or_a_stop_nothing_is_said() -> None:
     records = Records({"a": {"0000": 10.0}})
-    run = Run(counts={"a": 2}, cores=1)
-    run.fail(1, Failure("a", "a", "why", ""))
+    run = DagRun(counts={"a": 2}, cores=1)
+    run.fail(1, JobFailure("a", "a", "why", ""))
     assert time_left(run, records, {}, 0.0) is None
-    assert time_left(Run(counts={"a": 2}, cores=1, stopping=True), records, {}, 0.0) is None
-    assert time_left(Run(counts={"a": 2}, cores=0), records, {}, 0.0) is None
+    assert time_left(DagRun(counts={"a": 2}, cores=1, stopping=True), records, {}, 0.0) is None
+    assert time_left(DagRun(counts={"a": 2}, cores=0), records, {}, 0.0) is None
 
 
 # records
@@ -157,7 +157,9 @@ def test_only_the_demo_has_the_shipped_table(tmp_path: Path) -> None:
     record(tmp_path, "train/demo/stage1.tsv", 12.5)
     demo = read_records(tmp_path, "demo", "/somewhere/configs/workflow/demo.yaml")
     assert demo.seconds["train"]["stage1"] == 12.5
-    assert demo.seconds["train"]["stage2"] == read_table(DEMO_TABLE).seconds["train"]["stage2"]
+    assert (
+        demo.seconds["train"]["stage2"] == read_demo_seconds(DEMO_TABLE).seconds["train"]["stage2"]
+    )
     for config in ("configs/workflow/mine.yaml", "demo.yaml", ""):
         assert read_records(tmp_path, "demo", config).seconds == {"train": {"stage1": 12.5}}
 
@@ -165,4 +167,4 @@ def test_only_the_demo_has_the_shipped_table(tmp_path: Path) -> None:
 def test_the_shipped_table_knows_every_rule() -> None:
     text = "\n".join(path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk"))
     recorded = set(re.findall(r'f"benchmarks/(\w+)/', text))
-    assert set(read_table(DEMO_TABLE).seconds) == recorded
+    assert set(read_demo_seconds(DEMO_TABLE).seconds) == recorded

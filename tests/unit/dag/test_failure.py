@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from opensora.dag.failure import Failure, exit_status, sentence, why
+from opensora.dag.failure import JobFailure, exit_status, sentence, why
 
 TRACEBACK = """\
 2026-01-01 10:00:00 INFO opensora.progress train done=5/9 seconds=20
@@ -93,7 +93,7 @@ def test_a_long_log_is_read_from_its_end(tmp_path: Path) -> None:
 
 
 def test_a_failure_names_its_job_and_its_log() -> None:
-    failure = Failure("train", "train stage1", "no data", "logs/a.log")
+    failure = JobFailure("train", "train stage1", "no data", "logs/a.log")
     assert failure.lines() == ["train stage1 failed: no data", "log: logs/a.log"]
-    stopped = Failure("train", "train stage1", "stopped: after step 5", "")
+    stopped = JobFailure("train", "train stage1", "stopped: after step 5", "")
     assert stopped.lines() == ["train stage1 stopped: after step 5"]

@@ -113,7 +113,7 @@ def test_a_run_is_a_line_a_job() -> None:
 
 def test_targets_have_no_line() -> None:
     play = Play().begin(all=1).start(1, "all")
-    play.handler.run.running[1] = progress.Job(1, "all")
+    play.handler.run.running[1] = progress.DagJob(1, "all")
     assert [line.split(" in ")[0] for line in play.finish(1).end()] == [
         "1 job to run",
         "1 job done",

@@ -15,8 +15,7 @@ from opensora.core.errors import ConfigError, TableError, VideoError
 from opensora.datasets.online import VariableVideoTextDataset, VideoTextDataset
 from opensora.media.decode import read_frames
 from opensora.media.encode import write_video
-from opensora.media.frames import transform_image, transform_video
-from opensora.media.windows import choose_window
+from opensora.media.frames import choose_window, transform_image, transform_video
 from opensora.plans.compile import compile_plan, write_plan
 
 NUM_CLIPS, FRAMES, FPS, INTERVAL, SEED = 4, 30, 24.0, 2, 5

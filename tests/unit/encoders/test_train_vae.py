@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.io import sha256_file
-from opensora.curation.manifest.groups import split_clips
+from opensora.curation.manifest.groups import assign_splits
 from opensora.encoders.train_vae import (
     VaeConfig,
     build_vae,
@@ -39,7 +39,7 @@ def clips_of(world, side: str) -> pd.DataFrame:
     """The clips that build-manifest would put on a side."""
     rows = read_table(world.clips)
     fractions = {"validation_fraction": FRACTION, "test_fraction": 0.0}
-    return rows[split_clips(rows["video_id"], np.arange(len(rows)), **fractions) == side]
+    return rows[assign_splits(rows["video_id"], np.arange(len(rows)), **fractions) == side]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from opensora.core.errors import ConfigError, OpenSoraError
 from opensora.encoders.trainer import (
-    build_optimizer,
+    build_muon,
     fit,
     model_folder,
     read_fields,
@@ -46,7 +46,7 @@ def test_a_1x1_convolution_takes_the_same_step_as_the_linear_layer_it_is() -> No
     convolution.bias.data.copy_(linear.bias.data)  # type: ignore[union-attr]
     x = torch.randn(5, 6)
     for module, batch in ((linear, x), (convolution, x[:, :, None, None])):
-        optimizer = build_optimizer(module, [module.weight], lr=0.1, adamw_lr=0.01)
+        optimizer = build_muon(module, [module.weight], lr=0.1, adamw_lr=0.01)
         for _ in range(2):
             optimizer.zero_grad()
             module(batch).flatten(1).square().sum().backward()

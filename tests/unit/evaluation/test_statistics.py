@@ -7,7 +7,6 @@ from opensora.evaluation.statistics import (
     Z_95,
     mean_interval,
     proportion,
-    psnr,
     wilson_interval,
 )
 
@@ -45,21 +44,3 @@ def test_mean_interval_by_hand():
     result = mean_interval(np.array([1.0, 3.0]))
     assert result == pytest.approx({"mean": 2.0, "n": 2, "low": 2 - Z_95, "high": 2 + Z_95})
     assert mean_interval(np.array([]))["mean"] is None
-
-
-def test_psnr_of_a_constant_error_is_twenty_log_of_the_ratio():
-    black = np.zeros((2, 3, 3), np.uint8)
-    # an error of 25.5 everywhere is a tenth of the peak: 20 log10(10) = 20 dB
-    assert psnr(black.astype(float), black + 25.5) == pytest.approx(20.0)
-    # one pixel of 18 wrong by 255: mse = 255^2 / 18 -> 10 log10(18)
-    other = black.copy()
-    other[0, 0, 0] = 255
-    assert psnr(black, other) == pytest.approx(10 * math.log10(18))
-    assert psnr(other, black) == pytest.approx(10 * math.log10(18))  # no wrap-around of uint8
-
-
-def test_psnr_of_equal_arrays_is_infinite_and_shapes_must_agree():
-    frame = np.full((2, 2), 7, np.uint8)
-    assert psnr(frame, frame) == math.inf
-    with pytest.raises(ValueError, match="shapes"):
-        psnr(frame, frame[:1])

@@ -1,11 +1,12 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from opensora.core.errors import ConfigError
-from opensora.media import frames as transforms
-from opensora.media import windows
+from opensora.media import frames
 
 
 @pytest.fixture(scope="module")
@@ -22,19 +23,17 @@ def apply(case, video: torch.Tensor) -> np.ndarray:
     kind, name = case["key"].split("/")[:2]
     size = {"center": (16, 16), "resize_crop": (12, 28)}.get(name, (0, 0))
     counterparts = {
-        "resize_crop_to_fill": lambda: transforms.resize_crop_to_fill(clip, tuple(target)),
-        "pil_resize_crop_to_fill": lambda: transforms.resize_crop_to_fill_image(
-            image, tuple(target)
-        ),
-        "center_crop_short_edge": lambda: transforms.center_crop_square(clip),
-        "center_crop": lambda: transforms.center_crop(clip, tuple(target)),
-        "CenterCropVideo": lambda: transforms.center_crop(clip, (target, target)),
-        "UCFCenterCropVideo": lambda: transforms.resize_center_crop(clip, target),
-        "CenterCropResizeVideo": lambda: transforms.center_crop_resize(clip, target),
-        "resize_scale": lambda: transforms.resize_short_edge(clip, target),
-        "center_crop_arr": lambda: transforms.center_crop_arr(image, target),
-        "get_transforms_video": lambda: transforms.transform_video(video, name, size),
-        "get_transforms_image": lambda: transforms.transform_image(image, name, size),
+        "resize_crop_to_fill": lambda: frames.resize_crop_to_fill(clip, tuple(target)),
+        "pil_resize_crop_to_fill": lambda: frames.resize_crop_to_fill_image(image, tuple(target)),
+        "center_crop_short_edge": lambda: frames.center_crop_square(clip),
+        "center_crop": lambda: frames.center_crop(clip, tuple(target)),
+        "CenterCropVideo": lambda: frames.center_crop(clip, (target, target)),
+        "UCFCenterCropVideo": lambda: frames.resize_center_crop(clip, target),
+        "CenterCropResizeVideo": lambda: frames.center_crop_resize(clip, target),
+        "resize_scale": lambda: frames.resize_short_edge(clip, target),
+        "center_crop_arr": lambda: frames.center_crop_arr(image, target),
+        "get_transforms_video": lambda: frames.transform_video(video, name, size),
+        "get_transforms_image": lambda: frames.transform_image(image, name, size),
     }
     return np.asarray(counterparts[kind]())
 
@@ -64,28 +63,28 @@ def test_sizes_equal_the_reference_where_it_does_not_fail(reference):
         "rows"
     ]:
         clip = torch.zeros(1, 1, h, w)
-        assert list(transforms.resize_crop_to_fill(clip, (fill_h, fill_w)).shape[2:]) == filled
-        ours = list(transforms.resize_short_edge(clip, edge).shape[2:])
+        assert list(frames.resize_crop_to_fill(clip, (fill_h, fill_w)).shape[2:]) == filled
+        ours = list(frames.resize_short_edge(clip, edge).shape[2:])
         if min(scaled) < edge:  # the reference rounds a pixel away and then can not crop
             mended += 1
             assert min(ours) == edge
         else:
             assert ours == scaled
-        assert list(transforms.resize_center_crop(clip, edge).shape[2:]) == [edge, edge]
+        assert list(frames.resize_center_crop(clip, edge).shape[2:]) == [edge, edge]
     assert mended > 0
 
 
 def test_the_short_edge_is_never_a_pixel_too_short(reference):
     for target, short in reference("transforms")["ucf"]:
         clip = torch.zeros(1, 1, short, short + 7)
-        assert transforms.resize_short_edge(clip, target).shape[2] == target
+        assert frames.resize_short_edge(clip, target).shape[2] == target
 
 
 @pytest.mark.parametrize("source", [(40, 24), (24, 40), (31, 57)])
 def test_filling_keeps_shapes_and_cuts_evenly(source):
     # a horizontal ramp stays a ramp: the middle of the result is the middle of the source
     ramp = torch.linspace(0, 1, source[1]).expand(1, 3, *source)
-    result = transforms.resize_crop_to_fill(ramp, (16, 16))
+    result = frames.resize_crop_to_fill(ramp, (16, 16))
     assert result.shape == (1, 3, 16, 16)
     assert float(result.mean()) == pytest.approx(0.5, abs=0.02)
     assert torch.allclose(result[..., 0, :], result[..., -1, :], atol=1e-5)
@@ -95,8 +94,8 @@ def test_antialiasing_keeps_thin_lines():
     # one white line in eight: averaging gives 1/8 everywhere, point sampling mostly loses it
     stripes = torch.zeros(1, 3, 64, 64)
     stripes[..., ::8] = 1
-    smooth = transforms.resize_crop_to_fill(stripes, (8, 8), antialias=True)
-    rough = transforms.resize_crop_to_fill(stripes, (8, 8))
+    smooth = frames.resize_crop_to_fill(stripes, (8, 8), antialias=True)
+    rough = frames.resize_crop_to_fill(stripes, (8, 8))
     assert float(smooth[..., 1:-1].sub(1 / 8).abs().max()) < 0.02
     assert float(rough.max()) == 0.0
 
@@ -112,36 +111,36 @@ def test_frames_of_a_crop_in_time_equal_the_reference(reference):
             )
             if isinstance(row["frames"], dict):  # the reference fails here, and so do we
                 with pytest.raises(ValueError, match="do not fit"):
-                    windows.temporal_crop(*arguments)
+                    frames.temporal_crop(*arguments)
             else:
-                assert windows.temporal_crop(*arguments).tolist() == row["frames"]
+                assert frames.temporal_crop(*arguments).tolist() == row["frames"]
 
 
 def test_an_unknown_transform_is_a_config_error():
     with pytest.raises(ConfigError, match="resize_crop"):
-        transforms.transform_video(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "fill", (4, 4))
+        frames.transform_video(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "fill", (4, 4))
 
 
-@pytest.mark.parametrize("name", transforms.TRANSFORM_NAMES)
+@pytest.mark.parametrize("name", frames.TRANSFORM_NAMES)
 @pytest.mark.parametrize("source", [(24, 40), (40, 24), (16, 16), (37, 51), (478, 640), (98, 60)])
 @pytest.mark.parametrize("size", [(16, 16), (12, 28), (256, 256)])
 def test_frame_by_frame_is_the_whole_clip_up_to_rounding(name, source, size):
     if name == "center":
         size = (size[0], size[0])
-    frames = np.random.default_rng(1).integers(0, 256, (3, *source, 3), np.uint8)
+    pixels = np.random.default_rng(1).integers(0, 256, (3, *source, 3), np.uint8)
     found = torch.empty(3, 3, *size)  # [C, T, H, W], as a batch has it
-    transform = transforms.FrameTransform(name, size)
-    for index, frame in enumerate(frames):
+    transform = frames.FrameTransform(name, size)
+    for index, frame in enumerate(pixels):
         transform(frame, found[:, index])
-    clip = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    rounded = transforms.transform_video(clip, name, size)
+    clip = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    rounded = frames.transform_video(clip, name, size)
     # torch's coordinates are float32: of 640 pixels each rounding loses up to 3e-5, and neighbours
     # differ by up to 2
     assert (found.transpose(0, 1) - rounded).abs().max() < 5e-4
     # in exact arithmetic they are the same
     fit = {
-        "center": lambda: transforms.resize_center_crop(clip.double() / 255, size[0]),
-        "resize_crop": lambda: transforms.resize_crop_to_fill(clip.double() / 255, size),
+        "center": lambda: frames.resize_center_crop(clip.double() / 255, size[0]),
+        "resize_crop": lambda: frames.resize_crop_to_fill(clip.double() / 255, size),
     }
     exact = (fit[name]() - 0.5) / 0.5
     assert (found.transpose(0, 1) - exact).abs().max() < 1e-6
@@ -149,4 +148,25 @@ def test_frame_by_frame_is_the_whole_clip_up_to_rounding(name, source, size):
 
 def test_a_clip_of_the_right_size_is_not_touched():
     clip = torch.rand(2, 3, 12, 28)
-    assert torch.equal(transforms.resize_crop_to_fill(clip, (12, 28)), clip)
+    assert torch.equal(frames.resize_crop_to_fill(clip, (12, 28)), clip)
+
+
+def test_psnr_of_a_constant_error_is_twenty_log_of_the_ratio():
+    black = torch.zeros(2, 3, 3, dtype=torch.uint8)
+    # an error of 25.5 everywhere is a tenth of the peak: 20 log10(10) = 20 dB, in each of two rows
+    assert frames.psnr(black.double(), black + 25.5).tolist() == pytest.approx([20.0, 20.0])
+    # one pixel of 9 wrong by 255: mse = 255^2 / 9 -> 10 log10(9)
+    other = black.clone()
+    other[0, 0, 0] = 255
+    expected = [10 * math.log10(9), math.inf]
+    assert frames.psnr(black, other).tolist() == pytest.approx(expected)
+    assert frames.psnr(other, black).tolist() == pytest.approx(expected)  # uint8 does not wrap
+    # the range counts: pixels in [-1, 1] have a peak of 2
+    assert float(frames.psnr(-torch.ones(1, 4), torch.ones(1, 4), peak=2.0)) == 0.0
+
+
+def test_psnr_of_equal_rows_is_infinite_and_shapes_must_agree():
+    frame = torch.full((2, 2), 7, dtype=torch.uint8)
+    assert frames.psnr(frame, frame).tolist() == [math.inf, math.inf]
+    with pytest.raises(ValueError, match="shapes"):
+        frames.psnr(frame, frame[:1])

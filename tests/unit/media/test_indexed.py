@@ -12,7 +12,7 @@ from opensora.media import decode, indexed
 from opensora.media.container import open_video
 from opensora.media.decode import iter_frames, iter_wanted, read_frames
 from opensora.media.encode import ffmpeg_executable, write_video
-from opensora.media.indexed import FrameIndex, read_index
+from opensora.media.indexed import FrameIndex, read_frame_index
 
 NUM_FRAMES = 60
 
@@ -39,7 +39,7 @@ def converted(folder: Path, name: str, *options: str) -> Path:
 
 def index_of(path: Path) -> FrameIndex | None:
     with open_video(path) as (container, stream):
-        return read_index(container, stream)
+        return read_frame_index(container, stream)
 
 
 def whole(path: Path) -> np.ndarray:
@@ -112,7 +112,7 @@ def test_a_wrong_index_is_noticed_and_the_frames_are_counted(folder, monkeypatch
     true_index = index_of(path)
     for lie in ({"step": 7}, {"first": true_index.first + 1}):
         wrong = FrameIndex(**{**vars(true_index), **lie})
-        monkeypatch.setattr(indexed, "read_index", lambda *_, wrong=wrong: wrong)
+        monkeypatch.setattr(indexed, "read_frame_index", lambda *_, wrong=wrong: wrong)
         found = dict(iter_wanted(path, [16, 17, 40]))  # the last of equal numbers counts
         assert all(np.array_equal(found[k], expected[k]) for k in (16, 17, 40))
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from opensora.buckets.bucket import Bucket, assign_buckets
 from opensora.core.errors import ConfigError
-from opensora.plans.balance import check_balance
+from opensora.plans.balance import check_balance_mode
 from opensora.plans.compile import compile_plan
 
 CONFIG = {"32px": {1: (1.0, 3), 8: (1.0, 4), 16: (1.0, 2)}, "24px": {8: (1.0, 2), 16: (1.0, 1)}}
@@ -136,10 +136,10 @@ def test_a_cheap_batch_is_not_always_the_first_ranks():
     ("value", "meaning"), [(None, "random"), ("random", "random"), ("cost", "cost")]
 )
 def test_the_field_balance(value, meaning):
-    assert check_balance(value) == meaning
+    assert check_balance_mode(value) == meaning
 
 
 @pytest.mark.parametrize("value", ["time", True, 1])
 def test_another_balance_is_refused(value):
     with pytest.raises(ConfigError, match="expected 'random', 'cost' or None"):
-        check_balance(value)
+        check_balance_mode(value)

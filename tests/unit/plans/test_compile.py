@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from opensora.buckets.bucket import Bucket, assign_buckets
 from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.core.errors import ConfigError, TableError
-from opensora.plans.back_off import relieve_starved_cells
+from opensora.plans.back_off import merge_small_cells
 from opensora.plans.compile import BatchPlan, compile_plan, write_plan
 from opensora.plans.micro_batches import form_batches
 
@@ -230,25 +230,25 @@ def cell(ratio: str, frames: int = 8) -> Bucket:
 )
 def test_small_cells_join_a_neighbouring_ratio(counts, expected):
     rules = parse_bucket_config({"32px": {8: (1.0, 4)}})
-    found = relieve_starved_cells({cell(k): n for k, n in counts.items()}, rules)
+    found = merge_small_cells({cell(k): n for k, n in counts.items()}, rules)
     assert found == {cell(k): v and cell(v) for k, v in expected.items()}
 
 
 def test_what_no_neighbour_takes_moves_to_the_next_shorter_length():
     rules = parse_bucket_config({"32px": {1: (1.0, 1), 8: (1.0, 4), 16: (1.0, 4)}})
     counts = {cell("1.00", 16): 3, cell("1.00", 8): 1, cell("1.67", 16): 0}
-    found = relieve_starved_cells(counts, rules)
+    found = merge_small_cells(counts, rules)
     assert found == {cell("1.00", 16): cell("1.00", 8), cell("1.00", 8): cell("1.00", 8)}
 
 
 def test_a_video_never_becomes_an_image():
     rules = parse_bucket_config({"32px": {1: (1.0, 1), 8: (1.0, 4)}})
-    assert relieve_starved_cells({cell("1.00"): 3}, rules) == {cell("1.00"): None}
+    assert merge_small_cells({cell("1.00"): 3}, rules) == {cell("1.00"): None}
 
 
 def test_a_length_without_batch_size_takes_no_clips():
     rules = parse_bucket_config({"32px": {8: (0.0, None), 16: (1.0, 4)}})
-    assert relieve_starved_cells({cell("1.00", 16): 3}, rules) == {cell("1.00", 16): None}
+    assert merge_small_cells({cell("1.00", 16): 3}, rules) == {cell("1.00", 16): None}
 
 
 def test_a_saved_plan_reads_back_by_position(tmp_path):

@@ -9,7 +9,7 @@ from PIL import Image
 from opensora.buckets.bucket import Bucket
 from opensora.core.errors import StoreError
 from opensora.precompute.encode_videos import VideoEncoding, encode_videos
-from opensora.precompute.latent_doctor import judge, latent_statistics, write_montage
+from opensora.precompute.latent_doctor import judge_latents, latent_statistics, write_montage
 from opensora.stores.latents import LatentStore, write_latent_index, write_latents
 
 from .patch_autoencoder import PatchAutoencoder
@@ -30,7 +30,7 @@ GOOD = {"bad_values": 0, "overall_std": 1.0, "mean": [0.1, -0.2], "std": [0.9, 1
     ],
 )
 def test_numbers_are_compared_with_their_limits(facts, failure, warning):
-    for expected, found in zip((failure, warning), judge(GOOD | facts), strict=True):
+    for expected, found in zip((failure, warning), judge_latents(GOOD | facts), strict=True):
         if expected is None:
             assert found is None
         else:

@@ -6,11 +6,11 @@ import torch
 from diffusers import AutoencoderKLWan
 
 from opensora.core.errors import ConfigError
+from opensora.media.frames import to_uint8
 from opensora.sampling.batch import batches, sample_batch, sample_latents, size_conditions
 from opensora.sampling.conditioning import MaskRule
 from opensora.sampling.pipeline import load_pipeline
 from opensora.sampling.prompts import Prompt, SampleRequest, requests
-from opensora.sampling.records import to_uint8
 from opensora.sampling.references import Reference
 from opensora.sampling.settings import SamplingSettings
 from opensora.schedulers.common import draw_noise

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from opensora.config.load import save_config
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import sha256_file, write_json
-from opensora.sampling.checkpoint import find_source
+from opensora.sampling.checkpoint import find_trained_model
 from opensora.sampling.checks import warn_unseen_size
 from opensora.sampling.pipeline import (
     build_text_encoder,
@@ -168,23 +168,25 @@ def test_a_part_without_weights_names_its_option(config, name):
 def test_a_checkpoint_that_is_not_there_or_unknown_is_explained(config, trained, tmp_path):
     for missing in (None, {}, {"type": "STDiT2"}):
         with pytest.raises(ConfigError, match=r"names no checkpoint; .*--ckpt-path"):
-            find_source(missing)
+            find_trained_model(missing)
     with pytest.raises(CheckpointError, match=r"ema\.safetensors: no such file"):
-        find_source({"from_pretrained": str(tmp_path / "ema.safetensors")})
+        find_trained_model({"from_pretrained": str(tmp_path / "ema.safetensors")})
     lonely = tmp_path / "lonely" / "ema.safetensors"
     lonely.parent.mkdir()
     shutil.copy(trained.checkpoint, lonely)
     with pytest.raises(ConfigError, match=r"config\.py: no such file"):
-        find_source({"from_pretrained": str(lonely)})
+        find_trained_model({"from_pretrained": str(lonely)})
     save_config({"model": {"depth": 1}}, lonely.parent / "config.py")
     with pytest.raises(ConfigError, match="model has no type"):
-        find_source({"from_pretrained": str(lonely)})
+        find_trained_model({"from_pretrained": str(lonely)})
 
 
 def test_the_sampling_config_changes_the_model_of_training(trained):
-    same = find_source({"from_pretrained": str(trained.checkpoint), "input_sq_size": 64})
+    same = find_trained_model({"from_pretrained": str(trained.checkpoint), "input_sq_size": 64})
     assert (same.model["input_sq_size"], same.model["hidden_size"]) == (64, 24)
-    other = find_source({"from_pretrained": str(trained.checkpoint), "type": "DiT", "depth": 3})
+    other = find_trained_model(
+        {"from_pretrained": str(trained.checkpoint), "type": "DiT", "depth": 3}
+    )
     assert other.model == {"type": "DiT", "depth": 3}  # nothing of an STDiT2 fits a DiT
     assert other.training == {}
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from opensora.sampling.records import enlarge, to_uint8
+from opensora.media.frames import to_uint8
+from opensora.sampling.records import enlarge
 
 
 def test_levels_are_rounded_and_clipped():

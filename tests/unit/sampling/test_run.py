@@ -13,7 +13,7 @@ from opensora.media.probe import probe
 from opensora.sampling.batch import sample_batch
 from opensora.sampling.pipeline import load_pipeline
 from opensora.sampling.prompts import Prompt, prompts_of, requests
-from opensora.sampling.records import is_finished
+from opensora.sampling.records import is_sampled
 from opensora.sampling.run import sample_prompts
 from opensora.sampling.settings import SamplingSettings
 from opensora.tables.columns import SAMPLES
@@ -112,18 +112,18 @@ def test_a_second_run_keeps_finished_samples_and_makes_the_rest(pipeline, config
 def test_changed_settings_make_samples_anew(pipeline, config, change):
     one = requests([Prompt("a")], 1)[0]
     sample(pipeline, config, ["a"])
-    assert is_finished(one, pipeline, settings_of(config))
-    assert is_finished(one, pipeline, settings_of(config, batch_size=7, num_samples=9))
-    assert not is_finished(one, pipeline, settings_of(config, **change))
+    assert is_sampled(one, pipeline, settings_of(config))
+    assert is_sampled(one, pipeline, settings_of(config, batch_size=7, num_samples=9))
+    assert not is_sampled(one, pipeline, settings_of(config, **change))
 
 
 def test_a_damaged_record_makes_the_sample_anew(pipeline, config, tmp_path):
     settings, one = settings_of(config), requests([Prompt("a")], 1)[0]
     sample(pipeline, config, ["a"])
     next((tmp_path / "samples").glob("*.json")).write_text("{")
-    assert not is_finished(one, pipeline, settings)
+    assert not is_sampled(one, pipeline, settings)
     sample(pipeline, config, ["a"])
-    assert is_finished(one, pipeline, settings)
+    assert is_sampled(one, pipeline, settings)
 
 
 def test_one_frame_makes_an_image(pipeline, config):
@@ -167,12 +167,12 @@ def test_another_reference_or_strategy_makes_another_sample(pipeline, conditione
     settings = settings_of(conditioned)
     first = requests(prompts_of(conditioned, settings), 1)[0]
     sample_prompts(pipeline, [first.prompt], settings)
-    assert is_finished(first, pipeline, settings)
+    assert is_sampled(first, pipeline, settings)
     moved = prompts_of({**conditioned, "mask_strategy": ["0,0,0,1"]}, settings)
-    assert not is_finished(requests(moved, 1)[0], pipeline, settings)
+    assert not is_sampled(requests(moved, 1)[0], pipeline, settings)
     Image.new("RGB", (12, 16)).save(image)  # other content under the same name
     changed = prompts_of(conditioned, settings)
-    assert not is_finished(requests(changed, 1)[0], pipeline, settings)
+    assert not is_sampled(requests(changed, 1)[0], pipeline, settings)
 
 
 def test_rules_are_checked_against_all_references_before_anything_is_sampled(

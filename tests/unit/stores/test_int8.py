@@ -5,7 +5,7 @@ import torch
 from opensora.core.errors import StoreError
 from opensora.stores.embeddings import (
     EmbeddingStore,
-    is_finished,
+    is_embedding_file,
     write_embedding_index,
     write_embeddings,
 )
@@ -94,14 +94,14 @@ def test_a_flipped_bit_of_a_value_or_a_scale_is_found(tmp_path, tensor):
 def test_a_file_with_any_flipped_byte_is_not_finished(tmp_path):
     path = fill(tmp_path)
     good = path.read_bytes()
-    assert is_finished(path, TEXTS, IDENTITY)
-    assert not is_finished(path, TEXTS[:1], IDENTITY)
-    assert not is_finished(path, TEXTS, {**IDENTITY, "int8": False})
+    assert is_embedding_file(path, TEXTS, IDENTITY)
+    assert not is_embedding_file(path, TEXTS[:1], IDENTITY)
+    assert not is_embedding_file(path, TEXTS, {**IDENTITY, "int8": False})
     for position in range(0, len(good), 2):
         bad = bytearray(good)
         bad[position] ^= 1 << position % 8
         path.write_bytes(bytes(bad))
-        assert not is_finished(path, TEXTS, IDENTITY), position
+        assert not is_embedding_file(path, TEXTS, IDENTITY), position
 
 
 def test_shards_with_and_without_int8_do_not_mix(tmp_path):

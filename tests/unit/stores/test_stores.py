@@ -19,7 +19,7 @@ from opensora.stores.embeddings import (
 from opensora.stores.files import checksum
 from opensora.stores.latents import (
     LatentStore,
-    is_finished,
+    is_latent_file,
     latent_file_name,
     write_latent_index,
     write_latents,
@@ -197,13 +197,13 @@ def test_a_checksum_counts_the_bytes_of_an_unfinished_word():
 def test_a_file_counts_as_finished_only_for_the_same_clips_and_encoder(tmp_path):
     path = fill_latents(tmp_path, ["c0", "c1"])
     items = pd.DataFrame({"id": ["c0", "c1"], "fps": 12.5, "sha256": "s"})
-    assert is_finished(path, items, BUCKET, IDENTITY)
-    assert not is_finished(path, items.iloc[:1], BUCKET, IDENTITY)
-    assert not is_finished(path, items.assign(sha256="other file"), BUCKET, IDENTITY)
-    assert not is_finished(path, items, BUCKET, {**IDENTITY, "weights": "w2"})
-    assert not is_finished(path, items, Bucket("32px", 8, "1.00"), IDENTITY)
-    assert not is_finished(path, items.assign(fps=25.0), BUCKET, IDENTITY)
-    assert not is_finished(tmp_path / "none.safetensors", items, BUCKET, IDENTITY)
+    assert is_latent_file(path, items, BUCKET, IDENTITY)
+    assert not is_latent_file(path, items.iloc[:1], BUCKET, IDENTITY)
+    assert not is_latent_file(path, items.assign(sha256="other file"), BUCKET, IDENTITY)
+    assert not is_latent_file(path, items, BUCKET, {**IDENTITY, "weights": "w2"})
+    assert not is_latent_file(path, items, Bucket("32px", 8, "1.00"), IDENTITY)
+    assert not is_latent_file(path, items.assign(fps=25.0), BUCKET, IDENTITY)
+    assert not is_latent_file(tmp_path / "none.safetensors", items, BUCKET, IDENTITY)
 
 
 def test_a_file_with_any_flipped_byte_is_not_finished(tmp_path):
@@ -214,11 +214,11 @@ def test_a_file_with_any_flipped_byte_is_not_finished(tmp_path):
         bad = bytearray(good)
         bad[position] ^= 1 << position % 8
         path.write_bytes(bytes(bad))
-        assert not is_finished(path, items, BUCKET, IDENTITY), position
+        assert not is_latent_file(path, items, BUCKET, IDENTITY), position
     path.write_bytes(b"")
-    assert not is_finished(path, items, BUCKET, IDENTITY)
+    assert not is_latent_file(path, items, BUCKET, IDENTITY)
     path.write_bytes(good)
-    assert is_finished(path, items, BUCKET, IDENTITY)
+    assert is_latent_file(path, items, BUCKET, IDENTITY)
 
 
 @pytest.mark.parametrize("store", [LatentStore, EmbeddingStore])

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from opensora.core.errors import TableError
-from opensora.tables.manifest import read_clips
+from opensora.plans.stage_plan import training_clips
+from opensora.tables.manifest import read_manifest
 
 GOOD = {
     "id": ["a", "b", "c"],
@@ -23,7 +24,7 @@ def written(tmp_path, **columns):
 
 
 def test_a_manifest_with_only_the_needed_columns_is_read(tmp_path):
-    clips = read_clips(written(tmp_path))
+    clips = read_manifest(written(tmp_path))
     assert clips["id"].tolist() == ["a", "b", "c"]
     assert clips["split"].tolist() == ["train"] * 3
 
@@ -41,12 +42,12 @@ def test_a_manifest_with_only_the_needed_columns_is_read(tmp_path):
 )
 def test_what_no_plan_can_be_made_of_names_row_and_column(tmp_path, columns, message):
     with pytest.raises(TableError, match=message):
-        read_clips(written(tmp_path, **columns))
+        read_manifest(written(tmp_path, **columns))
 
 
 def test_scores_without_a_value_are_warned_about_once_per_column(tmp_path, caplog):
     path = written(tmp_path, aes=[5.0, None, None], flow=[1.0, 2.0, 3.0], licence=["x", "", ""])
     with caplog.at_level(logging.WARNING):
-        assert len(read_clips(path)) == 3
+        assert len(training_clips(read_manifest(path))) == 3
     (record,) = caplog.records
     assert "aes has no value in 2 rows, the first is row 2 (id 'b')" in record.getMessage()

@@ -13,7 +13,7 @@ from opensora.core.errors import CheckpointError, ConfigError, OpenSoraError, St
 from opensora.schedulers.rf import RectifiedFlow
 from opensora.training import loop
 from opensora.training.config import TrainConfig
-from opensora.training.start import prepare
+from opensora.training.start import prepare_run
 
 from .conftest import BATCH, TEXT, VAE, interrupt_at, make_stores, run
 
@@ -100,7 +100,7 @@ def test_metrics_have_all_fields_for_every_step(make_config):
 def test_the_first_loss_is_that_of_predicting_zero_because_the_output_starts_at_zero(make_config):
     config = make_config(num_steps=1)
     with worker_group() as workers:
-        prepared = prepare(config, workers)
+        prepared = prepare_run(config, workers)
         batch = prepared.source.read(0)
         result = loop.train_step(prepared, 0, 0, batch, stop=False)
     assert result.predict_zero == pytest.approx(result.loss, rel=1e-6)
@@ -122,7 +122,7 @@ def test_weights_that_break_the_loss_end_the_run_with_the_step_and_its_clips(
 
     monkeypatch.setattr(RectifiedFlow, "training_losses", broken)
     with worker_group() as workers:
-        ids = prepare(config, workers).source.read(1)["ids"]
+        ids = prepare_run(config, workers).source.read(1)["ids"]
     with pytest.raises(OpenSoraError, match="loss of step 2 is not a finite number") as error:
         run(config)
     assert all(name in str(error.value) for name in ids)
@@ -139,7 +139,7 @@ def test_a_later_stage_starts_from_the_ema_of_an_earlier_one(make_config, tmp_pa
         dataset={"type": "LatentDataset", **make_stores(tmp_path / "other", seed=9)},
     )
     with worker_group() as workers:
-        prepared = prepare(second, workers)
+        prepared = prepare_run(second, workers)
         start, ema = prepared.engine.module.state_dict(), prepared.ema.state_dict()
     expected = tensors(first, "ema.safetensors")
     assert not torch.equal(

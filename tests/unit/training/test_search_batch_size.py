@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.core.errors import ConfigError
 from opensora.training.search_batch_size import (
-    Found,
+    FoundBatchSize,
     best_balanced,
     choose_base,
     fill_in,
@@ -34,7 +34,7 @@ def test_the_largest_that_fits_is_found_with_few_questions(memory, low, length, 
     machine = Machine(memory)
     fitting = [size for size in sizes if size <= memory]
     found = largest_fitting(machine, sizes)
-    assert found == (Found(fitting[-1], float(fitting[-1])) if fitting else None)
+    assert found == (FoundBatchSize(fitting[-1], float(fitting[-1])) if fitting else None)
     assert len(machine.asked) <= 2 * len(sizes).bit_length() + 2
     assert len(machine.asked) == len(set(machine.asked))
 
@@ -52,7 +52,7 @@ def test_the_nearest_time_among_those_that_fit_is_found(memory, target, length):
 
 
 def test_the_smallest_stays_even_if_it_takes_longer():
-    assert best_balanced(Machine(99, each=10.0), range(2, 9), 5.0) == Found(2, 20.0)
+    assert best_balanced(Machine(99, each=10.0), range(2, 9), 5.0) == FoundBatchSize(2, 20.0)
     assert best_balanced(Machine(1), range(2, 9), 5.0) is None
 
 
@@ -78,24 +78,26 @@ def measure(asked, batch_size: int) -> float | None:
 def test_every_used_bucket_takes_as_long_as_the_base():
     found = search_all(RULES, measure, base=rule("48px", 16), largest=512)
     # base: 96 units a sample, 41 fit: 3.936 s
-    assert found["48px", 16] == Found(41, 3.936)
-    assert found["48px", 8] == Found(82, 3.936)  # its 4 is not a range and is searched anew
-    assert found["32px", 16] == Found(10, 0.64)  # the end of its range
-    assert found["32px", 1] == Found(100, 0.4)
+    assert found["48px", 16] == FoundBatchSize(41, 3.936)
+    assert found["48px", 8] == FoundBatchSize(
+        82, 3.936
+    )  # its 4 is not a range and is searched anew
+    assert found["32px", 16] == FoundBatchSize(10, 0.64)  # the end of its range
+    assert found["32px", 1] == FoundBatchSize(100, 0.4)
     assert ("32px", 8) not in found
 
 
 def test_a_base_with_a_batch_size_keeps_it():
     found = search_all(RULES, measure, base=rule("48px", 8), largest=512)
-    assert found["48px", 8] == Found(4, 0.192)
-    assert found["48px", 16] == Found(2, 0.192)
-    assert found["32px", 16] == Found(2, 0.128)  # of 2, 6, 10
+    assert found["48px", 8] == FoundBatchSize(4, 0.192)
+    assert found["48px", 16] == FoundBatchSize(2, 0.192)
+    assert found["32px", 16] == FoundBatchSize(2, 0.128)  # of 2, 6, 10
 
 
 def test_a_batch_is_no_larger_than_the_clips_and_empty_buckets_are_left_out():
     held = {("48px", 16): 7, ("32px", 1): 3}
     found = search_all(RULES, measure, base=rule("48px", 16), largest=512, held=held)
-    assert found == {("48px", 16): Found(7, 0.672), ("32px", 1): Found(3, 0.012)}
+    assert found == {("48px", 16): FoundBatchSize(7, 0.672), ("32px", 1): FoundBatchSize(3, 0.012)}
 
 
 def test_a_bucket_that_does_not_fit_is_named_and_closed(caplog):
@@ -119,7 +121,7 @@ def test_the_config_keeps_its_chances_and_order():
         "32px": {16: (1.0, (2, 10, 4)), "1": (1.0, (100,)), 8: (0.0, None)},
         "48px": {16: (0.5, (1, 64)), 8: ((0.5, 0.25), 4)},
     }
-    found = {("48px", 16): Found(41, 1.0), ("32px", 16): Found(10, 1.0)}
+    found = {("48px", 16): FoundBatchSize(41, 1.0), ("32px", 16): FoundBatchSize(10, 1.0)}
     filled = fill_in(config, RULES, found)
     assert filled == {
         "32px": {16: (1.0, 10), 1: (1.0, 1), 8: (0.0, None)},  # 1: the least of its range
@@ -138,6 +140,6 @@ def test_the_base_is_asked_for_or_the_costliest():
 
 
 def test_the_table_says_share_and_rate():
-    text = found_table({("48px", 16): Found(4, 0.5), ("32px", 1): None}, rule("48px", 16))
+    text = found_table({("48px", 16): FoundBatchSize(4, 0.5), ("32px", 1): None}, rule("48px", 16))
     assert "48px|16           4    0.500         1.00        8.0" in text
     assert "32px|1    none fits" in text

@@ -16,7 +16,7 @@ from opensora.config.load import save_config
 from opensora.core.io import read_json
 from opensora.core.seed import derive_seed
 from opensora.training.config import TrainConfig
-from opensora.training.start import prepare
+from opensora.training.start import prepare_run
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def start(words: list[str]) -> "subprocess.Popen[str]":
 def average_gradients_by_hand(config: TrainConfig, num_steps: int) -> dict[str, torch.Tensor]:
     """Two micro batches a step, one after the other in one process, their gradients halved."""
     with worker_group() as workers:
-        run = prepare(config, workers)
+        run = prepare_run(config, workers)
         model = run.engine.module.train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
         for step in range(num_steps):
@@ -93,5 +93,5 @@ def test_sigterm_ends_with_75_and_one_process_continues_where_two_stopped(make_c
     state = read_json(folder / "run.json")
     assert state["micro_batches"] == 2 * state["step"] < 32
     with worker_group() as workers:
-        run = prepare(config, workers)
+        run = prepare_run(config, workers)
     assert run.total_steps == state["step"] + 32 - 2 * state["step"]

@@ -4,8 +4,7 @@ import pandas as pd
 import pytest
 
 from opensora.core.errors import ConfigError
-from opensora.curation.captions.caption_clips import caption_clips
-from opensora.curation.captions.captioner import Captioner, Clip
+from opensora.curation.captions.caption_clips import Captioner, Clip, caption_clips
 from opensora.tables.columns import CLIPS
 
 TEXTS = {

@@ -5,7 +5,7 @@ import pytest
 
 from opensora.cli.main import main
 from opensora.core.errors import CheckpointError, ConfigError
-from opensora.curation.captions.captioner import Clip
+from opensora.curation.captions.caption_clips import Clip
 from opensora.curation.captions.generated import TransformersCaptioner
 from opensora.media.encode import write_video
 

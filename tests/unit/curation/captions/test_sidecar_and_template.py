@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from opensora.core.errors import TableError
-from opensora.curation.captions.captioner import Clip
+from opensora.curation.captions.caption_clips import Clip
 from opensora.curation.captions.sidecar import SidecarCaptioner
 from opensora.curation.captions.template import TemplateCaptioner
 

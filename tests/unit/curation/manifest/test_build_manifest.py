@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from opensora.core.errors import ConfigError, TableError
-from opensora.curation.manifest.build_manifest import Sources, build_manifest
-from opensora.curation.manifest.ledger import check_balance
+from opensora.curation.manifest.build_manifest import StageTables, build_manifest
+from opensora.curation.manifest.ledger import check_ledger
 from opensora.curation.manifest.selection import Selection
 from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, SCENES, VIDEOS, Table
 
@@ -20,7 +20,7 @@ def table(layout: Table, rows: list[dict]) -> pd.DataFrame:
 
 
 @pytest.fixture
-def sources() -> Sources:
+def sources() -> StageTables:
     """Three videos, one broken; 10 + 4 s of footage: one scene each, a has three clips."""
     videos = [
         {"id": "a", "path": "a.mp4", "duration": 10.0, "codec": "h264"},
@@ -51,7 +51,7 @@ def sources() -> Sources:
         captions.append({"id": clip["id"], "text": text, "text_len": 0, "status": status})
         value = {"id": clip["id"], "status": clip["status"], "detail": "", "flow": 1.0}
         flow.append({**value, "scorer": "flow-1"})
-    return Sources(
+    return StageTables(
         videos=table(VIDEOS, videos),
         scenes=table(SCENES, scenes),
         clips=table(CLIPS, clips),
@@ -60,7 +60,7 @@ def sources() -> Sources:
     )
 
 
-def test_every_row_and_second_is_accounted_for(sources: Sources) -> None:
+def test_every_row_and_second_is_accounted_for(sources: StageTables) -> None:
     built = build_manifest(sources, Selection(), validation_fraction=0.0)
     assert list(built.manifest["id"]) == ["a_0000_000"]
     assert list(built.manifest.columns) == [*MANIFEST.columns, "licence", "flow"]
@@ -87,12 +87,12 @@ def test_every_row_and_second_is_accounted_for(sources: Sources) -> None:
     assert built.funnel["kept"]["seconds"] == 4.0
 
 
-def test_captions_are_cleaned_and_counted_in_words(sources: Sources) -> None:
+def test_captions_are_cleaned_and_counted_in_words(sources: StageTables) -> None:
     row = build_manifest(sources, Selection(), validation_fraction=0.0).manifest.iloc[0]
     assert (row["text"], row["text_len"]) == ("a red circle", 3)
 
 
-def test_a_failed_score_and_a_filter_reject(sources: Sources) -> None:
+def test_a_failed_score_and_a_filter_reject(sources: StageTables) -> None:
     sources.captions.loc[:, "text"] = "fine"
     sources.captions.loc[[1, 3], "status"] = "ok"
     scores = sources.scores["flow"]
@@ -116,13 +116,13 @@ def test_a_failed_score_and_a_filter_reject(sources: Sources) -> None:
         ("captions", "captions: 1 of 5 rows of clips are missing .first: a_0000_000"),
     ],
 )
-def test_a_lost_row_is_an_error(sources: Sources, stage: str, words: str) -> None:
+def test_a_lost_row_is_an_error(sources: StageTables, stage: str, words: str) -> None:
     shorter = getattr(sources, stage).iloc[1:].reset_index(drop=True)
     with pytest.raises(TableError, match=words):
         build_manifest(replace(sources, **{stage: shorter}), Selection(), validation_fraction=0.0)
 
 
-def test_a_row_from_nowhere_and_a_repeated_one_are_errors(sources: Sources) -> None:
+def test_a_row_from_nowhere_and_a_repeated_one_are_errors(sources: StageTables) -> None:
     fewer = replace(sources, videos=sources.videos.iloc[:2])
     with pytest.raises(TableError, match=r"belong to no row of videos \(first: x\)"):
         build_manifest(fewer, Selection(), validation_fraction=0.0)
@@ -131,7 +131,7 @@ def test_a_row_from_nowhere_and_a_repeated_one_are_errors(sources: Sources) -> N
         build_manifest(twice, Selection(), validation_fraction=0.0)
 
 
-def test_two_scorers_may_not_share_a_column(sources: Sources) -> None:
+def test_two_scorers_may_not_share_a_column(sources: StageTables) -> None:
     scores = {"flow": sources.scores["flow"], "other": sources.scores["flow"]}
     with pytest.raises(TableError, match="other and flow both have a column 'flow'"):
         build_manifest(replace(sources, scores=scores), Selection(), validation_fraction=0.0)
@@ -140,10 +140,10 @@ def test_two_scorers_may_not_share_a_column(sources: Sources) -> None:
 def test_a_balance_that_does_not_add_up_is_refused() -> None:
     entry = {"stage": "s", "rows_in": 3, "rows_kept": 1, "reasons": {"why": {"rows": 1}}}
     with pytest.raises(TableError, match="3 rows came in, but 1 were kept and 1 rejected"):
-        check_balance(entry)
+        check_ledger(entry)
 
 
-def test_nothing_left_is_one_sentence_with_the_reasons(sources: Sources) -> None:
+def test_nothing_left_is_one_sentence_with_the_reasons(sources: StageTables) -> None:
     with pytest.raises(TableError, match=r"none of 3 .*flow_too_low \(1\)"):
         build_manifest(sources, Selection(filters={"flow": {"min": 9}}), validation_fraction=0.0)
     silent = sources.captions.assign(
@@ -153,7 +153,7 @@ def test_nothing_left_is_one_sentence_with_the_reasons(sources: Sources) -> None
         build_manifest(replace(sources, captions=silent), Selection(), validation_fraction=0.0)
 
 
-def test_the_split_keeps_a_source_together_and_its_share(sources: Sources) -> None:
+def test_the_split_keeps_a_source_together_and_its_share(sources: StageTables) -> None:
     many = 2000
     names = [f"v{k}" for k in range(many)]
     videos = sources.videos.iloc[[0] * many].assign(id=names, duration=4.0)
@@ -170,7 +170,7 @@ def test_the_split_keeps_a_source_together_and_its_share(sources: Sources) -> No
         ]
     )
     captions = sources.captions.iloc[[0] * (2 * many)].assign(id=list(clips["id"]))
-    large = Sources(*(t.reset_index(drop=True) for t in (videos, scenes, clips, captions)))
+    large = StageTables(*(t.reset_index(drop=True) for t in (videos, scenes, clips, captions)))
     manifest = build_manifest(large, Selection(), validation_fraction=0.1).manifest
     sides = manifest.groupby(manifest["id"].str.split("_").str[0])["split"].nunique()
     assert set(sides) == {1}
@@ -178,6 +178,6 @@ def test_the_split_keeps_a_source_together_and_its_share(sources: Sources) -> No
     assert 0.07 < share < 0.13  # 0.1 +- 4.5 standard deviations of 2000 draws
 
 
-def test_a_fraction_of_one_is_refused(sources: Sources) -> None:
+def test_a_fraction_of_one_is_refused(sources: StageTables) -> None:
     with pytest.raises(ConfigError, match="validation-fraction"):
         build_manifest(sources, Selection(), validation_fraction=1.0)

@@ -3,14 +3,14 @@ import pandas as pd
 import pytest
 
 from opensora.core.errors import ConfigError
-from opensora.curation.manifest.groups import split_clips
+from opensora.curation.manifest.groups import assign_splits
 
 VIDEOS = pd.Series([f"v{k // 3}" for k in range(900)])  # 300 videos of 3 clips
 OWN = np.arange(900)
 
 
 def sides(videos: pd.Series, groups: np.ndarray) -> pd.Series:
-    split = split_clips(videos, groups, validation_fraction=0.1, test_fraction=0.2)
+    split = assign_splits(videos, groups, validation_fraction=0.1, test_fraction=0.2)
     return pd.Series(split)
 
 
@@ -43,6 +43,6 @@ def test_videos_that_share_a_near_duplicate_go_to_the_held_out_side() -> None:
 
 def test_shares_that_leave_nothing_to_train_are_refused() -> None:
     with pytest.raises(ConfigError, match="less than 1 together"):
-        split_clips(VIDEOS, OWN, validation_fraction=0.6, test_fraction=0.4)
+        assign_splits(VIDEOS, OWN, validation_fraction=0.6, test_fraction=0.4)
     with pytest.raises(ConfigError, match=r"--test-fraction 1"):
-        split_clips(VIDEOS, OWN, validation_fraction=0.1, test_fraction=1.0)
+        assign_splits(VIDEOS, OWN, validation_fraction=0.1, test_fraction=1.0)

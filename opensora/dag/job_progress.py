@@ -5,7 +5,7 @@ import re
 import time
 from dataclasses import dataclass
 
-from opensora.dag.state import Job
+from opensora.dag.state import DagJob
 
 _TAIL_BYTES = 1 << 15
 # what `core.logging.progress` writes
@@ -19,7 +19,7 @@ _WORK = {"sample": "sample batches", "score_captions": "score_clips"}
 
 
 @dataclass(frozen=True)
-class Inner:
+class JobProgress:
     """Progress inside a job.
 
     Attributes:
@@ -40,7 +40,7 @@ class Inner:
         return max(0.0, ahead - max(0.0, now - self.written))
 
 
-def read_inner(job: Job) -> Inner | None:
+def read_job_progress(job: DagJob) -> JobProgress | None:
     """Read the newest progress line of a job; None where it has written none."""
     for path in job.logs:
         try:
@@ -59,5 +59,5 @@ def read_inner(job: Job) -> Inner | None:
             clock, _, done, total, seconds = lines[-1].groups()
             written = time.mktime(time.strptime(clock, "%Y-%m-%d %H:%M:%S"))
             if written >= int(job.started):
-                return Inner(int(done), int(total), float(seconds), written)
+                return JobProgress(int(done), int(total), float(seconds), written)
     return None

@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from opensora.media.windows import choose_window
+from opensora.media.frames import choose_window
 
 
 def window(identity="a", total=20, frames=4, interval=2, seed=1, epoch=0) -> list[int]:
