@@ -167,7 +167,7 @@ def synthetic_stores(samples: int, batch_size: int) -> Iterator[tuple[Path, Path
             [ids[place] for place in order[start : start + batch_size]]
             for start in range(0, samples - batch_size + 1, batch_size)
         ]
-        columns = {"epoch": 0, "step": range(len(batches)), "rank": 0, "bucket": str(_BUCKET)}
+        columns = {"epoch": 0, "bucket": str(_BUCKET)}
         plan = pd.DataFrame({**columns, "ids": batches})
         plan.attrs = {"hash": "synthetic"}
         write_plan(plan, root / "plan.parquet")

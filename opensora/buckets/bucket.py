@@ -17,7 +17,7 @@ from opensora.buckets.aspect import get_size
 from opensora.buckets.assignment import DRAW_BITS, REASONS, BucketLookup
 from opensora.buckets.bucket_config import IMAGE_FRAMES, BucketConfig, parse_bucket_config
 from opensora.core.seed import draw, hash_ids
-from opensora.tables.columns import ID
+from opensora.tables.columns import ASSIGNMENT, ID
 
 Size3 = tuple[int, int, int]
 DEFAULT_VAE_STRIDE: Size3 = (1, 8, 8)  # of Stable Diffusion's autoencoders, frame by frame
@@ -88,15 +88,16 @@ def assign_buckets(
         draws = draw(hashes, seed, "bucket", epoch, bits=DRAW_BITS)
     frames, height, width = (clips[name].to_numpy() for name in ("num_frames", "height", "width"))
     found = table.choose(frames, height, width, draws)
-    columns = {
-        "bucket_resolution": _category(found.resolution, table.resolutions),
-        "bucket_frames": found.num_frames,
-        "bucket_aspect_ratio": _category(found.aspect_ratio, table.ratios),
-        "bucket_height": found.height,
-        "bucket_width": found.width,
-        "reason": _category(found.reason, REASONS),
-    }
-    return pd.DataFrame({ID: clips[ID].reset_index(drop=True), **columns}, copy=False)
+    columns = (
+        clips[ID].reset_index(drop=True),
+        _category(found.resolution, table.resolutions),
+        found.num_frames,
+        _category(found.aspect_ratio, table.ratios),
+        found.height,
+        found.width,
+        _category(found.reason, REASONS),
+    )
+    return pd.DataFrame(dict(zip(ASSIGNMENT.columns, columns, strict=True)), copy=False)
 
 
 def _category(codes: NDArray[np.int16], names: Sequence[str]) -> "pd.Categorical[str]":

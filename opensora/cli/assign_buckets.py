@@ -8,7 +8,7 @@ HELP = (
 )
 EXAMPLE = (
     "opensora assign-buckets configs/demo/train/stage1.py --data-path manifest.csv"
-    " --assignment buckets/assignment.csv --plan buckets/plan.parquet"
+    " --plan buckets/plan.parquet"
     " --summary buckets/summary.json --world-size 8"
 )
 TAKES_OVERRIDES = True
@@ -18,7 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("config", help="training config (.py): bucket_config, epochs, balance, ...")
     parser.add_argument("--data-path", required=True, metavar="FILE", help="manifest")
-    parser.add_argument("--assignment", metavar="FILE", help="bucket of each clip (.csv, .parquet)")
     parser.add_argument("--plan", metavar="FILE", help="batch plan (.parquet)")
     parser.add_argument("--summary", metavar="FILE", help="counts (.json)")
     parser.add_argument("--plot", metavar="FILE", help="the table as bars (.svg)")
@@ -46,8 +45,6 @@ def run(args: argparse.Namespace) -> str:
     from opensora.plans.figures import plot_summary, summary_table
     from opensora.plans.stage_plan import plan_training
     from opensora.tables.bars import check_plot_path
-    from opensora.tables.columns import ASSIGNMENT
-    from opensora.tables.io import write_table
     from opensora.tables.manifest import read_manifest
     from opensora.training.config import KNOWN_FIELDS
 
@@ -70,8 +67,6 @@ def run(args: argparse.Namespace) -> str:
     )
     for warning in made.summary["warnings"]:
         logging.getLogger(__name__).warning("plan %s", warning)
-    if args.assignment:
-        write_table(made.assignment, args.assignment, ASSIGNMENT)
     if args.plan:
         write_plan(made.plan, args.plan, **made.settings)
     if args.summary:
@@ -81,7 +76,7 @@ def run(args: argparse.Namespace) -> str:
     sys.stdout.write(summary_table(made.summary))
     totals = made.summary["totals"]
     placed = totals["clips"] - sum(made.summary["dropped"].values())
-    written = [path for path in (args.plan, args.assignment, args.summary, args.plot) if path]
+    written = [path for path in (args.plan, args.summary, args.plot) if path]
     return (
         f"{placed} of {totals['clips']} clips in {len(made.summary['buckets'])} buckets,"
         f" {totals['steps']} steps over {totals['epochs']} epochs"

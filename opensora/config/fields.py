@@ -7,15 +7,6 @@ from opensora.core.errors import ConfigError
 
 ConfigKind = Literal["train", "inference"]
 
-TRAIN_FIELDS = frozenset(
-    [
-        *("dataset", "bucket_config", "mask_ratios", "num_workers", "num_bucket_build_workers"),
-        *("dtype", "grad_checkpoint", "plugin", "sp_size"),
-        *("model", "vae", "text_encoder", "scheduler"),
-        *("seed", "outputs", "wandb", "epochs", "log_every", "ckpt_every", "load"),
-        *("batch_size", "lr", "grad_clip"),
-    ]
-)
 INFERENCE_FIELDS = frozenset(
     [
         *("num_frames", "frame_interval", "fps", "image_size", "multi_resolution"),

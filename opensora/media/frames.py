@@ -80,18 +80,6 @@ def center_crop(clip: Tensor, size: Size) -> Tensor:
     return clip[..., top : top + size[0], left : left + size[1]]
 
 
-def center_crop_square(clip: Tensor) -> Tensor:
-    """Cut the largest square out of the middle of [T, 3, H, W]."""
-    edge = min(clip.shape[-2:])
-    return center_crop(clip, (edge, edge))
-
-
-def center_crop_resize(clip: Tensor, edge: int) -> Tensor:
-    """Cut the largest middle square and resize it to [T, 3, edge, edge], bilinear."""
-    square = center_crop_square(clip)
-    return functional.interpolate(square, (edge, edge), mode="bilinear", align_corners=False)
-
-
 def resize_short_edge(clip: Tensor, edge: int) -> Tensor:
     """Resize [T, 3, H, W] so that the shorter side becomes `edge`, bilinear.
 

@@ -32,8 +32,6 @@ _IDS = pa.list_(pa.large_string())
 _SCHEMA = pa.schema(
     {
         "epoch": pa.int32(),
-        "step": pa.int64(),
-        "rank": pa.int32(),
         "bucket": pa.string(),
         "ids": _IDS,
     }
@@ -78,7 +76,7 @@ def compile_plan(
         max_clips: stop with the epoch that reaches so many clips, counted once per epoch.
 
     Returns:
-        Columns epoch, step, rank, bucket (text), ids (list), in order. `attrs["hash"]` identifies
+        Columns epoch, bucket (text), ids (list), in order. `attrs["hash"]` identifies
         the sequence; "compiled_epochs" of the "epochs" are there.
 
     Raises:
@@ -103,26 +101,23 @@ def compile_plan(
     if number == 0:
         raise ConfigError(explain_no_batch(assignments[0], rules))
     _require_a_step(number, epochs, world_size)
-    plan = deal_to_ranks(pa.concat_tables(tables), world_size)
+    plan = whole_steps(pa.concat_tables(tables), world_size)
     plan.attrs |= {"hash": digest.hexdigest(), "world_size": world_size}
     plan.attrs |= {"epochs": epochs, "compiled_epochs": len(tables)}
     return plan
 
 
-def deal_to_ranks(table: pa.Table, world_size: int) -> pd.DataFrame:
-    """Number the steps and ranks of a flat sequence; what does not fill a step is left out.
+def whole_steps(table: pa.Table, world_size: int) -> pd.DataFrame:
+    """The entries of a flat sequence that fill whole steps of `world_size` data-parallel ranks.
 
     Args:
         table: columns epoch, bucket and ids.
         world_size: data-parallel ranks.
     """
     dealt = table.slice(0, len(table) // world_size * world_size)
-    index = np.arange(len(dealt))
     return pd.DataFrame(
         {
             "epoch": dealt["epoch"].to_numpy(),
-            "step": index // world_size,
-            "rank": index % world_size,
             "bucket": dealt["bucket"].to_pandas().astype(str),
             "ids": pd.Series(dealt["ids"].to_pandas(types_mapper=pd.ArrowDtype)),
         }
@@ -185,12 +180,13 @@ class BatchPlan:
     Attributes:
         metadata: hash, world_size and epochs of the compilation and the settings stored with it.
         hash: identity of the sequence; a resumed run compares it.
-        table: columns epoch, step, rank, bucket and ids.
+        table: columns epoch, bucket and ids.
     """
 
     def __init__(self, path: str | Path) -> None:
         try:
-            self.table = pq.read_table(path, memory_map=True).cast(_SCHEMA).combine_chunks()
+            table = pq.read_table(path, columns=_SCHEMA.names, memory_map=True)
+            self.table = table.cast(_SCHEMA).combine_chunks()
             self.metadata: dict[str, Any] = json.loads(
                 pq.read_schema(path).metadata[_METADATA],
             )

@@ -29,9 +29,8 @@ MAX_PLANNED_CLIPS = 1 << 24  # about half a gigabyte of ids
 
 
 class TrainingPlan(NamedTuple):
-    """What `plan_training` makes: the first epoch's ASSIGNMENT, the plan, and its summary."""
+    """What `plan_training` makes: the plan, its summary, and the settings stored with it."""
 
-    assignment: pd.DataFrame
     plan: pd.DataFrame
     summary: dict[str, Any]
     settings: dict[str, Any]
@@ -228,7 +227,7 @@ def plan_training(
         summary["warnings"].append("batch_size has no effect: bucket_config says it per bucket")
     summary["warnings"] += _length_warnings(summary["totals"], epochs, num_steps)
     settings = {"seed": seed, "frame_interval": frame_interval_of(config), "balance": balance}
-    return TrainingPlan(assignments[0], plan, summary, settings)
+    return TrainingPlan(plan, summary, settings)
 
 
 def _length_warnings(totals: Mapping[str, Any], epochs: int, num_steps: int | None) -> list[str]:

@@ -16,7 +16,6 @@ from opensora.core.versions import VERSIONS
 from opensora.models.device import parse_dtype
 from opensora.precompute.embedding_doctor import CaptionDoctor
 from opensora.precompute.store_folder import (
-    check_ids,
     check_shard,
     remove_stale,
     under_construction,
@@ -71,7 +70,6 @@ def encode_captions(
         StoreError: the encoder returned NaN, infinity, or no token, or the store fails the gate.
     """
     check_shard(shard, num_shards)
-    check_ids(manifest)
     identity = _identity(text_encoder, dtype, int8)
     texts = sorted(t for t in set(manifest[TEXT]) if stable_shard(t, num_shards) == shard)
     mine = manifest[manifest[TEXT].isin(texts)]

@@ -23,7 +23,6 @@ from opensora.plans.compile import BatchPlan
 from opensora.precompute.clips import ClipRequest, read_clips
 from opensora.precompute.latent_doctor import LatentDoctor
 from opensora.precompute.store_folder import (
-    check_ids,
     check_shard,
     remove_stale,
     under_construction,
@@ -160,7 +159,6 @@ def shard_items(
     """
     pairs = plan.items()
     mine = pairs[pairs[ID].map(lambda name: stable_shard(name, num_shards) == shard).astype(bool)]
-    check_ids(manifest)
     items = mine.merge(manifest[[ID, PATH, "fps", "sha256"]], on=ID, how="left")
     if items[PATH].isna().any():
         absent = items.loc[items[PATH].isna(), ID]

@@ -5,11 +5,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pandas as pd
-
-from opensora.core.errors import ConfigError, TableError
+from opensora.core.errors import ConfigError
 from opensora.stores.files import INDEX_NAME, PARTIAL_SUFFIX
-from opensora.tables.columns import ID
 
 
 @contextmanager
@@ -52,14 +49,3 @@ def check_shard(shard: int, num_shards: int) -> None:
         raise ConfigError(
             f"--shard {shard} --num-shards {num_shards}: expected 0 <= shard < num-shards"
         )
-
-
-def check_ids(manifest: pd.DataFrame) -> None:
-    """Refuse a manifest that holds a clip twice.
-
-    Raises:
-        TableError: names the first such clip.
-    """
-    if manifest[ID].duplicated().any():
-        twice = manifest.loc[manifest[ID].duplicated(), ID].iloc[0]
-        raise TableError(f"the manifest holds clip {twice!r} twice; run build_manifest again")

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import CheckpointError, OpenSoraError
-from opensora.plans.compile import BatchPlan, deal_to_ranks, write_plan
+from opensora.plans.compile import BatchPlan, whole_steps, write_plan
 from opensora.plans.stage_plan import plan_training
 from opensora.tables.manifest import read_manifest
 from opensora.training.checkpoint import EMA, Counters, newest_checkpoint
@@ -169,7 +169,7 @@ def _same_entries(one: pa.Table, other: pa.Table) -> bool:
 def _write(table: pa.Table, given: BatchPlan, target: Path, more: dict[str, Any]) -> None:
     """Write a sequence with the settings of the plan that was given."""
     settings = {**given.metadata, SOURCE: given.hash, **more}
-    frame: pd.DataFrame = deal_to_ranks(table, given.metadata["world_size"])
+    frame: pd.DataFrame = whole_steps(table, given.metadata["world_size"])
     frame.attrs = {}
     if table is not given.table:
         parts = (*settings[FORMER], settings[UNTIL], given.hash)

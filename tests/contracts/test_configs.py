@@ -10,7 +10,6 @@ import torch
 from opensora.config.fields import (
     DATASET_FIELDS,
     INFERENCE_FIELDS,
-    TRAIN_FIELDS,
     ConfigKind,
 )
 from opensora.config.load import load_config, save_config
@@ -18,6 +17,16 @@ from opensora.config.registry import MODELS, SCHEDULERS, build_module
 from opensora.core.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[2]
+# training fields of the reference
+TRAIN_FIELDS = frozenset(
+    [
+        *("dataset", "bucket_config", "mask_ratios", "num_workers", "num_bucket_build_workers"),
+        *("dtype", "grad_checkpoint", "plugin", "sp_size"),
+        *("model", "vae", "text_encoder", "scheduler"),
+        *("seed", "outputs", "wandb", "epochs", "log_every", "ckpt_every", "load"),
+        *("batch_size", "lr", "grad_clip"),
+    ]
+)
 CONFIGS = REPOSITORY / "configs"
 DATA = REPOSITORY / "tests/data/reference"
 # the same files, told without the dot

@@ -7,7 +7,6 @@ rule assign_buckets:
         config=lambda wildcards: in_repository(STAGE[wildcards.stage]["config"]),
         manifest=f"{RUN}/manifest.csv",
     output:
-        assignment=f"{RUN}/buckets/{{stage}}/assignment.csv",
         plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
         summary=f"{RUN}/buckets/{{stage}}/summary.json",
     log:
@@ -30,6 +29,6 @@ rule assign_buckets:
         epochs=lambda wildcards: options(epochs=STAGE[wildcards.stage]["epochs"]),
     shell:
         "opensora assign-buckets {input.config:q} --data-path {input.manifest} "
-        "--assignment {output.assignment} --plan {output.plan} --summary {output.summary} "
+        "--plan {output.plan} --summary {output.summary} "
         "--world-size {params.world_size} --vae-stride {params.vae_stride} --seed {params.seed} "
         "{params.epochs} > {log} 2>&1"

@@ -18,7 +18,6 @@ SIZE_PX = 32
 LUMA_CELLS, CHROMA_CELLS = 8, 4  # lowest frequencies kept, per axis
 DEAD_ZONE = 16.0  # orthonormal DCT of a cosine with an amplitude of one grey level
 MIN_BITS = 12  # a hash with fewer set bits says nothing: black and blank clips would all be equal
-HASH_BITS = NUM_FRAMES * (LUMA_CELLS**2 + 2 * CHROMA_CELLS**2)
 
 
 @SCORERS.register_module("phash")

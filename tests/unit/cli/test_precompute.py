@@ -18,8 +18,8 @@ from opensora.datasets.stored import LatentDataset
 from opensora.media.encode import write_video
 from opensora.models.vae import sample_moments
 from opensora.stores.latents import LatentStore
-from opensora.tables.columns import ASSIGNMENT, MANIFEST
-from opensora.tables.io import read_table, write_table
+from opensora.tables.columns import MANIFEST
+from opensora.tables.io import write_table
 
 CONFIG = 'bucket_config = {"24px": {4: (1.0, 2), 1: (1.0, 1)}}\nepochs = 2\nseed = 5\n'
 
@@ -59,7 +59,7 @@ def inputs(tmp_path_factory):
 
 def assign(inputs, out, *more: str) -> int:
     words = ["assign-buckets", str(inputs / "config.py"), "--data-path", f"{inputs}/manifest.csv"]
-    words += ["--assignment", f"{out}/assignment.csv", "--plan", f"{out}/plan.parquet"]
+    words += ["--plan", f"{out}/plan.parquet"]
     return main([*words, "--summary", f"{out}/summary.json", *more])
 
 
@@ -78,8 +78,6 @@ def encode_texts(inputs, out, *more: str) -> int:
 def test_from_manifest_to_training_batches(inputs, tmp_path, capsys):
     assert assign(inputs, tmp_path, "--vae-stride", "1", "4", "4") == 0
     assert "5 of 6 clips in 2 buckets, 6 steps over 2 epochs" in capsys.readouterr().out
-    assignment = read_table(tmp_path / "assignment.csv", ASSIGNMENT)
-    assert assignment["bucket_aspect_ratio"].tolist() == ["1.00"] * 6
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["dropped"] == {"remainder": 1}  # five clips make two batches of two
     assert summary["token_size"] == [1, 8, 8]
@@ -103,8 +101,8 @@ def test_equal_runs_write_equal_bytes(inputs, tmp_path):
         assert assign(inputs, tmp_path / name) == 0
         assert encode(inputs, tmp_path / name, "--min-psnr", "0", "--seed", "3") == 0
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*"))
-    # three tables, doctor, index, and of two buckets latents and a picture each
-    assert len(files) == 9
+    # two tables, doctor, index, and of two buckets latents and a picture each
+    assert len(files) == 8
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 

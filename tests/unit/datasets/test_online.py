@@ -178,7 +178,7 @@ def test_a_manifest_without_columns_or_clips_of_the_plan_is_refused(world, tmp_p
     with pytest.raises(TableError, match="lacks 1 clips of the plan, the first 'c2'"):
         variable(world, data_path=path)
     pd.concat([manifest, manifest[:1]]).to_csv(path, index=False)
-    with pytest.raises(TableError, match="id 'c0' stands there twice"):
+    with pytest.raises(TableError, match="id 'c0' is there twice"):
         variable(world, data_path=path)
     with pytest.raises(TableError, match="no such table"):
         variable(world, data_path=tmp_path / "nowhere.csv")

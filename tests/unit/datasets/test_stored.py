@@ -36,7 +36,7 @@ def folder(tmp_path):
     captions = pd.DataFrame({"id": IDS, "text": "a"})
     write_embedding_index(tmp_path / "text", ["t.safetensors"], captions, TEXT)
     # the same batch in two epochs, then the clips in another order
-    plan = pd.DataFrame({"epoch": [0, 1, 1], "step": [0, 1, 2], "rank": 0, "bucket": str(BUCKET)})
+    plan = pd.DataFrame({"epoch": [0, 1, 1], "bucket": str(BUCKET)})
     plan["ids"] = [IDS, IDS, IDS[::-1]]
     plan.attrs = {"hash": "h"}
     write_plan(plan, tmp_path / "plan.parquet")

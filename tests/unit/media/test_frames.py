@@ -25,11 +25,9 @@ def apply(case, video: torch.Tensor) -> np.ndarray:
     counterparts = {
         "resize_crop_to_fill": lambda: frames.resize_crop_to_fill(clip, tuple(target)),
         "pil_resize_crop_to_fill": lambda: frames.resize_crop_to_fill_image(image, tuple(target)),
-        "center_crop_short_edge": lambda: frames.center_crop_square(clip),
         "center_crop": lambda: frames.center_crop(clip, tuple(target)),
         "CenterCropVideo": lambda: frames.center_crop(clip, (target, target)),
         "UCFCenterCropVideo": lambda: frames.resize_center_crop(clip, target),
-        "CenterCropResizeVideo": lambda: frames.center_crop_resize(clip, target),
         "resize_scale": lambda: frames.resize_short_edge(clip, target),
         "center_crop_arr": lambda: frames.center_crop_arr(image, target),
         "get_transforms_video": lambda: frames.transform_video(video, name, size),
@@ -40,6 +38,9 @@ def apply(case, video: torch.Tensor) -> np.ndarray:
 
 def test_every_transform_equals_the_reference(reference, arrays):
     cases = reference("transforms")["cases"]
+    # no config of the reference names these
+    unused = ("CenterCropResizeVideo", "center_crop_short_edge")
+    cases = [case for case in cases if not case["key"].startswith(unused)]
     assert len(cases) > 80
     for case in cases:
         video = torch.from_numpy(arrays[f"video/{case['video']}"])
