@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 
 from opensora.buckets.bucket import Bucket, TokenGrid
 from opensora.buckets.bucket_config import BucketConfig
+from opensora.core.terminal import align
 from opensora.plans.balance import COST, RANDOM
 from opensora.plans.cost import ModelCost
 from opensora.plans.stage_plan import plan_training
-from opensora.tables.layout import align
 
 
 def simulate_stragglers(

@@ -21,8 +21,8 @@ from opensora.buckets.bucket_config import (
 )
 from opensora.core.errors import OpenSoraError
 from opensora.core.seed import derive_seed, draw, hash_ids
+from opensora.core.terminal import facts
 from opensora.tables.columns import ID
-from opensora.tables.layout import facts
 
 _WORD = 2**64 - 1
 _TICK_S = 0.01  # the system counts processor time in hundredths

@@ -16,10 +16,10 @@ from opensora.bench.curation_stages import PIPELINE, PLAIN, StageJob, run_stage
 from opensora.bench.measure import machine
 from opensora.core.errors import OpenSoraError
 from opensora.core.io import read_json
+from opensora.core.terminal import align, short
 from opensora.media.encode import ffmpeg_executable
 from opensora.tables.columns import CLIPS, OK, SCENES, VIDEOS
 from opensora.tables.io import read_table
-from opensora.tables.layout import align, short
 
 GOAL_RATIO = 2.5
 LONG_SIZE = "1920x1080"

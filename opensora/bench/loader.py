@@ -15,6 +15,7 @@ from opensora.bench.measure import Stopwatch, machine, peak_memory_bytes
 from opensora.buckets.bucket import Bucket
 from opensora.core.errors import ConfigError
 from opensora.core.seed import derive_seed
+from opensora.core.terminal import align, facts
 from opensora.datasets.stored import LatentDataset
 from opensora.plans.compile import write_plan
 from opensora.stores.embeddings import (
@@ -69,20 +70,24 @@ class LoaderFigures:
 
     def table(self) -> str:
         """The figures as lines for people."""
+        rates = {
+            "plain sequential read, 1 MiB buffer": self.sequential,
+            "loader, first pass (maps files, checks rows)": self.first_pass,
+            "loader, later passes": self.later_passes,
+        }
         rows = [
-            ("plain sequential read, 1 MiB buffer", self.sequential),
-            ("loader, first pass (maps files, checks rows)", self.first_pass),
-            ("loader, later passes", self.later_passes),
+            (name, f"{rate / 1e9:.2f}", f"{rate / self.sequential:.0%}")
+            for name, rate in rates.items()
         ]
-        lines = [f"{machine()}; {self.samples} samples in {self.batches} batches,"]
-        lines[0] += f" {self.sample_bytes / 1e6:.3f} MB a sample"
-        lines += [
-            f"{name:<46}{rate / 1e9:7.2f} GB/s  {rate / self.sequential:5.0%}"
-            for name, rate in rows
+        about = [
+            ("processor time a batch", f"{self.cpu_ms_per_batch:.2f} ms"),
+            ("peak memory, mapped files included", f"{self.peak_bytes / 1e9:.2f} GB"),
         ]
-        lines.append(f"{'processor time a batch':<46}{self.cpu_ms_per_batch:7.2f} ms")
-        lines.append(f"{'peak memory, mapped files included':<46}{self.peak_bytes / 1e9:7.2f} GB")
-        return "\n".join(lines) + "\n"
+        return (
+            f"{machine()}; {self.samples} samples in {self.batches} batches,"
+            f" {self.sample_bytes / 1e6:.3f} MB a sample\n"
+            f"{align(['reading', 'GB/s', 'of plain'], rows)}\n{facts(about)}"
+        )
 
 
 def measure_loader(latents: Path, embeddings: Path, plan: Path, *, rounds: int) -> LoaderFigures:

@@ -102,12 +102,12 @@ def _run(name: str, module: object, arguments: argparse.Namespace) -> int:
 
 
 def _overview() -> str:
-    width = max(map(len, COMMANDS)) + 2
-    lines = [f"  {name:<{width}}{text}" for name, text in COMMANDS.items()]
+    from opensora.core.terminal import facts
+
+    rows = [(f"  {name}", text) for name, text in COMMANDS.items()]
     return (
-        "usage: opensora COMMAND [options]\n\n"
-        + "\n".join(lines)
-        + "\n\n`opensora COMMAND --help` shows the options and an example.\n"
+        f"usage: opensora COMMAND [options]\n\n{facts(rows)}\n"
+        "`opensora COMMAND --help` shows the options and an example.\n"
     )
 
 

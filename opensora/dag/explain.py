@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+from opensora.core.terminal import align
 from opensora.dag.dry_run import PlannedJob
 
 _FOLLOWS = "Input files updated by another job: "
@@ -26,6 +27,7 @@ _NO_VALUE = "<nothing exclusive>"
 _LISTING = re.compile(r"'files \w+'")  # how the workflow passes which files a shard has
 _MAX_REASON = 90  # characters of a reason in the table
 _HEAD = ("rule", "jobs", "shards", "why", "time", "GPU-hours")
+_LEFT = ("shards", "why")
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,7 @@ def table(found: Sequence[Explanation]) -> str:
     """The explanations as lines of aligned columns; "" where there are none."""
     if not found:
         return ""
-    rows = [_HEAD, *(_cells(entry) for entry in found)]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(_HEAD))]
-    lines = []
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines) + "\n"
+    return align(_HEAD, map(_cells, found), left=_LEFT)
 
 
 def summary(found: Sequence[Explanation]) -> str:

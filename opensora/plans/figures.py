@@ -5,8 +5,8 @@ from typing import Any
 
 from opensora.buckets.aspect import get_resolution
 from opensora.buckets.bucket import Bucket
+from opensora.core.terminal import align, facts, percent, short
 from opensora.tables.bars import Panel, bar_chart
-from opensora.tables.layout import align, facts, percent, short
 
 
 def by_length(buckets: Mapping[str, Mapping[str, Any]], *fields: str) -> dict[str, dict[str, Any]]:

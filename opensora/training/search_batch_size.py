@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from opensora.buckets.bucket_config import BucketConfig, BucketRule, SearchRange
 from opensora.core.errors import ConfigError
-from opensora.tables.layout import align
+from opensora.core.terminal import align
 
 log = logging.getLogger(__name__)
 

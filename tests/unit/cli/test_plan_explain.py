@@ -37,8 +37,9 @@ def test_the_table_comes_before_the_summary(
 
     monkeypatch.setattr(dry_run_module, "dry_run", planned)
     assert main(["plan", "--explain", "run.yaml"]) == EXIT_DONE
-    header, row, last = capsys.readouterr().out.splitlines()
+    header, rule, row, last = capsys.readouterr().out.splitlines()
     assert asked == [("run.yaml", "all")]
     assert header.split()[0] == "rule"
+    assert set(rule) == {"-"}
     assert row.split() == ["train", "1", "output", "is", "missing", "unknown"]
     assert last == "plan: 1 job of 1 rule, 1 job without a record"

@@ -68,9 +68,11 @@ def test_the_table_tells_known_from_unknown_times(tmp_path: Path) -> None:
     record(tmp_path, "scores/run/0000.tsv", 5400)
     lines = table(explain_jobs(jobs(), tmp_path)).splitlines()
     assert lines[0].split() == ["rule", "jobs", "shards", "why", "time", "GPU-hours"]
-    assert lines[1].endswith("unknown")
-    assert lines[2].split()[-4:] == ["h", "00", "min", "6.00"]
-    assert lines[4].split()[:2] == ["join", "1"]
+    assert lines[2].endswith("unknown")
+    assert lines[3].split()[-4:] == ["h", "00", "min", "6.00"]
+    assert lines[5].split()[:2] == ["join", "1"]
+    whys = {line.index(why) for line, why in zip(lines[2:4], ("settings", "follows"), strict=True)}
+    assert whys == {lines[0].index("why")}  # reasons begin below their title
     text = summary(explain_jobs(jobs(), tmp_path))
     assert text == (
         "7 jobs of 3 rules, about 4 h 30 min of work, 9.00 GPU-hours, 4 jobs without a record"

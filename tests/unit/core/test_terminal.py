@@ -1,6 +1,6 @@
 import pytest
 
-from opensora.tables.layout import align, facts, percent, short
+from opensora.core.terminal import align, facts, percent, short
 
 
 @pytest.mark.parametrize(
@@ -29,12 +29,24 @@ def test_units_follow_the_prefix():
 
 def test_columns_are_aligned():
     assert align(["name", "n"], [["a", "1"], ["long name", "22"]]) == (
-        "name        n\n---------  --\na           1\nlong name  22\n"
+        "name        n\n-------------\na           1\nlong name  22\n"
+    )
+    assert align(["name", "why", "n"], [["a", "so", "1"]], left=["why"]) == (
+        "name  why  n\n------------\na     so   1\n"
     )
 
 
 def test_a_table_without_rows_has_its_titles():
-    assert align(["a", "bc"], []) == "a  bc\n-  --\n"
+    assert align(["a", "bc"], []) == "a  bc\n-----\n"
+
+
+def test_cells_are_written_as_they_are(monkeypatch):
+    """On a narrow terminal with colours as in a log file."""
+    for name, value in {"COLUMNS": "20", "FORCE_COLOR": "1", "TERM": "dumb"}.items():
+        monkeypatch.setenv(name, value)
+    cells = ["[bold]32px|8[/bold] :smile: 12", "x" * 300]
+    assert align(["a", "b"], [cells]).splitlines()[2] == "  ".join(cells)
+    assert facts([(cells[0], cells[1])]) == "  ".join(cells) + "\n"
 
 
 def test_facts_are_names_and_values():
