@@ -41,10 +41,10 @@ def run(args: argparse.Namespace) -> str:
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json, write_text
     from opensora.plans.balance import COST, check_balance_mode
+    from opensora.plans.bars import check_plot_path
     from opensora.plans.compile import write_plan
     from opensora.plans.figures import plot_summary, summary_table
     from opensora.plans.stage_plan import plan_training
-    from opensora.tables.bars import check_plot_path
     from opensora.tables.manifest import read_manifest
     from opensora.training.config import KNOWN_FIELDS
 

@@ -100,12 +100,12 @@ def _forecast(args: argparse.Namespace) -> str:
     from opensora.config.load import load_config
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json, write_text
+    from opensora.plans.bars import check_plot_path
     from opensora.plans.cost import model_cost
     from opensora.plans.disk import Storage
     from opensora.plans.figures import forecast_table, plot_forecast
     from opensora.plans.forecast import Machine, forecast, gpu_peak, measured_mfu
     from opensora.plans.stage_plan import token_grid
-    from opensora.tables.bars import check_plot_path
     from opensora.tables.manifest import read_manifest
     from opensora.training.config import KNOWN_FIELDS
 

@@ -6,7 +6,7 @@ from typing import Any
 from opensora.buckets.aspect import get_resolution
 from opensora.buckets.bucket import Bucket
 from opensora.core.terminal import align, facts, percent, short
-from opensora.tables.bars import Panel, bar_chart
+from opensora.plans.bars import Panel, bar_chart
 
 
 def by_length(buckets: Mapping[str, Mapping[str, Any]], *fields: str) -> dict[str, dict[str, Any]]:

@@ -1,18 +1,27 @@
-"""The way of the footage through the stages, as a flow drawn in inline SVG."""
+"""The way of the footage through the stages, drawn as a flow."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
 
+from opensora.core.svg import mark
 from opensora.report import quantities
+from opensora.report.inline import Theme, inline_svg
 
-_WIDTH, _TRUNK, _TOP = 1080.0, 150.0, 46.0
-_LABELS = _TOP + _TRUNK + 62.0  # where the lists of reasons begin
-_LINE = 17.0
-_NODE = 7.0
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_WIDTH, _TRUNK, _TOP = 1080, 150, 46
+_LABELS = _TOP + _TRUNK + 62  # where the lists of reasons begin
+_LINE = 17
+_NODE = 7
 _MAX_REASONS = 4  # lines below a stage; the rest is summed up in a fifth
 
 
@@ -59,67 +68,72 @@ def flow(stages: Sequence[FunnelStage]) -> Markup:
         (s.seconds_in, s.seconds_kept) if has_seconds else (s.rows_in, s.rows_kept) for s in stages
     ]
     largest = max(size for size, _ in sizes) or 1.0
+    heights = [(_TRUNK * size / largest, _TRUNK * kept / largest) for size, kept in sizes]
     column = (_WIDTH - _NODE - 92) / len(stages)
-    parts, depth = [], 0
-    for k, (stage, (size, kept)) in enumerate(zip(stages, sizes, strict=True)):
-        x = k * column
-        high, keep = _TRUNK * size / largest, _TRUNK * kept / largest
-        following = _TRUNK * sizes[k + 1][0] / largest if k + 1 < len(stages) else keep
-        parts.append(_kept_band(x + _NODE, x + column, keep, following))
-        parts.append(_lost_band(x + _NODE, high, keep, column))
-        parts.append(_node(x, high, quantities.words(stage.name), _amount(stage, has_seconds)))
-        depth = max(depth, len(_reasons(stage)))
-        parts.append(_reason_lines(x + _NODE + 12, stage, has_seconds))
     last = stages[-1]
     end = quantities.seconds(last.seconds_kept) if has_seconds else f"{last.rows_kept:,} rows"
-    parts.append(
-        _node(len(stages) * column, _TRUNK * sizes[-1][1] / largest, "manifest", end, "end")
-    )
-    height = _LABELS + depth * 2 * _LINE + 4
-    return Markup(
-        f'<svg class="flow" viewBox="0 0 {_WIDTH:.0f} {height:.0f}" role="img" aria-label="'
-        f'Footage kept and lost at each stage">{"".join(parts)}</svg>'
-    )
+    height = _LABELS + max(len(_reasons(stage)) for stage in stages) * 2 * _LINE + 4
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, _WIDTH), ylim=(height, 0))
+        axes.set_axis_off()
+        for k, (stage, (high, keep)) in enumerate(zip(stages, heights, strict=True)):
+            x = k * column
+            following = heights[k + 1][0] if k + 1 < len(stages) else keep
+            _draw_kept(axes, x + _NODE, x + column, keep, following)
+            _draw_lost(axes, x + _NODE, high, keep, column)
+            amount = quantities.seconds(stage.seconds_in)
+            amount = amount if has_seconds else f"{stage.rows_in:,} rows"
+            _draw_node(axes, x, high, quantities.words(stage.name), amount)
+            _draw_reasons(axes, x + _NODE + 12, stage, has_seconds)
+        _draw_node(axes, len(stages) * column, heights[-1][1], "manifest", end)
+
+    label = "Footage kept and lost at each stage"
+    return inline_svg(paint, width=_WIDTH, height=height, label=label, style="flow")
 
 
-def _amount(stage: FunnelStage, has_seconds: bool) -> str:
-    return quantities.seconds(stage.seconds_in) if has_seconds else f"{stage.rows_in:,} rows"
+def _draw_node(axes: Axes, x: float, high: float, name: str, amount: str) -> None:
+    node = Rectangle((x, _TOP), _NODE, max(high, 1.5), facecolor=Theme.ACCENT)
+    axes.add_patch(node)
+    mark(node, "node")
+    axes.text(x, 15, name, fontsize=13, fontweight="bold", color=Theme.INK)
+    axes.text(x, 33, amount, fontsize=12, color=Theme.SOFT)
 
 
-def _node(x: float, high: float, name: str, amount: str, style: str = "") -> str:
-    return (
-        f'<rect class="node {style}" x="{x:.1f}" y="{_TOP:.1f}" width="{_NODE}"'
-        f' height="{max(high, 1.5):.1f}" rx="2"/>'
-        f'<text class="stage" x="{x:.1f}" y="15">{escape(name)}</text>'
-        f'<text class="amount" x="{x:.1f}" y="33">{escape(amount)}</text>'
-    )
-
-
-def _kept_band(left: float, right: float, start: float, end: float) -> str:
+def _draw_kept(axes: Axes, left: float, right: float, start: float, end: float) -> None:
     """Band along the top whose height goes from `start` to `end`."""
-    middle = (left + right) / 2
-    return (
-        f'<path class="kept" d="M{left:.1f},{_TOP} H{right:.1f} V{_TOP + end:.1f}'
-        f" C{middle:.1f},{_TOP + end:.1f} {middle:.1f},{_TOP + start:.1f}"
-        f' {left:.1f},{_TOP + start:.1f} Z"/>'
-    )
+    middle, start, end = (left + right) / 2, _TOP + start, _TOP + end
+    corners = [(left, _TOP), (right, _TOP), (right, end)]
+    curve = [(middle, end), (middle, start), (left, start)]
+    _draw_band(axes, Theme.ACCENT_SOFT, ("line", corners), ("curve", curve))
 
 
-def _lost_band(left: float, high: float, keep: float, column: float) -> str:
+def _draw_lost(axes: Axes, left: float, high: float, keep: float, column: float) -> None:
     """Band that leaves the node below the kept part and turns down."""
-    thick = high - keep
-    if thick <= 0:
-        return ""
-    thick = max(thick, 1.2)
+    if high <= keep:
+        return
+    thick = max(high - keep, 1.2)
     top, bottom, end = _TOP + keep, _TOP + keep + thick, _LABELS - 16
-    shown = min(thick, column * 0.5)  # the turned band never runs into the next stage
     inner = left + 14
-    outer = inner + shown
-    return (
-        f'<path class="lost" d="M{left:.1f},{top:.1f} C{outer:.1f},{top:.1f} {outer:.1f},{top:.1f}'
-        f" {outer:.1f},{max(bottom, top + 20):.1f} V{end:.1f} H{inner:.1f}"
-        f' V{bottom + 10:.1f} Q{inner:.1f},{bottom:.1f} {left:.1f},{bottom:.1f} Z"/>'
+    outer = inner + min(thick, column * 0.5)  # the turned band never runs into the next stage
+    turn = [(outer, top), (outer, top), (outer, max(bottom, top + 20))]
+    back = [(inner, bottom), (inner, bottom), (left, bottom)]
+    _draw_band(
+        axes,
+        Theme.LOST_SOFT,
+        ("line", [(left, top)]),
+        ("curve", turn),
+        ("line", [(outer, end), (inner, end), (inner, bottom + 10)]),
+        ("curve", back),
     )
+
+
+def _draw_band(axes: Axes, colour: Theme, *parts: tuple[str, list[tuple[float, float]]]) -> None:
+    """Fill an outline of lines and cubic curves, which begins with a line."""
+    codes = {"line": Path.LINETO, "curve": Path.CURVE4}
+    steps = [(codes[kind], point) for kind, points in parts for point in points]
+    outline = Path([point for _, point in steps], [Path.MOVETO, *(c for c, _ in steps[1:])])
+    axes.add_patch(PathPatch(outline, facecolor=colour, linewidth=0))
 
 
 def _reasons(stage: FunnelStage) -> list[Loss]:
@@ -132,15 +146,10 @@ def _reasons(stage: FunnelStage) -> list[Loss]:
     return [*losses[:_MAX_REASONS], other]
 
 
-def _reason_lines(x: float, stage: FunnelStage, has_seconds: bool) -> str:
-    parts = []
+def _draw_reasons(axes: Axes, x: float, stage: FunnelStage, has_seconds: bool) -> None:
     for k, loss in enumerate(_reasons(stage)):
         y = _LABELS + 2 * k * _LINE
         rows = f"{loss.rows:,} row{'s' if loss.rows != 1 else ''}"
         amount = f"{quantities.seconds(loss.seconds)} · {rows}" if has_seconds else rows
-        parts.append(
-            f'<text class="reason" x="{x:.1f}" y="{y:.1f}">'
-            f"{escape(quantities.words(loss.reason))}</text>"
-            f'<text class="lost-amount" x="{x:.1f}" y="{y + 14:.1f}">{escape(amount)}</text>'
-        )
-    return "".join(parts)
+        axes.text(x, y, quantities.words(loss.reason), fontsize=12, color=Theme.INK)
+        axes.text(x, y + 14, amount, fontsize=11, color=Theme.FAINT)
