@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # matplotlib takes time to load, and most commands draw nothi
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _SHAPES = {f"{_SVG}path": ("d", "style"), f"{_SVG}text": ("x", "y", "style")}
+_SHARED = {f"{_SVG}use", f"{_SVG}image"}  # need ids, or are large
 _SETTINGS = {
     **{"svg.fonttype": "none", "svg.hashsalt": "opensora"},
     **{"path.simplify": False, "text.parse_math": False},
@@ -40,6 +41,9 @@ def draw_svg(
         height: of the figure, in user units.
         label: what the figure shows, read by screen readers.
         attributes: further attributes of the element.
+
+    Raises:
+        ValueError: something was drawn that is neither a path nor a text.
     """
     from matplotlib import style
     from matplotlib.figure import Figure
@@ -85,6 +89,8 @@ def _copy_shapes(group: ElementTree.Element, root: ElementTree.Element) -> None:
             kept = {name: _shorten(name, shape.attrib[name]) for name in names}
             copy = ElementTree.SubElement(home, shape.tag.removeprefix(_SVG), kept)
             copy.text = shape.text
+        elif shape.tag in _SHARED:
+            raise ValueError("markers, collections and images cannot be drawn; draw patches")
 
 
 def _shorten(name: str, value: str) -> str:

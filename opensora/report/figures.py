@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
@@ -26,12 +28,13 @@ _FONT_SIZE = 11
 _ROUND = (1, 2, 5, 10)  # ticks are these times a power of ten
 _MAX_POINTS = 360  # one per user unit: more cannot be seen
 _LOG_RATIO = 30.0  # above this ratio of largest to smallest a logarithmic axis shows more
-_STYLES = {
-    "main": (Theme.ACCENT, 1.8, 1.0),
-    "second": (Theme.SECOND, 1.8, 1.0),
-    "third": (Theme.THIRD, 1.8, 1.0),
-    "faint": (Theme.ACCENT, 1.0, 0.32),
-}  # colour, width and opacity of a line
+_STYLES: dict[str, dict[str, Any]] = {
+    "main": {"color": Theme.ACCENT, "linewidth": 1.8},
+    "second": {"color": Theme.SECOND, "linewidth": 1.8},
+    "third": {"color": Theme.THIRD, "linewidth": 1.8},
+    "faint": {"color": Theme.ACCENT, "linewidth": 1.0, "alpha": 0.32},
+}
+_CAPS: dict[str, Any] = {"solid_capstyle": "round"}
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,9 @@ def thin_out(
     """
     if len(x) <= limit:
         return x, y
-    starts = np.linspace(0, len(x), limit + 1).astype(int)
-    is_known = np.isfinite(y)
-    known = np.add.reduceat(is_known.astype(float), starts[:-1])
-    sums = np.add.reduceat(np.where(is_known, y, 0.0), starts[:-1])
-    means = np.divide(sums, known, out=np.full(limit, np.nan), where=known > 0)
-    return np.add.reduceat(x, starts[:-1]) / np.diff(starts), means
+    points = pd.DataFrame({"x": x, "y": y})
+    runs = points.groupby(np.arange(len(x)) * limit // len(x)).mean()
+    return runs["x"].to_numpy(), runs["y"].to_numpy()
 
 
 def line_chart(series: Sequence[Series], *, label: str, may_be_log: bool = True) -> Markup:
@@ -82,22 +82,25 @@ def line_chart(series: Sequence[Series], *, label: str, may_be_log: bool = True)
     lines = []
     for one in series:
         x, y = np.asarray(one.x, dtype=float), np.asarray(one.y, dtype=float)
-        if np.isfinite(y).any():
-            lines.append((one, *thin_out(x, np.where(np.isfinite(y), y, np.nan))))
+        is_known = np.isfinite(x) & np.isfinite(y)
+        if is_known.any():
+            lines.append((one, *thin_out(x, np.where(is_known, y, np.nan))))
     if not lines:
         return Markup("")
+
+    top = np.nanquantile(np.concatenate([y for _, _, y in lines]), 0.995, method="higher")
 
     def paint(figure: Figure) -> None:
         axes = _axes(figure, _BOTTOM + _STEP)
         axes.set_xlabel("step", loc="right", fontsize=_FONT_SIZE, color=Theme.FAINT, labelpad=1)
-        low, high = min(x[0] for _, x, _ in lines), max(x[-1] for _, x, _ in lines)
-        axes.set_xlim(low, high if high > low else low + 1)
-        low, high = _scale(axes, np.concatenate([y for _, _, y in lines]), may_be_log)
+        axes.margins(x=0, y=0.06)
         for one, x, y in lines:
-            _draw_line(axes, one.style, x, np.clip(y, low, high))
+            _draw_line(axes, one.style, x, np.minimum(y, top))  # a spike does not flatten the rest
         for one, x, y in lines:
             if one.style != "faint":
-                _draw_end(axes, one, x, y, np.clip(y, low, high))
+                last = np.flatnonzero(np.isfinite(y))[-1]
+                _draw_end(axes, one, x[last], min(y[last], top), y[last])
+        _scale(axes, min(np.nanmin(y) for _, _, y in lines), top, may_be_log)
 
     return inline_svg(paint, width=WIDTH, height=HEIGHT, label=label, style="chart")
 
@@ -141,11 +144,8 @@ def histogram(kept: ArrayLike, everything: ArrayLike = (), *, label: str, bins: 
 
 def _axes(figure: Figure, bottom: int) -> Axes:
     """Axes without a frame, with grid lines across and round ticks."""
-    place = (
-        *(_LEFT / WIDTH, bottom / HEIGHT),
-        *((WIDTH - _LEFT - _RIGHT) / WIDTH, (HEIGHT - _TOP - bottom) / HEIGHT),
-    )
-    axes = figure.add_axes(place, frameon=False)
+    across, up = (WIDTH - _LEFT - _RIGHT) / WIDTH, (HEIGHT - _TOP - bottom) / HEIGHT
+    axes = figure.add_axes((_LEFT / WIDTH, bottom / HEIGHT, across, up), frameon=False)
     axes.tick_params(length=0, pad=7, labelsize=_FONT_SIZE, labelcolor=Theme.FAINT)
     axes.grid(axis="y", color=Theme.LINE, linewidth=1)
     axes.set_axisbelow(True)
@@ -155,51 +155,31 @@ def _axes(figure: Figure, bottom: int) -> Axes:
     return axes
 
 
-def _scale(axes: Axes, values: np.ndarray, may_be_log: bool) -> tuple[float, float]:
-    """Choose the vertical axis; a single spike does not flatten the rest. Returns its ends."""
-    values = values[np.isfinite(values)]
-    low, high = float(values.min()), float(np.quantile(values, 0.995))
+def _scale(axes: Axes, low: float, high: float, may_be_log: bool) -> None:
+    """Choose the vertical scale of axes on which everything is drawn."""
     if may_be_log and low > 0 and high / low > _LOG_RATIO:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 3) if high < 1000 * low else (1,)))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(_tick)
-    else:
-        if 0 <= low < 0.5 * high:
-            low = 0.0
-        if not high > low:
-            half = max(abs(low), 1e-6) * 0.5
-            low, high = low - half, low + half
-        margin = 0.06 * (high - low)
-        low, high = low if low == 0.0 else low - margin, high + margin
-    axes.set_ylim(low, high)
-    return low, high
+    elif 0 <= low < 0.5 * high:
+        axes.set_ylim(bottom=0)
 
 
 def _draw_line(axes: Axes, style: str, x: np.ndarray, y: np.ndarray) -> None:
-    colour, width, opacity = _STYLES[style]
     known = np.concatenate([[False], np.isfinite(y), [False]])
     is_alone = known[1:-1] & ~known[:-2] & ~known[2:]
-    twice = np.where(is_alone, 2, 1)  # a point between gaps is a line of no length: a dot
-    (line,) = axes.plot(
-        np.repeat(x, twice),
-        np.repeat(y, twice),
-        color=colour,
-        linewidth=width,
-        alpha=opacity,
-        solid_capstyle="round",
-    )
+    times = 1 + is_alone  # a point between gaps is a line of no length: a dot
+    (line,) = axes.plot(np.repeat(x, times), np.repeat(y, times), **_STYLES[style], **_CAPS)
     mark(line, f"line {style}")
 
 
-def _draw_end(axes: Axes, one: Series, x: np.ndarray, y: np.ndarray, place: np.ndarray) -> None:
-    """A dot on the last value, which says what it is; lines of no length have round ends."""
-    last = np.flatnonzero(np.isfinite(y))[-1]
-    for width, colour in ((9, Theme.SURFACE), (6, _STYLES[one.style][0])):
-        (dot,) = axes.plot(
-            [x[last]] * 2, [place[last]] * 2, color=colour, linewidth=width, solid_capstyle="round"
-        )
-        mark(dot, "dot", f"{one.name}: {quantities.number(float(y[last]))}")
+def _draw_end(axes: Axes, one: Series, x: float, y: float, value: float) -> None:
+    """A dot at the end of a line, a line of no length itself, that says the last value."""
+    colour = _STYLES[one.style]["color"]
+    halo = withStroke(linewidth=9, foreground=Theme.SURFACE, capstyle="round")
+    (dot,) = axes.plot([x, x], [y, y], color=colour, linewidth=6, path_effects=[halo], **_CAPS)
+    mark(dot, "dot", f"{one.name}: {quantities.number(float(value))}")
 
 
 def _tick(value: float, position: float = 0) -> str:

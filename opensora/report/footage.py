@@ -70,23 +70,23 @@ def flow(stages: Sequence[FunnelStage]) -> Markup:
     largest = max(size for size, _ in sizes) or 1.0
     heights = [(_TRUNK * size / largest, _TRUNK * kept / largest) for size, kept in sizes]
     column = (_WIDTH - _NODE - 92) / len(stages)
-    last = stages[-1]
-    end = quantities.seconds(last.seconds_kept) if has_seconds else f"{last.rows_kept:,} rows"
     height = _LABELS + max(len(_reasons(stage)) for stage in stages) * 2 * _LINE + 4
+
+    def amount(size: float) -> str:
+        return quantities.seconds(size) if has_seconds else f"{size:,} rows"
 
     def paint(figure: Figure) -> None:
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, _WIDTH), ylim=(height, 0))
         axes.set_axis_off()
         for k, (stage, (high, keep)) in enumerate(zip(stages, heights, strict=True)):
             x = k * column
-            following = heights[k + 1][0] if k + 1 < len(stages) else keep
-            _draw_kept(axes, x + _NODE, x + column, keep, following)
+            end = heights[k + 1][0] if k + 1 < len(stages) else keep
+            edge = [_TOP, _TOP, _TOP + end, _TOP + keep]
+            axes.fill([x, x + column, x + column, x], edge, color=Theme.ACCENT_SOFT, linewidth=0)
             _draw_lost(axes, x + _NODE, high, keep, column)
-            amount = quantities.seconds(stage.seconds_in)
-            amount = amount if has_seconds else f"{stage.rows_in:,} rows"
-            _draw_node(axes, x, high, quantities.words(stage.name), amount)
+            _draw_node(axes, x, high, quantities.words(stage.name), amount(sizes[k][0]))
             _draw_reasons(axes, x + _NODE + 12, stage, has_seconds)
-        _draw_node(axes, len(stages) * column, heights[-1][1], "manifest", end)
+        _draw_node(axes, len(stages) * column, heights[-1][1], "manifest", amount(sizes[-1][1]))
 
     label = "Footage kept and lost at each stage"
     return inline_svg(paint, width=_WIDTH, height=height, label=label, style="flow")
@@ -100,14 +100,6 @@ def _draw_node(axes: Axes, x: float, high: float, name: str, amount: str) -> Non
     axes.text(x, 33, amount, fontsize=12, color=Theme.SOFT)
 
 
-def _draw_kept(axes: Axes, left: float, right: float, start: float, end: float) -> None:
-    """Band along the top whose height goes from `start` to `end`."""
-    middle, start, end = (left + right) / 2, _TOP + start, _TOP + end
-    corners = [(left, _TOP), (right, _TOP), (right, end)]
-    curve = [(middle, end), (middle, start), (left, start)]
-    _draw_band(axes, Theme.ACCENT_SOFT, ("line", corners), ("curve", curve))
-
-
 def _draw_lost(axes: Axes, left: float, high: float, keep: float, column: float) -> None:
     """Band that leaves the node below the kept part and turns down."""
     if high <= keep:
@@ -116,24 +108,13 @@ def _draw_lost(axes: Axes, left: float, high: float, keep: float, column: float)
     top, bottom, end = _TOP + keep, _TOP + keep + thick, _LABELS - 16
     inner = left + 14
     outer = inner + min(thick, column * 0.5)  # the turned band never runs into the next stage
-    turn = [(outer, top), (outer, top), (outer, max(bottom, top + 20))]
-    back = [(inner, bottom), (inner, bottom), (left, bottom)]
-    _draw_band(
-        axes,
-        Theme.LOST_SOFT,
-        ("line", [(left, top)]),
-        ("curve", turn),
-        ("line", [(outer, end), (inner, end), (inner, bottom + 10)]),
-        ("curve", back),
-    )
-
-
-def _draw_band(axes: Axes, colour: Theme, *parts: tuple[str, list[tuple[float, float]]]) -> None:
-    """Fill an outline of lines and cubic curves, which begins with a line."""
-    codes = {"line": Path.LINETO, "curve": Path.CURVE4}
-    steps = [(codes[kind], point) for kind, points in parts for point in points]
-    outline = Path([point for _, point in steps], [Path.MOVETO, *(c for c, _ in steps[1:])])
-    axes.add_patch(PathPatch(outline, facecolor=colour, linewidth=0))
+    outline = [
+        *((left, top), (outer, top), (outer, top), (outer, max(bottom, top + 20))),
+        *((outer, end), (inner, end), (inner, bottom + 10)),
+        *((inner, bottom), (inner, bottom), (left, bottom)),
+    ]
+    codes = [Path.MOVETO, *[Path.CURVE4] * 3, *[Path.LINETO] * 3, *[Path.CURVE4] * 3]
+    axes.add_patch(PathPatch(Path(outline, codes), facecolor=Theme.LOST_SOFT, linewidth=0))
 
 
 def _reasons(stage: FunnelStage) -> list[Loss]:

@@ -17,7 +17,8 @@ def draw(paint, **attributes):
 
 def paint(figure):
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 144), ylim=(0, 72))
-    (line,) = axes.plot([0, 36.04, float("nan"), 144], [0, 36, 1, 72], marker="o", markevery=[0])
+    axes.set_axis_off()
+    (line,) = axes.plot([0, 36.04, float("nan"), 144], [0, 36, 1, 72])
     mark(line, "line", HOSTILE)
     axes.text(72, 36, HOSTILE)
 
@@ -48,6 +49,11 @@ def test_figures_of_one_page_share_no_ids():
     assert "url(" not in svg
     assert "href" not in svg
     assert svg.startswith("<svg")
+
+
+def test_what_would_need_ids_is_an_error_and_does_not_vanish():
+    with pytest.raises(ValueError, match="markers"):
+        draw(lambda figure: figure.add_axes((0, 0, 1, 1), frameon=False).scatter([1], [1]))
 
 
 def test_equal_figures_are_equal_text_whatever_the_user_has_set():
