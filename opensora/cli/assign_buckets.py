@@ -7,9 +7,9 @@ HELP = (
     " and writes what is asked for. Any field of the config can be given as --field VALUE."
 )
 EXAMPLE = (
-    "opensora assign-buckets configs/demo/train/stage1.py --data-path manifest.csv"
-    " --plan buckets/plan.parquet"
-    " --summary buckets/summary.json --world-size 8"
+    "opensora assign-buckets configs/demo/train/stage1.py --data-path mine/manifest.csv"
+    " --plan mine/plan.parquet --summary mine/summary.json"
+    " --world-size 8"
 )
 TAKES_OVERRIDES = True
 

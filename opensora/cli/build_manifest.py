@@ -6,10 +6,11 @@ from typing import Any
 
 HELP = "Join all stages, filter, clean captions and split; accounts for every row and second."
 EXAMPLE = (
-    "opensora build-manifest --videos videos.csv --scenes scenes/*.csv --clips clips/*.csv"
-    " --captions captions/*.csv --scores flow=scores/flow/0000.csv"
-    ' --filters \'{"flow": {"min": 0.1}}\' --manifest manifest.csv --rejected rejected.csv'
-    " --funnel funnel.json"
+    "opensora build-manifest --videos mine/videos.csv --scenes mine/scenes/*.csv"
+    " --clips mine/clips/*.csv --captions mine/captions/*.csv"
+    " --scores flow=mine/scores/flow/0000.csv"
+    ' --filters \'{"flow": {"min": 0.1}}\' --manifest mine/manifest.csv'
+    " --rejected mine/rejected.csv --funnel mine/funnel.json"
 )
 
 

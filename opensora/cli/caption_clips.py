@@ -4,8 +4,8 @@ import argparse
 
 HELP = "Give each clip its caption; a clip without one is marked no_caption."
 EXAMPLE = (
-    "opensora caption-clips --clips clips/0000.csv --output captions/0000.csv --captioner sidecar"
-    " --sidecar data/captions.csv"
+    "opensora caption-clips --clips mine/clips/0000.csv --output mine/captions/0000.csv"
+    " --captioner sidecar --sidecar mine/captions.csv"
 )
 TAKES_THREADS = True
 

@@ -9,7 +9,7 @@ HELP = (
     " that model; fields of the model can follow as --field VALUE."
 )
 EXAMPLE = (
-    "opensora convert-checkpoint PixArt-XL-2-512x512.pth models/pixart.safetensors"
+    "opensora convert-checkpoint PixArt-XL-2-512x512.pth mine/pixart.safetensors"
     " --type PixArt-XL/2 --dtype bf16"
 )
 TAKES_OVERRIDES = True

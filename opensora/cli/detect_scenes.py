@@ -3,7 +3,7 @@
 import argparse
 
 HELP = "Find the cuts, dissolves and fades in each video of a table."
-EXAMPLE = "opensora detect-scenes --videos shards/0000.csv --output scenes/0000.csv"
+EXAMPLE = "opensora detect-scenes --videos mine/shards/0000.csv --output mine/scenes/0000.csv"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

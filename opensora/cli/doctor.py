@@ -7,8 +7,9 @@ HELP = (
     " clips and captions become when they are decoded or encoded again."
 )
 EXAMPLE = (
-    "opensora doctor --latents latents/stage1 --embeddings embeddings --manifest manifest.csv"
-    " --vae models/vae --text-encoder models/text_encoder"
+    "opensora doctor --latents results/demo/latents/stage1 --embeddings results/demo/embeddings"
+    " --manifest results/demo/manifest.csv --vae results/demo/models/vae"
+    " --text-encoder results/demo/models/text_encoder"
 )
 
 

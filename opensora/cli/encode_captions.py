@@ -4,8 +4,8 @@ import argparse
 
 HELP = "Encode each different caption of a manifest once; finished files are kept on a second run."
 EXAMPLE = (
-    "opensora encode-captions --manifest manifest.csv --text-encoder models/text_encoder"
-    " --max-length 120 --output embeddings"
+    "opensora encode-captions --manifest mine/manifest.csv --text-encoder mine/models/text_encoder"
+    " --max-length 120 --output mine/embeddings"
 )
 TAKES_THREADS = True
 

@@ -4,8 +4,8 @@ import argparse
 
 HELP = "Encode the clips of a plan with a VAE, one shard; finished files are kept on a second run."
 EXAMPLE = (
-    "opensora encode-videos --manifest manifest.csv --plan buckets/stage1/plan.parquet --shard 0"
-    " --num-shards 8 --vae models/vae --output latents/stage1/0000"
+    "opensora encode-videos --manifest mine/manifest.csv --plan mine/plan.parquet --shard 0"
+    " --num-shards 8 --vae mine/models/vae --output mine/latents/stage1/0000"
 )
 TAKES_THREADS = True
 

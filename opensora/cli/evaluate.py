@@ -5,8 +5,8 @@ from pathlib import Path
 
 HELP = "Measure samples: prompt following, CLIP similarity, reconstruction ceiling."
 EXAMPLE = (
-    "opensora evaluate --samples results/demo/samples/stage1/samples.csv"
-    " --truth results/demo/world/truth --output results/demo/evaluation/stage1.json"
+    "opensora evaluate --samples results/demo/samples/stage2/samples.csv"
+    " --truth results/demo/raw/truth --output mine/stage2.json"
 )
 TAKES_THREADS = True
 

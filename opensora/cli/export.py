@@ -4,7 +4,9 @@ import argparse
 from pathlib import Path
 
 HELP = "Write a manifest's clips as WebDataset shards or as Parquet for Hugging Face datasets."
-EXAMPLE = "opensora export --manifest results/demo/manifest.csv --format webdataset --output shards"
+EXAMPLE = (
+    "opensora export --manifest results/demo/manifest.csv --format webdataset --output mine/shards"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 HELP = "Find, probe and hash videos and images; every file gets one row, readable or not."
 EXAMPLE = (
-    "opensora ingest-videos data/videos --output videos.csv --shards-dir shards --num-shards 4"
+    "opensora ingest-videos mine/videos --output mine/videos.csv --shards-dir mine/shards"
+    " --num-shards 4"
 )
 
 

@@ -3,7 +3,7 @@
 import argparse
 
 HELP = "Render the built-in demo world: raw videos, images, captions, and the truth about them."
-EXAMPLE = "opensora make-demo --output results/demo/world"
+EXAMPLE = "opensora make-demo --output mine/world"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,8 +8,8 @@ HELP = (
     " --field VALUE. With --explain: which jobs of a workflow would run, why, and for how long."
 )
 EXAMPLE = (
-    "opensora plan configs/opensora-v1-1/train/stage1.py --data-path manifest.csv --gpus 8"
-    " --hours 24 --gpu h100 --output forecast.json --plot forecast.svg"
+    "opensora plan configs/opensora-v1-1/train/stage1.py --data-path mine/manifest.csv --gpus 8"
+    " --hours 24 --gpu h100 --output mine/forecast.json --plot mine/forecast.svg"
 )
 TAKES_OVERRIDES = True
 

@@ -8,9 +8,9 @@ HELP = (
     " second run."
 )
 EXAMPLE = (
-    "opensora sample configs/demo/inference/sample.py --ckpt-path results/demo/train/stage1/"
+    "opensora sample configs/demo/inference/sample.py --ckpt-path results/demo/train/stage2/"
     "ema.safetensors --vae results/demo/models/vae --text-encoder results/demo/models/text_encoder"
-    " --prompt-path prompts.txt --save-dir results/demo/samples/stage1"
+    " --prompt-path results/demo/raw/prompts.txt --save-dir mine/samples"
 )
 TAKES_OVERRIDES = True
 TAKES_THREADS = True

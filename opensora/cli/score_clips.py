@@ -5,8 +5,8 @@ from typing import Any
 
 HELP = "Score clips; each is decoded once for all scorers of a run."
 EXAMPLE = (
-    "opensora score-clips --scorer technical flow --clips clips/0000.csv"
-    " --output 'scores/{scorer}/0000.csv'"
+    "opensora score-clips --scorer technical flow --clips mine/clips/0000.csv"
+    " --output 'mine/scores/{scorer}/0000.csv'"
 )
 NAME = "{scorer}"
 TAKES_THREADS = True

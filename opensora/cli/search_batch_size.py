@@ -9,8 +9,8 @@ HELP = (
     " the config can be given as --field VALUE."
 )
 EXAMPLE = (
-    "opensora search-batch-size configs/opensora-v1-1/train/stage2.py --data-path manifest.csv"
-    " --base-bucket 240p:16 --output stage2_batches.py"
+    "opensora search-batch-size configs/opensora-v1-1/train/stage2.py --data-path mine/manifest.csv"
+    " --base-bucket 240p:16 --output mine/stage2_batches.py"
 )
 TAKES_OVERRIDES = True
 

@@ -4,8 +4,8 @@ import argparse
 
 HELP = "Cut scenes into clip files; clips that an earlier run finished are kept."
 EXAMPLE = (
-    "opensora split-clips --scenes scenes/0000.csv --output clips/0000.csv --clips-dir clips/0000"
-    " --min-s 1 --max-s 10"
+    "opensora split-clips --scenes mine/scenes/0000.csv --output mine/clips/0000.csv"
+    " --clips-dir mine/clips/0000 --min-s 1 --max-s 10"
 )
 
 

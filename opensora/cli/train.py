@@ -8,10 +8,10 @@ HELP = (
     " videos of a manifest. Any field of the config can be given as --field VALUE."
 )
 EXAMPLE = (
-    "opensora train configs/demo/train/stage1.py --outputs results/demo/train/stage1"
-    " --dataset.latents results/demo/latents --dataset.embeddings results/demo/embeddings"
+    "opensora train configs/demo/train/stage1.py --outputs mine/stage1"
+    " --dataset.latents results/demo/latents/stage1 --dataset.embeddings results/demo/embeddings"
     " --dataset.plan results/demo/buckets/stage1/plan.parquet\n"
-    "  opensora train configs/opensora/train/16x256x256.py --data-path manifest.csv --gpus 8"
+    "  opensora train configs/opensora/train/16x256x256.py --data-path mine/manifest.csv --gpus 8"
 )
 TAKES_OVERRIDES = True
 TAKES_THREADS = True

@@ -9,7 +9,7 @@ HELP = (
 )
 EXAMPLE = (
     "opensora train-clip configs/demo/clip.py --clips results/demo/clips/0000.csv"
-    " --captions results/demo/captions/0000.csv --output results/demo/models/clip"
+    " --captions results/demo/captions/0000.csv --output mine/models/clip"
 )
 TAKES_OVERRIDES = True
 TAKES_THREADS = True

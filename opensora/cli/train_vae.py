@@ -9,7 +9,7 @@ HELP = (
 )
 EXAMPLE = (
     "opensora train-vae configs/demo/vae.py --clips results/demo/clips/0000.csv"
-    " --output results/demo/models/vae"
+    " --output mine/models/vae"
 )
 TAKES_OVERRIDES = True
 TAKES_THREADS = True
