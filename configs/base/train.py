@@ -1,11 +1,11 @@
 """What the training configs share; each adds its data, its model and its text encoder."""
 
 # speed and memory
-num_workers = 4  # processes that read data
+num_workers = 4  # batches that threads read ahead
 dtype = "bf16"
 grad_checkpoint = True  # recompute activations in the backward pass
 plugin = "zero2"  # gradients and optimizer state split over the GPUs
-sp_size = 1  # GPUs that share one video
+sp_size = 1  # GPUs that share one video; more than 1 is refused
 
 vae = dict(type="VideoAutoencoderKL", from_pretrained="stabilityai/sd-vae-ft-ema")
 scheduler = dict(type="iddpm", timestep_respacing="")  # all 1000 timesteps

@@ -1,8 +1,9 @@
 """Groups of clips that belong together: near-duplicates; and the split, which keeps groups whole.
 
 Candidates share at least one 16-bit band of the hash; two hashes that differ in fewer bits than
-there are bands always do, so nothing within the limit is missed. Cost grows with the number of
-candidates, not with the square of the number of clips.
+there are bands always do, so nothing within the limit is missed. Equal hashes are joined first.
+Then all pairs that share a band are compared: of N unlike hashes about bands * N**2 / 2**17 pairs.
+Where many clips look nearly alike the cost grows with the square of their number.
 """
 
 import numpy as np
@@ -124,9 +125,9 @@ def assign_splits(
 ) -> np.ndarray:
     """The side of each clip.
 
-    Every source video draws its side from its id alone, so more data changes nothing for the
-    videos that are there. Videos that share a near-duplicate clip go together; one held-out
-    member holds all of them out, so a clip of the test set is never trained on in disguise.
+    Every source video draws its side from its id alone. Videos that share a near-duplicate clip go
+    together, and one held-out member holds all of them out: more data moves a video that is there
+    only where it brings a near-duplicate of it.
 
     Args:
         videos: source video of each clip.

@@ -27,8 +27,9 @@ class T5Encoder(TextEncoder):
         model_max_length: L; longer captions are cut.
         dtype: type of the weights, a torch type or "fp32", "bf16", "fp16".
         device: where the encoder runs.
-        shardformer: on CUDA, normalise in one kernel instead of seven (see `fuse_norms`). On a
-            CPU it changes nothing, which one log line says: configs are shared by both.
+        shardformer: on CUDA, compute the RMS norms by torch's function (see `fuse_norms`); no
+            layer is split. On a CPU it changes nothing, which one log line says: configs are
+            shared by both.
         cache_dir: folder of the hub cache; None = the user's.
         local_files_only: take a hub name from the cache alone, never from the network.
 
@@ -75,7 +76,7 @@ class T5Encoder(TextEncoder):
 
 
 class FusedNorm(nn.Module):
-    """The RMS norm of T5 through torch's fused kernel, with the weight of the norm it replaces.
+    """The RMS norm of T5 by torch's own function, with the weight of the norm it replaces.
 
     Args:
         weight: [D] of the norm it replaces.
@@ -97,8 +98,8 @@ class FusedNorm(nn.Module):
 def fuse_norms(network: nn.Module) -> int:
     """Replace every norm of a T5 by `FusedNorm`; returns how many.
 
-    Outputs agree to round-off. The reference's ShardFormer, which runs T5 on one device, also
-    only replaces layers by fused ones.
+    Outputs agree to round-off. The reference's ShardFormer also runs T5 whole on one device, but
+    replaces other operations: it fuses dropout with the residual sum.
     """
     from transformers.models.t5.modeling_t5 import T5LayerNorm  # takes seconds
 
