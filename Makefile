@@ -1,8 +1,8 @@
-# make demo   set up, run the demo world to its report
-# make test   set up, run every test
-# make matrix run the tests as other processors, thread counts and ffmpegs would
-# make lint   style, types, workflow
-# make lock   renew requirements/lock.txt
+# make demo    set up, run the demo world to its report
+# make test    set up, run every test
+# make matrix  run the tests as other processors, thread counts and ffmpegs would
+# make lint    style, types, workflow
+# make lock    renew requirements/lock.txt
 
 PYTHON ?= python3
 VENV := .venv

@@ -1,8 +1,8 @@
 """Chance that follows from names alone, so that order and parallelism never matter.
 
-Seeds and shards are hashes of what a thing is called or known by. Draws for a whole column of ids cost a few operations on
-64-bit integers each, instead of a hash function called per row; a row's draw depends neither on
-the order of the table nor on the other rows.
+Seeds and shards are hashes of a key: a name, an id, the size of a file. Draws for a whole column
+of ids cost a few operations on 64-bit integers each, instead of a hash function called per row; a
+row's draw depends neither on the order of the table nor on the other rows.
 
 Source of the mixing function: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
 generators" (splitmix64).

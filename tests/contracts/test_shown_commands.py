@@ -90,7 +90,8 @@ def in_package(file: str, text: str) -> Iterator[Shown]:
 
 def comments(text: str) -> str:
     """The text with all that is no comment of a line of its own emptied."""
-    return "\n".join(row[1:].strip() if row.startswith("#") else "" for row in text.splitlines())
+    rows = [row.strip() for row in text.splitlines()]
+    return "\n".join(row[1:].strip() if row.startswith("#") else "" for row in rows)
 
 
 def shown() -> list[Shown]:
