@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--save-dir", metavar="DIR", help="where the samples go")
     _add(parser, "--num-samples", type=int, metavar="K", help="samples per prompt")
     _add(parser, "--seed", type=int, help="base of every sample's own seed")
-    _add(parser, "--batch-size", type=int, help="samples per forward; results do not depend on it")
+    _add(parser, "--batch-size", type=int, help="samples per forward; changes rounding only")
     _add(parser, "--image-size", type=int, nargs=2, metavar=("H", "W"), help="size in pixels")
     _add(parser, "--num-frames", type=int, help="frames per clip; 1 makes images")
     _add(parser, "--fps", type=float, help="frames per second")

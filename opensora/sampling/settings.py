@@ -27,7 +27,7 @@ class SamplingSettings:
         image_size: (height, width) in pixels.
         save_dir: folder of the samples.
         num_samples: samples per prompt.
-        batch_size: samples per forward; changes speed and memory, not results.
+        batch_size: samples per forward; changes speed, memory and rounding.
         seed: base of every sample's own seed.
         dtype: computation type, "fp32", "bf16" or "fp16".
         loop: clips joined to one video; each further one begins with the end of the one before.
