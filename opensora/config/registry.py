@@ -2,28 +2,35 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
+import pkgutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from mmengine.registry import Registry
 
 from opensora.core.errors import ConfigError, did_you_mean
 
-MODELS = Registry(
-    "model",
-    locations=[
-        "opensora.models.stdit",
-        "opensora.models.dit",
-        "opensora.models.latte",
-        "opensora.models.pixart",
-        "opensora.models.vae",
-        "opensora.models.text_encoder",
-    ],
-)
-SCHEDULERS = Registry(
-    "scheduler",
-    locations=["opensora.schedulers.rf", "opensora.schedulers.iddpm", "opensora.schedulers.dpms"],
-)
+PACKAGE = Path(__file__).parents[1]
+
+
+def families(package: str, *, shared: Collection[str] = ()) -> list[str]:
+    """Dotted names of the folders of a package of `opensora`, found without importing any.
+
+    Args:
+        package: such as "models".
+        shared: folders that register nothing because all others use them.
+    """
+    found = pkgutil.iter_modules([str(PACKAGE / package)])
+    return [
+        f"{PACKAGE.name}.{package}.{module.name}"
+        for module in found
+        if module.ispkg and module.name not in shared
+    ]
+
+
+MODELS = Registry("model", locations=families("models", shared=("layers", "weights")))
+SCHEDULERS = Registry("scheduler", locations=families("schedulers"))
 DATASETS = Registry("dataset", locations=["opensora.datasets.stored", "opensora.datasets.online"])
 SCORERS = Registry("scorer", locations=["opensora.curation.scores"])
 CAPTIONERS = Registry("captioner", locations=["opensora.curation.captions"])
