@@ -12,25 +12,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from opensora.buckets.bucket import Size3, TokenGrid
 from opensora.config.registry import MODELS, build_module, check_fields
 from opensora.core.errors import ConfigError
-from opensora.models.dit.dit import DiT
-from opensora.models.latte.latte import Latte
 from opensora.models.layers.embeddings import CaptionEmbedder
-from opensora.models.layers.transformer import VideoTransformer
-from opensora.models.pixart.pixart import PixArt
-from opensora.models.stdit.stdit import STDiT
-from opensora.models.stdit.stdit2 import STDiT2
-from opensora.models.stdit.stdit3 import STDiT3
+from opensora.models.layers.transformer import LayerCounts, VideoTransformer
 from opensora.plans.balance import COST, SampleCost, check_balance_mode
 from opensora.plans.stage_plan import token_grid
 
 BACKWARD = 2.0  # gradients of inputs and of weights: each as many products as the forward pass
 RECOMPUTE = 1.0  # gradient checkpointing runs the forward pass once more
 _FREQUENCIES = 256  # channels of a sinusoidal embedding
-_FAMILIES = (STDiT3, STDiT2, STDiT, Latte, DiT, PixArt)  # Latte is a DiT
 # fields that choose weights or kernels, which a count does not need
 _IGNORED = frozenset({"from_pretrained", "enable_flash_attn", "enable_layernorm_kernel"})
 
@@ -40,7 +34,7 @@ class ModelCost:
     """The widths of a model that decide its operations.
 
     Attributes:
-        family: class of the model.
+        layers: how many of each kind.
         hidden_size: D.
         depth: blocks.
         mlp_size: channels between the two layers of an MLP.
@@ -52,7 +46,7 @@ class ModelCost:
         parameters: trainable and frozen weights.
     """
 
-    family: str
+    layers: LayerCounts
     hidden_size: int
     depth: int
     mlp_size: int
@@ -72,7 +66,8 @@ class ModelCost:
             **sizes: in_channels, caption_channels, model_max_length, where the config is silent.
 
         Raises:
-            ConfigError: an unknown type or keyword, or values that do not fit together.
+            ConfigError: an unknown type or keyword, values that do not fit together, or a model
+                that does not say how many layers it has.
         """
         check_fields(config, MODELS)
         fields = {name: value for name, value in config.items() if name not in _IGNORED}
@@ -81,20 +76,30 @@ class ModelCost:
                 model = build_module(fields, MODELS, **sizes)
         except ValueError as error:
             raise ConfigError(f"model: {error}") from error
-        if not isinstance(model, VideoTransformer):
-            raise ConfigError(f"model: {config['type']} is no diffusion transformer")
         return cls.of_model(model)
 
     @classmethod
-    def of_model(cls, model: VideoTransformer) -> "ModelCost":
-        """Read the widths of a built model."""
-        family = next(kind.__name__ for kind in _FAMILIES if isinstance(model, kind))
-        parts = ("spatial_blocks", "temporal_blocks") if family == "STDiT3" else ("blocks",)
-        blocks: Any = [block for part in parts for block in getattr(model, part)]
+    def of_model(cls, model: nn.Module) -> "ModelCost":
+        """Read the widths of a built model.
+
+        Raises:
+            ConfigError: the model does not say how many layers it has.
+        """
+        if not isinstance(model, VideoTransformer):
+            raise ConfigError(
+                f"model: {type(model).__name__} is no diffusion transformer whose operations can be"
+                " counted; leave balance='cost', the forecast and the search of batch sizes out,"
+                " or make it a VideoTransformer with layer_counts"
+            )
+        try:
+            layers = model.layer_counts()
+        except NotImplementedError as error:
+            raise ConfigError(f"model: {error}, so its operations can not be counted") from error
+        blocks: Any = model.all_blocks
         caption: Any = model.y_embedder
         has_text = isinstance(caption, CaptionEmbedder)
         return cls(
-            family=family,
+            layers=layers,
             hidden_size=model.hidden_size,
             depth=len(blocks),
             mlp_size=blocks[0].mlp.fc1.out_features,
@@ -127,33 +132,28 @@ class ModelCost:
     def _conditions(self) -> float:
         """Embeddings of the timestep and of sizes, and what they modulate, once per sample."""
         width = self.hidden_size
-        embedding = 2 * width * (_FREQUENCIES + width)  # two linear layers
-        third = 2 * (width // 3) * (_FREQUENCIES + width // 3)
-        if self.family == "STDiT2":  # height, width, ratio; frames, frame rate; two modulations
-            return 3 * embedding + 3 * third + 2 * width * 9 * width
-        if self.family == "STDiT3":  # frame rate
-            return 2 * embedding + 2 * width * 6 * width
-        if self.family in ("DiT", "Latte"):  # modulation in every block and in the last layer
-            return embedding + 2 * width * width * (6 * self.depth + 2)
-        return embedding + 2 * width * 6 * width
+        embedded = (width,) if self.layers.embedded is None else self.layers.embedded
+        # two linear layers each
+        embeddings = sum(2 * channels * (_FREQUENCIES + channels) for channels in embedded)
+        return embeddings + 2 * width * width * self.layers.modulations
 
     def _blocks(self, frames: int, places: int) -> float:
         """All blocks of one sample."""
         tokens, width, text = frames * places, self.hidden_size, self.text_tokens
+        layers = self.layers
         mlp = 4 * tokens * width * self.mlp_size
         linear = 8 * tokens * width**2  # q, k, v and the output
         in_frame = 4 * frames * places**2 * width  # scores, and the sum over values
         along_time = 4 * places * frames**2 * width
+        joint = 4 * tokens**2 * width
         cross = 4 * (tokens + text) * width**2 + 4 * tokens * text * width
-        if self.family in ("STDiT", "STDiT2"):
-            return self.depth * (2 * linear + in_frame + along_time + cross + mlp)
-        if self.family in ("Latte", "STDiT3"):  # half of the blocks see frames, half see time
-            spatial = -(-self.depth // 2)
-            attention = spatial * in_frame + (self.depth - spatial) * along_time
-            text_part = cross if self.family == "STDiT3" else 0
-            return self.depth * (linear + text_part + mlp) + attention
-        joint = linear + 4 * tokens**2 * width + mlp
-        return self.depth * (joint if self.family == "DiT" else joint + cross)
+        return (
+            layers.in_frame * (linear + in_frame)
+            + layers.along_time * (linear + along_time)
+            + layers.joint * (linear + joint)
+            + layers.cross * cross
+            + self.depth * mlp
+        )
 
 
 def model_cost(config: Mapping[str, Any]) -> ModelCost:

@@ -19,7 +19,7 @@ from opensora.models.layers.embeddings import (
 )
 from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
 from opensora.models.layers.sized import SizedTransformer
-from opensora.models.layers.transformer import initialize_weights
+from opensora.models.layers.transformer import LayerCounts, initialize_weights
 
 _LABEL_PREFIX = "label_"
 
@@ -119,13 +119,9 @@ class DiT(SizedTransformer):
         x: Tensor,
         timestep: Tensor,
         y: Tensor,
-        mask: Tensor | None = None,
+        *,
         x_mask: Tensor | None = None,
-        num_frames: Tensor | None = None,
-        height: Tensor | None = None,
-        width: Tensor | None = None,
-        ar: Tensor | None = None,
-        fps: Tensor | None = None,
+        **_: Tensor | None,
     ) -> Tensor:
         """Predict noise or velocity.
 
@@ -133,13 +129,9 @@ class DiT(SizedTransformer):
             x: noised latents [B, C, T, H, W].
             timestep: [B].
             y: pooled text [B, 1, 1, caption_channels], or labels [B] int64.
-            mask: for other models; the text is pooled already.
             x_mask: must be None, this model can not be given clean frames.
-            num_frames: for other models; this one knows a single size.
-            height: as num_frames.
-            width: as num_frames.
-            ar: as num_frames.
-            fps: as num_frames.
+            **_: conditions of other models; this one is made for one size, and pooled text needs
+                no mask.
 
         Returns:
             [B, out_channels, T, H, W] float32.
@@ -152,6 +144,11 @@ class DiT(SizedTransformer):
         x = self.run_blocks(x, condition, frames)
         x = self.final_layer(x, condition)  # [B, T, S, patch_features]
         return self.unpatchify(x, size)
+
+    def layer_counts(self) -> LayerCounts:
+        """Layers of each kind, of which `plans` makes operations."""
+        depth = len(self.blocks)
+        return LayerCounts(joint=depth, modulations=6 * depth + 2)
 
     def embed_condition(self, y: Tensor) -> Tensor:
         """Labels [B] or pooled text [B, 1, 1, caption_channels] as vectors [B, D]."""

@@ -5,10 +5,13 @@ Axes: B batch, T frames of S tokens, D channels.
 Source: Ma et al. 2024, arXiv:2401.03048, variant 1.
 """
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from opensora.models.build import register_model
 from opensora.models.dit.dit import DiT
+from opensora.models.layers.transformer import LayerCounts
 
 
 class Latte(DiT):
@@ -25,6 +28,13 @@ class Latte(DiT):
             by_place = x.transpose(1, 2).contiguous()  # [B, S, T, D]
             x = self.run_block(block, by_place, condition).transpose(1, 2).contiguous()
         return x
+
+    def layer_counts(self) -> LayerCounts:
+        """Layers of each kind: as DiT, with even blocks in a frame and odd ones along time."""
+        depth = len(self.blocks)
+        return replace(
+            super().layer_counts(), joint=0, in_frame=-(-depth // 2), along_time=depth // 2
+        )
 
 
 register_model("Latte", Latte)

@@ -5,7 +5,8 @@ Axes: B batch, C latent channels, T H W latent size, S tokens of a frame, D chan
 
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +22,40 @@ _FROZEN_PARTS: dict[str, Callable[[str], bool]] = {
 }
 
 
+@dataclass(frozen=True)
+class LayerCounts:
+    """How many layers of each kind a transformer has, for counting its operations.
+
+    Every block also has an MLP.
+
+    Attributes:
+        in_frame: self attentions among the tokens of a frame.
+        along_time: self attentions among the tokens of one place.
+        joint: self attentions among all tokens.
+        cross: attentions to the text.
+        embedded: channels of each number that is embedded once per sample; None = the timestep
+            alone, with D.
+        modulations: vectors of D channels that are made of these once per sample.
+    """
+
+    in_frame: int = 0
+    along_time: int = 0
+    joint: int = 0
+    cross: int = 0
+    embedded: tuple[int, ...] | None = None
+    modulations: int = 6
+
+
 class VideoTransformer(nn.Module):
     """Base of the transformers: patches in, patches out, checkpointing, freezing.
+
+    A family names in `forward` the conditions that it takes and catches the rest; what else the
+    pipeline wants to know stands in the class attributes and in `layer_counts`.
+
+    Attributes:
+        keeps_frames: takes `x_mask`, so that frames can be given.
+        multi_resolution: what the field of that name in sampling configs calls a model that is
+            told its size; None = it is not told.
 
     Args:
         in_channels: C.
@@ -31,6 +64,9 @@ class VideoTransformer(nn.Module):
         hidden_size: D.
         num_heads: attention heads; divides D.
     """
+
+    keeps_frames: ClassVar[bool] = False
+    multi_resolution: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -62,6 +98,20 @@ class VideoTransformer(nn.Module):
         """Recompute each block in the backward pass instead of storing what is inside it."""
         self.grad_checkpoint = enabled
 
+    @property
+    def all_blocks(self) -> list[nn.Module]:
+        """The blocks in every list of the model."""
+        lists = [child for child in self.children() if isinstance(child, nn.ModuleList)]
+        return [block for blocks in lists for block in blocks]
+
+    def layer_counts(self) -> LayerCounts:
+        """Layers of each kind, of which `plans` makes operations; each family says its own.
+
+        Raises:
+            NotImplementedError: the family does not say.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no layer_counts")
+
     def compile_blocks(self, backend: str = "inductor") -> None:
         """Compile each block where it stands; blocks of one kind and size share a graph.
 
@@ -70,10 +120,8 @@ class VideoTransformer(nn.Module):
         Args:
             backend: of torch.compile.
         """
-        for child in self.children():
-            if isinstance(child, nn.ModuleList):
-                for block in child:
-                    block.compile(backend=backend, dynamic=False)
+        for block in self.all_blocks:
+            block.compile(backend=backend, dynamic=False)
 
     def grid_size(self, size: tuple[int, int, int]) -> Size3:
         """Tokens (grid_t, grid_h, grid_w) of a latent size (T, H, W), rounded up."""

@@ -7,6 +7,7 @@ Source: Chen et al. 2023, arXiv:2310.00426.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from opensora.models.layers.embeddings import (
 )
 from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
 from opensora.models.layers.sized import SizedTransformer
-from opensora.models.layers.transformer import initialize_weights, prepare_text
+from opensora.models.layers.transformer import LayerCounts, initialize_weights, prepare_text
 
 
 class PixArtBlock(nn.Module):
@@ -163,12 +164,9 @@ class PixArt(SizedTransformer):
         timestep: Tensor,
         y: Tensor,
         mask: Tensor | None = None,
+        *,
         x_mask: Tensor | None = None,
-        num_frames: Tensor | None = None,
-        height: Tensor | None = None,
-        width: Tensor | None = None,
-        ar: Tensor | None = None,
-        fps: Tensor | None = None,
+        **sizes: Any,
     ) -> Tensor:
         """Predict noise or velocity.
 
@@ -178,11 +176,7 @@ class PixArt(SizedTransformer):
             y: text embeddings [B, 1, L, caption_channels].
             mask: [b, L], nonzero = token; b divides B. None = all.
             x_mask: must be None, this model can not be given clean frames.
-            num_frames: for other models.
-            height: [b] pixels; used by PixArtMS.
-            width: [b] pixels; used by PixArtMS.
-            ar: [b], height / width; used by PixArtMS.
-            fps: for other models.
+            **sizes: what `embed_size` takes; other conditions belong to other models.
 
         Returns:
             [B, out_channels, T, H, W] float32.
@@ -193,7 +187,7 @@ class PixArt(SizedTransformer):
         x = self.x_embedder(x.to(self.dtype)) + space  # [B, T, S, D]
         if self.has_frame_positions:
             x = x + frames[:, :, None]
-        t = self.t_embedder(timestep) + self.embed_size(height, width, ar, B)  # [B, D]
+        t = self.t_embedder(timestep) + self.embed_size(B, **sizes)  # [B, D]
         time = self.t_block(t).view(B, 1, 6, -1)
         y, text_mask = prepare_text(y.to(self.dtype), mask, B)
         text = self.y_embedder(y).squeeze(1)  # [B, L, D]
@@ -202,12 +196,15 @@ class PixArt(SizedTransformer):
         x = self.final_layer(x, t)  # [B, T, S, patch_features]
         return self.unpatchify(x, size)
 
+    def layer_counts(self) -> LayerCounts:
+        """Layers of each kind, of which `plans` makes operations."""
+        depth = len(self.blocks)
+        return LayerCounts(joint=depth, cross=depth)
+
     def add_size_embedders(self) -> None:
         """Make what `embed_size` needs: nothing here."""
 
-    def embed_size(
-        self, height: Tensor | None, width: Tensor | None, ar: Tensor | None, batch_size: int
-    ) -> Tensor | float:
+    def embed_size(self, batch_size: int, **_: Any) -> Tensor | float:
         """What the pixel size adds to the timestep embedding: nothing here."""
         return 0.0
 
@@ -215,47 +212,12 @@ class PixArt(SizedTransformer):
 class PixArtMS(PixArt):
     """PixArt that is told height, width and aspect ratio; hidden_size divisible by 12.
 
+    Its forward takes them as `embed_size` does.
+
     Source: Chen et al. 2023, arXiv:2310.00426, multi-aspect training.
     """
 
-    def forward(
-        self,
-        x: Tensor,
-        timestep: Tensor,
-        y: Tensor,
-        mask: Tensor | None = None,
-        x_mask: Tensor | None = None,
-        num_frames: Tensor | None = None,
-        height: Tensor | None = None,
-        width: Tensor | None = None,
-        ar: Tensor | None = None,
-        fps: Tensor | None = None,
-        data_info: Mapping[str, Tensor] | None = None,
-    ) -> Tensor:
-        """As PixArt; the size may also come as PixArt's own code gives it.
-
-        Args:
-            x: noised latents [B, C, T, H, W].
-            timestep: [B].
-            y: text embeddings [B, 1, L, caption_channels].
-            mask: [b, L], nonzero = token; b divides B. None = all.
-            x_mask: must be None, this model can not be given clean frames.
-            num_frames: for other models.
-            height: [b] pixels.
-            width: [b] pixels.
-            ar: [b], height / width.
-            fps: for other models.
-            data_info: instead of the three: "hw" [b, 2] and "ar" [b, 1].
-
-        Returns:
-            [B, out_channels, T, H, W] float32.
-
-        Raises:
-            ValueError: the size is missing.
-        """
-        if data_info is not None:
-            (height, width), ar = data_info["hw"].unbind(1), data_info["ar"].flatten()
-        return super().forward(x, timestep, y, mask, x_mask, height=height, width=width, ar=ar)
+    multi_resolution = "PixArtMS"
 
     def add_size_embedders(self) -> None:
         """One third of D for each of height, width and aspect ratio."""
@@ -265,9 +227,33 @@ class PixArtMS(PixArt):
         self.ar_embedder = SizeEmbedder(self.hidden_size // 3)
 
     def embed_size(
-        self, height: Tensor | None, width: Tensor | None, ar: Tensor | None, batch_size: int
+        self,
+        batch_size: int,
+        height: Tensor | None = None,
+        width: Tensor | None = None,
+        ar: Tensor | None = None,
+        data_info: Mapping[str, Tensor] | None = None,
+        **_: Any,
     ) -> Tensor:
-        """Height, width [b] in pixels and aspect ratio [b] as vectors [B, D]."""
+        """Height, width and aspect ratio as vectors.
+
+        Args:
+            batch_size: B.
+            height: [b] pixels; b divides B.
+            width: [b] pixels.
+            ar: [b], height / width.
+            data_info: instead of the three, as PixArt's own code gives them: "hw" [b, 2] and
+                "ar" [b, 1].
+            **_: conditions of other models.
+
+        Returns:
+            [B, D].
+
+        Raises:
+            ValueError: the size is missing.
+        """
+        if data_info is not None:
+            (height, width), ar = data_info["hw"].unbind(1), data_info["ar"].flatten()
         if height is None or width is None or ar is None:
             raise ValueError("PixArtMS needs height, width and ar")
         size = self.csize_embedder(torch.stack((height, width), dim=1), batch_size)

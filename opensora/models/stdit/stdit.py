@@ -19,7 +19,7 @@ from opensora.models.layers.blocks import (
 from opensora.models.layers.embeddings import CaptionEmbedder, Size3, TimestepEmbedder
 from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
 from opensora.models.layers.sized import SizedTransformer
-from opensora.models.layers.transformer import initialize_weights, prepare_text
+from opensora.models.layers.transformer import LayerCounts, initialize_weights, prepare_text
 
 
 class STDiTBlock(nn.Module):
@@ -121,6 +121,8 @@ class STDiT(SizedTransformer):
         enable_layernorm_kernel: use fused Triton kernels for modulated norms on CUDA.
     """
 
+    keeps_frames = True
+
     def __init__(
         self,
         input_size: Size3 = (16, 32, 32),
@@ -178,11 +180,7 @@ class STDiT(SizedTransformer):
         y: Tensor,
         mask: Tensor | None = None,
         x_mask: Tensor | None = None,
-        num_frames: Tensor | None = None,
-        height: Tensor | None = None,
-        width: Tensor | None = None,
-        ar: Tensor | None = None,
-        fps: Tensor | None = None,
+        **_: Tensor | None,
     ) -> Tensor:
         """Predict noise or velocity.
 
@@ -192,11 +190,7 @@ class STDiT(SizedTransformer):
             y: text embeddings [B, 1, L, caption_channels].
             mask: [b, L], nonzero = token; b divides B. None = all.
             x_mask: bool [b, T], True = noised frame, False = given clean frame. None = all noised.
-            num_frames: for other models; this one knows a single size.
-            height: as num_frames.
-            width: as num_frames.
-            ar: as num_frames.
-            fps: as num_frames.
+            **_: conditions of other models; this one is made for one size and rate.
 
         Returns:
             [B, out_channels, T, H, W] float32.
@@ -220,6 +214,11 @@ class STDiT(SizedTransformer):
             x = self.run_block(block, x, text, time, text_mask, first, temporal_time)
         x = self.final_layer(x, t, x_mask, t_clean)  # [B, T, S, patch_features]
         return self.unpatchify(x, size)
+
+    def layer_counts(self) -> LayerCounts:
+        """Layers of each kind, of which `plans` makes operations."""
+        depth = len(self.blocks)
+        return LayerCounts(in_frame=depth, along_time=depth, cross=depth)
 
 
 register_model("STDiT", STDiT)

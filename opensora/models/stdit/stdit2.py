@@ -25,6 +25,7 @@ from opensora.models.layers.embeddings import (
 from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
 from opensora.models.layers.positions import RotaryEmbedding, scaled_table, temporal_table
 from opensora.models.layers.transformer import (
+    LayerCounts,
     VideoTransformer,
     initialize_weights,
     prepare_text,
@@ -135,6 +136,9 @@ class STDiT2(VideoTransformer):
         enable_layernorm_kernel: use fused Triton kernels for modulated norms on CUDA.
     """
 
+    keeps_frames = True
+    multi_resolution = "STDiT2"
+
     def __init__(
         self,
         input_size: tuple[int | None, ...] = (None, None, None),
@@ -208,6 +212,7 @@ class STDiT2(VideoTransformer):
         width: Tensor | None = None,
         ar: Tensor | None = None,
         fps: Tensor | None = None,
+        **_: Tensor | None,
     ) -> Tensor:
         """Predict noise or velocity.
 
@@ -222,6 +227,7 @@ class STDiT2(VideoTransformer):
             width: [b] pixels.
             ar: [b], height / width.
             fps: [b]; 120 for images.
+            **_: conditions of other models.
 
         Returns:
             [B, out_channels, T, H, W] float32.
@@ -255,6 +261,18 @@ class STDiT2(VideoTransformer):
             x = self.run_block(block, x, text, time, temporal_time, rotation, text_mask)
         x = self.final_layer(x, t, x_mask, t_clean)  # [B, T, S, patch_features]
         return self.unpatchify(x, size)
+
+    def layer_counts(self) -> LayerCounts:
+        """Layers of each kind, of which `plans` makes operations."""
+        depth, dim, third = len(self.blocks), self.hidden_size, self.hidden_size // 3
+        return LayerCounts(
+            in_frame=depth,
+            along_time=depth,
+            cross=depth,
+            # timestep, number of frames, frame rate; height, width, aspect ratio
+            embedded=(dim, dim, dim, third, third, third),
+            modulations=9,
+        )
 
     def _modulations(self, space: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Modulation of space [B, 1, 6, D] and of time [B, 1, 3, D]."""

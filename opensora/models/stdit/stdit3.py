@@ -27,6 +27,7 @@ from opensora.models.layers.embeddings import (
 from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
 from opensora.models.layers.positions import RotaryEmbedding, scaled_table
 from opensora.models.layers.transformer import (
+    LayerCounts,
     VideoTransformer,
     initialize_weights,
     prepare_text,
@@ -134,6 +135,9 @@ class STDiT3(VideoTransformer):
         enable_layernorm_kernel: use fused Triton kernels for modulated norms on CUDA.
     """
 
+    keeps_frames = True
+    multi_resolution = "STDiT2"  # the size conditions of a bucket, as STDiT2
+
     def __init__(
         self,
         input_size: tuple[int | None, ...] = (None, None, None),
@@ -202,11 +206,10 @@ class STDiT3(VideoTransformer):
         y: Tensor,
         mask: Tensor | None = None,
         x_mask: Tensor | None = None,
-        num_frames: Tensor | None = None,
         height: Tensor | None = None,
         width: Tensor | None = None,
-        ar: Tensor | None = None,
         fps: Tensor | None = None,
+        **_: Tensor | None,
     ) -> Tensor:
         """Predict noise or velocity.
 
@@ -216,11 +219,10 @@ class STDiT3(VideoTransformer):
             y: text embeddings [B, 1, L, caption_channels], or [B, 1, L, D] with skip_y_embedder.
             mask: [b, L], nonzero = token; b divides B. None = all.
             x_mask: bool [b, T], True = noised frame, False = given clean frame. None = all noised.
-            num_frames: for other models.
             height: [b] pixels; the first one sets the scale of positions for the batch.
             width: [b] pixels.
-            ar: for other models.
             fps: [b]; 120 for images.
+            **_: conditions of other models.
 
         Returns:
             [B, out_channels, T, H, W] float32.
@@ -248,6 +250,16 @@ class STDiT3(VideoTransformer):
             x = self.run_block(temporal, x, text, time, rotation, text_mask)
         x = self.final_layer(x, t, x_mask, t_clean)  # [B, T, S, patch_features]
         return self.unpatchify(x, size)
+
+    def layer_counts(self) -> LayerCounts:
+        """Layers of each kind, of which `plans` makes operations."""
+        spatial, temporal = len(self.spatial_blocks), len(self.temporal_blocks)
+        return LayerCounts(
+            in_frame=spatial,
+            along_time=temporal,
+            cross=spatial + temporal,
+            embedded=(self.hidden_size, self.hidden_size),  # timestep, frame rate
+        )
 
     def _positions(self, size: Size3, height: Tensor, width: Tensor) -> Tensor:
         """Positions [1, S, D] for a latent size and the pixel size of the first sample."""
