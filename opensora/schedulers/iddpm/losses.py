@@ -47,15 +47,6 @@ def variational_bound(
     )
 
 
-def prior_bound(process: GaussianProcess, x_start: Tensor) -> Tensor:
-    """Bits per dimension [B] by which fully noised data still differ from pure noise."""
-    last = torch.full((len(x_start),), len(process) - 1, device=x_start.device)
-    mean = process.at("sqrt_alphas_cumprod", last, x_start) * x_start
-    log_variance = process.at("log_one_minus_alphas_cumprod", last, x_start)
-    zero = torch.zeros_like(mean)
-    return _BITS * mean_per_sample(normal_kl(mean, log_variance, zero, zero))
-
-
 def normal_kl(mean1: Tensor, log_variance1: Tensor, mean2: Tensor, log_variance2: Tensor) -> Tensor:
     """Divergence of one diagonal Gaussian from another, in nats, elementwise."""
     return 0.5 * (

@@ -59,21 +59,6 @@ def ddim_step(
     return mean + _above_zero(t, x_t) * sigma * noise
 
 
-def ddim_reverse_step(
-    process: GaussianProcess,
-    output: Tensor,
-    x_t: Tensor,
-    t: Tensor,
-    *,
-    clip_denoised: bool = False,
-) -> Tensor:
-    """Move from x_t to x_{t+1} along the deterministic process (encoding of data as noise)."""
-    x_start = process.p_mean_variance(output, x_t, t, clip_denoised=clip_denoised).pred_xstart
-    direction = process.predict_noise(x_t, t, x_start)
-    then = process.at("alphas_cumprod_next", t, x_t)
-    return then.sqrt() * x_start + (1 - then).sqrt() * direction
-
-
 def _above_zero(t: Tensor, like: Tensor) -> Tensor:
     """1 where t > 0, else 0, as [B, 1, ...]."""
     return (t > 0).to(torch.float32).view(-1, *[1] * (like.dim() - 1))
