@@ -1,19 +1,48 @@
-"""What all schedulers share: noise, text conditions, guidance, masked means.
+"""What all schedulers share: conditions of a model, noise, frame masks, masked means.
 
 Axis letters: B sample, C channel, T frame, H height, W width, L text token, D text channel.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol, TypedDict, Unpack, cast
 
 import torch
 from torch import Tensor
 
-Model = Callable[..., Tensor]
-"""Called as model(x [B, C, T, H, W], t [B], **model_kwargs); returns [B, C or 2C, T, H, W]."""
-
 Generators = torch.Generator | Sequence[torch.Generator] | None
 """One generator for the batch, or one per sample (then no sample depends on its batch)."""
+
+
+class Conditions(TypedDict, total=False):
+    """What a model is told besides latents and timesteps; it takes what its forward names.
+
+    Attributes:
+        y: text embeddings [B, 1, L, D], or class labels [B] int64.
+        mask: [B, L], nonzero = token of the text, zero = padding.
+        x_mask: bool [B, T], True = noised frame, False = given clean frame.
+        num_frames: [B] frames of the video before the autoencoder.
+        height: [B] pixels.
+        width: [B] pixels.
+        ar: [B] height / width.
+        fps: [B] frames per second; 120 for images.
+    """
+
+    y: Tensor
+    mask: Tensor
+    x_mask: Tensor
+    num_frames: Tensor
+    height: Tensor
+    width: Tensor
+    ar: Tensor
+    fps: Tensor
+
+
+class Model(Protocol):
+    """A network that predicts noise, data or velocity."""
+
+    def __call__(self, x: Tensor, t: Tensor, /, **conditions: Unpack[Conditions]) -> Tensor:
+        """Predict [B, C or 2C, T, H, W] from latents x [B, C, T, H, W] at timesteps t [B]."""
+        ...
 
 
 class TextEncoder(Protocol):
@@ -26,6 +55,54 @@ class TextEncoder(Protocol):
     def null(self, n: int) -> Tensor:
         """Return the embedding of "no prompt" n times: [n, 1, L, D]."""
         ...
+
+
+def size_conditions(
+    num_samples: int,
+    *,
+    num_frames: float,
+    height: float,
+    width: float,
+    fps: float,
+    device: torch.device | str | None = None,
+) -> Conditions:
+    """What a model is told about size and time, each float [num_samples].
+
+    Args:
+        num_samples: B, all of one size.
+        num_frames: of the video before the autoencoder.
+        height: pixels.
+        width: pixels.
+        fps: frames per second; 120 for images.
+        device: where the model runs; None = torch's default.
+    """
+
+    def told(value: float) -> Tensor:
+        return torch.full((num_samples,), float(value), device=device)
+
+    return Conditions(
+        num_frames=told(num_frames),
+        height=told(height),
+        width=told(width),
+        ar=told(height / width),
+        fps=told(fps),
+    )
+
+
+def map_conditions(
+    change: Callable[[Tensor], Tensor], told: Mapping[str, object] | Conditions
+) -> Conditions:
+    """Change the value of every condition alike; the names stay."""
+    changed = {name: change(cast(Tensor, value)) for name, value in told.items()}
+    return cast(Conditions, changed)
+
+
+def add_frame_mask(model_kwargs: Conditions | None, mask: Tensor | None) -> Conditions:
+    """Conditions of a training step; a frame mask tells the model which frames are clean."""
+    told: Conditions = {**model_kwargs} if model_kwargs else {}
+    if mask is not None:
+        told.setdefault("x_mask", mask.bool())
+    return told
 
 
 def draw_noise(like: Tensor, generator: Generators = None) -> Tensor:
@@ -43,71 +120,6 @@ def draw_noise(like: Tensor, generator: Generators = None) -> Tensor:
         rows = [torch.randn(like.shape[1:], generator=g, device=g.device) for g in generator]
         noise = torch.stack(rows)
     return noise.to(like)
-
-
-def start_noise(
-    num_samples: int,
-    z_size: Sequence[int] | None,
-    device: torch.device | str,
-    z: Tensor | None,
-    generator: Generators,
-) -> Tensor:
-    """The noise that sampling starts from: `z` if given, else drawn, [num_samples, *z_size]."""
-    if z is None:
-        if z_size is None:
-            raise ValueError("sample needs z_size (C, T, H, W) or z")
-        return draw_noise(torch.empty(num_samples, *z_size, device=device), generator)
-    if len(z) != num_samples:
-        raise ValueError(f"z holds {len(z)} samples but there are {num_samples} prompts")
-    return z.to(device)
-
-
-def conditions(
-    text_encoder: TextEncoder,
-    prompts: list[str],
-    device: torch.device | str,
-    additional_args: Mapping[str, Tensor] | None,
-    *,
-    guided: bool,
-) -> dict[str, Any]:
-    """Keywords of the model for one forward: rows [conditional, unconditional] when guided.
-
-    Args:
-        text_encoder: gives `y`, `mask` and the null embedding.
-        prompts: clean prompts, one per sample.
-        device: where the model runs.
-        additional_args: per-sample values [B] (height, width, num_frames, ar, fps).
-        guided: whether the null-prompt half is appended.
-
-    Returns:
-        y [B or 2B, 1, L, D], mask [B or 2B, L] if the encoder gives one, and the additional values.
-        The unconditional half keeps the mask of the prompt, as caption dropout does in training.
-    """
-    model_args: dict[str, Any] = {k: v.to(device) for k, v in text_encoder.encode(prompts).items()}
-    for name, value in (additional_args or {}).items():
-        model_args[name] = value.to(device)
-    if guided:
-        null = text_encoder.null(len(prompts)).to(model_args["y"])  # [B, 1, L, D]
-        model_args = {name: torch.cat([value, value]) for name, value in model_args.items()}
-        model_args["y"] = torch.cat([model_args["y"][: len(prompts)], null])
-    return model_args
-
-
-def guide(output: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance of a [conditional, unconditional] batch: [2B, ...] -> [B, ...].
-
-    Source: Ho and Salimans 2022, arXiv:2207.12598; scale 1 is the conditional output alone.
-    """
-    conditional, unconditional = output.chunk(2)
-    return unconditional + scale * (conditional - unconditional)
-
-
-def add_frame_mask(model_kwargs: Mapping[str, Any] | None, mask: Tensor | None) -> dict[str, Any]:
-    """Model keywords of a training step; a frame mask tells the model which frames are clean."""
-    keywords = dict(model_kwargs or {})
-    if mask is not None:
-        keywords.setdefault("x_mask", mask.bool())
-    return keywords
 
 
 def frame_view(mask: Tensor) -> Tensor:

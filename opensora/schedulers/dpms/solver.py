@@ -1,12 +1,13 @@
 """DPM-Solver++ updates on data predictions (Lu et al. 2022, arXiv:2211.01095)."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from opensora.schedulers.dpms.schedule import ContinuousSchedule, SkipType, solver_times
+from opensora.schedulers.sampling import Display
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """denoise(x [B, ...], time [] float64) -> predicted data [B, ...]."""
@@ -24,7 +25,7 @@ def solve(
     order: int = 2,
     skip_type: SkipType = "time_uniform",
     method: Method = "multistep",
-    display: Callable[[Iterable[int]], Iterable[int]] = iter,
+    display: Display = iter,
 ) -> Tensor:
     """Integrate from pure noise to the lowest noise with num_steps evaluations of denoise.
 
@@ -97,7 +98,7 @@ def _solve_singlestep(
     num_steps: int,
     order: int,
     skip_type: SkipType,
-    display: Callable[[Iterable[int]], Iterable[int]],
+    display: Display,
 ) -> Tensor:
     """Steps of two evaluations (and a last one of one when num_steps is odd), or of one each."""
     orders = [order] * (num_steps // order) + [1] * (num_steps % order)

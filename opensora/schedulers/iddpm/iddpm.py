@@ -1,37 +1,34 @@
 """Improved DDPM on latents: training losses and ancestral or implicit sampling."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from opensora.config.registry import SCHEDULERS
 from opensora.core.errors import ConfigError
-from opensora.core.log import progress as show_progress
 from opensora.schedulers.common import (
+    Conditions,
     Generators,
     Model,
-    TextEncoder,
     add_frame_mask,
-    conditions,
     draw_noise,
     frame_view,
-    guide,
     mean_per_sample,
-    start_noise,
 )
 from opensora.schedulers.iddpm.betas import beta_schedule
 from opensora.schedulers.iddpm.losses import variational_bound
 from opensora.schedulers.iddpm.process import GaussianProcess, VarianceKind
 from opensora.schedulers.iddpm.respace import respaced_betas, space_timesteps
 from opensora.schedulers.iddpm.steps import ddim_step, ddpm_step
+from opensora.schedulers.sampling import Display, GuidedModel, Sampler
 
 SampleMethod = Literal["ddpm", "ddim"]
 
 
 @SCHEDULERS.register_module("iddpm")
-class IDDPM:
+class IDDPM(Sampler):
     """Diffusion over a chain of `diffusion_steps`, sampled over a shorter one.
 
     Differences from Open-Sora 1.1 stand in docs/schedulers.md.
@@ -119,12 +116,16 @@ class IDDPM:
         t = torch.randint(0, self.num_timesteps, shape, generator=generator, device=source)
         return t.to(device)
 
+    def loss_weights(self) -> Tensor | None:
+        """Factors of the squared error [num_timesteps]; None = all 1."""
+        return None
+
     def training_losses(
         self,
         model: Model,
         x_start: Tensor,
         t: Tensor | None = None,
-        model_kwargs: Mapping[str, Any] | None = None,
+        model_kwargs: Conditions | None = None,
         mask: Tensor | None = None,
         *,
         noise: Tensor | None = None,
@@ -141,7 +142,8 @@ class IDDPM:
             mask: bool [B, T], True = noised frame. Clean frames stay clean, are named to the model
                 as x_mask and stay out of the loss.
             noise: as x_start; drawn when absent.
-            weights: [num_timesteps] factors of the squared error.
+            weights: [num_timesteps] factors of the squared error; those of `loss_weights` when
+                absent.
             generator: source of t and noise.
 
         Returns:
@@ -163,6 +165,7 @@ class IDDPM:
         value = output[:, :channels]
         target = x_start if self.process.mean_kind == "data" else noise
         mse = mean_per_sample((target - value).square(), mask)  # [B]
+        weights = self.loss_weights() if weights is None else weights
         if weights is not None:
             mse = mse * weights.to(mse)[t]
         if not self.learn_sigma:
@@ -172,78 +175,35 @@ class IDDPM:
         bound = variational_bound(self.process, frozen, x_start, x_t, t, mask) * self.bound_scale
         return {"loss": mse + bound, "mse": mse, "vb": bound}
 
-    @torch.no_grad()
-    def sample(
+    def walk(
         self,
-        model: Model,
-        text_encoder: TextEncoder,
-        prompts: list[str],
-        z_size: Sequence[int] | None,
-        device: torch.device | str,
-        additional_args: Mapping[str, Tensor] | None = None,
-        *,
-        z: Tensor | None = None,
-        mask: Tensor | None = None,
-        guidance_scale: float | None = None,
-        progress: bool = False,
-        generator: Generators = None,
+        network: GuidedModel,
+        z: Tensor,
+        mask: Tensor | None,
+        generator: Generators,
+        display: Display,
     ) -> Tensor:
-        """Walk the chain from noise to data.
+        """Every index of the chain, from the last; see `Sampler.walk`.
 
-        Args:
-            model: predicts noise (or data) and, with learn_sigma, the variance.
-            text_encoder: encodes the prompts and gives the null embedding.
-            prompts: clean prompts, one per sample.
-            z_size: (C, T, H, W) of the noise to draw; unused when z is given.
-            device: where the model runs.
-            additional_args: per-sample values [B]: height, width, num_frames, ar, fps.
-            z: ready noise [B, C, T, H, W]; with a mask, its frames below 1 hold clean latents.
-            mask: [B, T] in [0, 1]: 1 = frame is made from noise, 0 = frame is kept exactly,
-                m between = frame joins at index int(m * N), noised to that level.
-            guidance_scale: replaces cfg_scale.
-            progress: show progress over the steps.
-            generator: source of all noise, or one per sample.
-
-        Returns:
-            Latents [B, C, T, H, W].
+        A frame with a mask value m between 0 and 1 joins at index int(m * N).
         """
-        scale = self.cfg_scale if guidance_scale is None else guidance_scale
-        guided = scale != 1
-        z = start_noise(len(prompts), z_size, device, z, generator)
-        model_args = conditions(text_encoder, prompts, device, additional_args, guided=guided)
-        joins = None
-        if mask is not None:
-            joins = (mask.to(device, torch.float32) * self.num_timesteps).int()  # [B, T]
-        indices: Iterable[int] = range(self.num_timesteps - 1, -1, -1)
-        if progress:
-            indices = show_progress(indices, description="sample steps")
-        for index in indices:
+        joins = None if mask is None else (mask * self.num_timesteps).int()  # [B, T]
+        for index in display(range(self.num_timesteps - 1, -1, -1)):
             t = torch.full((len(z),), index, device=z.device)
-            kept = z
+            kept, live = z, None
             if joins is not None:
                 # 1. frames whose index is reached are noised to it; those above are live
                 noised = self.process.q_sample(kept, t, draw_noise(kept, generator))
                 z = torch.where(frame_view((joins == index) & (joins > 0)), noised, kept)
                 live = joins > index
-                model_args["x_mask"] = torch.cat([live, live]) if guided else live
             # 2. the network's output, guided by the prompt
-            output = self._output(model, z, t, model_args, scale if guided else None)
+            timesteps = self.model_timesteps(t)
+            output = network(z, timesteps, channels=self.cfg_channel, x_mask=live)
             # 3. one step back; frames that have not joined are put back
             z = self._step(output, z, t, draw_noise(z, generator))
             if joins is not None:
                 z = torch.where(frame_view((joins >= index) & (joins > 0)), z, kept)
         return z
-
-    def _output(
-        self, model: Model, z: Tensor, t: Tensor, model_args: dict[str, Any], scale: float | None
-    ) -> Tensor:
-        """Network output [B, C or 2C, T, H, W] at z; the guided channels, the rest conditional."""
-        timesteps = self.model_timesteps(t)
-        if scale is None:
-            return model(z, timesteps, **model_args)
-        output = model(torch.cat([z, z]), torch.cat([timesteps, timesteps]), **model_args)
-        channels = z.shape[1] if self.cfg_channel is None else self.cfg_channel
-        return torch.cat([guide(output[:, :channels], scale), output[: len(z), channels:]], dim=1)
 
     def _step(self, output: Tensor, z: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         if self.sample_method == "ddim":

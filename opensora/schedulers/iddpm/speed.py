@@ -1,14 +1,11 @@
 """SpeeD: train more often on the timesteps where the noise changes fastest."""
 
-from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from opensora.config.registry import SCHEDULERS
-from opensora.schedulers.common import Model
 from opensora.schedulers.iddpm.iddpm import IDDPM
 
 # Open-Sora 1.1; see Wang et al. 2024, arXiv:2405.17403, section 3
@@ -59,29 +56,9 @@ class SpeeD(IDDPM):
         duals = (drawn - self.meaningful_steps).abs()
         return torch.cat([drawn, duals])[:num_samples].to(device)
 
-    def training_losses(
-        self,
-        model: Model,
-        x_start: Tensor,
-        t: Tensor | None = None,
-        model_kwargs: Mapping[str, Any] | None = None,
-        mask: Tensor | None = None,
-        *,
-        noise: Tensor | None = None,
-        weights: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> dict[str, Tensor]:
-        """As for `iddpm`; weights are the method's own unless given."""
-        return super().training_losses(
-            model,
-            x_start,
-            t,
-            model_kwargs,
-            mask,
-            noise=noise,
-            weights=self.weights if weights is None else weights,
-            generator=generator,
-        )
+    def loss_weights(self) -> Tensor:
+        """Factors of the squared error, float64 [num_timesteps]."""
+        return self.weights
 
     def _change(self) -> Tensor:
         """Change of the noise's deviation per step, float64 [num_timesteps]."""

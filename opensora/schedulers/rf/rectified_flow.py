@@ -1,25 +1,18 @@
 """Rectified flow on latents (Liu et al. 2022, arXiv:2209.03003; Esser et al. 2024)."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from opensora.config.registry import SCHEDULERS
 from opensora.core.errors import ConfigError
-from opensora.core.log import progress as show_progress
 from opensora.schedulers.common import (
+    Conditions,
     Generators,
     Model,
-    TextEncoder,
     add_frame_mask,
-    conditions,
     draw_noise,
     frame_view,
-    guide,
     mean_per_sample,
-    start_noise,
 )
 from opensora.schedulers.rf.timesteps import (
     SampleMethod,
@@ -27,10 +20,11 @@ from opensora.schedulers.rf.timesteps import (
     shift_timesteps,
     timestep_transform,
 )
+from opensora.schedulers.sampling import Display, GuidedModel, Sampler
 
 
 @SCHEDULERS.register_module("rflow")
-class RectifiedFlow:
+class RectifiedFlow(Sampler):
     """Straight paths from data (t = 0) to noise (t = num_timesteps).
 
     x_t = (1 - t/N) * x_0 + t/N * noise; the model's first C channels predict x_0 - noise.
@@ -106,12 +100,12 @@ class RectifiedFlow:
         level = (t.float() / self.num_timesteps).view(-1, *[1] * (x_start.dim() - 1))
         return (1 - level) * x_start + level * noise
 
-    def shift_t(self, t: Tensor, model_kwargs: Mapping[str, Any] | None) -> Tensor:
+    def shift_t(self, t: Tensor, model_kwargs: Conditions | None) -> Tensor:
         """Apply the configured shift to t [B] in [0, num_timesteps]."""
         if self.use_timestep_transform:
             return timestep_transform(
                 t,
-                model_kwargs or {},
+                {} if model_kwargs is None else model_kwargs,
                 scale=self.transform_scale,
                 num_timesteps=self.num_timesteps,
             )
@@ -124,7 +118,7 @@ class RectifiedFlow:
         model: Model,
         x_start: Tensor,
         t: Tensor | None = None,
-        model_kwargs: Mapping[str, Any] | None = None,
+        model_kwargs: Conditions | None = None,
         mask: Tensor | None = None,
         *,
         noise: Tensor | None = None,
@@ -183,72 +177,27 @@ class RectifiedFlow:
             return [torch.full((num_samples,), round(t), device=device) for t in grid]
         return [torch.full((num_samples,), t, device=device) for t in grid]
 
-    @torch.no_grad()
-    def sample(
+    def walk(
         self,
-        model: Model,
-        text_encoder: TextEncoder,
-        prompts: list[str],
-        z_size: Sequence[int] | None,
-        device: torch.device | str,
-        additional_args: Mapping[str, Tensor] | None = None,
-        *,
-        z: Tensor | None = None,
-        mask: Tensor | None = None,
-        guidance_scale: float | None = None,
-        progress: bool = False,
-        generator: Generators = None,
+        network: GuidedModel,
+        z: Tensor,
+        mask: Tensor | None,
+        generator: Generators,
+        display: Display,
     ) -> Tensor:
-        """Integrate from noise to data with Euler steps.
-
-        Args:
-            model: predicts the velocity in its first C channels.
-            text_encoder: encodes the prompts and gives the null embedding.
-            prompts: clean prompts, one per sample.
-            z_size: (C, T, H, W) of the noise to draw; unused when z is given.
-            device: where the model runs.
-            additional_args: per-sample values [B]: height, width, num_frames, ar, fps.
-            z: ready noise [B, C, T, H, W]; with a mask, its frames below 1 hold clean latents.
-            mask: [B, T]: 1 = frame is made from noise, 0 = frame is kept exactly, m between =
-                frame starts from its clean value noised to level m.
-            guidance_scale: replaces cfg_scale.
-            progress: show progress over the steps.
-            generator: source of all noise, or one per sample.
-
-        Returns:
-            Latents [B, C, T, H, W].
-        """
-        scale = self.cfg_scale if guidance_scale is None else guidance_scale
-        guided = scale != 1
-        z = start_noise(len(prompts), z_size, device, z, generator)
-        model_args = conditions(text_encoder, prompts, device, additional_args, guided=guided)
-        steps = [self.shift_t(t, additional_args) for t in self.timesteps(len(z), device)]
+        """Euler steps along the guided velocity; see `Sampler.walk`."""
+        steps = [self.shift_t(t, network.told) for t in self.timesteps(len(z), z.device)]
         ends = [*steps[1:], torch.zeros_like(steps[0])]
-        if mask is not None:
-            mask = mask.to(device, torch.float32)  # [B, T]
-            live = mask == 1
-        pairs: Iterable[tuple[Tensor, Tensor]] = list(zip(steps, ends, strict=True))
-        if progress:
-            pairs = show_progress(pairs, description="sample steps")
-        for t, t_next in pairs:
+        live = None if mask is None else mask == 1  # [B, T]
+        for t, t_next in display(list(zip(steps, ends, strict=True))):
             kept = z
-            if mask is not None:
+            if mask is not None and live is not None:
                 # 1. frames whose level is reached join, noised to the present level
                 joined = (mask * self.num_timesteps >= t[:, None]) | (mask == 1)
                 noised = self.add_noise(kept, draw_noise(kept, generator), t)
                 z, live = torch.where(frame_view(joined & ~live), noised, kept), joined
-                model_args["x_mask"] = torch.cat([live, live]) if guided else live
             # 2. Euler step along the guided velocity; kept frames are put back
-            velocity = self._velocity(model, z, t, model_args, scale if guided else None)
+            velocity = network(z, t, x_mask=live)[:, : z.shape[1]]
             moved = z + ((t - t_next) / self.num_timesteps).view(-1, 1, 1, 1, 1) * velocity
-            z = moved if mask is None else torch.where(frame_view(live), moved, kept)
+            z = moved if live is None else torch.where(frame_view(live), moved, kept)
         return z
-
-    def _velocity(
-        self, model: Model, z: Tensor, t: Tensor, model_args: dict[str, Any], scale: float | None
-    ) -> Tensor:
-        """Velocity [B, C, T, H, W] at z; without a scale only the conditional half is evaluated."""
-        if scale is None:
-            return model(z, t, **model_args)[:, : z.shape[1]]
-        output = model(torch.cat([z, z]), torch.cat([t, t]), **model_args)
-        return guide(output[:, : z.shape[1]], scale)

@@ -1,10 +1,11 @@
 """Timesteps of rectified flow: how they are drawn in training and shifted for large videos."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from opensora.schedulers.common import Conditions
 
 BASE_PIXELS = 512 * 512  # resolution at which timesteps are not shifted; Open-Sora 1.2
 FRAMES_PER_CHUNK, LATENTS_PER_CHUNK = 17, 5  # the video VAE of Open-Sora 1.2: 17 frames to 5
@@ -48,7 +49,7 @@ def latent_frames(num_frames: Tensor) -> Tensor:
 
 def timestep_transform(
     t: Tensor,
-    model_kwargs: Mapping[str, Tensor],
+    model_kwargs: Conditions,
     *,
     scale: float = 1.0,
     num_timesteps: int = 1,
@@ -72,9 +73,8 @@ def timestep_transform(
     missing = [name for name in ("height", "width", "num_frames") if name not in model_kwargs]
     if missing:
         raise ValueError(f"timestep_transform needs model_kwargs {', '.join(missing)}")
-    height, width, num_frames = (
-        model_kwargs[name].to(t.device, torch.float32) for name in ("height", "width", "num_frames")
-    )
+    told = model_kwargs["height"], model_kwargs["width"], model_kwargs["num_frames"]
+    height, width, num_frames = (value.to(t.device, torch.float32) for value in told)
     ratio = scale * (height * width / BASE_PIXELS).sqrt() * latent_frames(num_frames).sqrt()
     return shift_timesteps(t / num_timesteps, ratio) * num_timesteps
 

@@ -5,6 +5,7 @@ import torch
 
 from opensora.core.errors import ConfigError
 from opensora.schedulers.iddpm import IDDPM, SpeeD, iddpm
+from opensora.schedulers.sampling import GuidedModel
 
 F64 = "v1.1.0-f64"
 VARIANTS = {
@@ -154,11 +155,9 @@ def test_a_ddim_chain_gives_the_recorded_sample(golden, analytic):
 @pytest.mark.parametrize("masked", [False, True])
 def test_guided_outputs_are_the_recorded_ones(golden, analytic, channels, masked):
     x, t, y = golden("cfg/x"), golden("cfg/t"), golden("cfg/y")
-    scheduler = IDDPM(cfg_channel=channels)
-    args = {"y": y}
-    if masked:
-        args["x_mask"] = golden("cfg/x_mask").repeat(2, 1)
-    out = scheduler._output(analytic, x[:2], t[:2], args, 7.0 if masked else 4.0)
+    network = GuidedModel(analytic, {"y": y[:2]}, 7.0 if masked else 4.0, null=y[2:])
+    x_mask = golden("cfg/x_mask") if masked else None
+    out = network(x[:2], t[:2], channels=channels, x_mask=x_mask)
     recorded = golden(f"{F64}/cfg/channel_{channels}{'_xmask' if masked else ''}")
     torch.testing.assert_close(out, recorded[:2], atol=5e-5, rtol=1e-5)
 
