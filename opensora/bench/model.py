@@ -25,7 +25,7 @@ from opensora.bench.model_subjects import (
     their_subject,
     to_device,
 )
-from opensora.config.registry import MODELS, check_fields
+from opensora.config.registry import MODELS, check_fields, registered_names
 from opensora.core.errors import ConfigError
 
 Mode = Literal["eager", "compiled"]
@@ -70,6 +70,11 @@ class Row:
     slowest: float
     flops: int
     peak_bytes: int
+
+
+def largest_types() -> list[str]:
+    """The XL/2 of every registered family, sorted."""
+    return [name for name in registered_names(MODELS) if name.endswith("-XL/2")]
 
 
 def check_types(types: Sequence[str], fields: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import ConfigError
 from opensora.models.layers.embeddings import CaptionEmbedder, LabelEmbedder
 from opensora.models.layers.transformer import VideoTransformer
+from opensora.schedulers.common import size_conditions
 
 STRIDE = 8  # of the autoencoder that the registered models are made for
 _PEERS = {"PixArt": False, "PixArtMS": True}  # family -> whether it is told its size
@@ -98,12 +99,11 @@ def our_subject(kind: str, settings: Settings) -> Subject:
         assert isinstance(embedder, CaptionEmbedder)
         length, channels = embedder.y_embedding.shape
         y = torch.randn(B, 1, length, channels)
-    sizes = {"num_frames": T, "height": H * STRIDE, "width": W * STRIDE, "ar": H / W, "fps": 24}
     inputs = {
         "x": torch.randn(B, model.in_channels, T, H, W),
         "timestep": torch.rand(B) * 1000,
         "y": y,
-        **{name: torch.full((B,), float(value)) for name, value in sizes.items()},
+        **size_conditions(B, num_frames=T, height=H * STRIDE, width=W * STRIDE, fps=24),
     }
     tokens = B
     for length in model.grid_size(settings.latent_size):

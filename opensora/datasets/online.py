@@ -5,7 +5,7 @@ Source: Open-Sora 1.1 (`datasets/datasets.py`, VideoTextDataset and VariableVide
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -20,25 +20,21 @@ from opensora.media.decode import iter_wanted
 from opensora.media.frames import FrameTransform, choose_window, transform_image
 from opensora.media.images import is_image, read_image
 from opensora.plans.compile import BatchPlan
+from opensora.schedulers.common import Conditions
 from opensora.tables.columns import ID, PATH, TEXT
 from opensora.tables.manifest import read_manifest
 from opensora.text.caption import clean_caption
 
 
-class VideoBatch(TypedDict):
-    """One micro batch; B clips of one bucket.
+class VideoBatch(Conditions):
+    """One micro batch with sizes and rate for the model; B clips of one bucket.
 
-    `video` float32 [B, 3, T, H, W] in [-1, 1]; `text` B clean captions; `num_frames`, `height`,
-    `width` (pixels), `ar` = height / width and `fps` float32 [B]; `ids` B clip ids.
+    `video` float32 [B, 3, T, H, W] in [-1, 1]; `text` B clean captions; sizes and rate are float32;
+    `ids` B clip ids.
     """
 
     video: Tensor
     text: list[str]
-    num_frames: Tensor
-    height: Tensor
-    width: Tensor
-    ar: Tensor
-    fps: Tensor
     ids: list[str]
 
 

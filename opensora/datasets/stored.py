@@ -2,7 +2,6 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 import torch
@@ -14,28 +13,21 @@ from opensora.core.errors import StoreError
 from opensora.core.seed import derive_seed
 from opensora.models.vae.base import sample_moments
 from opensora.plans.compile import BatchPlan
+from opensora.schedulers.common import Conditions
 from opensora.stores.embeddings import EmbeddingStore
 from opensora.stores.latents import MOMENTS, LatentStore
 from opensora.stores.memory import BatchMemory
 
 
-class LatentBatch(TypedDict):
-    """One micro batch; B clips of one bucket.
+class LatentBatch(Conditions):
+    """One micro batch with the conditions of the model; B clips of one bucket.
 
-    `latents` [B, C, T, H, W]; `y` [B, 1, L, D] text tokens, zero beyond each caption; `mask` int64
-    [B, L], 1 where a token is; `num_frames`, `height`, `width` (pixels), `ar` = height / width and
-    `fps` float32 [B]; `ids` B clip ids. `latents` and `y` have the type in which they are stored:
-    the trainer widens them on its device, which halves what is copied before.
+    `latents` [B, C, T, H, W]; `y` is zero beyond each caption and `mask` int64, 1 where a token is;
+    sizes and rate are float32; `ids` B clip ids. `latents` and `y` have the type in which they are
+    stored: the trainer widens them on its device, which halves what is copied before.
     """
 
     latents: Tensor
-    y: Tensor
-    mask: Tensor
-    num_frames: Tensor
-    height: Tensor
-    width: Tensor
-    ar: Tensor
-    fps: Tensor
     ids: list[str]
 
 

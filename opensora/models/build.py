@@ -68,6 +68,21 @@ def build_empty(name: str, fields: Mapping[str, Any]) -> nn.Module:
         raise ConfigError(f"{name}: {error}") from error
 
 
+def use_grad_checkpoint(model: nn.Module) -> None:
+    """Let a model recompute its blocks in the backward pass.
+
+    Raises:
+        ConfigError: it can not.
+    """
+    switch = getattr(model, "set_grad_checkpoint", None)
+    if switch is None:
+        raise ConfigError(
+            f"grad_checkpoint: {type(model).__name__} has no set_grad_checkpoint; leave the field"
+            " out"
+        )
+    switch()
+
+
 def load_autoencoder(name: str, device: str, dtype: torch.dtype) -> Any:
     """Load the autoencoder that a folder's `config.json` names as its `_class_name`.
 

@@ -17,7 +17,7 @@ from opensora.sampling.pipeline import Pipeline
 from opensora.sampling.prompt_text import loop_texts
 from opensora.sampling.prompts import SampleRequest
 from opensora.sampling.settings import SamplingSettings
-from opensora.schedulers.common import draw_noise, frame_view
+from opensora.schedulers.common import Conditions, draw_noise, frame_view, size_conditions
 
 ReferenceLatents = Mapping[str, Tensor]
 """Content hash of a reference -> its latents [C, R, h, w]."""
@@ -133,7 +133,7 @@ def sample_latents(
         texts,
         None,
         pipeline.device,
-        size_conditions(settings, len(batch), pipeline.told_fps(settings), pipeline.device),
+        told_size(pipeline, settings, len(batch)),
         z=z,
         mask=mask,
         generator=generators,
@@ -146,16 +146,14 @@ def sample_latents(
     return latents
 
 
-def size_conditions(
-    settings: SamplingSettings, num_samples: int, fps: float, device: torch.device
-) -> dict[str, Tensor]:
+def told_size(pipeline: Pipeline, settings: SamplingSettings, num_samples: int) -> Conditions:
     """What the model is told about size and time, each float [num_samples]; models take theirs."""
     height, width = settings.image_size
-    values = {
-        "height": height,
-        "width": width,
-        "num_frames": settings.num_frames,
-        "ar": height / width,
-        "fps": fps,
-    }
-    return {name: torch.full((num_samples,), float(v), device=device) for name, v in values.items()}
+    return size_conditions(
+        num_samples,
+        num_frames=settings.num_frames,
+        height=height,
+        width=width,
+        fps=pipeline.told_fps(settings),
+        device=pipeline.device,
+    )

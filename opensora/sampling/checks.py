@@ -10,17 +10,13 @@ from torch import nn
 from opensora.buckets.aspect import RESOLUTIONS, get_resolution
 from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.core.errors import CheckpointError, ConfigError
-from opensora.models.layers.embeddings import LabelEmbedder
+from opensora.models.layers.embeddings import CaptionEmbedder, LabelEmbedder
 from opensora.models.text_encoder import ClassEncoder
 from opensora.models.weights.checkpoint import LoadReport
 from opensora.sampling.references import whole_frames
 from opensora.sampling.settings import SamplingSettings
 
 log = logging.getLogger(__name__)
-
-# model class -> value of `multi_resolution`; these models are told their size and pad to patches
-MULTI_RESOLUTION = {"STDiT2": "STDiT2", "STDiT3": "STDiT2", "PixArtMS": "PixArtMS"}
-_KEEPS_FRAMES = ("STDiT", "STDiT2", "STDiT3")  # model classes that take a mask of given frames
 
 
 def check_complete(checkpoint: Path, report: LoadReport) -> None:
@@ -62,9 +58,15 @@ def check_conditions(model: nn.Module, text_encoder: Any) -> None:
     """Refuse classes for a model of texts and texts for a model of classes.
 
     Raises:
-        ConfigError: names both parts, or both numbers of classes.
+        ConfigError: names both parts, or both numbers of classes; or the model has no embedder,
+            which holds what stands for "no prompt".
     """
-    embedder, kind = model.y_embedder, type(model).__name__
+    embedder, kind = getattr(model, "y_embedder", None), type(model).__name__
+    if not isinstance(embedder, CaptionEmbedder | LabelEmbedder):
+        raise ConfigError(
+            f"{kind} has no y_embedder (CaptionEmbedder or LabelEmbedder), which holds the empty"
+            " prompt of guidance; give it one."
+        )
     if isinstance(embedder, LabelEmbedder) != isinstance(text_encoder, ClassEncoder):
         wanted = "'classes'" if isinstance(embedder, LabelEmbedder) else "'t5' or 'clip'"
         raise ConfigError(
@@ -85,8 +87,11 @@ def check_variance(model: nn.Module, scheduler: Any) -> None:
         ConfigError: says how to set `learn_sigma`.
     """
     wanted = getattr(scheduler, "learn_sigma", None)
-    given = model.out_channels != model.in_channels
-    if wanted is not None and wanted != given:
+    sizes = getattr(model, "in_channels", None), getattr(model, "out_channels", None)
+    if wanted is None or None in sizes:
+        return
+    given = sizes[0] != sizes[1]
+    if wanted != given:
         raise ConfigError(
             f"scheduler.learn_sigma is {wanted} but the model predicts"
             f" {'a' if given else 'no'} variance; set scheduler.learn_sigma to {given}."
@@ -104,11 +109,11 @@ def check_image_size(
     Raises:
         ConfigError: names the side, the divisor and the nearest size that fits.
     """
-    if type(model).__name__ in MULTI_RESOLUTION and any(
+    if getattr(model, "multi_resolution", None) and any(
         settings.image_size in table.sizes.values() for table in RESOLUTIONS.values()
     ):
         return
-    model_patch: tuple[int, int, int] = model.patch_size  # type: ignore[assignment]
+    model_patch: tuple[int, int, int] = getattr(model, "patch_size", (1, 1, 1))
     for name, pixels, axis in (
         ("height", settings.image_size[0], 1),
         ("width", settings.image_size[1], 2),
@@ -128,7 +133,7 @@ def check_multi_resolution(settings: SamplingSettings, model: nn.Module) -> None
     Raises:
         ConfigError: names the value that fits.
     """
-    family = MULTI_RESOLUTION.get(type(model).__name__)
+    family = getattr(model, "multi_resolution", None)
     if settings.multi_resolution not in (None, family):
         use = f"use {family!r}" if family else "drop it: this model is not told its size"
         raise ConfigError(
@@ -137,19 +142,27 @@ def check_multi_resolution(settings: SamplingSettings, model: nn.Module) -> None
         )
 
 
-def check_keeps_frames(model: nn.Module, scheduler_type: str) -> None:
+def check_keeps_frames(model: nn.Module, scheduler: Any, scheduler_type: str) -> None:
     """Refuse to keep frames where the model or the scheduler can not.
+
+    Args:
+        model: keeps frames where its attribute of that name says so.
+        scheduler: the same; without the attribute it is asked to.
+        scheduler_type: what the config calls it.
 
     Raises:
         ConfigError: names the part.
     """
     what = "mask_strategy and condition_frame_length keep frames"
-    if type(model).__name__ not in _KEEPS_FRAMES:
+    if not getattr(model, "keeps_frames", False):
         raise ConfigError(
-            f"{what}, which {type(model).__name__} can not; use one of {', '.join(_KEEPS_FRAMES)}."
+            f"{what}, which {type(model).__name__} can not; use a model that takes x_mask, such as"
+            " STDiT2."
         )
-    if scheduler_type == "dpm-solver":
-        raise ConfigError(f"{what}, which scheduler 'dpm-solver' can not; use 'iddpm' or 'rflow'.")
+    if not getattr(scheduler, "keeps_frames", True):
+        raise ConfigError(
+            f"{what}, which scheduler {scheduler_type!r} can not; use 'iddpm' or 'rflow'."
+        )
 
 
 def check_shared_frames(settings: SamplingSettings, vae: Any) -> None:

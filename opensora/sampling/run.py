@@ -76,7 +76,8 @@ def check_prompts(
         ConfigError: names the prompt.
     """
     if settings.condition_frame_length or any(prompt.rules for prompt in prompts):
-        check_keeps_frames(pipeline.model, pipeline.identity["scheduler"]["type"])
+        kind = pipeline.identity["scheduler"]["type"]
+        check_keeps_frames(pipeline.model, pipeline.scheduler, kind)
     for prompt in prompts:
         try:
             texts = loop_texts(prompt.text, settings.loop, pipeline.clean)

@@ -20,6 +20,7 @@ from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import sha256_file
 from opensora.core.seed import derive_seed
 from opensora.datasets.masks import MaskGenerator
+from opensora.models.build import use_grad_checkpoint
 from opensora.models.weights.checkpoint import load_checkpoint
 from opensora.plans.compile import BatchPlan
 from opensora.training.checkpoint import (
@@ -164,7 +165,7 @@ def build_model(config: TrainConfig, source: BatchSource) -> tuple[nn.Module, di
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
     if config.grad_checkpoint:
-        model.set_grad_checkpoint()  # type: ignore[operator]
+        use_grad_checkpoint(model)
     accepted = inspect.signature(type(model)).parameters
     resolved = {**{k: v for k, v in sizes.items() if k in accepted}, **config.model}
     resolved.pop("from_pretrained", None)  # the results hold the weights themselves

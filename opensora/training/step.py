@@ -3,7 +3,6 @@
 import math
 import random
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from opensora.core.errors import ConfigError, OpenSoraError
 from opensora.core.seed import derive_seed
 from opensora.datasets.stored import LatentBatch
+from opensora.schedulers.common import Conditions, Model, map_conditions
 from opensora.training.start import TrainingRun
 from opensora.training.watch import FIRST_STEPS
 
@@ -62,7 +62,7 @@ def train_step(
         rng = random.Random(derive_seed(seed, "mask", position))
         mask = run.masks.get_masks(len(latents), latents.shape[2], rng).to(device)  # [B, T]
 
-    def losses(model: Any) -> Tensor:
+    def losses(model: Model) -> Tensor:
         generator = torch.Generator(device).manual_seed(noise_seed)
         terms = run.scheduler.training_losses(
             model, latents, model_kwargs=conditions, mask=mask, generator=generator
@@ -90,7 +90,8 @@ def train_step(
         raise _not_finite(run, step, batch["ids"], "gradient", grad_norm)
     predict_zero = None
     if step < FIRST_STEPS:
-        predict_zero = float(losses(_PredictZero(engine.module.out_channels)))  # type: ignore[arg-type]
+        channels = int(getattr(engine.module, "out_channels", latents.shape[1]))
+        predict_zero = float(losses(_PredictZero(channels)))
     return StepResult(
         loss=total_loss / run.workers.world_size,
         grad_norm=float(grad_norm),
@@ -101,18 +102,16 @@ def train_step(
     )
 
 
-def _on_device(batch: LatentBatch, device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
-    """Latents [B, C, T, H, W] and the keywords of the model.
+def _on_device(batch: LatentBatch, device: torch.device) -> tuple[Tensor, Conditions]:
+    """Latents [B, C, T, H, W] and the conditions of the model.
 
     Stores keep half precision: it is copied narrow and widened on the device.
     """
-    tensors = {
-        name: value.to(device, non_blocking=True)
-        for name, value in batch.items()
-        if isinstance(value, Tensor)
-    }
-    latents = tensors.pop("latents").float()
-    return latents, {**tensors, "y": tensors["y"].float()}
+    tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
+    latents = tensors.pop("latents").to(device, non_blocking=True).float()
+    told = map_conditions(lambda value: value.to(device, non_blocking=True), tensors)
+    told["y"] = told["y"].float()
+    return latents, told
 
 
 class _PredictZero:
@@ -121,7 +120,7 @@ class _PredictZero:
     def __init__(self, out_channels: int) -> None:
         self._out_channels = out_channels
 
-    def __call__(self, x: Tensor, timestep: Tensor, **_: Any) -> Tensor:
+    def __call__(self, x: Tensor, timestep: Tensor, /, **_: Tensor) -> Tensor:
         return x.new_zeros(len(x), self._out_channels, *x.shape[2:])
 
 

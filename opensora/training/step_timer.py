@@ -19,15 +19,18 @@ from opensora.config.registry import MODELS, SCHEDULERS, build_module
 from opensora.core.errors import ConfigError
 from opensora.core.seed import derive_seed
 from opensora.datasets.masks import MaskGenerator
-from opensora.models.dit.dit import DiT
+from opensora.models.build import use_grad_checkpoint
 from opensora.models.layers.embeddings import LabelEmbedder
 from opensora.plans.cost import ModelCost, text_sizes
+from opensora.schedulers.common import Conditions, size_conditions
 from opensora.training.ema import Ema
 
 log = logging.getLogger(__name__)
 
 _NO_MEMORY = "not enough memory"  # what torch's CPU allocator says
 FPS = 24.0
+
+_Batch = tuple[Tensor, Conditions]  # latents [B, C, T, H, W] and what the model is told
 
 
 class StepTimer:
@@ -67,8 +70,8 @@ class StepTimer:
             raise ConfigError(f"model: {error}") from error
         self.model: nn.Module = model.to(device).train()
         if config.get("grad_checkpoint"):
-            self.model.set_grad_checkpoint()  # type: ignore[operator]
-        self.cost = ModelCost.of_model(self.model)  # type: ignore[arg-type]
+            use_grad_checkpoint(self.model)
+        self.cost = ModelCost.of_model(self.model)
         self._scheduler = build_module(config["scheduler"], SCHEDULERS)
         ratios = config.get("mask_ratios")
         self._masks = MaskGenerator(ratios) if ratios else None
@@ -82,10 +85,10 @@ class StepTimer:
     def __call__(self, rule: BucketRule, batch_size: int) -> float | None:
         """Return the median seconds of a step, or None where the memory does not hold it."""
         bucket = self.largest_shape(rule)
-        batch: dict[str, Tensor] = {}
+        batch: list[_Batch] = []
         try:
-            batch |= self._batch(bucket, batch_size)
-            seconds = [self._step(batch) for _ in range(self._warmup + self._repeats)]
+            batch.append(self._batch(bucket, batch_size))
+            seconds = [self._step(batch[0]) for _ in range(self._warmup + self._repeats)]
             return statistics.median(seconds[self._warmup :])
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not isinstance(error, torch.OutOfMemoryError) and _NO_MEMORY not in str(error):
@@ -104,44 +107,40 @@ class StepTimer:
         cells = [Bucket(rule.resolution, rule.num_frames, key) for key in keys]
         return max(cells, key=self._grid.tokens)
 
-    def _batch(self, bucket: Bucket, batch_size: int) -> dict[str, Tensor]:
+    def _batch(self, bucket: Bucket, batch_size: int) -> _Batch:
         """Random latents and conditions of a batch."""
+        device = self._device
         size = (batch_size, self.cost.in_channels, *self._grid.latent_size(bucket))
         height, width = bucket.size
-        numbers = {
-            "num_frames": bucket.num_frames,
-            "height": height,
-            "width": width,
-            "ar": height / width,
-            "fps": FPS,
-        }
-        batch = {
-            name: torch.full((batch_size,), float(value), device=self._device)
-            for name, value in numbers.items()
-        }
-        batch["latents"] = torch.randn(size, device=self._device)
-        if isinstance(self.model, DiT) and isinstance(self.model.y_embedder, LabelEmbedder):
-            batch["y"] = torch.zeros(batch_size, dtype=torch.int64, device=self._device)
-            return batch
+        told = size_conditions(
+            batch_size,
+            num_frames=bucket.num_frames,
+            height=height,
+            width=width,
+            fps=FPS,
+            device=device,
+        )
+        latents = torch.randn(size, device=device)
+        if isinstance(self.model.y_embedder, LabelEmbedder):
+            told["y"] = torch.zeros(batch_size, dtype=torch.int64, device=device)
+            return latents, told
         length = self.cost.text_tokens
-        shape = (batch_size, 1, length, self.cost.caption_channels)
-        batch["y"] = torch.randn(shape, device=self._device)
-        batch["mask"] = torch.ones(batch_size, length, dtype=torch.int64, device=self._device)
-        return batch
+        told["y"] = torch.randn(batch_size, 1, length, self.cost.caption_channels, device=device)
+        told["mask"] = torch.ones(batch_size, length, dtype=torch.int64, device=device)
+        return latents, told
 
-    def _step(self, batch: Mapping[str, Tensor]) -> float:
+    def _step(self, batch: _Batch) -> float:
         """One training step; returns its seconds."""
+        latents, told = batch
         self._wait()
         start = time.perf_counter()
-        latents = batch["latents"]
-        conditions = {name: value for name, value in batch.items() if name != "latents"}
         mask = None
         if self._masks is not None:
             rng = random.Random(0)
             mask = self._masks.get_masks(len(latents), latents.shape[2], rng).to(self._device)
         with autocast(self._dtype, self._device):
             terms = self._scheduler.training_losses(
-                self.model, latents, model_kwargs=conditions, mask=mask
+                self.model, latents, model_kwargs=told, mask=mask
             )
         terms["loss"].mean().backward()
         trained = [p for p in self.model.parameters() if p.grad is not None]

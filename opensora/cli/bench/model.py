@@ -6,7 +6,6 @@ HELP = (
     "Time the forward pass and the training step of transformers, with operations per second,"
     " their share of the machine's peak, and memory."
 )
-_TYPES = ("STDiT", "STDiT2", "STDiT3", "DiT", "Latte", "PixArt", "PixArtMS")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +13,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--type",
         nargs="+",
-        default=[f"{name}-XL/2" for name in _TYPES],
         metavar="NAME",
         help="registered models (default: the XL/2 of every family)",
     )
@@ -51,7 +49,15 @@ def run(args: argparse.Namespace) -> str:
     from dataclasses import asdict
 
     from opensora.bench.measure import machine
-    from opensora.bench.model import Mode, check_types, heading, measure, peak_flops, table
+    from opensora.bench.model import (
+        Mode,
+        check_types,
+        heading,
+        largest_types,
+        measure,
+        peak_flops,
+        table,
+    )
     from opensora.bench.model_subjects import Settings
     from opensora.config.load import parse_overrides
     from opensora.core.io import write_json
@@ -72,13 +78,14 @@ def run(args: argparse.Namespace) -> str:
         grad_checkpoint=args.grad_checkpoint,
         model=fields,
     )
-    check_types(args.type, fields)
+    types = args.type or largest_types()
+    check_types(types, fields)
     modes: list[Mode] = ["eager"] if args.compile != "yes" else []
     if args.compile != "no":
         modes.append("compiled")
     peak, source = peak_flops(settings)
     rows = []
-    for name in progress(args.type, description="bench model"):
+    for name in progress(types, description="bench model"):
         rows += measure(name, modes, settings, compare=args.compare)
         again, _ = peak_flops(settings)  # other work on the machine comes and goes
         peak = None if peak is None or again is None else max(peak, again)
@@ -94,6 +101,6 @@ def run(args: argparse.Namespace) -> str:
         write_json(args.json, figures)
     best = max(rows, key=lambda row: row.flops / row.seconds)
     return (
-        f"{len(rows)} measurements of {len(args.type)} models; best: {best.type} {best.mode}"
+        f"{len(rows)} measurements of {len(types)} models; best: {best.type} {best.mode}"
         f" {best.task}, {best.flops / best.seconds / 1e9:,.0f} GFLOP/s"
     )

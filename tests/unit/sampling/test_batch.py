@@ -7,7 +7,7 @@ from diffusers import AutoencoderKLWan
 
 from opensora.core.errors import ConfigError
 from opensora.media.frames import to_uint8
-from opensora.sampling.batch import batches, sample_batch, sample_latents, size_conditions
+from opensora.sampling.batch import batches, sample_batch, sample_latents, told_size
 from opensora.sampling.conditioning import MaskRule
 from opensora.sampling.pipeline import load_pipeline
 from opensora.sampling.prompts import Prompt, SampleRequest, requests
@@ -15,7 +15,6 @@ from opensora.sampling.references import Reference
 from opensora.sampling.settings import SamplingSettings
 from opensora.schedulers.common import draw_noise
 
-CPU = torch.device("cpu")
 TEXTS = ["a red circle", "a blue square moves up"]
 
 
@@ -124,8 +123,8 @@ def test_another_seed_gives_another_sample_and_the_same_seed_the_same(pipeline, 
     assert (first != other).any()
 
 
-def test_the_model_is_told_size_and_time(config):
-    told = size_conditions(settings_of(config), 2, 8.0, CPU)
+def test_the_model_is_told_size_and_time(pipeline, config):
+    told = told_size(pipeline, settings_of(config), 2)
     assert told["ar"].tolist() == pytest.approx([16 / 12] * 2)
     assert told["height"].tolist() == [16, 16]
     assert told["width"].tolist() == [12, 12]
