@@ -72,20 +72,21 @@ class Row:
     peak_bytes: int
 
 
-def largest_types() -> list[str]:
-    """The XL/2 of every registered family, sorted."""
-    return [name for name in registered_names(MODELS) if name.endswith("-XL/2")]
-
-
-def check_types(types: Sequence[str], fields: Mapping[str, Any]) -> None:
+def check_types(types: Sequence[str] | None, fields: Mapping[str, Any]) -> list[str]:
     """Check that every name is a registered transformer that takes the fields.
+
+    Returns:
+        The names; for None the XL/2 of every registered family, sorted.
 
     Raises:
         ConfigError: it is not, or does not; names the nearest.
     """
+    if types is None:
+        types = [name for name in registered_names(MODELS) if name.endswith("-XL/2")]
     for name in types:
         if "hidden_size" not in check_fields({"type": name, **fields}, MODELS):
             raise ConfigError(f"{name} is no transformer; give one such as STDiT-XL/2")
+    return list(types)
 
 
 def measure(

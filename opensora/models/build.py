@@ -68,6 +68,12 @@ def build_empty(name: str, fields: Mapping[str, Any]) -> nn.Module:
         raise ConfigError(f"{name}: {error}") from error
 
 
+def takes_frame_mask(model: nn.Module) -> bool:
+    """Whether frames can be given: `keeps_frames` says so, else that forward names `x_mask`."""
+    names = inspect.signature(model.forward).parameters
+    return bool(getattr(model, "keeps_frames", "x_mask" in names))
+
+
 def use_grad_checkpoint(model: nn.Module) -> None:
     """Let a model recompute its blocks in the backward pass.
 

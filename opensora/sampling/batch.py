@@ -124,9 +124,7 @@ def sample_latents(
         z, mask = apply_strategies(noise, references, strategies, loop, align=settings.align)
         # an edit ratio of 1 keeps nothing, so the frame has to start from noise
         z = torch.where(frame_view(mask == 1), noise, z)
-    texts = [
-        loop_texts(request.prompt.text, settings.loop, pipeline.clean)[loop] for request in batch
-    ]
+    texts = [loop_texts(r.prompt.text, settings.loop, pipeline.clean)[loop] for r in batch]
     latents = pipeline.scheduler.sample(
         pipeline.model,
         pipeline.text_encoder,

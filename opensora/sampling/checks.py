@@ -10,6 +10,7 @@ from torch import nn
 from opensora.buckets.aspect import RESOLUTIONS, get_resolution
 from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.core.errors import CheckpointError, ConfigError
+from opensora.models.build import takes_frame_mask
 from opensora.models.layers.embeddings import CaptionEmbedder, LabelEmbedder
 from opensora.models.text_encoder import ClassEncoder
 from opensora.models.weights.checkpoint import LoadReport
@@ -146,15 +147,15 @@ def check_keeps_frames(model: nn.Module, scheduler: Any, scheduler_type: str) ->
     """Refuse to keep frames where the model or the scheduler can not.
 
     Args:
-        model: keeps frames where its attribute of that name says so.
-        scheduler: the same; without the attribute it is asked to.
+        model: that is sampled.
+        scheduler: its attribute `keeps_frames` says so; without it, it is asked to.
         scheduler_type: what the config calls it.
 
     Raises:
         ConfigError: names the part.
     """
     what = "mask_strategy and condition_frame_length keep frames"
-    if not getattr(model, "keeps_frames", False):
+    if not takes_frame_mask(model):
         raise ConfigError(
             f"{what}, which {type(model).__name__} can not; use a model that takes x_mask, such as"
             " STDiT2."

@@ -20,7 +20,7 @@ from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import sha256_file
 from opensora.core.seed import derive_seed
 from opensora.datasets.masks import MaskGenerator
-from opensora.models.build import use_grad_checkpoint
+from opensora.models.build import takes_frame_mask, use_grad_checkpoint
 from opensora.models.weights.checkpoint import load_checkpoint
 from opensora.plans.compile import BatchPlan
 from opensora.training.checkpoint import (
@@ -88,7 +88,7 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
     source = open_source(config, workers, settle_plan(config, workers))
     model, model_config = build_model(config, source)
     scheduler = build_module(config.scheduler, SCHEDULERS)
-    masks = MaskGenerator(config.mask_ratios) if config.mask_ratios else None
+    masks = mask_generator(config, model)
     # 2. where to start: a checkpoint of this run, the weights of an earlier one, or from scratch
     fresh = Counters(0, 0, source.plan.hash, recipe_hash(config, source, model_config))
     checkpoint = find_resumable(config, workers, fresh, source.plan)
@@ -170,6 +170,22 @@ def build_model(config: TrainConfig, source: BatchSource) -> tuple[nn.Module, di
     resolved = {**{k: v for k, v in sizes.items() if k in accepted}, **config.model}
     resolved.pop("from_pretrained", None)  # the results hold the weights themselves
     return model, resolved
+
+
+def mask_generator(config: TrainConfig, model: nn.Module) -> MaskGenerator | None:
+    """What chooses the frames that stay clean; None where none do.
+
+    Raises:
+        ConfigError: the model can not be given clean frames.
+    """
+    if not config.mask_ratios:
+        return None
+    if not takes_frame_mask(model):
+        raise ConfigError(
+            f"mask_ratios: {type(model).__name__} can not be given clean frames (x_mask); leave"
+            " mask_ratios out"
+        )
+    return MaskGenerator(config.mask_ratios)
 
 
 def count_steps(config: TrainConfig, num_micro_batches: int, done: Counters, world: int) -> int:

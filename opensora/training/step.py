@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from opensora.core.errors import ConfigError, OpenSoraError
+from opensora.core.errors import OpenSoraError
 from opensora.core.seed import derive_seed
 from opensora.datasets.stored import LatentBatch
 from opensora.schedulers.common import Conditions, Model, map_conditions
@@ -70,13 +70,8 @@ def train_step(
         return terms["loss"].mean()
 
     # 2. loss, agreed on by all workers before it can touch the weights
-    try:
-        with engine.autocast():
-            loss = losses(engine.model)
-    except ValueError as error:
-        if mask is not None and "x_mask" in str(error):  # how a model says that it takes none
-            raise ConfigError(f"mask_ratios: {error}; leave mask_ratios out") from error
-        raise
+    with engine.autocast():
+        loss = losses(engine.model)
     facts = torch.stack(
         (loss.detach().double(), *latents.new_tensor([len(latents), stop]).double())
     )

@@ -55,11 +55,11 @@ def inputs(model: VideoTransformer, size: tuple[int, int, int], batch: int = 2) 
 
 
 def uses_text_mask(name: str) -> bool:
-    return name.startswith(("STDiT", "PixArt"))
+    return "mask" in inspect.signature(build(name).forward).parameters
 
 
 def takes_frame_mask(name: str) -> bool:
-    return name.startswith("STDiT")
+    return build(name).keeps_frames
 
 
 def difference(a: Tensor, b: Tensor) -> float:

@@ -49,15 +49,7 @@ def run(args: argparse.Namespace) -> str:
     from dataclasses import asdict
 
     from opensora.bench.measure import machine
-    from opensora.bench.model import (
-        Mode,
-        check_types,
-        heading,
-        largest_types,
-        measure,
-        peak_flops,
-        table,
-    )
+    from opensora.bench.model import Mode, check_types, heading, measure, peak_flops, table
     from opensora.bench.model_subjects import Settings
     from opensora.config.load import parse_overrides
     from opensora.core.io import write_json
@@ -78,8 +70,7 @@ def run(args: argparse.Namespace) -> str:
         grad_checkpoint=args.grad_checkpoint,
         model=fields,
     )
-    types = args.type or largest_types()
-    check_types(types, fields)
+    types = check_types(args.type, fields)
     modes: list[Mode] = ["eager"] if args.compile != "yes" else []
     if args.compile != "no":
         modes.append("compiled")

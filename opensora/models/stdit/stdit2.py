@@ -237,8 +237,7 @@ class STDiT2(VideoTransformer):
         """
         if num_frames is None or height is None or width is None or ar is None or fps is None:
             raise ValueError("STDiT2 needs num_frames, height, width, ar and fps")
-        B, dtype = len(x), self.dtype
-        size = x.shape[2], x.shape[3], x.shape[4]
+        B, size, dtype = len(x), (x.shape[2], x.shape[3], x.shape[4]), self.dtype
         x = self.x_embedder(x.to(dtype)) + self._positions(size, height, width)  # [B, T, S, D]
         sizes = self.csize_embedder(torch.stack((height, width), dim=1), B)  # [B, 2 D / 3]
         space = torch.cat((sizes, self.ar_embedder(ar[:, None], B)), dim=1)  # [B, D]

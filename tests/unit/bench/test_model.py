@@ -152,6 +152,12 @@ def test_impossible_settings_are_refused(fields, message):
         tiny(**fields)
 
 
+def test_without_names_the_largest_of_every_family_are_timed():
+    largest = check_types(None, {"depth": 1})
+    assert {"DiT-XL/2", "STDiT3-XL/2"} <= set(largest)
+    assert len({name.removesuffix("-XL/2") for name in largest}) == len(largest)
+
+
 def test_names_and_fields_are_checked_before_anything_is_built():
     with pytest.raises(ConfigError, match="did you mean 'STDiT-XL/2'"):
         check_types(["PixArt", "STDIT-XL/2"], {})

@@ -1,8 +1,12 @@
 """A name in a config becomes an object."""
 
+import subprocess
+import sys
+
 import pytest
 from mmengine.registry import Registry
 
+from opensora.config import registry
 from opensora.config.registry import build_module, check_fields, check_parts
 from opensora.core.errors import ConfigError
 
@@ -48,3 +52,18 @@ def test_the_parts_of_a_config_are_checked_where_they_have_a_type() -> None:
         check_parts({"text_encoder": {"type": "t5", "max_length": 3}})
     with pytest.raises(ConfigError, match=r"model: unknown type 'STDiT-XL/3'; did you mean"):
         check_parts({"model": {"type": "STDiT-XL/3"}})
+
+
+def test_every_folder_of_a_package_is_a_family_unless_it_is_shared(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(registry, "PACKAGE", tmp_path / "opensora")
+    for name in ("new", "old", "layers"):
+        (tmp_path / "opensora/models" / name).mkdir(parents=True)
+        (tmp_path / "opensora/models" / name / "__init__.py").write_text("raise ImportError")
+    (tmp_path / "opensora/models/build.py").touch()
+    found = registry.families("models", shared=("layers",))
+    assert found == ["opensora.models.new", "opensora.models.old"]
+
+
+def test_the_registry_loads_no_torch() -> None:
+    code = "import sys, opensora.config.registry; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
