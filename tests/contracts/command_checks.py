@@ -298,10 +298,11 @@ def check_search(args: Namespace) -> None:
 
 
 def check_buckets(args: Namespace) -> None:
+    from opensora.tables.bars import check_plot_path
+
     from opensora.buckets.bucket_config import parse_bucket_config
     from opensora.plans.balance import check_balance
     from opensora.plans.stage_plan import bucket_config_of
-    from opensora.tables.bars import check_plot_path
     from opensora.training.config import KNOWN_FIELDS
 
     check_plot_path(args.plot)
