@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.core.errors import ConfigError
     from opensora.models.device import choose_device
     from opensora.precompute.encode_captions import encode_captions
-    from opensora.precompute.store_folder import check_shard
+    from opensora.stores.files import check_shard
     from opensora.tables.manifest import read_manifest
 
     check_shard(args.shard, args.num_shards)

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.models.device import choose_device
     from opensora.plans.compile import BatchPlan
     from opensora.precompute.encode_videos import VideoEncoding, encode_videos
-    from opensora.precompute.store_folder import check_shard
+    from opensora.stores.files import check_shard
     from opensora.tables.manifest import read_manifest
 
     check_shard(args.shard, args.num_shards)

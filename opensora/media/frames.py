@@ -1,10 +1,13 @@
-"""Resize and crop clips and images to a bucket's size.
+"""From a file to pixels of a size: frames chosen, resized and cropped; and compared.
 
 Clips are float [T, 3, H, W] in [0, 1], images PIL RGB; sizes are (height, width) in pixels.
 
 Source: Open-Sora 1.1 (`datasets/video_transforms.py`, `datasets/utils.py`); `center_crop_arr` is
 guided-diffusion's.
 """
+
+import itertools
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,8 +16,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from opensora.core.errors import ConfigError
+from opensora.core.errors import ConfigError, VideoError
 from opensora.core.seed import derive_seed
+from opensora.media.decode import iter_frames
 
 Size = tuple[int, int]
 TRANSFORM_NAMES = ("center", "resize_crop")
@@ -205,6 +209,41 @@ def transform_image(image: Image.Image, name: str, size: Size) -> Tensor:
 def _check_name(name: str) -> None:
     if name not in TRANSFORM_NAMES:
         raise ConfigError(f"unknown transform {name!r}; expected one of {TRANSFORM_NAMES}")
+
+
+def read_clip(path: str | Path, num_frames: int, size: Size, frame_interval: int) -> Tensor:
+    """Read the first frames of a clip at a size.
+
+    Takes `num_frames` frames from the start of the file, every `frame_interval`-th. Each
+    frame is scaled as soon as it is decoded, so a long or large clip costs one frame of memory.
+    Shrinking averages over source pixels.
+
+    Args:
+        path: video or image.
+        num_frames: T.
+        size: (height, width) wanted.
+        frame_interval: source frames per used frame.
+
+    Returns:
+        float32 [3, T, H, W] in [-1, 1].
+
+    Raises:
+        VideoError: the file can not be read or has too few frames.
+    """
+    clip = torch.empty(3, num_frames, *size)
+    stop = (num_frames - 1) * frame_interval + 1
+    found = 0
+    for frame in itertools.islice(iter_frames(path, stop=stop), 0, None, frame_interval):
+        pixels = torch.tensor(frame).permute(2, 0, 1)[None].float() / 255  # [1, 3, h, w]
+        clip[:, found] = resize_crop_to_fill(pixels, size, antialias=True)[0]
+        found += 1
+    if found < num_frames:
+        raise VideoError(
+            "too_short",
+            f"{path}: the plan needs {num_frames} frames at interval {frame_interval}, the"
+            f" file has {found}; run split_clips and what follows again",
+        )
+    return clip.clamp_(0, 1).mul_(2).sub_(1)
 
 
 def to_uint8(video: Tensor) -> np.ndarray:

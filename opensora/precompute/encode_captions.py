@@ -15,18 +15,18 @@ from opensora.core.seed import stable_shard
 from opensora.core.versions import VERSIONS
 from opensora.models.device import parse_dtype
 from opensora.precompute.embedding_doctor import CaptionDoctor
-from opensora.precompute.store_folder import (
-    check_shard,
-    remove_stale,
-    under_construction,
-)
 from opensora.stores.embeddings import (
     EmbeddingStore,
     is_embedding_file,
     write_embedding_index,
     write_embeddings,
 )
-from opensora.stores.files import FILE_BYTES
+from opensora.stores.files import (
+    FILE_BYTES,
+    check_shard,
+    remove_stale,
+    under_construction,
+)
 from opensora.stores.int8 import int8_error
 from opensora.tables.columns import TEXT
 

@@ -1,7 +1,10 @@
 """Encode the clips of a plan with a video autoencoder into a latent store."""
 
 import logging
-from collections.abc import Iterator
+import math
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -14,20 +17,20 @@ from torch import Tensor
 
 from opensora.buckets.bucket import Bucket
 from opensora.buckets.bucket_config import IMAGE_FPS
-from opensora.core.errors import ConfigError, TableError
+from opensora.core.errors import ConfigError, TableError, VideoError
 from opensora.core.log import progress
 from opensora.core.seed import derive_seed, stable_shard
 from opensora.core.versions import VERSIONS
+from opensora.media.frames import read_clip
 from opensora.models.device import parse_dtype
 from opensora.plans.compile import BatchPlan
-from opensora.precompute.clips import ClipRequest, read_clips
 from opensora.precompute.latent_doctor import LatentDoctor
-from opensora.precompute.store_folder import (
+from opensora.stores.files import (
+    FILE_BYTES,
     check_shard,
     remove_stale,
     under_construction,
 )
-from opensora.stores.files import FILE_BYTES
 from opensora.stores.latents import (
     LatentStore,
     is_latent_file,
@@ -38,8 +41,10 @@ from opensora.stores.latents import (
 from opensora.tables.columns import ID, PATH
 
 log = logging.getLogger(__name__)
-
 _FILE_ITEMS = 1024
+_READERS = 2  # threads; decoding releases the interpreter lock
+_AHEAD = 8  # clips read before they are wanted, at the bucket's size,
+_AHEAD_BYTES = 512 << 20  # fewer if they are larger than this together, but always one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +88,19 @@ class Part(NamedTuple):
     bucket: Bucket
     name: str
     rows: pd.DataFrame
+
+
+class ClipRequest(NamedTuple):
+    """A clip to read: its id and file, and the bucket it is for."""
+
+    id: str
+    path: str
+    bucket: Bucket
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the clip, float32."""
+        return 4 * 3 * self.bucket.num_frames * math.prod(self.bucket.size)
 
 
 def encode_videos(
@@ -257,3 +275,41 @@ def _forward(pixels: Tensor, vae: Any, encoding: VideoEncoding, seeds: list[int]
                 raise
             vae.micro_batch_size = max(1, vae.micro_batch_size // 2)
             log.warning("out of memory: frames_per_forward=%d", vae.micro_batch_size)
+
+
+def read_clips(
+    requests: Iterable[ClipRequest], frame_interval: int
+) -> Generator[Tensor, None, None]:
+    """Yield `read_clip` of each request in order, some clips ahead in threads.
+
+    Closing the iterator, or leaving it by an error, waits for the clips that are being decoded
+    and drops the rest.
+
+    Raises:
+        VideoError: names the clip that can not be read, when its turn has come.
+    """
+    pending: deque[tuple[Future[Tensor], int]] = deque()
+    waiting = 0  # bytes of the pending clips
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="read_clips") as pool:
+        try:
+            for request in requests:
+                future = pool.submit(_read_request, request, frame_interval)
+                pending.append((future, request.num_bytes))
+                waiting += request.num_bytes
+                while len(pending) > 1 and (len(pending) > _AHEAD or waiting > _AHEAD_BYTES):
+                    future, size = pending.popleft()
+                    waiting -= size
+                    yield future.result()
+            while pending:
+                yield pending.popleft()[0].result()
+        finally:
+            for future, _ in pending:
+                future.cancel()
+
+
+def _read_request(request: ClipRequest, frame_interval: int) -> Tensor:
+    try:
+        bucket = request.bucket
+        return read_clip(request.path, bucket.num_frames, bucket.size, frame_interval)
+    except VideoError as error:
+        raise VideoError(error.reason, f"clip {request.id}: {error.detail}") from error

@@ -20,8 +20,7 @@ from opensora.buckets.bucket import Bucket
 from opensora.core.errors import StoreError
 from opensora.core.io import atomic_path, write_json
 from opensora.core.process import threads_in_use
-from opensora.media.frames import psnr, to_uint8
-from opensora.precompute.clips import read_clip
+from opensora.media.frames import psnr, read_clip, to_uint8
 from opensora.stores.latents import MOMENTS, LatentStore
 
 log = logging.getLogger(__name__)
@@ -148,7 +147,7 @@ class LatentDoctor:
         if store.identity.get("posterior") == MOMENTS:
             latents = latents.chunk(2, dim=1)[0]  # the means
         decoded = self._decoder.decode(latents.to(self._device, self._dtype))[0].float().cpu()
-        pixels = read_clip(self._paths[item], bucket, frame_interval)
+        pixels = read_clip(self._paths[item], bucket.num_frames, bucket.size, frame_interval)
         # lengths that are no multiple of the autoencoder's stride lose their remainder
         T, H, W = (min(sizes) for sizes in zip(decoded.shape[1:], pixels.shape[1:], strict=True))
         return pixels[:, :T, :H, :W], decoded[:, :T, :H, :W].clamp(-1, 1)

@@ -9,7 +9,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 WITHOUT_TORCH = [
     "opensora.curation.scenes.detect_scenes",
-    "opensora.curation.clips.cut",
+    "opensora.curation.clips.split_clips",
     "opensora.curation.captions.caption_clips",
     "opensora.curation.manifest.build_manifest",
     "opensora.plans.stage_plan",

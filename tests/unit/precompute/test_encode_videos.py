@@ -8,8 +8,8 @@ import torch
 
 from opensora.buckets.bucket import Bucket
 from opensora.core.errors import ConfigError, StoreError, TableError, VideoError
+from opensora.media.frames import read_clip
 from opensora.plans.compile import BatchPlan, write_plan
-from opensora.precompute.clips import read_clip
 from opensora.precompute.encode_videos import VideoEncoding, encode_videos, shard_items
 from opensora.stores.latents import LatentStore
 
@@ -30,7 +30,9 @@ def test_latents_are_the_encoder_s_and_carry_its_identity(world, tmp_path):
     for row in world.manifest.itertuples():
         bucket = IMAGE if row.num_frames == 1 else VIDEO
         wanted = PatchAutoencoder().encode(
-            read_clip(row.path, bucket, 1)[None], generator=None, posterior="mean"
+            read_clip(row.path, bucket.num_frames, bucket.size, 1)[None],
+            generator=None,
+            posterior="mean",
         )[0]
         assert torch.equal(store.get(row.id, bucket), wanted)
     assert store.identity["type"] == "patch"
@@ -60,7 +62,9 @@ def test_a_frame_interval_of_the_plan_changes_frames_and_rate(world, tmp_path):
     )
     store = LatentStore(tmp_path / "o")
     assert store.rows["fps"].tolist() == [2.0]
-    clip = read_clip(world.manifest.set_index("id").loc["c1", "path"], bucket, 4)
+    clip = read_clip(
+        world.manifest.set_index("id").loc["c1", "path"], bucket.num_frames, bucket.size, 4
+    )
     assert torch.equal(PatchAutoencoder().decode(store.get("c1", bucket)[None])[0], clip)
 
 
@@ -95,7 +99,9 @@ def test_a_draw_depends_on_seed_and_clip(world, tmp_path):
     a, c = (LatentStore(tmp_path / name).get("c0", VIDEO) for name in "ac")
     assert not torch.equal(a, c)
     mean = PatchAutoencoder().encode(
-        read_clip(world.manifest["path"][0], VIDEO, 1)[None], generator=None, posterior="mean"
+        read_clip(world.manifest["path"][0], VIDEO.num_frames, VIDEO.size, 1)[None],
+        generator=None,
+        posterior="mean",
     )[0]
     noise = (a - mean) / 0.1
     assert float(noise.std()) == pytest.approx(1.0, abs=0.05)
@@ -280,5 +286,5 @@ def test_moments_take_twice_the_channels_and_say_so(world, tmp_path):
     assert "seed" not in store.identity  # nothing was drawn yet
     mean, deviation = store.get("c0", VIDEO).chunk(2)
     assert torch.equal(deviation, torch.full_like(mean, 0.1))
-    clip = read_clip(world.manifest["path"][0], VIDEO, 1)[None]
+    clip = read_clip(world.manifest["path"][0], VIDEO.num_frames, VIDEO.size, 1)[None]
     assert torch.equal(PatchAutoencoder().decode(mean[None]), clip)

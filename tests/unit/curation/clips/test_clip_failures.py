@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 import opensora.curation.clips.clip_files as clip_files_module
-import opensora.curation.clips.cut as splitting_module
 import opensora.curation.clips.split_clips as clips_module
+import opensora.curation.clips.split_clips as splitting_module
 from opensora.core.errors import OpenSoraError, VideoError
 from opensora.curation.clips.lengths import ClipSettings
 from opensora.curation.clips.split_clips import split_clips

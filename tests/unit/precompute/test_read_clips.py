@@ -7,7 +7,8 @@ import torch
 from opensora.buckets.bucket import Bucket
 from opensora.core.errors import VideoError
 from opensora.media.encode import write_video
-from opensora.precompute.clips import ClipRequest, read_clip, read_clips
+from opensora.media.frames import read_clip
+from opensora.precompute.encode_videos import ClipRequest, read_clips
 
 BUCKET = Bucket("24px", 3, "1.00")
 
@@ -24,7 +25,7 @@ def counting_video(tmp_path_factory):
 
 @pytest.mark.parametrize(("interval", "expected"), [(1, [0, 30, 60]), (3, [0, 90, 180])])
 def test_frames_are_taken_from_the_start_at_the_interval(counting_video, interval, expected):
-    clip = read_clip(counting_video, BUCKET, interval)
+    clip = read_clip(counting_video, BUCKET.num_frames, BUCKET.size, interval)
     assert clip.shape == (3, 3, 24, 24)
     grey = (clip.mean(dim=(0, 2, 3)) + 1) / 2 * 255
     assert grey.tolist() == pytest.approx(expected, abs=3)
@@ -34,7 +35,9 @@ def test_frames_are_taken_from_the_start_at_the_interval(counting_video, interva
 
 def test_a_clip_that_is_too_short_is_named(counting_video):
     with pytest.raises(VideoError, match=r"counting\.mp4: the plan needs 3 frames at interval 4"):
-        read_clip(counting_video, BUCKET, 4)  # frames 0, 4 and 8, which is not there
+        read_clip(
+            counting_video, BUCKET.num_frames, BUCKET.size, 4
+        )  # frames 0, 4 and 8, which is not there
 
 
 def test_clips_come_in_order_however_many_threads_read(tmp_path):
@@ -62,9 +65,9 @@ def test_a_broken_clip_is_named_when_its_turn_has_come(counting_video, tmp_path)
     ("ahead_bytes", "most"), [(1 << 30, 4), (0, 2), (2 * 3 * 3 * 24 * 24 * 4, 3)]
 )
 def test_reading_ahead_is_bounded_in_clips_and_bytes(monkeypatch, ahead_bytes, most):
-    monkeypatch.setattr("opensora.precompute.clips._AHEAD", 3)
-    monkeypatch.setattr("opensora.precompute.clips._AHEAD_BYTES", ahead_bytes)
-    monkeypatch.setattr("opensora.precompute.clips.read_clip", lambda path, *_: path)
+    monkeypatch.setattr("opensora.precompute.encode_videos._AHEAD", 3)
+    monkeypatch.setattr("opensora.precompute.encode_videos._AHEAD_BYTES", ahead_bytes)
+    monkeypatch.setattr("opensora.precompute.encode_videos.read_clip", lambda path, *_: path)
     asked = []
 
     def requests():
@@ -81,7 +84,7 @@ def test_reading_ahead_is_bounded_in_clips_and_bytes(monkeypatch, ahead_bytes, m
 def test_leaving_early_stops_the_threads(monkeypatch):
     started = []
     monkeypatch.setattr(
-        "opensora.precompute.clips.read_clip", lambda path, *_: started.append(path) or path
+        "opensora.precompute.encode_videos.read_clip", lambda path, *_: started.append(path) or path
     )
     clips = read_clips((ClipRequest(str(k), str(k), BUCKET) for k in range(100)), 1)
     next(clips)
@@ -94,6 +97,6 @@ def test_the_middle_of_a_wide_clip_is_kept(tmp_path):
     frames = np.zeros((3, 48, 96, 3), np.uint8)
     frames[:, :, 24:72] = 255  # exactly the square in the middle
     write_video(tmp_path / "wide.mp4", frames, 8)
-    clip = read_clip(tmp_path / "wide.mp4", BUCKET, 1)
+    clip = read_clip(tmp_path / "wide.mp4", BUCKET.num_frames, BUCKET.size, 1)
     assert float(clip[..., 2:-2].min()) > 0.9
     assert torch.isfinite(clip).all()
