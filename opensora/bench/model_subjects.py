@@ -15,7 +15,7 @@ from opensora.models.layers.transformer import VideoTransformer
 from opensora.schedulers.common import size_conditions
 
 STRIDE = 8  # of the autoencoder that the registered models are made for
-_PEERS = {"PixArt": False, "PixArtMS": True}  # family -> whether it is told its size
+_PEERS = {"PixArt": False, "PixArtMS": True}  # family -> whether it takes its size
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from opensora.buckets.aspect import get_resolution
 from opensora.core.errors import ConfigError
 
 IMAGE_FRAMES = 1
-IMAGE_FPS = 120.0  # what a model is told for single frames; Open-Sora 1.1
+IMAGE_FPS = 120.0  # what a model gets for single frames; Open-Sora 1.1
 
 BucketConfig = Mapping[str, Mapping[Any, Any]]
 

@@ -127,12 +127,12 @@ def _translate_plugin(fields: dict[str, Any], notes: list[str]) -> None:
 
 
 def _translate_sampling(fields: dict[str, Any]) -> None:
-    """Lists of texts, and version 1.0's yes or no for the size that a model is told."""
+    """Lists of texts, and version 1.0's yes or no for the size as a condition."""
     for name in _TEXT_LISTS:
         if isinstance(fields.get(name), str):
             fields[name] = [fields[name]]
     if fields.get("multi_resolution") is True:
-        fields["multi_resolution"] = "PixArtMS"  # the only model of 1.0 that is told its size
+        fields["multi_resolution"] = "PixArtMS"  # the only model of 1.0 that takes its size
     elif fields.get("multi_resolution", "") is False:
         del fields["multi_resolution"]
 

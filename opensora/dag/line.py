@@ -112,10 +112,10 @@ def _stage(run: DagRun) -> str:
 
 def _inner_words(run: DagRun, inner: Mapping[int, JobProgress]) -> str:
     """Progress inside the first rule that tells some, over its jobs that do."""
-    told = [job for job in run.running.values() if job.number in inner]
-    if not told:
+    counted = [job for job in run.running.values() if job.number in inner]
+    if not counted:
         return ""
-    rule = told[0].rule
-    parts = [inner[job.number] for job in told if job.rule == rule]
+    rule = counted[0].rule
+    parts = [inner[job.number] for job in counted if job.rule == rule]
     done, total = sum(part.done for part in parts), sum(part.total for part in parts)
     return f"{done} of {total} {_ITEMS.get(rule, '')}".rstrip()

@@ -125,11 +125,11 @@ class VariableVideoTextDataset:
             height=heights,
             width=widths,
             ar=ratios,
-            fps=torch.tensor([self._told_fps(item, bucket) for item in items]),
+            fps=torch.tensor([self._condition_fps(item, bucket) for item in items]),
             ids=ids,
         )
 
-    def _told_fps(self, item: _Item, bucket: Bucket) -> float:
+    def _condition_fps(self, item: _Item, bucket: Bucket) -> float:
         return IMAGE_FPS if bucket.is_image else item.fps / self._frame_interval
 
     def _read_into(self, clip: Tensor, name: str, epoch: int, transform: FrameTransform) -> None:

@@ -170,7 +170,7 @@ def encode_videos(
 def shard_items(
     manifest: pd.DataFrame, plan: BatchPlan, shard: int, num_shards: int, frame_interval: int
 ) -> pd.DataFrame:
-    """Return the shard's part of the plan: id, bucket, path, sha256 and fps told to the model.
+    """Return the shard's part of the plan: id, bucket, path, sha256 and fps of the used frames.
 
     Raises:
         TableError: the manifest lacks clips of the plan, or describes them wrongly.

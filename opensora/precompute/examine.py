@@ -135,7 +135,7 @@ def _judge_alone(store: LatentStore) -> None:
 
 
 def _frame_interval(store: LatentStore, manifest: pd.DataFrame) -> int:
-    """Source frames per used frame: the model is told the rate of the used ones."""
+    """Source frames per used frame: the rate of the used ones is the condition."""
     is_video = store.rows["bucket"].map(lambda name: not Bucket.parse(name).is_image)
     videos = store.rows[is_video.astype(bool)].merge(manifest[[ID, "fps"]], on=ID)
     if videos.empty:

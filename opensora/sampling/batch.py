@@ -131,7 +131,7 @@ def sample_latents(
         texts,
         None,
         pipeline.device,
-        told_size(pipeline, settings, len(batch)),
+        sample_conditions(pipeline, settings, len(batch)),
         z=z,
         mask=mask,
         generator=generators,
@@ -144,14 +144,16 @@ def sample_latents(
     return latents
 
 
-def told_size(pipeline: Pipeline, settings: SamplingSettings, num_samples: int) -> Conditions:
-    """What the model is told about size and time, each float [num_samples]; models take theirs."""
+def sample_conditions(
+    pipeline: Pipeline, settings: SamplingSettings, num_samples: int
+) -> Conditions:
+    """Conditions of size and time, each float [num_samples]; models take theirs."""
     height, width = settings.image_size
     return size_conditions(
         num_samples,
         num_frames=settings.num_frames,
         height=height,
         width=width,
-        fps=pipeline.told_fps(settings),
+        fps=pipeline.condition_fps(settings),
         device=pipeline.device,
     )

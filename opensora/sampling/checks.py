@@ -104,7 +104,7 @@ def check_image_size(
 ) -> None:
     """Refuse an image size that does not divide into whole patches.
 
-    Bucket sizes (`buckets/aspect.py`) are fine for models that are told their size: such a model
+    Bucket sizes (`buckets/aspect.py`) are fine for models that take their size: such a model
     was trained on them, with what is left over of a patch padded.
 
     Raises:
@@ -136,7 +136,7 @@ def check_multi_resolution(settings: SamplingSettings, model: nn.Module) -> None
     """
     family = getattr(model, "multi_resolution", None)
     if settings.multi_resolution not in (None, family):
-        use = f"use {family!r}" if family else "drop it: this model is not told its size"
+        use = f"use {family!r}" if family else "drop it: this model does not take its size"
         raise ConfigError(
             f"multi_resolution is {settings.multi_resolution!r} but the model is a"
             f" {type(model).__name__}; {use}."

@@ -57,11 +57,11 @@ class Pipeline:
         """A prompt as the text encoder wants it: cleaned as captions are; a class as it is."""
         return text.strip() if isinstance(self.text_encoder, ClassEncoder) else clean_caption(text)
 
-    def told_fps(self, settings: SamplingSettings) -> float:
-        """Frames per second as training told them to the model.
+    def condition_fps(self, settings: SamplingSettings) -> float:
+        """Frames per second as the model got them in training.
 
         Training of this project tells the rate of the frames in use, fps / frame_interval;
-        Open-Sora 1.1 told the rate of the source, fps. Images have a number of their own.
+        Open-Sora 1.1 gave the rate of the source, fps. Images have a number of their own.
         """
         if settings.num_frames == 1:
             return IMAGE_FPS
@@ -175,7 +175,7 @@ def load_model(
     check_agreement(source.model, sizes)
     known = {name: size for name, size in sizes.items() if size is not None}
     latent_size = vae.get_latent_size((settings.num_frames, *settings.image_size))
-    known["input_size"] = tuple(max(side, 1) for side in latent_size)  # too small: told below
+    known["input_size"] = tuple(max(side, 1) for side in latent_size)  # too small: an error below
     model: nn.Module = _build("model", source.model, **known)
     check_image_size(settings, vae.patch_size, model)
     check_multi_resolution(settings, model)

@@ -60,7 +60,7 @@ def save_sample(
         "height": height,  # as sampled; the file may be enlarged
         "width": width,
         "fps": settings.file_fps,
-        "told_fps": pipeline.told_fps(settings),
+        "condition_fps": pipeline.condition_fps(settings),
         "loop": settings.loop,
         "condition_frame_length": settings.condition_frame_length,
         "mask_strategy": request.prompt.mask_strategy,
@@ -94,7 +94,7 @@ def fingerprint(request: SampleRequest, pipeline: Pipeline, settings: SamplingSe
     identity = {name: value for name, value in pipeline.identity.items() if name != "checkpoint"}
     values = {k: v for k, v in asdict(settings).items() if k not in _WITHOUT_EFFECT}
     references = [reference.sha256 for reference in request.prompt.references]
-    conditions = [request.prompt.mask_strategy, references, pipeline.told_fps(settings)]
+    conditions = [request.prompt.mask_strategy, references, pipeline.condition_fps(settings)]
     parts = [request.prompt.text, request.k, conditions, _plain(identity), _plain(values)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

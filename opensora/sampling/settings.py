@@ -21,7 +21,7 @@ class SamplingSettings:
 
     Attributes:
         num_frames: frames that the model makes at once; 1 makes images.
-        fps: frames per second that the model is told (see `Pipeline.told_fps`).
+        fps: frames per second that condition the model (see `Pipeline.condition_fps`).
         frame_interval: the files play at fps / frame_interval, as a model trained on every n-th
             frame wants it.
         image_size: (height, width) in pixels.
@@ -32,8 +32,8 @@ class SamplingSettings:
         dtype: computation type, "fp32", "bf16" or "fp16".
         loop: clips joined to one video; each further one begins with the end of the one before.
         condition_frame_length: frames that joined clips share; 0 shares none.
-        multi_resolution: name of the model family that is told its size; only checked, because
-            every model is told what it takes.
+        multi_resolution: name of the model family that takes its size; only checked, because
+            every model gets what it takes.
         align: see `conditioning.place`.
         display_size: short side of the files in pixels; smaller samples are enlarged to it.
         display_resize: "nearest" by the largest whole factor, or "lanczos" to the exact size.

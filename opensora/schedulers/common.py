@@ -14,7 +14,7 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 class Conditions(TypedDict, total=False):
-    """What a model is told besides latents and timesteps; it takes what its forward names.
+    """What a model may take besides latents and timesteps; it takes what its forward names.
 
     Attributes:
         y: text embeddings [B, 1, L, D], or class labels [B] int64.
@@ -66,7 +66,7 @@ def size_conditions(
     fps: float,
     device: torch.device | str | None = None,
 ) -> Conditions:
-    """What a model is told about size and time, each float [num_samples].
+    """The conditions of size and time, each float [num_samples].
 
     Args:
         num_samples: B, all of one size.
@@ -77,32 +77,32 @@ def size_conditions(
         device: where the model runs; None = torch's default.
     """
 
-    def told(value: float) -> Tensor:
+    def rows(value: float) -> Tensor:
         return torch.full((num_samples,), float(value), device=device)
 
     return Conditions(
-        num_frames=told(num_frames),
-        height=told(height),
-        width=told(width),
-        ar=told(height / width),
-        fps=told(fps),
+        num_frames=rows(num_frames),
+        height=rows(height),
+        width=rows(width),
+        ar=rows(height / width),
+        fps=rows(fps),
     )
 
 
 def map_conditions(
-    change: Callable[[Tensor], Tensor], told: Mapping[str, object] | Conditions
+    change: Callable[[Tensor], Tensor], conditions: Mapping[str, object] | Conditions
 ) -> Conditions:
     """Change the value of every condition alike; the names stay."""
-    changed = {name: change(cast(Tensor, value)) for name, value in told.items()}
+    changed = {name: change(cast(Tensor, value)) for name, value in conditions.items()}
     return cast(Conditions, changed)
 
 
 def add_frame_mask(model_kwargs: Conditions | None, mask: Tensor | None) -> Conditions:
     """Conditions of a training step; a frame mask tells the model which frames are clean."""
-    told: Conditions = {**model_kwargs} if model_kwargs else {}
+    conditions: Conditions = {**model_kwargs} if model_kwargs else {}
     if mask is not None:
-        told.setdefault("x_mask", mask.bool())
-    return told
+        conditions.setdefault("x_mask", mask.bool())
+    return conditions
 
 
 def draw_noise(like: Tensor, generator: Generators = None) -> Tensor:

@@ -39,11 +39,11 @@ class GuidedModel:
     runs alone.
 
     Attributes:
-        told: conditions of the prompts, with B rows.
+        conditions: conditions of the prompts, with B rows.
 
     Args:
         model: predicts [B, C or 2C, T, H, W].
-        told: conditions of the prompts, with B rows.
+        conditions: conditions of the prompts, with B rows.
         scale: guidance scale.
         null: embeddings of "no prompt" in the place of y, [B, 1, L, D]; not used at scale 1. That
             half keeps the mask of the prompt, as caption dropout does in training.
@@ -52,15 +52,15 @@ class GuidedModel:
     """
 
     def __init__(
-        self, model: Model, told: Conditions, scale: float, null: Tensor | None = None
+        self, model: Model, conditions: Conditions, scale: float, null: Tensor | None = None
     ) -> None:
         self._model, self._scale = model, scale
-        self.told = self._rows = told
+        self.conditions = self._rows = conditions
         self.is_guided = scale != 1
         if self.is_guided:
             assert null is not None
-            self._rows = map_conditions(_twice, told)
-            self._rows["y"] = torch.cat([told["y"], null.to(told["y"])])
+            self._rows = map_conditions(_twice, conditions)
+            self._rows["y"] = torch.cat([conditions["y"], null.to(conditions["y"])])
 
     def __call__(
         self, x: Tensor, t: Tensor, *, channels: int | None = None, x_mask: Tensor | None = None
@@ -71,7 +71,7 @@ class GuidedModel:
             x: [B, C, T, H, W].
             t: [B], as the model knows timesteps.
             channels: how many are guided; None = C, and a predicted variance is not.
-            x_mask: bool [B, T], True = noised frame; None = the model is not told.
+            x_mask: bool [B, T], True = noised frame; None = the model gets none.
 
         Returns:
             [B, C or 2C, T, H, W].
@@ -169,9 +169,9 @@ class Sampler(ABC):
         scale = self.cfg_scale if guidance_scale is None else guidance_scale
         z = start_noise(len(prompts), z_size, device, z, generator)
         encoded: dict[str, Any] = {**text_encoder.encode(prompts), **(additional_args or {})}
-        told = map_conditions(lambda value: value.to(device), encoded)
+        conditions = map_conditions(lambda value: value.to(device), encoded)
         null = text_encoder.null(len(prompts)) if scale != 1 else None
-        network = GuidedModel(model, told, scale, null)
+        network = GuidedModel(model, conditions, scale, null)
         mask = None if mask is None else mask.to(device, torch.float32)
         return self.walk(network, z, mask, generator, _with_bar if progress else iter)
 

@@ -58,7 +58,7 @@ def write_latents(
         path: the file.
         latents: N tensors [C, T, H, W] on the CPU; the channels of "moments" are C means, then C
             standard deviations.
-        items: N rows with id, fps (as told to the model) and sha256 of the clip file.
+        items: N rows with id, fps (of the frames in use) and sha256 of the clip file.
         bucket: the bucket of all of them.
         identity: the encoder.
     """
@@ -127,7 +127,7 @@ class LatentStore(Store):
     """Read latents by (id, bucket).
 
     Attributes:
-        fps: float32 [rows], as told to the model.
+        fps: float32 [rows], of the frames in use.
 
     Raises:
         StoreError: no index, indexes of different encoders, or one item twice.

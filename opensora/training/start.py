@@ -292,11 +292,11 @@ def start_from(model: nn.Module, load: Path, source: BatchSource) -> None:
                     f" {present[name]}; encode with the same models or start without load"
                 )
     report = load_checkpoint(model, path)
-    strangers = [*report.missing, *report.unexpected]
-    if strangers:
+    unmatched = [*report.missing, *report.unexpected]
+    if unmatched:
         raise CheckpointError(
             f"load {path}: {len(report.missing)} names of the model are missing and"
-            f" {len(report.unexpected)} are left over ({', '.join(strangers[:3])}); give weights of"
+            f" {len(report.unexpected)} are left over ({', '.join(unmatched[:3])}); give weights of"
             " this model, or name others as model.from_pretrained to use what fits"
         )
 

@@ -104,9 +104,9 @@ def _on_device(batch: LatentBatch, device: torch.device) -> tuple[Tensor, Condit
     """
     tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
     latents = tensors.pop("latents").to(device, non_blocking=True).float()
-    told = map_conditions(lambda value: value.to(device, non_blocking=True), tensors)
-    told["y"] = told["y"].float()
-    return latents, told
+    conditions = map_conditions(lambda value: value.to(device, non_blocking=True), tensors)
+    conditions["y"] = conditions["y"].float()
+    return latents, conditions
 
 
 class _PredictZero:

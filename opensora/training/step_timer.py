@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 _NO_MEMORY = "not enough memory"  # what torch's CPU allocator says
 FPS = 24.0
 
-_Batch = tuple[Tensor, Conditions]  # latents [B, C, T, H, W] and what the model is told
+_Batch = tuple[Tensor, Conditions]  # latents [B, C, T, H, W] and conditions
 
 
 class StepTimer:
@@ -112,7 +112,7 @@ class StepTimer:
         device = self._device
         size = (batch_size, self.cost.in_channels, *self._grid.latent_size(bucket))
         height, width = bucket.size
-        told = size_conditions(
+        conditions = size_conditions(
             batch_size,
             num_frames=bucket.num_frames,
             height=height,
@@ -122,16 +122,18 @@ class StepTimer:
         )
         latents = torch.randn(size, device=device)
         if isinstance(self.model.y_embedder, LabelEmbedder):
-            told["y"] = torch.zeros(batch_size, dtype=torch.int64, device=device)
-            return latents, told
+            conditions["y"] = torch.zeros(batch_size, dtype=torch.int64, device=device)
+            return latents, conditions
         length = self.cost.text_tokens
-        told["y"] = torch.randn(batch_size, 1, length, self.cost.caption_channels, device=device)
-        told["mask"] = torch.ones(batch_size, length, dtype=torch.int64, device=device)
-        return latents, told
+        conditions["y"] = torch.randn(
+            batch_size, 1, length, self.cost.caption_channels, device=device
+        )
+        conditions["mask"] = torch.ones(batch_size, length, dtype=torch.int64, device=device)
+        return latents, conditions
 
     def _step(self, batch: _Batch) -> float:
         """One training step; returns its seconds."""
-        latents, told = batch
+        latents, conditions = batch
         self._wait()
         start = time.perf_counter()
         mask = None
@@ -140,7 +142,7 @@ class StepTimer:
             mask = self._masks.get_masks(len(latents), latents.shape[2], rng).to(self._device)
         with autocast(self._dtype, self._device):
             terms = self._scheduler.training_losses(
-                self.model, latents, model_kwargs=told, mask=mask
+                self.model, latents, model_kwargs=conditions, mask=mask
             )
         terms["loss"].mean().backward()
         trained = [p for p in self.model.parameters() if p.grad is not None]

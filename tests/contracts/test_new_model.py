@@ -42,10 +42,10 @@ class TenLines(nn.Module):
 class Curious(TenLines):
     """Also takes a frame rate and a height, and remembers them."""
 
-    told: tuple[tuple[list[float], list[float]], ...] = ()
+    conditions: tuple[tuple[list[float], list[float]], ...] = ()
 
     def forward(self, x, timestep, y, fps, height, **others):
-        Curious.told += ((fps.tolist(), height.tolist()),)
+        Curious.conditions += ((fps.tolist(), height.tolist()),)
         return super().forward(x, timestep, y, **others)
 
 
@@ -64,7 +64,7 @@ class OneText:
 def registered():
     for kind in (TenLines, Curious):
         MODELS.register_module(name=kind.__name__, module=kind)
-    Curious.told = ()
+    Curious.conditions = ()
     yield
     for kind in (TenLines, Curious):
         del MODELS.module_dict[kind.__name__]
@@ -176,8 +176,8 @@ def test_prompts_become_videos(tmp_path):
 
 def test_a_model_that_names_rate_and_height_is_told_them_in_training(tmp_path, stores):
     run(stage(tmp_path, stores, "Curious", num_steps=12))
-    assert Curious.told
-    rates, heights = zip(*Curious.told, strict=True)
+    assert Curious.conditions
+    rates, heights = zip(*Curious.conditions, strict=True)
     assert {rate for batch in rates for rate in batch} == {8.0}
     # the two buckets of the stores are of 24 x 24 and 20 x 32 pixels
     assert {height for batch in heights for height in batch} == {24.0, 20.0}
@@ -191,4 +191,4 @@ def test_a_model_that_names_rate_and_height_is_told_them_in_sampling(name, guida
         size_conditions(2, num_frames=2, height=12, width=20, fps=8),
         guidance_scale=guidance_scale,
     )
-    assert set(map(str, Curious.told)) == {str(([8.0] * rows, [12.0] * rows))}
+    assert set(map(str, Curious.conditions)) == {str(([8.0] * rows, [12.0] * rows))}

@@ -173,9 +173,9 @@ def _read_list(path: str, licences: dict[str, str]) -> None:
     if len(empty):
         raise TableError(f"{path}: row {int(empty[0]) + 1} has an empty path")
     column = next((name for name in LICENCE_NAMES if name in table.columns), None)
-    told = table[column].fillna("").astype(str) if column else [""] * len(table)
+    licences_given = table[column].fillna("").astype(str) if column else [""] * len(table)
     folder = os.path.dirname(path)
-    for name, licence in zip(table[PATH], told, strict=True):
+    for name, licence in zip(table[PATH], licences_given, strict=True):
         licences.setdefault(os.path.join(folder, _plain(name)), licence)
 
 

@@ -70,7 +70,7 @@ class DiT(SizedTransformer):
         no_temporal_pos_emb: leave out frame positions, for images.
         caption_channels: channels of the text encoder; only for "text".
         model_max_length: not used, the text is pooled to one vector; here because all models
-            are told the length of the text encoder.
+            get the length of the text encoder.
         enable_flash_attn: use the flash-attn package on CUDA.
         enable_layernorm_kernel: use fused Triton kernels for modulated norms on CUDA.
     """

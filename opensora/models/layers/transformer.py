@@ -55,7 +55,7 @@ class VideoTransformer(nn.Module):
     Attributes:
         keeps_frames: takes `x_mask`, so that frames can be given.
         multi_resolution: what the field of that name in sampling configs calls a model that is
-            told its size; None = it is not told.
+            given its size; None = it takes none.
 
     Args:
         in_channels: C.

@@ -210,7 +210,7 @@ class PixArt(SizedTransformer):
 
 
 class PixArtMS(PixArt):
-    """PixArt that is told height, width and aspect ratio; hidden_size divisible by 12.
+    """PixArt conditioned on height, width and aspect ratio; hidden_size divisible by 12.
 
     Its forward takes them as `embed_size` does.
 

@@ -115,7 +115,7 @@ class STDiT2(VideoTransformer):
     """Spatial-temporal DiT for videos of any length, size, aspect ratio and frame rate.
 
     Args:
-        input_size: not used, any size will do; here because all models are told the latent size.
+        input_size: not used, any size will do; here because all models get the latent size.
         input_sq_size: side in pixels of the square whose positions are counted 0, 1, 2, ...
         in_channels: C.
         patch_size: latent frames, rows and columns of one token.

@@ -113,7 +113,7 @@ class STDiT3(VideoTransformer):
     """Spatial-temporal DiT of version 1.2: `depth` pairs of a spatial and a temporal block.
 
     Args:
-        input_size: not used, any size will do; here because all models are told the latent size.
+        input_size: not used, any size will do; here because all models get the latent size.
         input_sq_size: side in pixels of the square whose positions are counted 0, 1, 2, ...
         in_channels: C.
         patch_size: latent frames, rows and columns of one token.

@@ -162,7 +162,7 @@ class ChannelScaledAutoencoder(CausalVideoAutoencoder):
 class LTXVideoVAE(ChannelScaledAutoencoder):
     """diffusers' AutoencoderKLLTXVideo. Arguments as CausalVideoAutoencoder.
 
-    A decoder that is told a timestep is told 0, no noise left. One that adds noise of its own
+    A decoder that takes a timestep gets 0, no noise left. One that adds noise of its own
     gets the same noise each time.
 
     Source: HaCohen et al. 2024, arXiv:2501.00103.

@@ -53,7 +53,7 @@ class ContinuousSchedule:
         return _interpolate(log_alpha, self.log_alphas.flip(0), self.times.flip(0))
 
     def model_timestep(self, time: Tensor) -> Tensor:
-        """What the network is told at times [...]: indices of the chain, between them fractions."""
+        """Timesteps of the network at times [...]: indices of the chain, between them fractions."""
         return (time - 1 / self.num_steps) * 1000
 
 

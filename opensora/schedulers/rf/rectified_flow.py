@@ -186,7 +186,7 @@ class RectifiedFlow(Sampler):
         display: Display,
     ) -> Tensor:
         """Euler steps along the guided velocity; see `Sampler.walk`."""
-        steps = [self.shift_t(t, network.told) for t in self.timesteps(len(z), z.device)]
+        steps = [self.shift_t(t, network.conditions) for t in self.timesteps(len(z), z.device)]
         ends = [*steps[1:], torch.zeros_like(steps[0])]
         live = None if mask is None else mask == 1  # [B, T]
         for t, t_next in display(list(zip(steps, ends, strict=True))):

@@ -73,8 +73,8 @@ def timestep_transform(
     missing = [name for name in ("height", "width", "num_frames") if name not in model_kwargs]
     if missing:
         raise ValueError(f"timestep_transform needs model_kwargs {', '.join(missing)}")
-    told = model_kwargs["height"], model_kwargs["width"], model_kwargs["num_frames"]
-    height, width, num_frames = (value.to(t.device, torch.float32) for value in told)
+    conditions = model_kwargs["height"], model_kwargs["width"], model_kwargs["num_frames"]
+    height, width, num_frames = (value.to(t.device, torch.float32) for value in conditions)
     ratio = scale * (height * width / BASE_PIXELS).sqrt() * latent_frames(num_frames).sqrt()
     return shift_timesteps(t / num_timesteps, ratio) * num_timesteps
 

@@ -294,7 +294,7 @@ def stdit3(
 def pixart(
     w: Weights, cfg: dict, x: Tensor, t: float, y: Tensor, sizes: dict[str, float] | None
 ) -> Tensor:
-    """PixArt of one sample, PixArtMS where it is told its size."""
+    """PixArt of one sample, PixArtMS where it takes its size."""
     heads, patch = cfg["num_heads"], cfg["patch_size"]
     h = patches(w, x, patch)
     T, S, D = h.shape

@@ -7,7 +7,7 @@ from diffusers import AutoencoderKLWan
 
 from opensora.core.errors import ConfigError
 from opensora.media.frames import to_uint8
-from opensora.sampling.batch import batches, sample_batch, sample_latents, told_size
+from opensora.sampling.batch import batches, sample_batch, sample_conditions, sample_latents
 from opensora.sampling.conditioning import MaskRule
 from opensora.sampling.pipeline import load_pipeline
 from opensora.sampling.prompts import Prompt, SampleRequest, requests
@@ -124,13 +124,13 @@ def test_another_seed_gives_another_sample_and_the_same_seed_the_same(pipeline, 
 
 
 def test_the_model_is_told_size_and_time(pipeline, config):
-    told = told_size(pipeline, settings_of(config), 2)
-    assert told["ar"].tolist() == pytest.approx([16 / 12] * 2)
-    assert told["height"].tolist() == [16, 16]
-    assert told["width"].tolist() == [12, 12]
-    assert told["num_frames"].tolist() == [3, 3]
-    assert told["fps"].tolist() == [8, 8]
-    assert all(value.dtype == torch.float32 for value in told.values())
+    conditions = sample_conditions(pipeline, settings_of(config), 2)
+    assert conditions["ar"].tolist() == pytest.approx([16 / 12] * 2)
+    assert conditions["height"].tolist() == [16, 16]
+    assert conditions["width"].tolist() == [12, 12]
+    assert conditions["num_frames"].tolist() == [3, 3]
+    assert conditions["fps"].tolist() == [8, 8]
+    assert all(value.dtype == torch.float32 for value in conditions.values())
 
 
 def test_the_model_is_told_the_rate_of_the_frames_in_use(pipeline, config):

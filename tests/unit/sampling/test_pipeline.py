@@ -251,7 +251,7 @@ def test_a_size_that_training_never_saw_is_told_in_one_line(caplog):
 def test_models_are_told_the_rate_that_their_training_told_them(config, other_config):
     rates = {"fps": 24, "frame_interval": 3}
     here = SamplingSettings.from_config({**config, **rates})
-    assert load(config).told_fps(here) == 8
-    assert load(other_config("stdit")).told_fps(here) == 24
+    assert load(config).condition_fps(here) == 8
+    assert load(other_config("stdit")).condition_fps(here) == 24
     image = SamplingSettings.from_config({**config, **rates, "num_frames": 1})
-    assert load(config).told_fps(image) == 120
+    assert load(config).condition_fps(image) == 120

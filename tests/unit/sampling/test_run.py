@@ -201,7 +201,7 @@ def test_joined_clips_are_one_file(pipeline, config, read_record):
     assert float(info.fps) == row["fps"] == 8
     record = read_record(table.parent / f"{row['id']}.json")
     assert (record["loop"], record["condition_frame_length"]) == (3, 1)
-    assert record["told_fps"] == 8  # training here tells the rate of the frames in use
+    assert record["condition_fps"] == 8  # training here tells the rate of the frames in use
 
 
 def test_a_bucket_size_gives_the_pixels_of_its_whole_latents(config, read_record):

@@ -90,7 +90,7 @@ def test_a_shipped_config_samples(path, trained, clip_folder, tmp_path):
     prompts = prompts_of(config, settings)
     assert len(prompts) >= 2
     pipeline = load_pipeline(config, settings, "cpu")
-    assert pipeline.told_fps(settings) == (120 if settings.num_frames == 1 else shipped.fps)
+    assert pipeline.condition_fps(settings) == (120 if settings.num_frames == 1 else shipped.fps)
     rows = read_table(sample_prompts(pipeline, prompts, settings, config))
     assert rows["num_frames"].tolist() == [settings.total_frames] * len(prompts)
     assert all((tmp_path / "samples" / name).is_file() for name in rows["path"])
