@@ -63,26 +63,35 @@ class GuidedModel:
             self._rows["y"] = torch.cat([conditions["y"], null.to(conditions["y"])])
 
     def __call__(
-        self, x: Tensor, t: Tensor, *, channels: int | None = None, x_mask: Tensor | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        *,
+        x_mask: Tensor | None = None,
+        channels: int | None = None,
+        variance: bool = False,
     ) -> Tensor:
         """Output at x, guided in its first channels; the others are those of the prompts.
 
         Args:
             x: [B, C, T, H, W].
             t: [B], as the model knows timesteps.
-            channels: how many are guided; None = C, and a predicted variance is not.
             x_mask: bool [B, T], True = noised frame; None = the model gets none.
+            channels: how many are guided; None = C.
+            variance: also return what the model predicts beyond C channels.
 
         Returns:
-            [B, C or 2C, T, H, W].
+            [B, C, T, H, W], or with the variance all channels of the model.
         """
         rows = self._rows
         if x_mask is not None:
             rows = Conditions(**rows)
             rows["x_mask"] = _twice(x_mask) if self.is_guided else x_mask
         if not self.is_guided:
-            return self._model(x, t, **rows)
+            output = self._model(x, t, **rows)
+            return output if variance else output[:, : x.shape[1]]
         output = self._model(_twice(x), _twice(t), **rows)
+        output = output if variance else output[:, : x.shape[1]]
         channels = x.shape[1] if channels is None else channels
         conditional, unconditional = output[:, :channels].chunk(2)
         guided = unconditional + self._scale * (conditional - unconditional)

@@ -89,7 +89,7 @@ class DPMSolver(Sampler):
 
         def denoise(x: Tensor, time: Tensor) -> Tensor:
             t = self.schedule.model_timestep(time).float().to(x.device).expand(len(x))
-            noise = network(x, t)[:, : x.shape[1]]
+            noise = network(x, t)
             return (x - float(self.schedule.sigma(time)) * noise) / float(self.schedule.alpha(time))
 
         return solve(

@@ -198,7 +198,7 @@ class IDDPM(Sampler):
                 live = joins > index
             # 2. the network's output, guided by the prompt
             timesteps = self.model_timesteps(t)
-            output = network(z, timesteps, channels=self.cfg_channel, x_mask=live)
+            output = network(z, timesteps, x_mask=live, channels=self.cfg_channel, variance=True)
             # 3. one step back; frames that have not joined are put back
             z = self._step(output, z, t, draw_noise(z, generator))
             if joins is not None:

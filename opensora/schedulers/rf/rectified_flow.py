@@ -197,7 +197,7 @@ class RectifiedFlow(Sampler):
                 noised = self.add_noise(kept, draw_noise(kept, generator), t)
                 z, live = torch.where(frame_view(joined & ~live), noised, kept), joined
             # 2. Euler step along the guided velocity; kept frames are put back
-            velocity = network(z, t, x_mask=live)[:, : z.shape[1]]
+            velocity = network(z, t, x_mask=live)
             moved = z + ((t - t_next) / self.num_timesteps).view(-1, 1, 1, 1, 1) * velocity
             z = moved if live is None else torch.where(frame_view(live), moved, kept)
         return z
