@@ -66,7 +66,6 @@ def encode_captions(
 
     Raises:
         ConfigError: no such shard.
-        TableError: the manifest holds a clip twice.
         StoreError: the encoder returned NaN, infinity, or no token, or the store fails the gate.
     """
     check_shard(shard, num_shards)

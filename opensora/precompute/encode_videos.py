@@ -144,9 +144,7 @@ def encode_videos(
     vae.micro_batch_size = encoding.batch_size
     with under_construction(folder) as work:
         finished = {part.name for part in parts if _is_finished(work, part, identity)}
-        paths = dict(zip(items[ID], items[PATH], strict=True))
-        place: dict[str, Any] = {"device": encoding.device, "dtype": encoding.compute_dtype}
-        doctor = LatentDoctor(work, paths, vae, min_psnr=encoding.min_psnr, **place)
+        doctor = _doctor(work, items, vae, encoding)
         # one reader for all files: it goes on while the last clips of a file are encoded
         wanted = (part for part in parts if part.name not in finished)
         with closing(read_clips(_requests(wanted), frame_interval)) as clips:
@@ -165,6 +163,18 @@ def encode_videos(
         write_latent_index(work, [part.name for part in parts], identity)
         doctor.write()
     return {"clips": len(items), "files": len(parts), "kept": len(finished)}
+
+
+def _doctor(work: Path, items: pd.DataFrame, vae: Any, encoding: VideoEncoding) -> LatentDoctor:
+    """The gate that the latents of these items have to pass."""
+    return LatentDoctor(
+        work,
+        dict(zip(items[ID], items[PATH], strict=True)),
+        vae,
+        min_psnr=encoding.min_psnr,
+        device=encoding.device,
+        dtype=encoding.compute_dtype,
+    )
 
 
 def shard_items(

@@ -298,16 +298,15 @@ def check_search(args: Namespace) -> None:
 
 
 def check_buckets(args: Namespace) -> None:
-    from opensora.tables.bars import check_plot_path
-
     from opensora.buckets.bucket_config import parse_bucket_config
-    from opensora.plans.balance import check_balance
+    from opensora.plans.balance import check_balance_mode
+    from opensora.plans.bars import check_plot_path
     from opensora.plans.stage_plan import bucket_config_of
     from opensora.training.config import KNOWN_FIELDS
 
     check_plot_path(args.plot)
     config = load_config(args.config, args.overrides, known=KNOWN_FIELDS).to_dict()
-    check_balance(config.get("balance"))
+    check_balance_mode(config.get("balance"))
     parse_bucket_config(bucket_config_of(config))
 
 
@@ -332,7 +331,7 @@ def check_encoder(args: Namespace, module: str, config: str) -> None:
 
 def check_convert(args: Namespace) -> None:
     from opensora.models.build import build_empty
-    from opensora.models.weights.pretrained import DTYPES
+    from opensora.models.device import DTYPES
 
     assert args.dtype in (None, *DTYPES)
     fields = dict(parse_overrides(args.overrides))
