@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: demo test matrix lint lock clean
+.PHONY: demo test matrix map lint lock clean
 
 demo: $(READY)
 	snakemake --profile profiles/local all --configfile configs/workflow/demo.yaml
@@ -21,6 +21,9 @@ test: $(READY)
 
 matrix: $(READY)
 	python tests/matrix.py
+
+map: $(READY)
+	python tests/package_map.py
 
 lint: $(READY)
 	ruff check .

@@ -92,9 +92,8 @@ def mermaid() -> str:
     for number, floor in reversed(list(enumerate(FLOORS))):
         lines.append(f'  subgraph floor{number}["floor {number}"]')
         for name in floor:
-            files = [path for path in (PACKAGE / name).rglob("*.py") if path.stat().st_size]
-            count = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
-            lines.append(f'    {name}["{name}<br/>{count:,} lines"]')
+            modules = [p for p in (PACKAGE / name).rglob("*.py") if p.name != "__init__.py"]
+            lines.append(f'    {name}["{name}<br/>{len(modules)} modules"]')
         lines.append("  end")
     for floor in reversed(FLOORS):
         for name in floor:
