@@ -99,6 +99,9 @@ def mermaid() -> str:
         for name in floor:
             direct = package_imports()[name] - on_the_way(name)
             lines += [f"  {name} --> {target}" for target in sorted(direct)]
+    # invisible links keep each floor below the one above it
+    for above, below in zip(reversed(FLOORS), list(reversed(FLOORS))[1:], strict=False):
+        lines.append(f"  {' & '.join(above)} ~~~ {' & '.join(below)}")
     return "\n".join([*lines, "```", ""])
 
 
