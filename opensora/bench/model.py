@@ -44,7 +44,7 @@ _GPU_PEAKS = {
 
 
 @dataclass(frozen=True)
-class Row:
+class ModelTiming:
     """One measurement; rates and shares belong to the median time.
 
     Attributes:
@@ -91,7 +91,7 @@ def check_types(types: Sequence[str] | None, fields: Mapping[str, Any]) -> list[
 
 def measure(
     kind: str, modes: Sequence[Mode], settings: Settings, *, compare: bool = False
-) -> list[Row]:
+) -> list[ModelTiming]:
     """Time one model in each mode, both tasks.
 
     Args:
@@ -153,7 +153,7 @@ def _measure_subject(
     operations: Mapping[Task, int],
     modes: Sequence[Mode],
     settings: Settings,
-) -> list[Row]:
+) -> list[ModelTiming]:
     """Rows of one model; the same weights serve both modes, eager first."""
     device = torch.device(settings.device)
     dtype = effective_dtype(settings.dtype, device)
@@ -171,7 +171,7 @@ def _measure_subject(
                 run()
                 _wait_for(device)
             rows.append(
-                Row(
+                ModelTiming(
                     type=subject.name,
                     mode=mode,
                     task=task,
@@ -238,7 +238,7 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def heading(settings: Settings, machine: str, peak: float | None, source: str) -> str:
+def timing_heading(settings: Settings, machine: str, peak: float | None, source: str) -> str:
     """What was measured, on what, and what the shares refer to."""
     height, width = settings.image_size
     fields = ", ".join(f"{name}={value}" for name, value in settings.model.items())
@@ -254,7 +254,7 @@ def heading(settings: Settings, machine: str, peak: float | None, source: str) -
     return f"{machine}. {', '.join(parts)}. {known[0].upper()}{known[1:]}: {source}."
 
 
-def table(rows: Sequence[Row], peak: float | None) -> str:
+def timing_table(rows: Sequence[ModelTiming], peak: float | None) -> str:
     """One line for each measurement; a share of the peak (FLOP/s) where it is known."""
     lines = [
         "| model | parameters | run | pass | ms (fastest to slowest) | tokens/s | GFLOP/s | of peak"

@@ -85,11 +85,11 @@ def _explain(args: argparse.Namespace) -> str:
     import sys
 
     from opensora.dag.dry_run import dry_run
-    from opensora.dag.explain import explain_jobs, summary, table
+    from opensora.dag.explain import explain_jobs, explanation_summary, explanation_table
 
     found = explain_jobs(dry_run(args.config, target=args.target or "all"))
-    sys.stdout.write(table(found))
-    return summary(found)
+    sys.stdout.write(explanation_table(found))
+    return explanation_summary(found)
 
 
 def _forecast(args: argparse.Namespace) -> str:

@@ -79,14 +79,14 @@ def explain_jobs(jobs: Sequence[PlannedJob], folder: str | Path = ".") -> list[E
     return found
 
 
-def table(found: Sequence[Explanation]) -> str:
+def explanation_table(found: Sequence[Explanation]) -> str:
     """The explanations as lines of aligned columns; "" where there are none."""
     if not found:
         return ""
     return align(_HEAD, map(_cells, found), left=_LEFT)
 
 
-def summary(found: Sequence[Explanation]) -> str:
+def explanation_summary(found: Sequence[Explanation]) -> str:
     """One line about all of it."""
     if not found:
         return "nothing to run, everything is up to date"

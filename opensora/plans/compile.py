@@ -61,7 +61,7 @@ def compile_plan(
     """Compile the micro batches of all epochs, every one full and every rank as many.
 
     Clips beyond the last full batch of a cell rest for the epoch, entries beyond the last full step
-    are left out; cells that can not fill a batch back off (`backoff.py`).
+    are left out; cells that can not fill a batch back off (`back_off.py`).
 
     Args:
         assignments: ASSIGNMENT tables, one per epoch, or a single one for all epochs.

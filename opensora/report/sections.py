@@ -40,7 +40,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Row:
+class EvaluationRow:
     """One row of the evaluation table; a cell is None where nothing was measured."""
 
     label: str
@@ -191,18 +191,20 @@ def rejected_files(run: RunFolder) -> tuple[list[dict[Hashable, Any]], int]:
     return shown, len(run.rejected) - len(shown)
 
 
-def evaluation_rows(stage: StageFolder) -> list[Row]:
+def evaluation_rows(stage: StageFolder) -> list[EvaluationRow]:
     """Rows of the evaluation table: samples by split, then the ceilings above them."""
     rows = []
     for split, scores in metric(stage, "prompt_following").get("splits", {}).items():
         note = f"{scores['num_samples']:,} samples"
-        rows.append(Row(f"Samples, {split_words(split)}", note, _cells(scores)))
+        rows.append(EvaluationRow(f"Samples, {split_words(split)}", note, _cells(scores)))
     reconstruction = metric(stage, "reconstruction")
     for split, scores in sorted(reconstruction.get("splits", {}).items(), reverse=True):
         for key, label in (("real", "Real clips"), ("reconstructed", "VAE reconstructions")):
             if key in scores:
                 rows.append(
-                    Row(f"{label}, {split}", f"{scores['num_clips']:,} clips", _cells(scores[key]))
+                    EvaluationRow(
+                        f"{label}, {split}", f"{scores['num_clips']:,} clips", _cells(scores[key])
+                    )
                 )
     return rows
 

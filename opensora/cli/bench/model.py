@@ -49,7 +49,14 @@ def run(args: argparse.Namespace) -> str:
     from dataclasses import asdict
 
     from opensora.bench.measure import machine
-    from opensora.bench.model import Mode, check_types, heading, measure, peak_flops, table
+    from opensora.bench.model import (
+        Mode,
+        check_types,
+        measure,
+        peak_flops,
+        timing_heading,
+        timing_table,
+    )
     from opensora.bench.model_subjects import Settings
     from opensora.config.load import parse_overrides
     from opensora.core.io import write_json
@@ -80,8 +87,8 @@ def run(args: argparse.Namespace) -> str:
         rows += measure(name, modes, settings, compare=args.compare)
         again, _ = peak_flops(settings)  # other work on the machine comes and goes
         peak = None if peak is None or again is None else max(peak, again)
-    title = heading(settings, machine(), peak, source)
-    sys.stdout.write(f"{title}\n\n{table(rows, peak)}\n\n")
+    title = timing_heading(settings, machine(), peak, source)
+    sys.stdout.write(f"{title}\n\n{timing_table(rows, peak)}\n\n")
     if args.json:
         figures: dict[str, object] = {
             "machine": machine(),

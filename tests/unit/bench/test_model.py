@@ -6,7 +6,15 @@ from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
 from opensora.bench.measure import PeakMemory
-from opensora.bench.model import Row, check_types, count_flops, heading, measure, peak_flops, table
+from opensora.bench.model import (
+    ModelTiming,
+    check_types,
+    count_flops,
+    measure,
+    peak_flops,
+    timing_heading,
+    timing_table,
+)
 from opensora.bench.model_subjects import Settings, Subject, has_peer, our_subject
 from opensora.cli.main import main
 from opensora.core.errors import ConfigError
@@ -116,17 +124,19 @@ def test_the_peak_of_a_cpu_is_measured():
 
 def test_a_table_says_what_was_measured():
     settings = Settings(num_frames=4, steps=3, model={"depth": 2})
-    row = Row("DiT", "eager", "forward", 2_500_000, 1000, 0.5, 0.4, 0.75, 10**11, 3 * 10**9)
-    text = table([row], 4e11)
+    row = ModelTiming("DiT", "eager", "forward", 2_500_000, 1000, 0.5, 0.4, 0.75, 10**11, 3 * 10**9)
+    text = timing_table([row], 4e11)
     cells = "| `DiT` | 2 M | eager | forward | 500 (400 to 750) | 2,000 | 200 | 50% | 3.00 GB |"
     assert text.splitlines()[2] == cells
-    assert "| - |" in table([row], None)
-    title = heading(settings, "a box", 4e11, "a sheet")
+    assert "| - |" in timing_table([row], None)
+    title = timing_heading(settings, "a box", 4e11, "a sheet")
     assert title == (
         "a box. 4 frames of 256 x 256 pixels, batch 1, fp32, depth=2, median of 3 runs."
         " Peak 400 GFLOP/s: a sheet."
     )
-    assert heading(settings, "a box", None, "not known for X").endswith("Peak: not known for X.")
+    assert timing_heading(settings, "a box", None, "not known for X").endswith(
+        "Peak: not known for X."
+    )
 
 
 def test_memory_of_a_block_is_what_it_adds():

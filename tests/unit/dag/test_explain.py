@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from opensora.dag.dry_run import PlannedJob
-from opensora.dag.explain import explain_jobs, summary, table
+from opensora.dag.explain import explain_jobs, explanation_summary, explanation_table
 
 CHANGED = (
     "Params have changed since last execution: Union of exclusive params before and now across"
@@ -66,14 +66,14 @@ def test_times_are_the_jobs_own_or_the_mean_of_its_rule(tmp_path: Path) -> None:
 
 def test_the_table_tells_known_from_unknown_times(tmp_path: Path) -> None:
     record(tmp_path, "scores/run/0000.tsv", 5400)
-    lines = table(explain_jobs(jobs(), tmp_path)).splitlines()
+    lines = explanation_table(explain_jobs(jobs(), tmp_path)).splitlines()
     assert lines[0].split() == ["rule", "jobs", "shards", "why", "time", "GPU-hours"]
     assert lines[2].endswith("unknown")
     assert lines[3].split()[-4:] == ["h", "00", "min", "6.00"]
     assert lines[5].split()[:2] == ["join", "1"]
     whys = {line.index(why) for line, why in zip(lines[2:4], ("settings", "follows"), strict=True)}
     assert whys == {lines[0].index("why")}  # reasons begin below their title
-    text = summary(explain_jobs(jobs(), tmp_path))
+    text = explanation_summary(explain_jobs(jobs(), tmp_path))
     assert text == (
         "7 jobs of 3 rules, about 4 h 30 min of work, 9.00 GPU-hours, 4 jobs without a record"
     )
@@ -109,5 +109,5 @@ def test_a_reason_of_an_unknown_kind_is_passed_on() -> None:
 
 
 def test_nothing_to_run() -> None:
-    assert table([]) == ""
-    assert summary([]) == "nothing to run, everything is up to date"
+    assert explanation_table([]) == ""
+    assert explanation_summary([]) == "nothing to run, everything is up to date"
