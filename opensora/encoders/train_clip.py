@@ -22,12 +22,12 @@ from opensora.core.process import threads_in_use
 from opensora.core.seed import derive_seed, stable_shard
 from opensora.encoders.data import draw_rows, one_word_variants, read_captioned_clips, read_spread
 from opensora.encoders.trainer import (
+    LoopConfig,
     build_muon,
     fit,
     model_folder,
     refuse_foreign,
     require,
-    require_loop,
 )
 from opensora.models.clip_model import STORYBOARD_FRAMES, ClipModel, save_clip, storyboard
 from opensora.tables.columns import TEXT
@@ -40,8 +40,8 @@ _GRID = 2  # frames along each side of a storyboard
 _EVALUATION_BATCH = 256
 
 
-@dataclass(frozen=True)
-class ClipConfig:
+@dataclass(frozen=True, kw_only=True)
+class ClipConfig(LoopConfig):
     """Fields of the config file."""
 
     model: dict[str, Any]
@@ -53,19 +53,9 @@ class ClipConfig:
     shift_px: int = 3
     """The frames of a storyboard are moved together by up to so many pixels, at random."""
     num_steps: int = 800
-    """Optimizer steps."""
     batch_size: int = 32
-    """Clips per step."""
     lr: float = 0.01
-    """Of Muon, for the matrices of the blocks."""
     adamw_lr: float = 1e-3
-    """Of AdamW, for everything else."""
-    warmup_steps: int = 20
-    """Steps over which both rise linearly."""
-    seed: int = 42
-    """Of weights, batches and shifts."""
-    log_every: int = 50
-    """Steps per line of metrics.jsonl."""
 
     def __post_init__(self) -> None:
         """Check single values.
@@ -73,7 +63,7 @@ class ClipConfig:
         Raises:
             ConfigError: a value that can not be meant.
         """
-        require_loop(self.num_steps, self.batch_size, self.log_every, self.warmup_steps)
+        super().__post_init__()
         require(self.max_clips >= 2, "max_clips", self.max_clips, "at least 2")
         require(self.batch_size >= 2, "batch_size", self.batch_size, "at least 2")
         require(self.shift_px >= 0, "shift_px", self.shift_px, "0 or more")

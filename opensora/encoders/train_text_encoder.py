@@ -19,12 +19,12 @@ from opensora.core.process import threads_in_use
 from opensora.core.seed import derive_seed
 from opensora.encoders.data import differing_bytes, one_word_pairs, read_captions
 from opensora.encoders.trainer import (
+    LoopConfig,
     build_muon,
     fit,
     model_folder,
     refuse_foreign,
     require,
-    require_loop,
 )
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,8 @@ _HIDDEN_ID = _NUM_BYTE_IDS  # the first of ByT5's sentinel tokens
 _MAX_PAIRS = 400  # measured at the end
 
 
-@dataclass(frozen=True)
-class TextEncoderConfig:
+@dataclass(frozen=True, kw_only=True)
+class TextEncoderConfig(LoopConfig):
     """Fields of the config file."""
 
     d_model: int = 96
@@ -52,19 +52,9 @@ class TextEncoderConfig:
     mask_ratio: float = 0.3
     """Share of single bytes that are hidden, and of whole words on top of them half as much."""
     num_steps: int = 300
-    """Optimizer steps."""
     batch_size: int = 64
-    """Captions per step."""
     lr: float = 0.02
-    """Of Muon, for the matrices of the blocks."""
     adamw_lr: float = 2e-3
-    """Of AdamW, for everything else."""
-    warmup_steps: int = 20
-    """Steps over which both rise linearly."""
-    seed: int = 42
-    """Of weights, batches and masks."""
-    log_every: int = 50
-    """Steps per line of metrics.jsonl."""
 
     def __post_init__(self) -> None:
         """Check single values.
@@ -72,7 +62,7 @@ class TextEncoderConfig:
         Raises:
             ConfigError: a value that can not be meant.
         """
-        require_loop(self.num_steps, self.batch_size, self.log_every, self.warmup_steps)
+        super().__post_init__()
         for name in ("num_heads", "num_layers", "d_ff", "max_length"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         fits = self.d_model >= 1 and self.d_model % self.num_heads == 0

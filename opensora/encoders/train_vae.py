@@ -25,12 +25,12 @@ from opensora.core.seed import derive_seed
 from opensora.curation.manifest.groups import TRAIN, VALIDATION, assign_splits
 from opensora.encoders.data import draw_rows, fill, read_ok_rows, read_spread
 from opensora.encoders.trainer import (
+    LoopConfig,
     build_muon,
     fit,
     model_folder,
     refuse_foreign,
     require,
-    require_loop,
 )
 from opensora.media.frames import psnr
 from opensora.tables.columns import CLIPS
@@ -43,8 +43,8 @@ _EVALUATION_BATCH = 128
 _EQUAL_DB = 100.0  # what an exact copy counts as, so that means and JSON hold
 
 
-@dataclass(frozen=True)
-class VaeConfig:
+@dataclass(frozen=True, kw_only=True)
+class VaeConfig(LoopConfig):
     """Fields of the config file."""
 
     sizes: list[tuple[int, int]]
@@ -57,26 +57,16 @@ class VaeConfig:
     """Frames read of each clip, evenly spaced."""
     max_clips: int = 4000
     """Clips that are read; of a larger table that many are drawn."""
-    num_steps: int = 900
-    """Optimizer steps."""
-    batch_size: int = 16
-    """Frames per step, all of one size."""
-    lr: float = 0.02
-    """Of Muon, for the convolutions."""
-    adamw_lr: float = 2e-3
-    """Of AdamW, for everything else."""
-    warmup_steps: int = 20
-    """Steps over which both rise linearly."""
     l1_weight: float = 1.0
     """Of the mean absolute error; pixels in [-1, 1]."""
     mse_weight: float = 2.0
     """Of the mean squared error."""
     kl_weight: float = 3e-3
     """Of the divergence of the posterior from the unit Gaussian, mean over latent values."""
-    seed: int = 42
-    """Of weights, batches and posterior noise."""
-    log_every: int = 50
-    """Steps per line of metrics.jsonl."""
+    num_steps: int = 900
+    batch_size: int = 16
+    lr: float = 0.02
+    adamw_lr: float = 2e-3
 
     def __post_init__(self) -> None:
         """Check single values.
@@ -84,7 +74,7 @@ class VaeConfig:
         Raises:
             ConfigError: a value that can not be meant.
         """
-        require_loop(self.num_steps, self.batch_size, self.log_every, self.warmup_steps)
+        super().__post_init__()
         require(len(self.block_out_channels) >= 1, "block_out_channels", (), "at least one level")
         require(len(self.sizes) >= 1, "sizes", self.sizes, "at least one (height, width)")
         object.__setattr__(self, "sizes", [(int(h), int(w)) for h, w in self.sizes])

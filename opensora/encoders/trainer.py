@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,36 @@ log = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 Fields = TypeVar("Fields")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """Fields that every trainer has; each sets its own defaults."""
+
+    num_steps: int
+    """Optimizer steps."""
+    batch_size: int
+    """Samples per step: frames, clips or captions."""
+    lr: float
+    """Of Muon, for the matrices."""
+    adamw_lr: float
+    """Of AdamW, for everything else."""
+    warmup_steps: int = 20
+    """Steps over which both rise linearly."""
+    seed: int = 42
+    """Of weights, batches and all other draws."""
+    log_every: int = 50
+    """Steps per line of metrics.jsonl."""
+
+    def __post_init__(self) -> None:
+        """Check single values.
+
+        Raises:
+            ConfigError: a count that is too small.
+        """
+        for name in ("num_steps", "batch_size", "log_every"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
 
 
 def read_fields(path: str | Path, overrides: Sequence[str], kind: type[Fields]) -> Fields:
@@ -47,18 +78,6 @@ def require(condition: bool, name: str, value: object, expected: str) -> None:
     """
     if not condition:
         raise ConfigError(f"{name} is {value!r}; expected {expected}")
-
-
-def require_loop(num_steps: int, batch_size: int, log_every: int, warmup_steps: int) -> None:
-    """Check the fields that every trainer has.
-
-    Raises:
-        ConfigError: a count that is too small.
-    """
-    require(num_steps >= 1, "num_steps", num_steps, "at least 1")
-    require(batch_size >= 1, "batch_size", batch_size, "at least 1")
-    require(log_every >= 1, "log_every", log_every, "at least 1")
-    require(warmup_steps >= 0, "warmup_steps", warmup_steps, "0 or more")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.command_checks import REPOSITORY, furnish
+from tests.contracts.shown_paths import REPOSITORY, furnish
 
 
 @pytest.fixture(name="made", scope="session")

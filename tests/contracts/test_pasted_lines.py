@@ -11,7 +11,9 @@ import pytest
 
 from opensora.config.load import load_config
 from opensora.core.errors import ConfigError
-from tests.contracts.command_checks import CHECKS, REPOSITORY, check_line
+from tests.contracts.command_checks import check_line
+from tests.contracts.config_checks import CHECKS
+from tests.contracts.shown_paths import REPOSITORY
 
 PAGE = (REPOSITORY / "docs/configs.md").read_text(encoding="utf-8")
 SECTION = PAGE.partition("## You had, you type")[2].partition("\n## ")[0]

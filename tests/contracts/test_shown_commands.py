@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.command_checks import REPOSITORY, Refused, check_line
+from tests.contracts.command_checks import check_line
+from tests.contracts.shown_paths import REPOSITORY, Refused
 
 PREFIX = r"(?:[A-Z_]+=\S+ )*"
 PROGRAMS = rf"{PREFIX}(?:opensora|snakemake|make|python|pip)\s"

@@ -37,7 +37,9 @@ MODEL = {
     },
 }
 PREPROCESS = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "resize_mode": "longest"}
-TINY = ClipConfig(MODEL, PREPROCESS, num_steps=40, batch_size=8, warmup_steps=4, log_every=10)
+TINY = ClipConfig(
+    model=MODEL, preprocess=PREPROCESS, num_steps=40, batch_size=8, warmup_steps=4, log_every=10
+)
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +131,13 @@ def test_one_clip_is_too_few(world, tmp_path: Path) -> None:
 
 
 def test_a_batch_larger_than_the_data_shrinks_with_a_warning(world, tmp_path, caplog) -> None:
-    config = ClipConfig(MODEL, PREPROCESS, num_steps=1, batch_size=500)
+    config = ClipConfig(model=MODEL, preprocess=PREPROCESS, num_steps=1, batch_size=500)
     train_clip(config, [world.clips], [world.captions], tmp_path / "clip")
     assert "batch shrunk batch_size=" in caplog.text
 
 
 def test_a_model_that_open_clip_can_not_build_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match=r"model.*patch_sise"):
-        build_clip(ClipConfig({**MODEL, "vision_cfg": {**MODEL["vision_cfg"], "patch_sise": 8}}))
+        build_clip(
+            ClipConfig(model={**MODEL, "vision_cfg": {**MODEL["vision_cfg"], "patch_sise": 8}})
+        )

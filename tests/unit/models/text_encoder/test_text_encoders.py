@@ -77,7 +77,7 @@ def test_identity_and_types(t5, t5_folder):
     assert half.encode(["a"])["y"].dtype == torch.bfloat16
     assert half.identity() == identity
     assert half.to(dtype=torch.float32).encode(["a"])["y"].dtype == torch.float32
-    with pytest.raises(ConfigError, match="dtype is .half.; expected one of fp32"):
+    with pytest.raises(ConfigError, match=r"dtype is 'half'; expected one of fp32"):
         build_module({**config, "dtype": "half"}, MODELS)
 
 
