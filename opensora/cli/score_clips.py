@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--options", default="{}", metavar="JSON", help='as {"flow": {"raft": "raft_large.pth"}}'
     )
-    parser.add_argument("--cache", metavar="DIR", help="keep scores here and do not repeat them")
+    parser.add_argument("--store", metavar="DIR", help="keep scores here and do not repeat them")
 
 
 def run(args: argparse.Namespace) -> str:
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> str:
 
     from opensora.config.registry import SCORERS, build_module
     from opensora.core.errors import ConfigError
-    from opensora.curation.scores.score_clips import CacheFolder, score_clips
+    from opensora.curation.scores.score_clips import score_clips
     from opensora.tables.columns import CAPTIONS, CLIPS, SCORES
     from opensora.tables.io import read_table, write_table
 
@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> str:
         if scorer.needs_text and not args.captions:
             raise ConfigError(f"score-clips: the scorer {name} needs --captions captions.csv")
     clips = read_table(args.clips, CLIPS)
-    cache = CacheFolder(Path(args.cache), Path(args.clips).stem) if args.cache else None
-    scores = score_clips(clips, scorers, captions, cache)
+    store = Path(args.store) if args.store else None
+    scores = score_clips(clips, scorers, captions, store, part=Path(args.clips).stem)
     for name, table in scores.items():
         write_table(table, args.output.replace(NAME, name), SCORES)
     good = {name: int((table["status"] == "ok").sum()) for name, table in scores.items()}

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 from opensora.core.errors import OpenSoraError
 
 _CHUNK_BYTES = 1 << 20
+_PRIVATE, _SHARED, _USUAL_UMASK = 0o600, 0o666, 0o022
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -40,6 +42,8 @@ def atomic_path(path: str | Path, *, folder: bool = False) -> Iterator[Path]:
         raise _not_written(target, error) from error
     try:
         yield temporary
+        for file in temporary.rglob("*") if folder else [temporary]:
+            _share(file)
         if folder and target.is_dir():
             shutil.rmtree(target)
         os.replace(temporary, target)
@@ -53,6 +57,22 @@ def atomic_path(path: str | Path, *, folder: bool = False) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def _share(file: Path) -> None:
+    """Give a file that its writer kept private, as safetensors does, the rights of the umask."""
+    if file.is_file() and stat.S_IMODE(file.stat().st_mode) == _PRIVATE:
+        file.chmod(_SHARED & ~_umask())
+
+
+def _umask() -> int:
+    """The umask of this process; asking the system for it would set it for all threads."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return _USUAL_UMASK
+    found = next((line for line in status.splitlines() if line.startswith("Umask:")), "")
+    return int(found.split()[1], 8) if found else _USUAL_UMASK
 
 
 def _not_written(target: Path, error: OSError) -> OpenSoraError:

@@ -25,6 +25,7 @@ STORED_STAGES = [name for name in STAGES if not STAGE[name]["online"]]
 SAMPLED_STAGES = config["sample"]["stages"] or STAGES[-1:]
 FRAME_SCORERS = [name for name in config["scorers"] if name != "match"]
 PREVIOUS_STAGE = dict(zip(STAGES[1:], STAGES))
+STORE = "results/store"  # what runs share: kept, looked up, nobody's output
 DEMO = f"{RUN}/raw"  # the demo world, where the config asks for one
 
 

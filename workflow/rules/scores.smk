@@ -25,11 +25,10 @@ rule score_clips:
         version=[VERSIONS[name] for name in FRAME_SCORERS],
         scorers=FRAME_SCORERS,
         options=json.dumps(scorer_options(FRAME_SCORERS), sort_keys=True),
-        cache=f"{RUN}/scores/cache",
         tables=lambda wildcards: f"{RUN}/scores/{{scorer}}/{wildcards.shard}.csv",
     shell:
         "opensora score-clips --scorer {params.scorers} --clips {input.clips} "
-        "--options {params.options:q} --cache {params.cache} "
+        "--options {params.options:q} --store {STORE}/scores "
         "--output {params.tables:q} --threads {threads} > {log} 2>&1"
 
 
@@ -54,8 +53,7 @@ rule score_captions:
     params:
         version=VERSIONS["match"],
         clip=lambda wildcards: model_folder("clip"),
-        cache=f"{RUN}/scores/cache",
     shell:
         "opensora score-clips --scorer match --clips {input.clips} "
-        "--captions {input.captions} --clip {params.clip:q} --cache {params.cache} "
+        "--captions {input.captions} --clip {params.clip:q} --store {STORE}/scores "
         "--output {output.scores} --threads {threads} > {log} 2>&1"

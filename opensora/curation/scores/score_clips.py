@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from opensora.core.errors import OpenSoraError, VideoError
-from opensora.core.io import read_json, write_json
+from opensora.core.errors import VideoError
 from opensora.core.log import progress
 from opensora.core.versions import VERSIONS
 from opensora.curation.scores.scorer import ClipFrames, Scorer
 from opensora.media.decode import read_frames
+from opensora.stores.rows import RowStore
 from opensora.tables.columns import OK, SCORES
 from opensora.text.caption import clean_caption
 
@@ -27,19 +26,12 @@ BATCH_BYTES = 1 << 27  # of decoded frames in memory; the clip that reaches it i
 Row = dict[Any, Any]
 
 
-@dataclass(frozen=True)
-class CacheFolder:
-    """Where scores are kept between runs: one file per scorer in `path`, named `part`."""
-
-    path: Path
-    part: str
-
-
 def score_clips(
     clips: pd.DataFrame,
     scorers: Mapping[str, Scorer],
     captions: Mapping[str, str] | None = None,
-    cache: CacheFolder | None = None,
+    store: Path | None = None,
+    part: str = "all",
 ) -> dict[str, pd.DataFrame]:
     """Score the good rows of a CLIPS table.
 
@@ -47,14 +39,15 @@ def score_clips(
         clips: a CLIPS table.
         scorers: registered name -> what judges the clips.
         captions: clip id -> raw caption, for scorers that need texts.
-        cache: clips that it knows are not decoded again.
+        store: folder of the scores that are known; such clips are not decoded again.
+        part: what of the store is looked up, such as a shard; jobs may share one.
 
     Returns:
         For each scorer a SCORES table, one row per clip in the same order, with name and version
         in the column `scorer`. A clip marked before keeps its mark; a clip that can not be scored
         gets one; both have empty scores.
     """
-    jobs = [_Job(name, scorer, captions or {}, cache) for name, scorer in scorers.items()]
+    jobs = [_Job(name, scorer, captions or {}, store, part) for name, scorer in scorers.items()]
     records: list[Row] = clips.to_dict("records")
     batch = _Batch(jobs)
     threads = cv2.getNumThreads()
@@ -74,12 +67,20 @@ class _Job:
     """One scorer's work on a table."""
 
     def __init__(
-        self, name: str, scorer: Scorer, captions: Mapping[str, str], cache: CacheFolder | None
+        self,
+        name: str,
+        scorer: Scorer,
+        captions: Mapping[str, str],
+        store: Path | None,
+        part: str,
     ) -> None:
         self.name, self.scorer = name, scorer
         self._captions = captions
         self._rows: list[Row] = []
-        self._cache = ScoreCache(cache.path, name, scorer, cache.part) if cache else None
+        self._store = None
+        if store is not None:  # a new version starts anew, an old one stays usable
+            weights = hashlib.sha256(scorer.identity().encode()).hexdigest()[:12]
+            self._store = RowStore(store / f"{name}-{VERSIONS[name]}-{weights}", part)
         self._hits = 0
 
     def text(self, clip: Row) -> str:
@@ -99,7 +100,7 @@ class _Job:
             detail = f"{clip['id']} has no caption to compare with"
             row.update(status="no_caption", detail=detail)
             return row, False
-        known = self._cache.get(clip, self.text(clip)) if self._cache else None
+        known = self._store.get(self._key(clip)) if self._store else None
         if known is not None:
             row.update(known)
             self._hits += 1
@@ -108,14 +109,19 @@ class _Job:
 
     def keep(self, clip: Row, row: Row) -> None:
         """Remember a row that was scored."""
-        if self._cache:
+        if self._store:
             known = {k: v for k, v in row.items() if k != "id" and v == v}  # NaN is no JSON
-            self._cache.put(clip, self.text(clip), known)
+            self._store.put(self._key(clip), known)
+
+    def _key(self, clip: Row) -> str:
+        """What a score depends on: the clip's bytes, and the caption if it is read."""
+        words = self.text(clip)
+        return clip["sha256"] + (hashlib.sha256(words.encode()).hexdigest()[:16] if words else "")
 
     def finish(self) -> pd.DataFrame:
         """The table of all rows."""
-        if self._cache:
-            self._cache.save()
+        if self._store:
+            self._store.save()
             log.info("score_clips scorer=%s known=%d of=%d", self.name, self._hits, len(self._rows))
         columns = [*SCORES.columns, *self.scorer.columns]
         table = pd.DataFrame(self._rows, columns=columns)
@@ -197,47 +203,3 @@ def _set_scores(row: Row, values: dict[str, Any]) -> None:
     if missing:
         detail = f"{', '.join(missing)} can not be computed from this clip"
         row.update(status="unscorable", detail=detail)
-
-
-class ScoreCache:
-    """Rows of one scorer, kept by what a score depends on: clip bytes, and caption if it is read.
-
-    Version and weights of the scorer are part of the file's name, so a new version starts anew and
-    an old one stays usable.
-
-    Args:
-        folder: of all caches.
-        name: registered name of the scorer.
-        scorer: whose weights count.
-        part: file name, such as the shard's; jobs that run at once need parts of their own.
-    """
-
-    def __init__(self, folder: Path, name: str, scorer: Scorer, part: str) -> None:
-        weights = hashlib.sha256(scorer.identity().encode()).hexdigest()[:12]
-        self._path = folder / f"{name}-{VERSIONS[name]}-{weights}" / f"{part}.json"
-        self._needs_text = scorer.needs_text
-        self._rows: dict[str, dict[str, Any]] = {}
-        if self._path.is_file():
-            try:
-                self._rows = read_json(self._path)
-            except OpenSoraError:  # a damaged cache is an empty one
-                self._rows = {}
-        self._new = 0
-
-    def get(self, clip: Mapping[Any, Any], text: str) -> dict[str, Any] | None:
-        """The row of a clip, if it was scored before."""
-        return self._rows.get(self._key(clip, text))
-
-    def put(self, clip: Mapping[Any, Any], text: str, row: Mapping[str, Any]) -> None:
-        """Keep a row."""
-        self._rows[self._key(clip, text)] = dict(row)
-        self._new += 1
-
-    def save(self) -> None:
-        """Write the file, if there is something new."""
-        if self._new:
-            write_json(self._path, self._rows)
-
-    def _key(self, clip: Mapping[Any, Any], text: str) -> str:
-        words = hashlib.sha256(text.encode()).hexdigest()[:16] if self._needs_text else ""
-        return f"{clip['sha256']}{words}"

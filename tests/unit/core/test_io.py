@@ -1,6 +1,9 @@
 """Whole files or none."""
 
 import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +71,17 @@ def test_a_broken_json_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(OpenSoraError, match="readable JSON"):
         read_json(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_files_have_the_rights_of_the_umask_whoever_wrote_them(tmp_path: Path, umask: int) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; os.umask(int(sys.argv[2]))\n"
+        "from opensora.core.io import atomic_path\n"
+        "def private(path): os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))\n"
+        "with atomic_path(sys.argv[1] + '/a') as path: private(path)\n"
+        "with atomic_path(sys.argv[1] + '/b', folder=True) as path: private(path / 'c')\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), str(umask)], check=True, timeout=60)
+    for name in ("a", "b/c"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o666 & ~umask

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from opensora.core.versions import VERSIONS
-from opensora.curation.scores.score_clips import CacheFolder, score_clips
+from opensora.curation.scores.score_clips import score_clips
 from opensora.curation.scores.scorer import ClipFrames, Scorer, Scores
 from opensora.tables.columns import SCORES
 from opensora.tables.io import read_table, write_table
@@ -115,15 +115,15 @@ def test_one_decode_serves_all_scorers(
     assert tables["second"]["red"].tolist() == [7.0]
 
 
-def test_the_cache_spares_known_clips_and_knows_what_a_score_depends_on(
+def test_the_store_spares_known_clips_and_knows_what_a_score_depends_on(
     clips: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = CacheFolder(tmp_path / "cache", "0000")
+    store = tmp_path / "store"
 
     def judged(table: pd.DataFrame, weights: str = "w", text: str | None = None) -> int:
         scorer = OffsetScorer(3, needs_text=text is not None, weights=weights)
         captions = dict.fromkeys(table["id"], text or "")
-        scores = score_clips(table, {"first": scorer}, captions, cache)["first"]
+        scores = score_clips(table, {"first": scorer}, captions, store)["first"]
         plain = score_clips(
             table,
             {"first": OffsetScorer(3, needs_text=text is not None)},
@@ -143,7 +143,7 @@ def test_the_cache_spares_known_clips_and_knows_what_a_score_depends_on(
     assert judged(good, text="one dog") == 3
     assert judged(good, text="two dogs") == 3
     assert judged(good, text="one dog") == 0
-    for path in (tmp_path / "cache").rglob("*.json"):
+    for path in store.rglob("*.jsonl"):
         path.write_text("{ damaged")
     assert judged(good) == 3
 
@@ -151,6 +151,5 @@ def test_the_cache_spares_known_clips_and_knows_what_a_score_depends_on(
 def test_failures_are_not_kept(clips: pd.DataFrame, tmp_path: Path) -> None:
     lost = clips[clips["id"] == "c"]
     for _ in range(2):
-        cache = CacheFolder(tmp_path / "cache", "0000")
-        scores = score_clips(lost, {"first": OffsetScorer(0)}, cache=cache)["first"]
+        scores = score_clips(lost, {"first": OffsetScorer(0)}, store=tmp_path / "store")["first"]
         assert scores["status"].tolist() == ["missing"]

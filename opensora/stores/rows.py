@@ -1,0 +1,87 @@
+"""Rows by key in a folder that many jobs and runs share: what was computed once stays known.
+
+A part is what one job looks up, such as a shard. Its rows stand in files `{part}-{hash}.jsonl`, a
+key and a row of JSON per line, each written aside and renamed. Nobody changes a file, so jobs that
+meet at a part, also on two nodes, both succeed; a part of many small files is joined.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from opensora.core.io import write_text
+
+log = logging.getLogger(__name__)
+
+MAX_FILES = 16  # of a part, before they are joined
+SECONDS = 30.0  # between two files: what a killed job loses at most
+
+
+class RowStore:
+    """The rows of one part.
+
+    Args:
+        folder: of everything whose keys mean the same; made when it is needed.
+        part: what the file names begin with.
+    """
+
+    def __init__(self, folder: Path, part: str) -> None:
+        self._folder, self._part = folder, part
+        self._rows, self._files = self._read()
+        self._new: dict[str, dict[str, Any]] = {}
+        self._written = time.monotonic()
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The row of a key, if it is known."""
+        return self._rows.get(key)
+
+    def put(self, key: str, row: Mapping[str, Any]) -> None:
+        """Keep a row of JSON values; the first row of a key stays."""
+        if key not in self._rows:
+            self._rows[key] = self._new[key] = dict(row)
+        if time.monotonic() - self._written > SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write what is new."""
+        if self._new:
+            self._files.append(self._write(self._new))
+            self._new = {}
+        if len(self._files) > MAX_FILES:
+            self._join()
+        self._written = time.monotonic()
+
+    def _read(self) -> tuple[dict[str, dict[str, Any]], list[Path]]:
+        rows: dict[str, dict[str, Any]] = {}
+        files = []
+        for path in sorted(self._folder.glob(f"{self._part}-*.jsonl")):
+            try:
+                lines = path.read_text(encoding="utf-8").splitlines()
+                found = dict(json.loads(line) for line in lines)
+            except FileNotFoundError:
+                continue  # joined by another job meanwhile: its rows are computed again at worst
+            except (OSError, ValueError, TypeError) as error:
+                log.warning("store file left out path=%s error=%s", path, error)
+                continue
+            rows = {**found, **rows}
+            files.append(path)
+        return rows, files
+
+    def _write(self, rows: Mapping[str, Mapping[str, Any]]) -> Path:
+        lines = (json.dumps(entry, sort_keys=True) + "\n" for entry in sorted(rows.items()))
+        text = "".join(lines)
+        name = f"{self._part}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
+        write_text(self._folder / name, text)
+        return self._folder / name
+
+    def _join(self) -> None:
+        """One file in place of those that are known; others may have come and stay."""
+        joined = self._write(self._rows)
+        for path in self._files:
+            if path != joined:
+                path.unlink(missing_ok=True)
+        self._files = [joined]
