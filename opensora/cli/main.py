@@ -3,10 +3,10 @@
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from opensora import __version__
-from opensora.core.errors import OpenSoraError, Stopped
+from opensora.core.errors import OpenSoraError, Stopped, UnknownFieldError, did_you_mean
 
 # command -> one line for `opensora --help`, in the order of the pipeline
 COMMANDS = {
@@ -35,6 +35,7 @@ COMMANDS = {
     "bench": "measure speed and memory of one part on this machine",
 }
 
+_LIKE_AN_OPTION = 0.75  # of 1: what is less like an option was meant as a field
 EXIT_DONE, EXIT_DEFECT, EXIT_USER, EXIT_STOPPED = 0, 1, 2, 75
 
 
@@ -74,12 +75,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     known, rest = parser.parse_known_args(words[1:])
     if rest and not getattr(module, "TAKES_OVERRIDES", False):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        hint = did_you_mean(rest[0].partition("=")[0], parser._option_string_actions)
+        parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
     known.overrides = rest
-    return _run(name, module, known)
+    return _run(name, module, known, options=parser._option_string_actions)
 
 
-def _run(name: str, module: object, arguments: argparse.Namespace) -> int:
+def _run(
+    name: str, module: object, arguments: argparse.Namespace, *, options: Collection[str]
+) -> int:
     from opensora.core.log import setup_logging
     from opensora.core.process import default_threads, keep_freed_memory, use_threads
 
@@ -93,6 +97,13 @@ def _run(name: str, module: object, arguments: argparse.Namespace) -> int:
     except Stopped as error:
         sys.stderr.write(f"opensora {name}: stopped: {error}\n")
         return EXIT_STOPPED
+    except UnknownFieldError as error:
+        word = f"--{error.field}".replace("_", "-")
+        given = {part.partition("=")[0].replace("_", "-") for part in arguments.overrides}
+        meant = did_you_mean(word, options, cutoff=_LIKE_AN_OPTION) if word in given else ""
+        message = f"unknown option {word}{meant}" if meant else str(error)
+        sys.stderr.write(f"opensora {name}: {message}\n")
+        return EXIT_USER
     except OpenSoraError as error:
         sys.stderr.write(f"opensora {name}: {error}\n")
         return EXIT_USER

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from opensora.config.canonical import canonical
 from opensora.config.fields import RETIRED, ConfigKind, aliases, expand_aliases
 from opensora.config.registry import check_parts
-from opensora.core.errors import ConfigError, did_you_mean
+from opensora.core.errors import ConfigError, UnknownFieldError, did_you_mean
 from opensora.core.io import write_text
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,8 @@ def load_config(
             _check_known(fields, known, kind)
         if kind is not None:
             check_parts(fields)
+    except UnknownFieldError as error:
+        raise UnknownFieldError(error.field, f"{path}: {error}") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     return Config(fields)
@@ -159,4 +161,4 @@ def _check_known(fields: Iterable[str], known: Collection[str], kind: ConfigKind
             raise ConfigError(f"{name}: {RETIRED[name]}")
         hint = did_you_mean(name, [*known, *aliases(kind)])
         hint = hint or f"; known: {', '.join(sorted(known))}"
-        raise ConfigError(f"unknown field {name!r}{hint}")
+        raise UnknownFieldError(name, f"unknown field {name!r}{hint}")

@@ -12,6 +12,14 @@ class ConfigError(OpenSoraError):
     """A configuration file, a field or a command-line value is wrong."""
 
 
+class UnknownFieldError(ConfigError):
+    """A field that no config has; `field` is its name, in case an option was meant."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
 class TableError(OpenSoraError):
     """A table is missing, lacks a column, or does not add up."""
 

@@ -147,7 +147,7 @@ def test_every_kind_of_place_shows_commands() -> None:
 
 SAMPLE = "opensora sample configs/demo/inference/sample.py --ckpt-path mine/w.pth"
 FAULTS = {
-    f"{SAMPLE} --promt-path mine/prompts.txt": "did you mean 'prompt_path'",
+    f"{SAMPLE} --promt-path mine/prompts.txt": "did you mean '--prompt-path'",
     f"{SAMPLE} --scheduler.num_steps 4": "unknown field 'num_steps'",
     f"{SAMPLE} --num-frames many": "invalid int value: 'many'",
     f"{SAMPLE} --prompt-path assets/texts/none.txt": "assets/texts/none.txt: not in the repository",

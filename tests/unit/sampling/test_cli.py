@@ -102,7 +102,7 @@ def test_class_numbers_are_prompts(run, other_config, tmp_path):
         (["--prompt", "|0|a|2|b"], "its loop marks give 2 loops but loop is 1"),
         (["--ckpt-path", "missing.safetensors"], "missing.safetensors: no such file"),
         (["--image-size", "15", "12"], "height 15 is not a multiple of 4"),
-        (["--num-frame", "3"], "did you mean 'num_frames'"),
+        (["--num-frame", "3"], "did you mean '--num-frames'"),
         (["--scheduler.cfgscale", "3"], "did you mean 'cfg_scale'"),
         (["--model.typ", "STDiT2"], "unknown field 'typ'"),
         (["--model.type", "STDiT4"], "did you mean 'STDiT"),

@@ -1,0 +1,45 @@
+"""Words that a command does not know: the sentence names the option that was meant."""
+
+from pathlib import Path
+
+import pytest
+
+from opensora.cli.main import main
+
+STAGE = str(Path(__file__).parents[3] / "configs/demo/train/stage1.py")
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    try:
+        code = main(list(words))
+    except SystemExit as stop:  # of argparse
+        code = int(stop.code or 0)
+    assert code == 2
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--treads", "2"), "unknown option --treads; did you mean '--threads'?"),
+        (("--outpts=x",), "unknown option --outpts; did you mean '--outputs'?"),
+        (("--epoch", "2"), "unknown field 'epoch'; did you mean 'epochs'?"),
+        (("--qqqq", "2"), "unknown field 'qqqq'; known: "),
+    ],
+)
+def test_a_misspelt_option_is_told_from_a_misspelt_field(capsys, words, expected):
+    assert expected in said(capsys, "train", STAGE, "--outputs", "o", *words)
+
+
+def test_a_field_of_the_file_is_no_option(capsys, tmp_path):
+    config = tmp_path / "stage.py"
+    config.write_text("treads = 2\n")
+    message = said(capsys, "train", str(config), "--outputs", "o")
+    assert f"{config}: unknown field 'treads'" in message
+
+
+def test_a_command_without_fields_names_the_nearest_option(capsys):
+    message = said(capsys, "detect-scenes", "--videos", "v", "--output", "o", "--treshold", "3")
+    assert "unrecognized arguments: --treshold 3; did you mean '--threshold'?" in message
