@@ -1,9 +1,9 @@
 """Groups of clips that belong together: near-duplicates; and the split, which keeps groups whole.
 
-Candidates share at least one 16-bit band of the hash; two hashes that differ in fewer bits than
-there are bands always do, so nothing within the limit is missed. Equal hashes are joined first.
-Then all pairs that share a band are compared: of N unlike hashes about bands * N**2 / 2**17 pairs.
-Where many clips look nearly alike the cost grows with the square of their number.
+The bands of a hash, 16 bits each, are dealt out to one key more than bits may differ, so two hashes
+within the limit agree in a whole key, and nothing is missed. Hashes that share a key are compared,
+unless they are linked already: a crowd of clips that all look alike costs about as much as its
+number, and only a crowd that shares a key and is not alike costs the square of it.
 """
 
 import numpy as np
@@ -13,7 +13,6 @@ from opensora.core.errors import ConfigError, TableError
 from opensora.core.seed import derive_seed
 
 BAND_BITS = 16
-_BLOCK = 2048  # members of one band compared at a time: bounds memory
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 
@@ -41,9 +40,10 @@ def near_duplicates(hashes: pd.Series, max_distance: int) -> np.ndarray:
         raise ConfigError(f"dedup: max_distance is {max_distance}; expected 0 to {limit} bits")
     distinct, first, inverse = np.unique(bits, axis=0, return_index=True, return_inverse=True)
     label = np.arange(len(distinct))
-    for band in range(distinct.shape[1]):
-        for members in _runs(distinct[:, band]):
-            _link(distinct, members, max_distance, label)
+    words = _as_words(distinct)
+    for key in np.array_split(distinct, max_distance + 1, axis=1):
+        for members in _runs(key):
+            _link(words, members, max_distance, label)
     roots = _roots(label)
     # name each group by its first member in the table
     name = np.full(len(distinct), len(hashes))
@@ -78,24 +78,33 @@ def _decode(hashes: pd.Series) -> np.ndarray:
     return np.frombuffer(raw, np.uint16).reshape(len(hashes), -1)
 
 
-def _runs(band: np.ndarray) -> list[np.ndarray]:
-    """Positions that share a value, for every value that occurs at least twice."""
-    order = np.argsort(band, kind="stable")
-    edges = np.flatnonzero(np.diff(band[order])) + 1
-    return [run for run in np.split(order, edges) if len(run) > 1]
+def _as_words(bits: np.ndarray) -> np.ndarray:
+    """The same bits as uint64 [M, words], filled up with zeros: fewer numbers to compare."""
+    missing = -bits.shape[1] % 4
+    return np.pad(bits, ((0, 0), (0, missing))).view(np.uint64)
 
 
-def _link(bits: np.ndarray, members: np.ndarray, limit: int, label: np.ndarray) -> None:
-    """Unite the members of one band that differ in at most `limit` bits."""
-    for start in range(0, len(members), _BLOCK):
-        rows = members[start : start + _BLOCK]
-        for other in range(start, len(members), _BLOCK):
-            columns = members[other : other + _BLOCK]
-            for k, row in enumerate(rows):
-                later = columns[k + 1 :] if other == start else columns
-                distance = np.bitwise_count(bits[later] ^ bits[row]).sum(axis=1)
-                for match in later[distance <= limit]:
-                    _unite(label, int(row), int(match))
+def _runs(key: np.ndarray) -> list[np.ndarray]:
+    """Positions of the same key, uint16 [M, bands], for every key that occurs at least twice."""
+    order = np.lexsort(key.T)
+    changes = (np.diff(key[order].astype(np.int32), axis=0) != 0).any(axis=1)
+    runs = np.split(order, np.flatnonzero(changes) + 1)
+    return [run for run in runs if len(run) > 1]
+
+
+def _link(words: np.ndarray, members: np.ndarray, limit: int, label: np.ndarray) -> None:
+    """Unite the members of one key that differ in at most `limit` bits."""
+    roots = np.array([_root(label, int(member)) for member in members])
+    for k, member in enumerate(members):
+        others = k + 1 + np.flatnonzero(roots[k + 1 :] != roots[k])  # not linked yet
+        if not len(others):
+            continue
+        distance = np.bitwise_count(words[members[others]] ^ words[member]).sum(axis=1)
+        linked = np.unique(roots[others[distance <= limit]])
+        if len(linked):
+            linked = np.append(linked, roots[k])
+            label[linked] = linked.min()
+            roots[np.isin(roots, linked)] = linked.min()
 
 
 def _unite(label: np.ndarray, first: int, second: int) -> None:
