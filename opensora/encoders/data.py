@@ -1,9 +1,11 @@
 """Clips and captions for the small trainers: everything is decoded once, to small arrays."""
 
+import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,6 +61,21 @@ def read_captioned_clips(
             " columns of the clip and caption tables"
         )
     return frame
+
+
+def trained_on(kind: str, names: Iterable[str]) -> dict[str, Any]:
+    """What an encoder learned from, to be recorded with it: it is trained once, data may come.
+
+    Args:
+        kind: what the names stand for, such as "clips".
+        names: a hash of each clip, or each caption.
+
+    Returns:
+        How many there were and a hash of them all, in no order.
+    """
+    listing = sorted(names)
+    digest = hashlib.sha256("\x1f".join(listing).encode()).hexdigest()
+    return {"trained_on": {kind: len(listing), "listing": digest[:12]}}
 
 
 def draw_rows(rows: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:

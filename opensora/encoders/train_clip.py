@@ -20,7 +20,13 @@ from opensora.core.errors import TableError
 from opensora.core.io import write_json
 from opensora.core.process import threads_in_use
 from opensora.core.seed import derive_seed, stable_shard
-from opensora.encoders.data import draw_rows, one_word_variants, read_captioned_clips, read_spread
+from opensora.encoders.data import (
+    draw_rows,
+    one_word_variants,
+    read_captioned_clips,
+    read_spread,
+    trained_on,
+)
 from opensora.encoders.trainer import (
     LoopConfig,
     build_muon,
@@ -98,6 +104,7 @@ def train_clip(
     texts = rows[TEXT].to_numpy()
     metrics = _train(clip, images[~kept], list(texts[~kept]), config)
     report = measure_retrieval(clip, images[kept], list(texts[kept]), sorted(set(texts)))
+    report |= trained_on("clips", rows["sha256"][~kept])
     with model_folder(output, metrics) as folder:
         save_clip(folder, clip)
         write_json(folder / "retrieval.json", {**report, "threads": threads_in_use()})

@@ -17,7 +17,7 @@ from transformers.utils.logging import disable_progress_bar
 from opensora.core.io import write_json
 from opensora.core.process import threads_in_use
 from opensora.core.seed import derive_seed
-from opensora.encoders.data import differing_bytes, one_word_pairs, read_captions
+from opensora.encoders.data import differing_bytes, one_word_pairs, read_captions, trained_on
 from opensora.encoders.trainer import (
     LoopConfig,
     build_muon,
@@ -92,6 +92,7 @@ def train_text_encoder(config: TextEncoderConfig, captions: list[Path], output: 
     encoder = build_encoder(config, len(tokenizer))
     metrics = _train(encoder, *tokenize(tokenizer, texts, config.max_length), config)
     report = measure_words(encoder, tokenizer, texts, config.max_length)
+    report |= trained_on("captions", texts)
     disable_progress_bar()
     with model_folder(output, metrics) as folder:
         encoder.save_pretrained(folder)

@@ -23,7 +23,7 @@ from opensora.core.io import write_json
 from opensora.core.process import threads_in_use
 from opensora.core.seed import derive_seed
 from opensora.curation.manifest.groups import TRAIN, VALIDATION, assign_splits
-from opensora.encoders.data import draw_rows, fill, read_ok_rows, read_spread
+from opensora.encoders.data import draw_rows, fill, read_ok_rows, read_spread, trained_on
 from opensora.encoders.trainer import (
     LoopConfig,
     build_muon,
@@ -141,6 +141,7 @@ def train_vae(
     metrics = _train(vae, train, config)
     whiten(vae, train)
     report = {"split": split, **measure_psnr(vae, validation)}
+    report |= trained_on("clips", rows["sha256"][sides == TRAIN])
     with model_folder(output, metrics) as folder:
         vae.save_pretrained(folder)
         write_json(folder / "psnr.json", {**report, "threads": threads_in_use()})

@@ -21,7 +21,8 @@ from opensora.tables.io import read_table
 log = logging.getLogger(__name__)
 
 ATTRIBUTES = ("colour", "shape", "direction")  # what the detector of the demo world looks at
-SMALL_MODELS = ("vae", "clip", "text_encoder")
+# encoder that a run trains itself -> the file that says how good it is, and what it saw
+SMALL_MODELS = {"vae": "psnr.json", "clip": "retrieval.json", "text_encoder": "words.json"}
 _CONFIG_SUFFIXES = {".py", ".yaml", ".yml", ".json"}
 
 
@@ -63,6 +64,7 @@ class RunFolder:
     stages: list[StageFolder]
     models: dict[str, pd.DataFrame]
     psnr: dict[str, Any] | None
+    trained_on: dict[str, dict[str, Any]]
     benchmarks: pd.DataFrame
     configs: dict[str, str] = field(default_factory=dict)
 
@@ -98,6 +100,10 @@ def collect(run_dir: str | Path, benchmarks: str | Path | None = None) -> RunFol
             if (path := root / "models" / name / "metrics.jsonl").is_file()
         },
         psnr=_json(root / "models" / "vae" / "psnr.json"),
+        trained_on={
+            name: (_json(root / "models" / name / file) or {}).get("trained_on", {})
+            for name, file in SMALL_MODELS.items()
+        },
         benchmarks=read_benchmarks(Path(benchmarks), root.resolve().name)
         if benchmarks
         else pd.DataFrame(),

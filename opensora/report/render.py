@@ -157,12 +157,16 @@ def _evaluation(stage: StageFolder) -> dict[str, Any]:
     }
 
 
-def _model_curves(run: RunFolder) -> list[tuple[str, list[sections.Figure]]]:
+def _model_curves(run: RunFolder) -> list[tuple[str, str, list[sections.Figure]]]:
     curves = [
-        (f"{_MODEL_NAMES[name]} training", sections.small_model_curves(metrics))
+        (
+            f"{_MODEL_NAMES[name]} training",
+            sections.trained_on_words(run.trained_on[name]),
+            sections.small_model_curves(metrics),
+        )
         for name, metrics in run.models.items()
     ]
-    return [(title, figures) for title, figures in curves if figures]
+    return [curve for curve in curves if curve[2]]
 
 
 def _training(run: RunFolder) -> list[dict[str, Any]]:

@@ -147,6 +147,12 @@ def small_model_curves(metrics: pd.DataFrame) -> list[Figure]:
     return [figure for figure in figures if figure.svg]
 
 
+def trained_on_words(seen: dict[str, Any]) -> str:
+    """What an encoder saw, as "880 clips, listing 1f2e3d4c5b6a"; "" where nobody wrote it down."""
+    counts = [f"{count:,} {kind}" for kind, count in seen.items() if kind != "listing"]
+    return ", ".join([*counts, f"listing {seen['listing']}"]) if counts else ""
+
+
 def score_histograms(run: RunFolder) -> list[Figure]:
     """Draw each score over all scored clips and over those in the manifest."""
     frame = run.manifest

@@ -11,6 +11,7 @@ from opensora.encoders.data import (
     read_captioned_clips,
     read_captions,
     read_spread,
+    trained_on,
 )
 from opensora.tables.columns import CAPTIONS, CLIPS
 from opensora.tables.io import read_table, write_table
@@ -91,3 +92,10 @@ def test_filling_half_the_size_averages_and_cuts_the_middle() -> None:
     filled = fill(frames, (4, 4))  # scaled to 4x6, columns 1..4 remain
     assert filled.shape == (1, 3, 4, 4)
     assert filled[0, :, :, 1:3].unique().tolist() == [200]
+
+
+def test_what_was_seen_has_one_name_in_any_order() -> None:
+    seen = trained_on("clips", ["b", "a"])
+    assert seen == trained_on("clips", iter(["a", "b"]))
+    assert seen["trained_on"]["clips"] == 2
+    assert seen != trained_on("clips", ["a", "c"])

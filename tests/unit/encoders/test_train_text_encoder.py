@@ -38,6 +38,7 @@ def test_the_folder_loads_as_a_byte_level_t5(trained: Path) -> None:
 
 def test_words_are_told_apart(trained: Path) -> None:
     report = json.loads((trained / "words.json").read_text())
+    assert report["trained_on"]["captions"] > 0
     # colours: 1 + 2 pairs, directions: 2 pairs
     assert report["num_pairs"] == 5
     assert report["word_cosine_max"] < 0.9

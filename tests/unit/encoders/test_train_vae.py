@@ -93,6 +93,7 @@ def test_whitening_changes_neither_reconstructions_nor_relative_noise() -> None:
 
 def test_validation_clips_are_measured_and_nothing_else(world, trained: Path) -> None:
     report = json.loads((trained / "psnr.json").read_text())
+    assert report["trained_on"]["clips"] > 0
     assert report["split"] == "validation"
     held_out = clips_of(world, "validation")
     assert 2 <= len(held_out) < 10

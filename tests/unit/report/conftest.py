@@ -63,6 +63,9 @@ def run_dir(tmp_path: Path) -> Path:
     rejected = [("c1", f"/videos/{HOSTILE}.mp4", "build_manifest", "flow_below_min", HOSTILE)]
     rejected = pd.DataFrame(rejected, columns=list(REJECTED.columns))
     write_table(rejected, root / "rejected.csv", REJECTED)
+    write_text(root / "models" / "vae" / "metrics.jsonl", '{"step": 1, "loss": 1.0}\n' * 2)
+    seen = {"trained_on": {"clips": 1234, "listing": "0f0f0f0f0f0f"}}
+    write_json(root / "models" / "vae" / "psnr.json", {"mean": 30.0, "min": 20.0, **seen})
     stage = {"stage": "build_manifest", "rows_in": 2, "seconds_in": 6.0, "rows_kept": 1}
     reasons = {"flow_below_min": {"rows": 1, "seconds": 4.0}}
     write_json(

@@ -35,6 +35,10 @@ def page(run_dir):
     return Page(output.read_text(encoding="utf-8"))
 
 
+def test_an_encoder_says_what_it_learned_from(page):
+    assert "VAE training1,234 clips, listing 0f0f0f0f0f0f" in page.text
+
+
 def test_hostile_text_stays_text(page):
     assert "script" not in page.tags
     # as prompt, reason of a skipped metric, detail of a rejected row (twice) and configuration
