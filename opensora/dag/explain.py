@@ -9,6 +9,7 @@ from statistics import mean
 
 from opensora.core.terminal import align
 from opensora.dag.dry_run import PlannedJob
+from opensora.dag.identity import changes, recorded_identities
 
 _FOLLOWS = "Input files updated by another job: "
 # how Snakemake begins a reason -> what the table says in its place
@@ -24,8 +25,8 @@ _REASONS = (
 )
 _PARAMS = re.compile(r".*?before: (?P<old>.*) now: (?P<new>.*)", re.S)
 _NO_VALUE = "<nothing exclusive>"
-_LISTING = re.compile(r"'files \w+'")  # how the workflow passes which files a shard has
-_MAX_REASON = 90  # characters of a reason in the table
+_EARLIER = "made by an earlier version, which did not record its settings by name"
+_MAX_REASON = 110  # characters of a reason in the table
 _HEAD = ("rule", "jobs", "shards", "why", "time", "GPU-hours")
 _LEFT = ("shards", "why")
 
@@ -145,15 +146,28 @@ def _phrase(words: str, rest: str, wildcards: dict[str, str]) -> str:
     if not words.endswith(": "):
         return words
     if found := _PARAMS.fullmatch(rest):
-        old, new = (found[name].strip().replace(_NO_VALUE, "nothing") for name in ("old", "new"))
-        if _LISTING.fullmatch(old) and _LISTING.fullmatch(new):
-            return "files were added, changed or removed"
-        rest = f"{old} -> {new}"
-    else:
-        for name, value in wildcards.items():
-            rest = rest.replace(value, f"{{{name}}}")
-    rest = " ".join(rest.split())
-    return words + (rest if len(rest) <= _MAX_REASON else rest[: _MAX_REASON - 3] + "...")
+        return _shorten(_what_changed(words, found["old"].strip(), found["new"].strip()))
+    for name, value in wildcards.items():
+        rest = rest.replace(value, f"{{{name}}}")
+    return _shorten(words + rest)
+
+
+def _what_changed(words: str, old: str, new: str) -> str:
+    """Name the settings that differ, where both runs recorded them by name."""
+    before, now = recorded_identities(old), recorded_identities(new)
+    if now and not before:
+        return _EARLIER
+    found = changes(before[0], now[0]) if before and now else []
+    if not found:  # a word of the command line alone
+        return words + " -> ".join(text.replace(_NO_VALUE, "nothing") for text in (old, new))
+    settings = [text for text in found if " -> " in text]
+    events = [text for text in found if " -> " not in text]
+    return " and ".join([*events, *([words + ", ".join(settings)] if settings else [])])
+
+
+def _shorten(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _MAX_REASON else text[: _MAX_REASON - 3] + "..."
 
 
 def _expected_seconds(job: PlannedJob, folder: Path, past: dict[str, list[float]]) -> float:

@@ -1,5 +1,6 @@
 """Check the workflow's YAML configuration against its schema and fill in defaults."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import yaml
 from opensora.core.errors import ConfigError, did_you_mean
 from opensora.core.io import write_text
 
+_MACHINE = ("resources", "nodes", "gpus", "processes")
+_OF_REENCODED = ("fps", "short_side")  # of clips; a copy keeps what the source has
+
 
 def check_workflow_config(config: dict[str, Any], schema_path: str | Path) -> None:
     """Fill defaults into `config` in place and check every name and value.
@@ -17,12 +21,25 @@ def check_workflow_config(config: dict[str, Any], schema_path: str | Path) -> No
         ConfigError: names the field, what was expected and, for a misspelt key, the nearest one.
     """
     schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
+    given = copy.deepcopy(config.get("clips"))
     _fill_defaults(config, schema)
     validator = jsonschema.Draft202012Validator(schema)
     errors = sorted(validator.iter_errors(config), key=lambda error: list(map(str, error.path)))
     if errors:
         raise ConfigError("workflow config: " + _sentence(errors[0]))
     _check_whole(config)
+    _check_stages(config)
+    _settle_clips(config["clips"], given or {})
+
+
+def report_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a report shows, without those of the machine."""
+    stages = [
+        {name: value for name, value in stage.items() if name not in _MACHINE}
+        for stage in config["stages"]
+    ]
+    others = {name: value for name, value in config.items() if name not in _MACHINE}
+    return {**others, "stages": {stage.pop("name"): stage for stage in stages}}
 
 
 def save_workflow_config(config: dict[str, Any], path: str | Path) -> None:
@@ -44,12 +61,6 @@ def _check_whole(config: dict[str, Any]) -> None:
         )
     if not config["demo"] and not config["sample"]["prompts"]:
         raise ConfigError("workflow config: sample.prompts: name a text file with a prompt a line")
-    for stage in config["stages"]:
-        if stage["gpus"] and stage["processes"] != 1:
-            raise ConfigError(
-                f"workflow config: stages: {stage['name']}: processes {stage['processes']} has no"
-                f" effect beside gpus {stage['gpus']}, which start a process each; leave it out"
-            )
     names = [stage["name"] for stage in config["stages"]]
     if len(set(names)) != len(names):
         raise ConfigError(f"workflow config: stages: names must differ, got {', '.join(names)}")
@@ -61,6 +72,36 @@ def _check_whole(config: dict[str, Any]) -> None:
     for name in config["videos"]:
         if not any(mark in name for mark in "*?[") and not Path(name).exists():
             raise ConfigError(f"workflow config: videos: {name!r} does not exist")
+
+
+def _check_stages(config: dict[str, Any]) -> None:
+    """Refuse settings of stages that have no effect."""
+    for stage in config["stages"]:
+        if stage["gpus"] and stage["processes"] != 1:
+            raise ConfigError(
+                f"workflow config: stages: {stage['name']}: processes {stage['processes']} has no"
+                f" effect beside gpus {stage['gpus']}, which start a process each; leave it out"
+            )
+    for before, stage in zip(config["stages"], config["stages"][1:], strict=False):
+        if stage["load"] is not None:
+            raise ConfigError(
+                f"workflow config: stages: {stage['name']}: load {stage['load']!r} has no effect,"
+                f" because it starts from the weights of {before['name']}; leave it out, or give"
+                " it to the first stage"
+            )
+
+
+def _settle_clips(clips: dict[str, Any], given: dict[str, Any]) -> None:
+    """Take out what copied clips do not have; refuse it where it was asked for."""
+    if clips["mode"] != "copy":
+        return
+    for name in _OF_REENCODED:
+        if given.get(name) is not None:
+            raise ConfigError(
+                f"workflow config: clips: {name} {given[name]} has no effect with mode copy, which"
+                " keeps rate and size of the source; leave it out, or set mode reencode"
+            )
+        clips.pop(name, None)
 
 
 def _fill_defaults(value: Any, schema: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@
 rule assign_buckets:
     """Assign buckets and compile the plan of one training stage."""
     input:
-        config=lambda wildcards: in_repository(STAGE[wildcards.stage]["config"]),
         manifest=f"{RUN}/manifest.csv",
     output:
         plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
@@ -20,15 +19,23 @@ rule assign_buckets:
         mem_mb=4_000,
         runtime=60,
     params:
-        version=VERSIONS["assign_buckets"],
-        world_size=lambda wildcards: (
-            STAGE[wildcards.stage]["nodes"] * processes(wildcards.stage)
+        identity=identity(
+            version=VERSIONS["assign_buckets"],
+            world_size=lambda wildcards: world_size(wildcards.stage),
+            vae_stride=config["encode"]["vae_stride"],
+            config=lambda wildcards: plan_fields(
+                stage_config(wildcards),
+                seed=config["seed"],
+                epochs=STAGE[wildcards.stage]["epochs"],
+            ),
         ),
+        config=stage_config,
+        world_size=lambda wildcards: world_size(wildcards.stage),
         vae_stride=config["encode"]["vae_stride"],
         seed=config["seed"],
         epochs=lambda wildcards: options(epochs=STAGE[wildcards.stage]["epochs"]),
     shell:
-        "opensora assign-buckets {input.config:q} --data-path {input.manifest} "
+        "opensora assign-buckets {params.config:q} --data-path {input.manifest} "
         "--plan {output.plan} --summary {output.summary} "
         "--world-size {params.world_size} --vae-stride {params.vae_stride} --seed {params.seed} "
         "{params.epochs} > {log} 2>&1"

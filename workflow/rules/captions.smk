@@ -9,6 +9,7 @@ rule caption_clips:
     input:
         clips=f"{RUN}/clips/{{shard}}.csv",
         sidecar=sidecars(),
+        model=local_files([config["captions"]["model"]]),
     output:
         captions=f"{RUN}/captions/{{shard}}.csv",
     log:
@@ -22,9 +23,12 @@ rule caption_clips:
         mem_mb=4_000,
         runtime=60,
     params:
-        version=VERSIONS["caption_clips"],
+        identity=identity(
+            version=VERSIONS["caption_clips"],
+            listing=lambda wildcards: CAPTION_FILES[int(wildcards.shard)],
+            **{**config["captions"], "sidecar": sidecars()},
+        ),
         captioner=config["captions"]["captioner"],
-        listing=lambda wildcards: CAPTION_FILES[int(wildcards.shard)],
         sidecar=lambda wildcards, input: (
             ["--sidecar", *input.sidecar] if input.sidecar else []
         ),

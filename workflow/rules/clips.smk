@@ -19,7 +19,7 @@ rule split_clips:
         mem_mb=4_000,
         runtime=240,
     params:
-        version=VERSIONS["split_clips"],
+        identity=identity(version=VERSIONS["split_clips"], **config["clips"]),
         min_s=config["clips"]["min_s"],
         max_s=config["clips"]["max_s"],
         form=(

@@ -4,9 +4,20 @@ from pathlib import Path
 
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.versions import VERSIONS
+from opensora.dag.configs import (
+    check_configs,
+    encoder_fields,
+    plan_fields,
+    reference_hashes,
+    sampling_fields,
+    training_fields,
+    weights_of,
+)
+from opensora.dag.identity import identity
 from opensora.dag.settings import (
     check_workflow_config,
     is_local_path,
+    report_settings,
     save_workflow_config,
 )
 
@@ -14,6 +25,8 @@ REPOSITORY = Path(workflow.basedir)
 
 try:
     check_workflow_config(config, REPOSITORY / "workflow/schemas/config.schema.yaml")
+    if workflow.is_main_process:  # its jobs need not check again
+        check_configs(config, REPOSITORY, f"results/{config['run']}")
 except ConfigError as error:
     raise WorkflowError(str(error))
 
@@ -23,6 +36,8 @@ STAGE = {stage["name"]: stage for stage in config["stages"]}
 STAGES = list(STAGE)
 STORED_STAGES = [name for name in STAGES if not STAGE[name]["online"]]
 SAMPLED_STAGES = config["sample"]["stages"] or STAGES[-1:]
+# the report shows every stage up to the last that is sampled
+REPORTED_STAGES = STAGES[: 1 + max(map(STAGES.index, SAMPLED_STAGES))]
 FRAME_SCORERS = [name for name in config["scorers"] if name != "match"]
 PREVIOUS_STAGE = dict(zip(STAGES[1:], STAGES))
 STORE = "results/store"  # what runs share: kept, looked up, nobody's output
@@ -35,8 +50,22 @@ wildcard_constraints:
 
 
 def in_repository(path):
-    """A config file named in the workflow config; absolute paths stay what they are."""
+    """A config file named in the workflow config; absolute paths stay what they are.
+
+    No input, for its time says nothing: what a rule reads of it stands in its identity. As a
+    parameter it is a function of `input`, because Snakemake compares those of others.
+    """
     return str(REPOSITORY / path)
+
+
+def stage_config(wildcards, input=None):
+    """The config file of a stage."""
+    return in_repository(STAGE[wildcards.stage]["config"])
+
+
+def starts_itself(wildcards):
+    """Whether the config of a stage says what it starts from, and not the workflow."""
+    return wildcards.stage not in PREVIOUS_STAGE and not STAGE[wildcards.stage]["load"]
 
 
 def videos():
@@ -85,6 +114,18 @@ def scorer_options(scorers):
     return {name: given[name] for name in scorers if name in given}
 
 
+def local_files(names):
+    """Those of given weights that lie here; the others are names on a hub."""
+    return [name for name in names if name and is_local_path(name)]
+
+
+def scorer_files(scorers):
+    """The weights among the options of scorers."""
+    return local_files(
+        value for given in scorer_options(scorers).values() for value in given.values()
+    )
+
+
 def options(**values):
     """Command-line words for the values that are set: `prefer="aes"` is `--prefer aes`."""
     words = []
@@ -103,7 +144,16 @@ def model_folder(name):
 def model_files(name):
     """The same as a dependency; a hub name is none."""
     given = config["models"][name]["from_pretrained"]
-    return [] if given and not is_local_path(given) else [model_folder(name)]
+    return local_files([given]) if given else [model_folder(name)]
+
+
+def trained_models():
+    """The encoders that the run trains."""
+    return [
+        model_folder(name)
+        for name, model in config["models"].items()
+        if not model["from_pretrained"]
+    ]
 
 
 def training_data(stage):
@@ -139,6 +189,11 @@ def data_options(stage):
 def processes(stage):
     """Workers on each node: one a GPU, or as many as the config says on the CPU."""
     return STAGE[stage]["gpus"] or STAGE[stage]["processes"]
+
+
+def world_size(stage):
+    """Workers of all nodes; the plan deals its batches out to them."""
+    return STAGE[stage]["nodes"] * processes(stage)
 
 
 def truth():

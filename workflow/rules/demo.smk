@@ -19,7 +19,9 @@ rule make_demo:
         mem_mb=4_000,
         runtime=60,
     params:
-        version=VERSIONS["make_demo"],
+        identity=identity(
+            version=VERSIONS["make_demo"], seed=config["seed"], **config["demo"]
+        ),
         folder=lambda wildcards, output: Path(output.captions).parent,
         options=[
             f"--{name.replace('_', '-')} {value}"

@@ -22,7 +22,12 @@ rule evaluate:
         mem_mb=8_000,
         runtime=60,
     params:
-        version=VERSIONS["evaluate"],
+        identity=identity(
+            version=VERSIONS["evaluate"],
+            vae=model_folder("vae"),
+            clip=model_folder("clip"),
+            truth=truth(),
+        ),
         truth=lambda wildcards, input: ["--truth", *input.truth] if input.truth else [],
         vae=lambda wildcards: model_folder("vae"),
         clip=lambda wildcards: model_folder("clip"),

@@ -21,11 +21,15 @@ rule ingest_videos:
         mem_mb=4_000,
         runtime=240,
     params:
-        version=VERSIONS["ingest_videos"],
+        identity=identity(
+            version=VERSIONS["ingest_videos"],
+            videos=videos(),
+            num_shards=config["num_shards"],
+            listing=lambda wildcards: LISTINGS[int(wildcards.shard)],
+        ),
         videos=videos(),
         shard=lambda wildcards: int(wildcards.shard),
         num_shards=config["num_shards"],
-        listing=lambda wildcards: LISTINGS[int(wildcards.shard)],
     shell:
         "opensora ingest-videos {params.videos:q} --output {output.videos} --shard {params.shard} "
         "--num-shards {params.num_shards} --workers {threads} > {log} 2>&1"

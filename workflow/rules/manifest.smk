@@ -31,7 +31,16 @@ rule build_manifest:
         mem_mb=4_000,
         runtime=60,
     params:
-        version=VERSIONS["build_manifest"],
+        identity=identity(
+            version=VERSIONS["build_manifest"],
+            **{
+                name: config[name]
+                for name in (
+                    *("scorers", "filters", "keep_if", "licences", "dedup", "prefer"),
+                    *("max_clips_per_source", "validation_fraction", "test_fraction"),
+                )
+            },
+        ),
         scores=expand(
             f"{{scorer}}={RUN}/scores/{{scorer}}/{{shard}}.csv",
             scorer=config["scorers"],

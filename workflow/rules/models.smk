@@ -7,7 +7,6 @@ One thread each: they run side by side, and their bytes do not depend on the mac
 rule train_vae:
     """Train a small image VAE on the clips, beside everything that judges them."""
     input:
-        config=in_repository(config["models"]["vae"]["config"]),
         clips=shard_tables("clips"),
     output:
         folder=directory(f"{RUN}/models/vae"),
@@ -22,12 +21,20 @@ rule train_vae:
         mem_mb=8_000,
         runtime=240,
     params:
-        version=VERSIONS["train_vae"],
+        identity=identity(
+            version=VERSIONS["train_vae"],
+            config=lambda wildcards: encoder_fields(
+                in_repository(config["models"]["vae"]["config"]), seed=config["seed"]
+            ),
+            validation_fraction=config["validation_fraction"],
+            test_fraction=config["test_fraction"],
+        ),
+        config=lambda wildcards, input: in_repository(config["models"]["vae"]["config"]),
         seed=config["seed"],
         validation=config["validation_fraction"],
         test=config["test_fraction"],
     shell:
-        "opensora train-vae {input.config:q} --clips {input.clips} "
+        "opensora train-vae {params.config:q} --clips {input.clips} "
         "--validation-fraction {params.validation} --test-fraction {params.test} "
         "--output {output.folder} --seed {params.seed} --threads {threads} > {log} 2>&1"
 
@@ -35,7 +42,6 @@ rule train_vae:
 rule train_clip:
     """Train a small CLIP on clips and captions."""
     input:
-        config=in_repository(config["models"]["clip"]["config"]),
         clips=shard_tables("clips"),
         captions=shard_tables("captions"),
     output:
@@ -51,17 +57,24 @@ rule train_clip:
         mem_mb=8_000,
         runtime=240,
     params:
-        version=VERSIONS["train_clip"],
+        identity=identity(
+            version=VERSIONS["train_clip"],
+            config=lambda wildcards: encoder_fields(
+                in_repository(config["models"]["clip"]["config"]), seed=config["seed"]
+            ),
+        ),
+        config=lambda wildcards, input: in_repository(
+            config["models"]["clip"]["config"]
+        ),
         seed=config["seed"],
     shell:
-        "opensora train-clip {input.config:q} --clips {input.clips} --captions {input.captions} "
+        "opensora train-clip {params.config:q} --clips {input.clips} --captions {input.captions} "
         "--output {output.folder} --seed {params.seed} --threads {threads} > {log} 2>&1"
 
 
 rule train_text_encoder:
     """Train a small byte-level T5 encoder on the captions."""
     input:
-        config=in_repository(config["models"]["text_encoder"]["config"]),
         captions=shard_tables("captions"),
     output:
         folder=directory(f"{RUN}/models/text_encoder"),
@@ -76,8 +89,17 @@ rule train_text_encoder:
         mem_mb=8_000,
         runtime=240,
     params:
-        version=VERSIONS["train_text_encoder"],
+        identity=identity(
+            version=VERSIONS["train_text_encoder"],
+            config=lambda wildcards: encoder_fields(
+                in_repository(config["models"]["text_encoder"]["config"]),
+                seed=config["seed"],
+            ),
+        ),
+        config=lambda wildcards, input: in_repository(
+            config["models"]["text_encoder"]["config"]
+        ),
         seed=config["seed"],
     shell:
-        "opensora train-text-encoder {input.config:q} --captions {input.captions} "
+        "opensora train-text-encoder {params.config:q} --captions {input.captions} "
         "--output {output.folder} --seed {params.seed} --threads {threads} > {log} 2>&1"

@@ -21,7 +21,15 @@ rule encode_videos:
         runtime=480,
         gpu=config["resources"]["encode_gpus"],
     params:
-        version=VERSIONS["encode_videos"],
+        identity=identity(
+            version=VERSIONS["encode_videos"],
+            vae=model_folder("vae"),
+            num_shards=config["num_shards"],
+            dtype=config["encode"]["dtype"],
+            posterior=config["encode"]["posterior"],
+            min_psnr=config["encode"]["min_psnr"],
+            seed=config["seed"],
+        ),
         vae=lambda wildcards: model_folder("vae"),
         shard=lambda wildcards: int(wildcards.shard),
         num_shards=config["num_shards"],
@@ -55,7 +63,13 @@ rule encode_captions:
         runtime=480,
         gpu=config["resources"]["encode_gpus"],
     params:
-        version=VERSIONS["encode_captions"],
+        identity=identity(
+            version=VERSIONS["encode_captions"],
+            text_encoder=model_folder("text_encoder"),
+            dtype=config["encode"]["dtype"],
+            max_length=config["encode"]["max_length"],
+            int8=config["encode"]["int8"],
+        ),
         text_encoder=lambda wildcards: model_folder("text_encoder"),
         dtype=config["encode"]["dtype"],
         max_length=config["encode"]["max_length"],

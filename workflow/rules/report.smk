@@ -8,6 +8,18 @@ rule report:
     """Write the HTML report of the run."""
     input:
         expand(rules.evaluate.output, stage=SAMPLED_STAGES),
+        expand(rules.sample.output, stage=SAMPLED_STAGES),
+        expand(rules.assign_buckets.output.summary, stage=REPORTED_STAGES),
+        expand(rules.train.output.metrics, stage=REPORTED_STAGES),
+        expand(rules.train.output.config, stage=REPORTED_STAGES),
+        expand(
+            rules.encode_videos.output,
+            stage=[name for name in REPORTED_STAGES if name in STORED_STAGES],
+            shard=SHARDS,
+        ),
+        rules.build_manifest.output,
+        rules.build_manifest.input.scores,
+        trained_models(),
         funnel=f"{RUN}/funnel.json",
     output:
         report(
@@ -27,7 +39,7 @@ rule report:
         mem_mb=4_000,
         runtime=60,
     params:
-        version=VERSIONS["report"],
+        identity=identity(version=VERSIONS["report"], settings=report_settings(config)),
         run=lambda wildcards, input: Path(input.funnel).parent,
         benchmarks="benchmarks",
     shell:

@@ -1,10 +1,11 @@
 """Sample videos."""
 
+SAMPLE_CONFIG = in_repository(config["sample"]["config"])
+
 
 rule sample:
     """Sample every prompt with the averaged weights of a stage."""
     input:
-        config=in_repository(config["sample"]["config"]),
         ema=f"{RUN}/train/{{stage}}/ema.safetensors",
         prompts=prompts(),
         vae=model_files("vae"),
@@ -23,13 +24,22 @@ rule sample:
         runtime=240,
         gpu=config["resources"]["sample_gpus"],
     params:
-        version=VERSIONS["sample"],
+        identity=identity(
+            version=VERSIONS["sample"],
+            config=lambda wildcards: sampling_fields(SAMPLE_CONFIG),
+            references=lambda wildcards: reference_hashes(SAMPLE_CONFIG, prompts()),
+            vae=model_folder("vae"),
+            text_encoder=model_folder("text_encoder"),
+            num_samples=config["sample"]["num_samples"],
+            seed=config["seed"],
+        ),
+        config=lambda wildcards, input: SAMPLE_CONFIG,
         folder=lambda wildcards: f"{RUN}/samples/{wildcards.stage}",
         vae=lambda wildcards: model_folder("vae"),
         text_encoder=lambda wildcards: model_folder("text_encoder"),
         num_samples=config["sample"]["num_samples"],
         seed=config["seed"],
     shell:
-        "opensora sample {input.config:q} --ckpt-path {input.ema} --vae {params.vae:q} "
+        "opensora sample {params.config:q} --ckpt-path {input.ema} --vae {params.vae:q} "
         "--text-encoder {params.text_encoder:q} --prompt-path {input.prompts:q} "
         "--num-samples {params.num_samples} --seed {params.seed} --threads {threads} --save-dir {params.folder} > {log} 2>&1"

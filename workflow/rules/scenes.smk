@@ -18,7 +18,7 @@ rule detect_scenes:
         mem_mb=4_000,
         runtime=60,
     params:
-        version=VERSIONS["detect_scenes"],
+        identity=identity(version=VERSIONS["detect_scenes"], **config["scenes"]),
         detector=config["scenes"]["detector"],
         threshold=(
             f"--threshold {config['scenes']['threshold']}"

@@ -7,6 +7,7 @@ rule score_clips:
     """Score one shard of clips with all scorers that look at frames alone."""
     input:
         clips=f"{RUN}/clips/{{shard}}.csv",
+        weights=scorer_files(FRAME_SCORERS),
     output:
         scores=expand(
             f"{RUN}/scores/{{scorer}}/{{{{shard}}}}.csv", scorer=FRAME_SCORERS
@@ -22,7 +23,10 @@ rule score_clips:
         mem_mb=4_000,
         runtime=240,
     params:
-        version=[VERSIONS[name] for name in FRAME_SCORERS],
+        identity=identity(
+            version={name: VERSIONS[name] for name in FRAME_SCORERS},
+            options=scorer_options(FRAME_SCORERS),
+        ),
         scorers=FRAME_SCORERS,
         options=json.dumps(scorer_options(FRAME_SCORERS), sort_keys=True),
         tables=lambda wildcards: f"{RUN}/scores/{{scorer}}/{wildcards.shard}.csv",
@@ -51,7 +55,7 @@ rule score_captions:
         mem_mb=4_000,
         runtime=240,
     params:
-        version=VERSIONS["match"],
+        identity=identity(version=VERSIONS["match"], clip=model_folder("clip")),
         clip=lambda wildcards: model_folder("clip"),
     shell:
         "opensora score-clips --scorer match --clips {input.clips} "

@@ -4,13 +4,15 @@
 rule train:
     """Train one stage from the weights of the stage before; a stopped job continues."""
     input:
-        config=lambda wildcards: in_repository(STAGE[wildcards.stage]["config"]),
         plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
         data=lambda wildcards: training_data(wildcards.stage),
         load=lambda wildcards: (
             f"{RUN}/train/{PREVIOUS_STAGE[wildcards.stage]}/ema.safetensors"
             if wildcards.stage in PREVIOUS_STAGE
             else STAGE[wildcards.stage]["load"] or []
+        ),
+        weights=lambda wildcards: weights_of(
+            stage_config(wildcards), starts_itself=starts_itself(wildcards)
         ),
     output:
         model=f"{RUN}/train/{{stage}}/model.safetensors",
@@ -31,15 +33,27 @@ rule train:
         gpu=lambda wildcards: STAGE[wildcards.stage]["nodes"]
         * STAGE[wildcards.stage]["gpus"],
     params:
-        version=VERSIONS["train"],
+        identity=identity(
+            version=VERSIONS["train"],
+            config=lambda wildcards: training_fields(
+                stage_config(wildcards),
+                seed=config["seed"],
+                starts_itself=starts_itself(wildcards),
+                online=STAGE[wildcards.stage]["online"],
+            ),
+            data=lambda wildcards: data_options(wildcards.stage),
+            load=lambda wildcards: STAGE[wildcards.stage]["load"],
+        ),
+        config=stage_config,
         outputs=lambda wildcards: f"{RUN}/train/{wildcards.stage}",
         data=lambda wildcards: data_options(wildcards.stage),
         load=lambda wildcards, input: ["--load", input.load] if input.load else [],
-        nodes=lambda wildcards: STAGE[wildcards.stage]["nodes"],
-        gpus=lambda wildcards: STAGE[wildcards.stage]["gpus"],
-        processes=lambda wildcards: processes(wildcards.stage),
+        # functions of resources are not compared: the plan knows how many workers there are
+        nodes=lambda wildcards, resources: STAGE[wildcards.stage]["nodes"],
+        gpus=lambda wildcards, resources: STAGE[wildcards.stage]["gpus"],
+        processes=lambda wildcards, resources: processes(wildcards.stage),
         seed=config["seed"],
     shell:
-        "opensora train {input.config:q} --outputs {params.outputs} {params.load:q} "
+        "opensora train {params.config:q} --outputs {params.outputs} {params.load:q} "
         "--nodes {params.nodes} --gpus {params.gpus} --processes {params.processes} --seed {params.seed} --threads {threads} "
         "--dataset.plan {input.plan} {params.data:q} > {log} 2>&1"

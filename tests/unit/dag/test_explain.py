@@ -1,16 +1,28 @@
 """What would run is grouped by rule and reason; times come from the records of former runs."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from opensora.dag.dry_run import PlannedJob
 from opensora.dag.explain import explain_jobs, explanation_summary, explanation_table
+from opensora.dag.identity import canonical_text
 
-CHANGED = (
-    "Params have changed since last execution: Union of exclusive params before and now across"
-    " all output: before: 8 now: <nothing exclusive> "
-)
+
+def changed(before: str, now: str) -> str:
+    """A reason in Snakemake's words."""
+    return (
+        "Params have changed since last execution: Union of exclusive params before and now across"
+        f" all output: before: {before} now: {now} "
+    )
+
+
+def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> str:
+    return changed(*(repr(canonical_text({"version": 1, **values})) for values in (before, now)))
+
+
+CHANGED = changed("8", "<nothing exclusive>")
 
 
 def record(folder: Path, name: str, *seconds: float) -> None:
@@ -80,13 +92,14 @@ def test_the_table_tells_known_from_unknown_times(tmp_path: Path) -> None:
 
 
 def test_reasons_that_differ_by_shard_alone_are_one() -> None:
-    listing = CHANGED.replace(
-        "before: 8 now: <nothing exclusive>", "before: 'files {}' now: 'files b'"
-    )
+    reasons = {
+        "a": lambda k: changed_settings({"listing": f"files {k}"}, {"listing": "files b"}),
+        "b": lambda k: f"Updated input files: x/000{k}.csv, c.py",
+    }
     found = explain_jobs(
         [
-            PlannedJob(rule, [f"{rule}{k}"], [], reason.format(k), {"shard": f"000{k}"})
-            for rule, reason in (("a", listing), ("b", "Updated input files: x/000{0}.csv, c.py"))
+            PlannedJob(rule, [f"{rule}{k}"], [], reason(k), {"shard": f"000{k}"})
+            for rule, reason in reasons.items()
             for k in (1, 2)
         ]
     )
@@ -96,10 +109,51 @@ def test_reasons_that_differ_by_shard_alone_are_one() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "why"),
+    [
+        ({"max_s": 2.0, "min_s": 1}, {"max_s": 3.0, "min_s": 1}, "max_s 2.0 -> 3.0"),
+        ({"a": 1, "b": 2}, {"a": 2, "b": 1}, "a 1 -> 2, b 2 -> 1"),
+        (
+            {"filters": {"flow": {"min": 1}}},
+            {"filters": {}},
+            "settings changed: filters.flow.min 1 -> nothing",
+        ),
+        ({"prompt": "It's; Say"}, {"prompt": "No"}, "prompt It's; Say -> No"),
+        ({"version": 1}, {"version": 2}, "version 1 -> 2"),
+    ],
+)
+def test_a_changed_setting_has_its_name_and_both_values(
+    before: dict[str, Any], now: dict[str, Any], why: str
+) -> None:
+    reason = f"{changed_settings(before, now)}; Input files updated by another job: x.csv"
+    (found,) = explain_jobs([PlannedJob("clips", ["c"], [], reason)])
+    assert found.why.startswith("settings changed: ")
+    assert why in found.why
+
+
+def test_words_of_the_command_line_beside_the_identity_are_not_told_twice() -> None:
+    before, now = (repr(canonical_text({"version": 1, "max_s": value})) for value in (2.0, 3.0))
+    (found,) = explain_jobs([PlannedJob("c", ["c"], [], changed(f"2.0,{before}", f"{now},3.0"))])
+    assert found.why == "settings changed: max_s 2.0 -> 3.0"
+
+
+def test_files_and_settings_that_changed_are_both_told() -> None:
+    reason = changed_settings({"listing": "a", "n": 1}, {"listing": "b", "n": 2})
+    (found,) = explain_jobs([PlannedJob("c", ["c"], [], reason)])
+    assert found.why == "files were added, changed or removed and settings changed: n 1 -> 2"
+
+
+def test_results_of_before_there_were_identities_are_told() -> None:
+    now = repr(canonical_text({"version": 1}))
+    (found,) = explain_jobs([PlannedJob("c", ["c"], [], changed("2", now))])
+    assert found.why.startswith("made by an earlier version")
+
+
 def test_a_long_change_is_cut(tmp_path: Path) -> None:
     job = PlannedJob("clips", ["c"], [], CHANGED.replace("8", "8" * 500))
     (found,) = explain_jobs([job], tmp_path)
-    assert len(found.why) < 120
+    assert len(found.why) <= 110
     assert found.why.endswith("8...")
 
 

@@ -8,6 +8,7 @@ import yaml
 from opensora.core.errors import ConfigError
 from opensora.dag.settings import (
     check_workflow_config,
+    report_settings,
     save_workflow_config,
 )
 
@@ -46,6 +47,20 @@ def test_defaults_fill_nested_fields() -> None:
             {"stages": [{"name": "one", "config": "a.py", "gpus": 4, "processes": 2}]},
             "one: processes 2 has no effect beside gpus 4",
         ),
+        (
+            {
+                "stages": [
+                    {"name": "one", "config": "a.py", "load": "first.pth"},
+                    {"name": "two", "config": "b.py", "load": "second.pth"},
+                ]
+            },
+            "two: load 'second.pth' has no effect, because it starts from the weights of one",
+        ),
+        ({"clips": {"mode": "copy", "fps": 24}}, "clips: fps 24 has no effect with mode copy"),
+        (
+            {"clips": {"mode": "copy", "short_side": 64}},
+            "clips: short_side 64 has no effect with mode copy",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(change: dict, message: str) -> None:
@@ -69,10 +84,22 @@ def test_every_shipped_config_passes(path: Path, monkeypatch: pytest.MonkeyPatch
     check_workflow_config(config, SCHEMA)
 
 
-def test_a_saved_config_passes_and_says_the_same(tmp_path: Path) -> None:
-    config = minimal()
+@pytest.mark.parametrize("clips", [{}, {"mode": "copy"}, {"mode": "copy", "fps": None}])
+def test_a_saved_config_passes_and_says_the_same(clips: dict, tmp_path: Path) -> None:
+    config = minimal() | {"clips": clips}
     check_workflow_config(config, SCHEMA)
     save_workflow_config(config, tmp_path / "run/config.yaml")
     again = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
     check_workflow_config(again, SCHEMA)
     assert again == config
+
+
+def test_the_report_shows_no_settings_of_the_machine() -> None:
+    one, other = minimal(), minimal()
+    other |= {"resources": {"threads": 7}}
+    other["stages"] = [{**other["stages"][0], "nodes": 2, "gpus": 4}]
+    third = minimal() | {"seed": 3}
+    for config in (one, other, third):
+        check_workflow_config(config, SCHEMA)
+    assert report_settings(one) == report_settings(other) != report_settings(third)
+    assert other["stages"][0]["name"] == "one"

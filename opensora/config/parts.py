@@ -1,0 +1,85 @@
+"""Which fields of a config decide which result; all others say where, how fast and how often."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# of a training config, what `assign-buckets` reads; the dataset may hold some of them too
+PLAN_FIELDS = (
+    *("bucket_config", "num_frames", "image_size", "batch_size", "frame_interval"),
+    *("epochs", "seed", "num_steps", "balance", "drop_last"),
+)
+# of a training config, what decides the weights and metrics.jsonl, besides plan and stores
+TRAINING_FIELDS = (
+    *("model", "scheduler", "mask_ratios", "seed", "load", "num_steps", "log_every"),
+    *("optimizer", "lr", "warmup_steps", "lr_decay", "ema_decay", "grad_clip", "dtype", "plugin"),
+)
+# what training reads besides, if it encodes as it goes
+ONLINE_FIELDS = ("vae", "text_encoder", "posterior")
+# fields of TrainConfig that no result depends on
+WITHOUT_EFFECT = {
+    "outputs": "where the results stand",
+    "dataset": "which plan and stores, inputs of the rule; online its other fields count",
+    "grad_checkpoint": "memory",
+    "ckpt_every": "what a stopped run does again",
+    "num_workers": "batches read ahead",
+    "wandb": "who else is told",
+    "sp_size": "only 1 works",
+}
+_BALANCE_BY_COST = "cost"
+_NOT_COUNTED = ("from_pretrained", "enable_flash_attn", "enable_layernorm_kernel")
+# paths that the workflow gives to the command, or machine settings of an encoder
+_PLACES = ("latents", "embeddings", "plan", "data_path")
+_MACHINE = ("from_pretrained", "micro_batch_size", "local_files_only", "shardformer")
+# of a sampling config, what the workflow gives instead
+_GIVEN_TO_SAMPLE = ("prompt", "prompt_path", "num_samples", "save_dir", "seed")
+
+
+def plan_part(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a resolved training config that decide the batch plan.
+
+    Of the model its patch size and type, which count tokens; all of it where steps are balanced by
+    its cost.
+    """
+    found = {name: config[name] for name in PLAN_FIELDS if config.get(name) is not None}
+    dataset, model = config.get("dataset") or {}, config.get("model") or {}
+    if inner := {name: dataset[name] for name in PLAN_FIELDS if dataset.get(name) is not None}:
+        found["dataset"] = inner
+    if config.get("balance") == _BALANCE_BY_COST:
+        found["model"] = _without(model, _NOT_COUNTED)
+        if length := (config.get("text_encoder") or {}).get("model_max_length"):
+            found["text_encoder"] = {"model_max_length": length}
+    else:
+        found["model"] = {name: model[name] for name in ("type", "patch_size") if name in model}
+    return found
+
+
+def training_part(config: Mapping[str, Any], *, online: bool) -> dict[str, Any]:
+    """The fields of a resolved training config that decide weights and metrics.
+
+    Args:
+        config: as resolved.
+        online: whether clips and captions are encoded while training, with encoders and a data set
+            that the config describes but for their places.
+    """
+    found = {name: config[name] for name in TRAINING_FIELDS if config.get(name) is not None}
+    if online:
+        found |= {name: config[name] for name in ONLINE_FIELDS if config.get(name) is not None}
+        for name in ("vae", "text_encoder"):
+            found[name] = _without(found.get(name) or {}, _MACHINE)
+        found["dataset"] = _without(config.get("dataset") or {}, _PLACES)
+    return found
+
+
+def sampling_part(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a resolved sampling config that decide the samples of given prompts."""
+    found = _without(config, _GIVEN_TO_SAMPLE)
+    if found.get("model"):
+        found["model"] = _without(found["model"], ("from_pretrained",))
+    for name in ("vae", "text_encoder"):
+        if found.get(name):
+            found[name] = _without(found[name], _MACHINE)
+    return found
+
+
+def _without(fields: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in names}

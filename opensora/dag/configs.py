@@ -1,0 +1,194 @@
+"""MMEngine configs as a rule reads them: resolved, and only the part that decides its result.
+
+A comment, the order of lines and the time of a file then re-run nothing, while an edited `_base_`
+re-runs what it changes. Nothing here loads torch; the 0.2 seconds of MMEngine are paid where a
+rule with a config has a job.
+"""
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from opensora.config.fields import ConfigKind
+from opensora.config.parts import plan_part, sampling_part, training_part
+from opensora.core.errors import ConfigError
+from opensora.core.io import sha256_file
+from opensora.dag.settings import is_local_path
+
+_URLS = ("http://", "https://")
+_TRAINED = ("vae", "clip", "text_encoder")
+
+
+def plan_fields(path: str, *, seed: int, epochs: int | None) -> dict[str, Any]:
+    """What assign_buckets reads of a training config.
+
+    Args:
+        path: of the config.
+        seed: of the run, instead of the config's.
+        epochs: instead of the config's; None takes those.
+
+    Raises:
+        ConfigError: the config can not be read.
+    """
+    config = {**resolved(path, "train"), "seed": seed}
+    return plan_part(config if epochs is None else {**config, "epochs": epochs})
+
+
+def training_fields(path: str, *, seed: int, starts_itself: bool, online: bool) -> dict[str, Any]:
+    """What train reads of a training config.
+
+    Args:
+        path: of the config.
+        seed: of the run, instead of the config's.
+        starts_itself: whether the config's `load` holds; else the workflow gives what to load.
+        online: whether the stage encodes as it goes.
+
+    Raises:
+        ConfigError: the config can not be read.
+    """
+    config = {**resolved(path, "train"), "seed": seed}
+    return training_part(config if starts_itself else {**config, "load": None}, online=online)
+
+
+def weights_of(path: str, *, starts_itself: bool) -> list[str]:
+    """Files and folders of weights that a training config starts from, and that are here."""
+    config = resolved(path, "train")
+    names = [(config.get("model") or {}).get("from_pretrained"), config.get("load")]
+    return [name for name in names[: 2 if starts_itself else 1] if name and Path(name).exists()]
+
+
+def encoder_fields(path: str, *, seed: int) -> dict[str, Any]:
+    """What train_vae, train_clip or train_text_encoder reads of its config: everything."""
+    return {**resolved(path), "seed": seed}
+
+
+def sampling_fields(path: str) -> dict[str, Any]:
+    """What sample reads of its config besides what the workflow gives it.
+
+    Raises:
+        ConfigError: the config can not be read.
+    """
+    return sampling_part(resolved(path, "inference"))
+
+
+def reference_hashes(path: str, prompts: str | Path) -> dict[str, str]:
+    """Content of the reference pictures and videos that a sampling config or its prompts name.
+
+    Args:
+        path: of the config.
+        prompts: text file; where it is not there yet, nobody wrote references into it.
+
+    Returns:
+        Name as it is written -> hash. An address is fetched by the job, once, and has none.
+
+    Raises:
+        ConfigError: a file that is named is not there.
+    """
+    given = resolved(path, "inference").get("reference_path") or []
+    entries = [given] if isinstance(given, str) else list(given)
+    if Path(prompts).is_file():
+        entries += map(_reference_behind, Path(prompts).read_text("utf-8", "replace").splitlines())
+    names = [name.strip() for entry in entries if entry for name in str(entry).split(";")]
+    found = {}
+    for name in names:
+        if name.startswith(_URLS):
+            continue
+        if not Path(name).is_file():
+            raise ConfigError(
+                f"reference_path {name!r}: no such file; give a video or an image on this disk, or"
+                " take it out of the prompts"
+            )
+        found[name] = sha256_file(name)
+    return found
+
+
+def check_configs(config: dict[str, Any], repository: Path, run: str) -> None:
+    """Read every MMEngine config that a run uses, so that a mistake is said before any job.
+
+    Args:
+        config: of the workflow, checked.
+        repository: where relative paths of configs start.
+        run: folder of the results.
+
+    Raises:
+        ConfigError: a config can not be read, or contradicts the workflow's.
+    """
+    for stage in config["stages"]:
+        _check_encoders(config, stage, resolved(str(repository / stage["config"]), "train"), run)
+    for name in _TRAINED:
+        model = config["models"][name]
+        if not model["from_pretrained"]:
+            resolved(str(repository / model["config"]))
+    sample = str(repository / config["sample"]["config"])
+    resolved(sample, "inference")
+    if config["sample"]["prompts"]:
+        reference_hashes(sample, config["sample"]["prompts"])
+
+
+@cache
+def resolved(path: str, kind: ConfigKind | None = None) -> dict[str, Any]:
+    """Merge a config with its bases and bring old spellings to today's; not to be changed.
+
+    Raises:
+        ConfigError: no such file, or one that can not be read.
+    """
+    from opensora.config.canonical import canonical
+    from opensora.config.load import load_config
+
+    # the fields of parts are checked by the commands: to know them, torch must be loaded
+    fields = load_config(path).to_dict()
+    try:
+        return canonical(fields, kind)[0]
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _check_encoders(
+    config: dict[str, Any], stage: dict[str, Any], fields: dict[str, Any], run: str
+) -> None:
+    """Refuse encoders of a stage's config that are not those of the run.
+
+    Raises:
+        ConfigError: names both values.
+    """
+    for name in ("vae", "text_encoder"):
+        told = (fields.get(name) or {}).get("from_pretrained")
+        given = config["models"][name]["from_pretrained"]
+        used = given or f"{run}/models/{name}"
+        if told and not _is_same(told, used):
+            source = "that model" if given else "the one that the run trains"
+            raise ConfigError(
+                f"workflow config: stages: {stage['name']}: {stage['config']} names"
+                f" {name}.from_pretrained {told!r} and models.{name}.from_pretrained is {given!r},"
+                f" so that {source} is used; make them equal, or leave it out of the stage's config"
+            )
+    told = (fields.get("text_encoder") or {}).get("model_max_length")
+    used = config["encode"]["max_length"]
+    if told is not None and told != used:
+        raise ConfigError(
+            f"workflow config: stages: {stage['name']}: {stage['config']} names"
+            f" text_encoder.model_max_length {told} and encode.max_length is {used}, which captions"
+            " are encoded with; make them equal, or leave it out of the stage's config"
+        )
+
+
+def _is_same(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    return is_local_path(one) and is_local_path(other) and _absolute(one) == _absolute(other)
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _reference_behind(prompt: str) -> str | None:
+    """The `reference_path` in the JSON behind a prompt; what is malformed, sample refuses."""
+    _, brace, rest = prompt.partition("{")
+    try:
+        found = json.loads(brace + rest)
+    except ValueError:
+        return None
+    return found.get("reference_path") if isinstance(found, dict) else None
