@@ -15,7 +15,6 @@ from opensora.config.fields import ConfigKind
 from opensora.config.parts import plan_part, sampling_part, training_part
 from opensora.core.errors import ConfigError
 from opensora.core.io import sha256_file
-from opensora.dag.settings import is_local_path
 
 _URLS = ("http://", "https://")
 _TRAINED = ("vae", "clip", "text_encoder")
@@ -175,9 +174,8 @@ def _check_encoders(
 
 
 def _is_same(one: str, other: str) -> bool:
-    if one == other:
-        return True
-    return is_local_path(one) and is_local_path(other) and _absolute(one) == _absolute(other)
+    """Whether two names mean one folder, or one model of a hub."""
+    return one == other or _absolute(one) == _absolute(other)
 
 
 def _absolute(path: str) -> str:

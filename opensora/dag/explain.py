@@ -26,6 +26,7 @@ _REASONS = (
 _PARAMS = re.compile(r".*?before: (?P<old>.*) now: (?P<new>.*)", re.S)
 _NO_VALUE = "<nothing exclusive>"
 _EARLIER = "made by an earlier version, which did not record its settings by name"
+_MAX_FOLLOWED = 4  # rules named as those that another one follows
 _MAX_REASON = 110  # characters of a reason in the table
 _HEAD = ("rule", "jobs", "shards", "why", "time", "GPU-hours")
 _LEFT = ("shards", "why")
@@ -137,8 +138,10 @@ def _why(job: PlannedJob, maker: dict[str, str]) -> str:
                 own.append(_phrase(words, part.removeprefix(start), job.wildcards))
     if own or not follows:
         return " and ".join(own) or job.reason or "not said"
-    before = dict.fromkeys(maker[path] for path in job.inputs if path in maker)
-    return "follows " + ", ".join(before)
+    before = list(dict.fromkeys(maker[path] for path in job.inputs if path in maker))
+    named = before if len(before) <= _MAX_FOLLOWED else before[: _MAX_FOLLOWED - 1]
+    others = [f"{len(before) - len(named)} more"] if named != before else []
+    return "follows " + ", ".join([*named, *others])
 
 
 def _phrase(words: str, rest: str, wildcards: dict[str, str]) -> str:

@@ -153,7 +153,7 @@ def test_a_changed_clip_length_is_explained(folder: Path) -> None:
     found = {entry.rule: entry for entry in explain_jobs(planned(folder), folder)}
     write_config(folder)
     assert next(iter(found)) == "split_clips"
-    assert found["split_clips"].why == "settings changed: 2.0 -> 3.0"
+    assert found["split_clips"].why == "settings changed: max_s 2.0 -> 3.0"
     assert found["split_clips"].shards == "0000-0007"
     assert found["score_clips"].why == "follows split_clips"
     assert all(entry.seconds > 0 and not entry.unknown for entry in found.values())

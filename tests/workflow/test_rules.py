@@ -43,7 +43,15 @@ def test_a_rule_is_complete(name: str) -> None:
         assert directive in text, f"{name} lacks {directive}"
     assert f'f"logs/{name}/' in text
     assert f'f"benchmarks/{name}/' in text
-    assert "version=" in text
+    assert re.search(r"^        identity=identity\(\s*version=", text, re.M)
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_a_config_file_is_no_input(name: str) -> None:
+    text = RULES[name]
+    inputs = text.partition("    input:")[2].partition("    output:")[0]
+    assert "in_repository" not in inputs
+    assert "config=" not in inputs
 
 
 @pytest.mark.parametrize("name", sorted(RULES))

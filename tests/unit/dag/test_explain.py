@@ -150,6 +150,13 @@ def test_results_of_before_there_were_identities_are_told() -> None:
     assert found.why.startswith("made by an earlier version")
 
 
+def test_of_many_rules_that_a_job_follows_the_first_are_named() -> None:
+    makers = [PlannedJob(f"r{k}", [f"{k}.csv"], [], "Forced execution") for k in range(6)]
+    reason = "Input files updated by another job: 0.csv"
+    last = PlannedJob("last", ["z"], [f"{k}.csv" for k in range(6)], reason)
+    assert explain_jobs([*makers, last])[-1].why == "follows r0, r1, r2, 3 more"
+
+
 def test_a_long_change_is_cut(tmp_path: Path) -> None:
     job = PlannedJob("clips", ["c"], [], CHANGED.replace("8", "8" * 500))
     (found,) = explain_jobs([job], tmp_path)

@@ -1,0 +1,288 @@
+"""What decides a result is tracked, and nothing else: the table of docs/architecture.md, in jobs.
+
+The outputs are empty files that Snakemake takes for finished: what it compares are times, inputs
+and parameters, which it records as after a real run.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from opensora.dag.dry_run import PlannedJob, dry_run
+from opensora.dag.explain import explain_jobs
+
+REPOSITORY = Path(__file__).parents[2]
+PAGE = REPOSITORY / "docs/architecture.md"
+TITLE = "## What runs again"
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+Config = dict[str, Any]
+Edit = Callable[[Path, Config], None]
+
+
+def replace_in(name: str, old: str, new: str) -> Edit:
+    """An edit of one of the run's config files."""
+
+    def edit(folder: Path, config: Config) -> None:
+        path = folder / "configs" / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    return edit
+
+
+def setting(place: str, value: object) -> Edit:
+    """An edit of the workflow config; the place is as `clips.min_s` or `stages.0.nodes`."""
+
+    def edit(folder: Path, config: Config) -> None:
+        *parents, last = [int(name) if name.isdigit() else name for name in place.split(".")]
+        node: Any = config
+        for name in parents:
+            node = node[name] if isinstance(node, list) else node.setdefault(name, {})
+        node[last] = value
+
+    return edit
+
+
+def both(*edits: Edit) -> Edit:
+    def edit(folder: Path, config: Config) -> None:
+        for one in edits:
+            one(folder, config)
+
+    return edit
+
+
+def touch_configs(folder: Path, config: Config) -> None:
+    for path in (folder / "configs").glob("*.py"):
+        os.utime(path)
+
+
+def move_configs(folder: Path, config: Config) -> None:
+    """The repository is cloned to another place."""
+    shutil.copytree(folder / "configs", folder / "elsewhere", dirs_exist_ok=True)
+    for part in (*config["stages"], config["sample"], *config["models"].values()):
+        part["config"] = part["config"].replace("configs", "elsewhere")
+
+
+def reorder_settings(folder: Path, config: Config) -> None:
+    for name in reversed(list(config)):
+        config[name] = config.pop(name)
+    config["clips"] = dict(reversed(config["clips"].items()))
+
+
+NOTHING: dict[str, int] = {}
+# change -> how it is made, and the jobs that it starts; what follows them runs as well
+CHANGES: dict[str, tuple[Edit, dict[str, int]]] = {
+    "a fresh clone: every config file is newer": (touch_configs, NOTHING),
+    "the same config files at another place": (move_configs, {"report": 1}),
+    "a comment in a config": (replace_in("base.py", "epochs", "# a thought\nepochs"), NOTHING),
+    "another order of lines in a config": (
+        replace_in("base.py", 'dtype = "fp32"\nlog_every = 1', 'log_every = 1\ndtype = "fp32"'),
+        NOTHING,
+    ),
+    "another order of settings": (reorder_settings, NOTHING),
+    "`nodes: 2, processes: 1` for `processes: 2`": (
+        both(setting("stages.1.nodes", 2), setting("stages.1.processes", 1)),
+        NOTHING,
+    ),
+    "`resources`, `ckpt_every`, `num_workers`": (
+        both(
+            setting("resources", {"threads": 1, "encode_gpus": 1}),
+            replace_in("base.py", "ckpt_every = 2", "ckpt_every = 3\nnum_workers = 0"),
+        ),
+        NOTHING,
+    ),
+    "`lr` in a `_base_` of both stages": (
+        replace_in("base.py", 'dict(type="muon")', 'dict(type="muon", lr=0.01)'),
+        {"train": 1},
+    ),
+    "`bucket_config` in a `_base_`, which stage 2 replaces": (
+        replace_in("base.py", "8: (1.0, 2)", "8: (1.0, 3)"),
+        {"assign_buckets": 1},
+    ),
+    "`bucket_config` of stage 2": (
+        replace_in("stage2.py", "(0.7, 2)", "(0.6, 2)"),
+        {"assign_buckets": 1},
+    ),
+    "`epochs` of a config": (
+        replace_in("base.py", "epochs = 1", "epochs = 2"),
+        {"assign_buckets": 2},
+    ),
+    "`processes` of a stage": (setting("stages.0.processes", 2), {"assign_buckets": 1}),
+    "the config of an encoder": (
+        replace_in("text_encoder.py", "num_steps = 5", "num_steps = 6"),
+        {"train_text_encoder": 1},
+    ),
+    "`scheduler` of the sampling config": (
+        replace_in("sample.py", "cfg_scale=2.0", "cfg_scale=3.0"),
+        {"sample": 1},
+    ),
+    "`clips.min_s` and `clips.max_s` change places": (
+        both(setting("clips.min_s", 3.0), setting("clips.max_s", 1.5)),
+        {"split_clips": 2},
+    ),
+    "`validation_fraction` and `test_fraction` change places": (
+        both(setting("validation_fraction", 0.1), setting("test_fraction", 0.2)),
+        {"train_vae": 1, "build_manifest": 1},
+    ),
+    "a bound moves from `min` to `max`": (
+        setting("filters", {"frozen_ratio": {"min": 0.9}}),
+        {"build_manifest": 1},
+    ),
+    "the order of `scorers`": (
+        setting("scorers", ["flow", "technical", "match"]),
+        {"build_manifest": 1},
+    ),
+    "a threshold of scenes": (setting("scenes", {"threshold": 20.0}), {"detect_scenes": 2}),
+    "`encode.posterior`": (setting("encode.posterior", "sample"), {"encode_videos": 4}),
+    "`encode.min_psnr`": (setting("encode.min_psnr", 12), {"encode_videos": 4}),
+    "`sample.num_samples`": (setting("sample.num_samples", 2), {"sample": 1}),
+}
+# the same with encoders that are given by name
+GIVEN_CHANGES: dict[str, tuple[Edit, dict[str, int]]] = {
+    "the given `vae` and `clip` change places": (
+        both(
+            setting("models.vae.from_pretrained", "org/two"),
+            setting("models.clip.from_pretrained", "org/one"),
+        ),
+        {"score_captions": 2},
+    ),
+    "the content of a reference picture": (
+        lambda folder, config: (folder / "picture.png").write_bytes(b"another picture"),
+        {"sample": 1},
+    ),
+    "the time of a reference picture": (
+        lambda folder, config: os.utime(folder / "picture.png"),
+        NOTHING,
+    ),
+}
+
+
+def snakemake(folder: Path, *words: str) -> None:
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")),
+        *("--profile", str(REPOSITORY / "profiles/test"), "--directory", str(folder)),
+        *("--configfile", str(folder / "config.yaml"), *words),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
+def planned(folder: Path, config: Config) -> list[PlannedJob]:
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return dry_run(path, snakefile=REPOSITORY / "Snakefile", folder=folder)
+
+
+def own_configs(folder: Path) -> Config:
+    """Configs of the test run in the folder; both stages have a base."""
+    shutil.copytree(REPOSITORY / "tests/data/configs", folder / "configs")
+    (folder / "configs/stage1.py").rename(folder / "configs/base.py")
+    (folder / "configs/stage1.py").write_text('_base_ = ["base.py"]\n')
+    config = yaml.safe_load((REPOSITORY / "configs/workflow/test.yaml").read_text())
+    config["clips"] |= {"min_s": 1.5, "max_s": 3.0}
+    config |= {"validation_fraction": 0.2, "test_fraction": 0.1}
+    for part in (*config["stages"], config["sample"], *config["models"].values()):
+        part["config"] = str(folder / "configs" / Path(part["config"]).name)
+    return config
+
+
+def finish(folder: Path, config: Config) -> None:
+    """Let all outputs be there, made with this config."""
+    for job in planned(folder, config):
+        for name in job.outputs:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch() if path.suffix else path.mkdir(exist_ok=True)
+    snakemake(folder, "--touch", "--forceall", "all")
+    assert planned(folder, config) == []
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
+    """A run that trains its encoders."""
+    folder = tmp_path_factory.mktemp("finished")
+    config = own_configs(folder)
+    finish(folder, config)
+    return folder, config
+
+
+@pytest.fixture(scope="module")
+def with_given_encoders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
+    """A run with encoders of a hub, and a prompt with a picture."""
+    folder = tmp_path_factory.mktemp("given")
+    config = own_configs(folder)
+    (folder / "picture.png").write_bytes(b"a picture")
+    fields = f'{{"reference_path": "{folder}/picture.png", "mask_strategy": "0"}}'
+    (folder / "prompts.txt").write_text(f"a wave\na cliff{fields}\n")
+    config["sample"]["prompts"] = str(folder / "prompts.txt")
+    for name, given in (("vae", "org/one"), ("clip", "org/two")):
+        config["models"][name] = {"from_pretrained": given}
+    finish(folder, config)
+    return folder, config
+
+
+def started(folder: Path, config: Config, edit: Edit) -> tuple[dict[str, int], dict[str, int]]:
+    """Jobs that a change starts, and all that would run; the change is undone."""
+    kept = {path: path.read_bytes() for path in folder.rglob("*.p*") if path.is_file()}
+    changed = yaml.safe_load(yaml.safe_dump(config, sort_keys=False))
+    edit(folder, changed)
+    jobs = planned(folder, changed)
+    for path, content in kept.items():
+        path.write_bytes(content)
+    found = explain_jobs(jobs, folder)
+    first = [entry for entry in found if not entry.why.startswith("follows")]
+    return {entry.rule: entry.jobs for entry in first}, dict(Counter(job.rule for job in jobs))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_starts_what_it_changes(change: str, finished: tuple[Path, Config]) -> None:
+    edit, expected = CHANGES[change]
+    assert started(*finished, edit)[0] == expected
+
+
+@pytest.mark.parametrize("change", GIVEN_CHANGES)
+def test_a_change_beside_given_encoders(
+    change: str, with_given_encoders: tuple[Path, Config]
+) -> None:
+    edit, expected = GIVEN_CHANGES[change]
+    assert started(*with_given_encoders, edit)[0] == expected
+
+
+def test_swapped_encoders_encode_everything_again(
+    with_given_encoders: tuple[Path, Config],
+) -> None:
+    edit = GIVEN_CHANGES["the given `vae` and `clip` change places"][0]
+    everything = started(*with_given_encoders, edit)[1]
+    assert everything.items() >= {"score_captions": 2, "encode_videos": 4, "evaluate": 1}.items()
+
+
+def test_a_learning_rate_encodes_nothing_again(finished: tuple[Path, Config]) -> None:
+    edit = CHANGES["`lr` in a `_base_` of both stages"][0]
+    assert started(*finished, edit)[1] == {"train": 2, "sample": 1, "evaluate": 1, "report": 1}
+
+
+def test_a_changed_setting_is_explained_by_name(finished: tuple[Path, Config]) -> None:
+    folder, config = finished
+    changed = yaml.safe_load(yaml.safe_dump(config))
+    changed["clips"] |= {"min_s": 3.0, "max_s": 1.5}
+    found = {entry.rule: entry.why for entry in explain_jobs(planned(folder, changed), folder)}
+    assert found["split_clips"] == "settings changed: max_s 3.0 -> 1.5, min_s 1.5 -> 3.0"
+
+
+def test_the_page_has_this_table() -> None:
+    lines = ["| change | starts |", "|---|---|"]
+    for change, (_, expected) in {**CHANGES, **GIVEN_CHANGES}.items():
+        jobs = [f"{rule} ({count})" if count > 1 else rule for rule, count in expected.items()]
+        lines.append(f"| {change} | {', '.join(jobs) or 'nothing'} |")
+    table = "\n".join(lines)
+    assert table in PAGE.read_text(encoding="utf-8"), f"{PAGE}, {TITLE}: write\n{table}"
