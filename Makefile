@@ -2,6 +2,7 @@
 # make test    set up, run every test
 # make matrix  run the tests as other processors, thread counts and ffmpegs would
 # make lint    style, types, workflow
+# make versions  state that edited code gives the results it gave (core/versions.py)
 # make lock    renew requirements/lock.txt
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: demo test matrix map lint lock clean
+.PHONY: demo test matrix map versions lint lock clean
 
 demo: $(READY)
 	snakemake --profile profiles/local all --configfile configs/workflow/demo.yaml
@@ -24,6 +25,9 @@ matrix: $(READY)
 
 map: $(READY)
 	python tests/package_map.py
+
+versions: $(READY)
+	python -m tests.stage_code
 
 lint: $(READY)
 	ruff check .

@@ -1,7 +1,9 @@
 """Versions of the steps whose results are kept on disk.
 
-The workflow passes them as rule parameters: raising one re-runs its rule and what follows,
-while an edit that leaves results alone re-runs nothing.
+The workflow has them in the identities of its rules: raising one re-runs its rule and what follows,
+while an edit that leaves results alone re-runs nothing. After an edit of a stage's code a test asks
+which of the two it is: raise the number and run `make versions`, or only run `make versions`, which
+states that results are equal. It keeps a hash of the code behind each number in versions.json.
 """
 
 VERSIONS = {
