@@ -35,7 +35,7 @@ def test_the_code_behind_a_number_is_what_it_was(stage: str) -> None:
         )
     if before["code"] != now["code"]:
         pytest.fail(
-            f"{stage}: code behind version {now['version']} changed. If results change with it, raise"
+            f"{stage}: code behind version {now['version']} changed. If results change too, raise"
             f" {stage} in opensora/core/versions.py and run `make versions`; if they are equal, run"
             " `make versions` alone, which states that"
         )
