@@ -15,16 +15,6 @@ TRAINING_FIELDS = (
 )
 # what training reads besides, if it encodes as it goes
 ONLINE_FIELDS = ("vae", "text_encoder", "posterior")
-# fields of TrainConfig that no result depends on
-WITHOUT_EFFECT = {
-    "outputs": "where the results stand",
-    "dataset": "which plan and stores, inputs of the rule; online its other fields count",
-    "grad_checkpoint": "memory",
-    "ckpt_every": "what a stopped run does again",
-    "num_workers": "batches read ahead",
-    "wandb": "who else is told",
-    "sp_size": "only 1 works",
-}
 _BALANCE_BY_COST = "cost"
 _NOT_COUNTED = ("from_pretrained", "enable_flash_attn", "enable_layernorm_kernel")
 # paths that the workflow gives to the command, or machine settings of an encoder

@@ -271,6 +271,13 @@ def test_a_learning_rate_encodes_nothing_again(finished: tuple[Path, Config]) ->
     assert started(*finished, edit)[1] == {"train": 2, "sample": 1, "evaluate": 1, "report": 1}
 
 
+@pytest.mark.parametrize("change", ["a threshold of scenes", "a bound moves from `min` to `max`"])
+def test_other_footage_trains_no_encoder_again(change: str, finished: tuple[Path, Config]) -> None:
+    everything = started(*finished, CHANGES[change][0])[1]
+    assert everything["build_manifest"] == 1
+    assert not everything.keys() & {"train_vae", "train_clip", "train_text_encoder"}
+
+
 def test_a_changed_setting_is_explained_by_name(finished: tuple[Path, Config]) -> None:
     folder, config = finished
     changed = yaml.safe_load(yaml.safe_dump(config))

@@ -1,13 +1,16 @@
 """Small encoders that the run trains itself where no weights are given.
 
-One thread each: they run side by side, and their bytes do not depend on the machine's cores.
+One thread each: they run side by side, and their bytes do not depend on the machine's cores. Each
+is trained once (`ancient`): more data, other captions or thresholds retrain none, or every latent
+and embedding would be made anew; another config does, or `--forcerun`. What it saw stands in its
+folder and in the report.
 """
 
 
 rule train_vae:
     """Train a small image VAE on the clips, beside everything that judges them."""
     input:
-        clips=shard_tables("clips"),
+        clips=ancient(shard_tables("clips")),
     output:
         folder=directory(f"{RUN}/models/vae"),
     log:
@@ -42,8 +45,8 @@ rule train_vae:
 rule train_clip:
     """Train a small CLIP on clips and captions."""
     input:
-        clips=shard_tables("clips"),
-        captions=shard_tables("captions"),
+        clips=ancient(shard_tables("clips")),
+        captions=ancient(shard_tables("captions")),
     output:
         folder=directory(f"{RUN}/models/clip"),
     log:
@@ -75,7 +78,7 @@ rule train_clip:
 rule train_text_encoder:
     """Train a small byte-level T5 encoder on the captions."""
     input:
-        captions=shard_tables("captions"),
+        captions=ancient(shard_tables("captions")),
     output:
         folder=directory(f"{RUN}/models/text_encoder"),
     log:

@@ -9,7 +9,6 @@ import pytest
 from opensora.config.parts import (
     ONLINE_FIELDS,
     TRAINING_FIELDS,
-    WITHOUT_EFFECT,
     plan_part,
     sampling_part,
     training_part,
@@ -28,6 +27,17 @@ CONFIG = {
     **{"drop_last": True, "frame_interval": 1, "model": MODEL, "lr": 0.1, "outputs": "mine"},
     **{"text_encoder": {"model_max_length": 16, "from_pretrained": "org/t5"}, "num_workers": 3},
     **{"dataset": {"data_path": "a.csv", "frame_interval": 1}, "scheduler": {"type": "rflow"}},
+}
+
+# fields of TrainConfig that no result depends on
+WITHOUT_EFFECT = {
+    "outputs": "where the results stand",
+    "dataset": "which plan and stores, inputs of the rule; online its other fields count",
+    "grad_checkpoint": "memory",
+    "ckpt_every": "what a stopped run does again",
+    "num_workers": "batches read ahead",
+    "wandb": "who else is told",
+    "sp_size": "only 1 works",
 }
 
 
