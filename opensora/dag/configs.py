@@ -121,9 +121,7 @@ def check_configs(config: dict[str, Any], repository: Path, run: str) -> None:
         if not model["from_pretrained"]:
             resolved(str(repository / model["config"]))
     sample = str(repository / config["sample"]["config"])
-    resolved(sample, "inference")
-    if config["sample"]["prompts"]:
-        reference_hashes(sample, config["sample"]["prompts"])
+    reference_hashes(sample, config["sample"]["prompts"] or "")
 
 
 @cache

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import yaml
 
 from opensora.dag.dry_run import PlannedJob, dry_run
 from opensora.dag.explain import explain_jobs
+from opensora.dag.identity import changes, recorded_identities
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs/architecture.md"
@@ -166,6 +167,58 @@ GIVEN_CHANGES: dict[str, tuple[Edit, dict[str, int]]] = {
     ),
 }
 
+# rule -> settings that it starts with, each with another value than the run has; all at once
+SETTINGS: dict[str, Config] = {
+    "make_demo": {
+        **{"seed": 1, "demo.num_videos": 7, "demo.scenes_per_video": 3, "demo.num_images": 8},
+    },
+    "detect_scenes": {
+        **{"scenes.detector": "hash", "scenes.threshold": 0.3, "scenes.min_scene_s": 0.7},
+        **{"scenes.transitions": "split"},
+    },
+    "split_clips": {
+        **{"clips.mode": "copy", "clips.min_s": 1.0, "clips.max_s": 4.0},
+        **{"clips.fps": None, "clips.short_side": None},
+    },
+    "caption_clips": {
+        **{"captions.captioner": "transformers", "captions.model": "org/model"},
+        **{"captions.prompt": "What?", "captions.num_frames": 3, "captions.languages": ["en"]},
+    },
+    "score_clips": {"scorer_options.flow.raft": "raft.pth"},
+    "build_manifest": {
+        **{"filters": {}, "keep_if": ["flow > 1"], "licences": ["CC0"], "prefer": "flow"},
+        **{"dedup.max_distance": 3, "max_clips_per_source": 4},
+    },
+    "train_vae": {"validation_fraction": 0.3, "test_fraction": 0.2},
+    "score_captions": {"models.clip.from_pretrained": "org/clip"},
+    "encode_videos": {
+        **{"models.vae.from_pretrained": "org/vae", "encode.dtype": "bf16"},
+        **{"encode.posterior": "moments", "encode.min_psnr": 3},
+    },
+    "encode_captions": {
+        **{"models.text_encoder.from_pretrained": "org/t5", "encode.dtype": "bf16"},
+        **{"encode.int8": True, "encode.max_length": 50},
+    },
+    "assign_buckets": {"encode.vae_stride": [1, 8, 8], "stages.0.epochs": 3},
+    "train": {"stages.0.online": True},
+    "sample": {"sample.num_samples": 2},
+}
+# how an identity calls what has another name in the workflow config
+NAMES = {
+    **{"from_pretrained": ("clip", "vae", "text_encoder"), "online": ("data", "config.dataset")},
+    **{"raft": ("options.flow.raft",), "epochs": ("config.epochs",)},
+}
+# settings of another kind: the machine's; what names of outputs or an input say, or CHANGES tells
+ELSEWHERE = {
+    *("run", "num_shards", "stages.0.name", "sample.stages"),
+    *("resources.threads", "resources.encode_gpus", "resources.sample_gpus"),
+    *("stages.0.nodes", "stages.0.gpus", "stages.0.processes"),
+    *("stages.0.config", "sample.config", "models.vae.config", "models.clip.config"),
+    *("models.text_encoder.config", "sample.prompts", "stages.0.load", "scorers"),
+    *("videos", "captions.sidecar"),  # of own videos: test_incremental.py
+    *("scorer_options.aesthetic.clip", "scorer_options.aesthetic.head"),  # as that of flow
+}
+
 
 def snakemake(folder: Path, *words: str) -> None:
     command = [
@@ -264,6 +317,38 @@ def test_swapped_encoders_encode_everything_again(
     edit = GIVEN_CHANGES["the given `vae` and `clip` change places"][0]
     everything = started(*with_given_encoders, edit)[1]
     assert everything.items() >= {"score_captions": 2, "encode_videos": 4, "evaluate": 1}.items()
+
+
+@pytest.mark.parametrize("rule", SETTINGS)
+def test_every_setting_is_in_an_identity(rule: str, finished: tuple[Path, Config]) -> None:
+    folder, config = finished
+    changed = yaml.safe_load(yaml.safe_dump(config))
+    for place, value in SETTINGS[rule].items():
+        setting(place, value)(folder, changed)
+    job = next(job for job in planned(folder, changed) if job.rule == rule)
+    before, now = recorded_identities(job.reason)
+    found = {line.partition(" ")[0] for line in changes(before, now)}
+    for place in SETTINGS[rule]:
+        last = place.rpartition(".")[2]
+        wanted = {place, last, *NAMES.get(last, ())}
+        assert any(name in wanted or name.startswith(f"{last}.") for name in found), (place, found)
+
+
+def test_no_setting_is_forgotten() -> None:
+    schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
+    covered = {place for settings in SETTINGS.values() for place in settings}
+    assert set(leaves(schema)) == covered | ELSEWHERE
+
+
+def leaves(schema: Config, place: str = "") -> Iterator[str]:
+    """Places of all settings of a schema; of stages those of the first."""
+    if schema.get("type") == "array" and "properties" in schema["items"]:
+        yield from leaves(schema["items"], f"{place}.0")
+    elif "properties" in schema:
+        for name, part in schema["properties"].items():
+            yield from leaves(part, f"{place}.{name}" if place else name)
+    else:
+        yield place
 
 
 def test_a_learning_rate_encodes_nothing_again(finished: tuple[Path, Config]) -> None:
