@@ -19,14 +19,31 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/demo.smk"
-include: "workflow/rules/ingest.smk"
-include: "workflow/rules/scenes.smk"
-include: "workflow/rules/clips.smk"
-include: "workflow/rules/captions.smk"
 include: "workflow/rules/models.smk"
-include: "workflow/rules/scores.smk"
-include: "workflow/rules/manifest.smk"
+
+
+if config["manifest"]:
+
+    include: "workflow/rules/import_manifest.smk"
+
+else:
+
+    include: "workflow/rules/demo.smk"
+    include: "workflow/rules/ingest.smk"
+
+    if config["scenes"]["table"]:
+
+        include: "workflow/rules/import_scenes.smk"
+
+    else:
+
+        include: "workflow/rules/scenes.smk"
+    include: "workflow/rules/clips.smk"
+    include: "workflow/rules/captions.smk"
+    include: "workflow/rules/scores.smk"
+    include: "workflow/rules/manifest.smk"
+
+
 include: "workflow/rules/buckets.smk"
 include: "workflow/rules/precompute.smk"
 include: "workflow/rules/train.smk"
@@ -47,7 +64,8 @@ rule all:
 
 rule curate_all:
     input:
-        rules.build_manifest.output,
+        expand(f"{RUN}/{{name}}", name=["manifest.csv", "rejected.csv", "funnel.json"]),
+        f"{RUN}/data_card.md",
 
 
 rule precompute_all:

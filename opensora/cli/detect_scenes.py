@@ -13,7 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector",
         default="content",
-        help="PySceneDetect's content, adaptive, threshold, hash or histogram",
+        help="PySceneDetect's content, adaptive, threshold, hash or histogram; none takes each file"
+        " as one scene",
     )
     parser.add_argument(
         "--threshold",

@@ -1,6 +1,7 @@
 """Check the workflow's YAML configuration against its schema and fill in defaults."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,11 @@ from opensora.core.io import write_text
 
 _MACHINE = ("resources", "nodes", "gpus", "processes")
 _OF_REENCODED = ("fps", "short_side")  # of clips; a copy keeps what the source has
+# settings of the stages before assign_buckets
+_CURATION = (
+    *("scenes", "clips", "captions", "scorers", "scorer_options", "filters", "keep_if"),
+    *("licences", "dedup", "max_clips_per_source", "prefer"),
+)
 
 
 def check_workflow_config(config: dict[str, Any], schema_path: str | Path) -> None:
@@ -28,6 +34,7 @@ def check_workflow_config(config: dict[str, Any], schema_path: str | Path) -> No
     if errors:
         raise ConfigError("workflow config: " + _sentence(errors[0]))
     _check_whole(config)
+    _check_entry(config, schema)
     _check_stages(config)
     _settle_clips(config["clips"], given or {})
 
@@ -54,10 +61,12 @@ def is_local_path(name: str) -> bool:
 
 def _check_whole(config: dict[str, Any]) -> None:
     """Check what a schema can not say."""
-    if bool(config["demo"]) == bool(config["videos"]):
+    given = [name for name in ("videos", "demo", "manifest") if config[name]]
+    if len(given) != 1:
         raise ConfigError(
-            "workflow config: give either `videos` (folders, globs or lists of your own) or `demo`"
-            " (the built-in world), not both and not neither"
+            "workflow config: give either `videos` (folders, globs or lists of your own), `demo`"
+            " (the built-in world) or `manifest` (a table of ready clips), not both and not"
+            f" neither; given: {' and '.join(given) or 'none'}"
         )
     if not config["demo"] and not config["sample"]["prompts"]:
         raise ConfigError("workflow config: sample.prompts: name a text file with a prompt a line")
@@ -102,6 +111,37 @@ def _settle_clips(clips: dict[str, Any], given: dict[str, Any]) -> None:
                 " keeps rate and size of the source; leave it out, or set mode reencode"
             )
         clips.pop(name, None)
+
+
+def _check_entry(config: dict[str, Any], schema: dict[str, Any]) -> None:
+    """Refuse settings of stages that are not run, and tables that are not there."""
+    for place, table in (("manifest", config["manifest"]), ("scenes", config["scenes"]["table"])):
+        if table and not Path(table).is_file():
+            raise ConfigError(f"workflow config: {place}: {table!r} does not exist")
+    if config["manifest"]:
+        _check_idle(config, schema, _CURATION, "`manifest`, whose rows are clips already")
+    elif config["root"]:
+        raise ConfigError("workflow config: root belongs to `manifest`; leave it out")
+    if config["scenes"]["table"]:
+        if config["demo"]:
+            raise ConfigError("workflow config: scenes.table belongs to `videos`, not to `demo`")
+        names = ("detector", "threshold", "min_scene_s", "transitions")
+        part = schema["properties"]["scenes"]
+        _check_idle(config["scenes"], part, names, "`table`, which says where scenes are")
+
+
+def _check_idle(
+    values: dict[str, Any], schema: dict[str, Any], names: Sequence[str], beside: str
+) -> None:
+    """Refuse fields that are set and have no effect; their defaults say nothing."""
+    default: dict[str, Any] = {}
+    _fill_defaults(default, schema)
+    idle = [f"`{name}`" for name in names if values[name] != default[name]]
+    if idle:
+        verb, them = ("has", "it") if len(idle) == 1 else ("have", "them")
+        raise ConfigError(
+            f"workflow config: {', '.join(idle)} {verb} no effect beside {beside}; leave {them} out"
+        )
 
 
 def _fill_defaults(value: Any, schema: dict[str, Any]) -> None:

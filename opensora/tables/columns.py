@@ -9,6 +9,14 @@ STATUS = "status"
 DETAIL = "detail"
 LICENCE = "licence"
 OK = "ok"  # the status of a row that goes on
+NO_VIDEO = "no_video"  # the status of a scene that a table names of a file that is not there
+
+# how tables of others spell two columns; of several in one table the first counts. Open-Sora: path,
+# text. Open-Sora-Plan and FastVideo: path, cap. diffusers and datasets: file_name, video, caption.
+SPELLINGS = {
+    PATH: (PATH, "video_path", "video", "file_name", "media_path", "file"),
+    TEXT: (TEXT, "caption", "cap", "prompt", "captions"),
+}
 
 # columns whose cells are text even where they look like numbers; empty cells are ""
 STRINGS = frozenset(
@@ -16,6 +24,7 @@ STRINGS = frozenset(
         *(ID, PATH, TEXT, STATUS, DETAIL, LICENCE, "phash", "cmotion"),
         *("kind", "sha256", "codec", "pixel_format", "video_id", "source", "split", "stage"),
         *("reason", "prompt"),
+        *(name for names in SPELLINGS.values() for name in names),
         *("bucket_resolution", "bucket_aspect_ratio", "colour", "shape", "direction"),
     }
 )

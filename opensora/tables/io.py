@@ -1,13 +1,14 @@
-"""Read and write tables: CSV, or Parquet where the name ends so."""
+"""Read and write tables: CSV, or Parquet where the name ends so; JSON and JSON lines are read."""
 
 import csv
+import json
 from pathlib import Path
 
 import pandas as pd
 
 from opensora.core.errors import TableError
 from opensora.core.io import atomic_path
-from opensora.tables.columns import STRINGS, Table
+from opensora.tables.columns import SPELLINGS, STRINGS, Table
 
 _CHUNK_BYTES = 1 << 20
 
@@ -16,7 +17,7 @@ def read_table(path: str | Path, table: Table | None = None) -> pd.DataFrame:
     """Read a table; text columns stay text and their empty cells are "".
 
     Args:
-        path: a `.csv` or `.parquet` file.
+        path: a `.csv` or `.parquet` file; `.jsonl`, an object a line, or `.json`, a list of them.
         table: the columns to expect; None takes what comes.
 
     Raises:
@@ -27,7 +28,7 @@ def read_table(path: str | Path, table: Table | None = None) -> pd.DataFrame:
     if not path.is_file():
         raise TableError(f"{path}: no such table{made_by}")
     try:
-        frame = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+        frame = _READERS.get(path.suffix, _read_csv)(path)
     except UnicodeDecodeError as error:
         place = _first_bad_byte(path)
         raise TableError(
@@ -95,7 +96,40 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     return _fill_text(pd.read_parquet(path))
 
 
+def _read_json_lines(path: Path) -> pd.DataFrame:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return _of_objects([json.loads(line) for line in lines if line.strip()])
+
+
+def _read_json(path: Path) -> pd.DataFrame:
+    return _of_objects(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _of_objects(rows: object) -> pd.DataFrame:
+    """A table of JSON objects; of a list of texts the first counts."""
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("expected objects, one a row")
+    frame = pd.DataFrame(rows)
+    for name in STRINGS.intersection(frame.columns):
+        frame[name] = [
+            (cell or [""])[0] if isinstance(cell, list) else cell for cell in frame[name]
+        ]
+    return _fill_text(frame)
+
+
+def with_known_names(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rename what other projects call `path` and `text`."""
+    for name, spellings in SPELLINGS.items():
+        there = next((spelling for spelling in spellings if spelling in frame.columns), name)
+        if name not in frame.columns:
+            frame = frame.rename(columns={there: name})
+    return frame
+
+
 def _fill_text(frame: pd.DataFrame) -> pd.DataFrame:
     for name in STRINGS.intersection(frame.columns):
         frame[name] = frame[name].astype(object).where(frame[name].notna(), "").astype(str)
     return frame
+
+
+_READERS = {".parquet": _read_parquet, ".jsonl": _read_json_lines, ".json": _read_json}

@@ -10,7 +10,7 @@ import pandas as pd
 
 from opensora.core.errors import TableError
 from opensora.tables.columns import ID, MANIFEST, PATH, TEXT
-from opensora.tables.io import read_table
+from opensora.tables.io import read_table, with_known_names
 
 FOREIGN_FPS = 24.0  # of clips whose table does not say, as Open-Sora assumes
 _MAX_SLUG = 40  # characters of the file name that an id repeats, for people
@@ -23,7 +23,8 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     `addinfo` step. Ids are made of the paths where there are none.
 
     Args:
-        path: CSV or Parquet.
+        path: CSV, Parquet, JSON lines or a list of JSON objects; other spellings of `path` and
+            `text` are known (`columns.SPELLINGS`).
 
     Returns:
         A MANIFEST table; all further columns are kept.
@@ -32,7 +33,7 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
         TableError: a needed column is missing, a size is no whole number of at least 1, or an id
             is empty or there twice; the sentence names row and column.
     """
-    frame = read_table(path)
+    frame = with_known_names(read_table(path))
     for name in (PATH, TEXT, "num_frames", "height", "width"):
         if name not in frame.columns:
             raise TableError(
@@ -41,9 +42,21 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
             )
     for name in ("num_frames", "height", "width"):
         frame[name] = _whole_numbers(frame[name], name, path)
-    if "fps" not in frame:
-        frame["fps"] = FOREIGN_FPS
-    frame["fps"] = frame["fps"].fillna(FOREIGN_FPS)
+    frame = fill_manifest(frame)
+    for problem, wrong in {
+        "is empty; give every clip an id": (frame[ID] == ""),
+        "is there twice; give every clip an id of its own": frame[ID].duplicated(),
+    }.items():
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            raise TableError(f"{path}: row {row + 1}: id {frame[ID].iloc[row]!r} {problem}")
+    return frame
+
+
+def fill_manifest(frame: pd.DataFrame) -> pd.DataFrame:
+    """Derive the columns of a MANIFEST that are missing; path, text and whole sizes are there."""
+    fps = frame["fps"].fillna(FOREIGN_FPS) if "fps" in frame else FOREIGN_FPS
+    frame = frame.assign(fps=fps)
     derived: dict[str, Callable[[], Any]] = {
         ID: lambda: frame[PATH].map(lambda path: make_id(path, path)),
         "aspect_ratio": lambda: (frame["height"] / frame["width"]).round(6),
@@ -56,13 +69,6 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
         "split": lambda: "train",
     }
     frame = frame.assign(**{k: make() for k, make in derived.items() if k not in frame})
-    for problem, wrong in {
-        "is empty; give every clip an id": (frame[ID] == ""),
-        "is there twice; give every clip an id of its own": frame[ID].duplicated(),
-    }.items():
-        if wrong.any():
-            row = int(wrong.to_numpy().argmax())
-            raise TableError(f"{path}: row {row + 1}: id {frame[ID].iloc[row]!r} {problem}")
     return frame[[*MANIFEST.columns, *(c for c in frame.columns if c not in MANIFEST.columns)]]
 
 

@@ -104,8 +104,9 @@ def prompts():
 
 
 def shard_tables(stage):
-    """All shards of one stage's table."""
-    return expand(f"{RUN}/{stage}/{{shard}}.csv", shard=SHARDS)
+    """All shards of one stage's table; a run that enters with a manifest has one."""
+    shards = SHARDS[:1] if config["manifest"] else SHARDS
+    return expand(f"{RUN}/{stage}/{{shard}}.csv", shard=shards)
 
 
 def scorer_options(scorers):

@@ -13,6 +13,7 @@ from typing import Any
 from opensora.config.registry import CAPTIONERS
 from opensora.core.errors import TableError
 from opensora.curation.captions.caption_clips import Captioner, Clip
+from opensora.tables.clock import seconds_of
 from opensora.tables.io import read_table
 
 log = logging.getLogger(__name__)
@@ -36,12 +37,12 @@ class SidecarCaptioner(Captioner):
 
     Args:
         paths: CSV or Parquet tables with the columns `path, text` and, for videos, `start, end`
-            in seconds; `path` is relative to the table's folder. Rows with an empty start and
-            end speak of the whole file. Tables as Panda-70M has them are read too: `videoID` (the
-            file's name without suffix), and lists in `timestamp` and `caption`. With no tables,
-            `SOURCE.txt` (one caption for the whole file) or `SOURCE.json` (an object with `text`,
-            or a list of objects with `text`, `start`, `end`) beside the source is read, SOURCE
-            being its name without the suffix.
+            in seconds or as h:mm:ss.sss; `path` is relative to the table's folder. Rows with an
+            empty start and end speak of the whole file. Tables as Panda-70M has them are read too:
+            `videoID` (the file's name without suffix), and lists in `timestamp` and `caption`. With
+            no tables, `SOURCE.txt` (one caption for the whole file) or `SOURCE.json` (an object
+            with `text`, or a list of objects with `text`, `start`, `end`) beside the source is
+            read, SOURCE being its name without the suffix.
 
     Raises:
         TableError: a table is missing or lacks a column.
@@ -122,7 +123,7 @@ def _panda_spans(row: dict[Any, Any], where: Path) -> list[_Span]:
     try:
         times, texts = (ast.literal_eval(str(row[name])) for name in ("timestamp", "caption"))
         return [
-            _Span(_clock(start), _clock(end), str(text))
+            _Span(seconds_of(start) or 0.0, seconds_of(end) or 0.0, str(text))
             for (start, end), text in zip(times, texts, strict=True)
         ]
     except (ValueError, SyntaxError, TypeError) as error:
@@ -132,23 +133,13 @@ def _panda_spans(row: dict[Any, Any], where: Path) -> list[_Span]:
         ) from error
 
 
-def _clock(time: str) -> float:
-    """Seconds of "h:mm:ss.sss"."""
-    seconds = 0.0
-    for part in str(time).split(":"):
-        seconds = seconds * 60 + float(part)
-    return seconds
-
-
 def _seconds(value: Any, where: Path) -> float | None:
     """Seconds of a cell; None where it is empty."""
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
-        return None
     try:
-        return float(value)
-    except (TypeError, ValueError) as error:
+        return seconds_of(value)
+    except ValueError as error:
         raise TableError(
-            f"{where}: start and end are seconds; {value!r} is not a number"
+            f"{where}: start and end are seconds, or h:mm:ss.sss; {value!r} is neither"
         ) from error
 
 

@@ -38,7 +38,7 @@ class PlannedClip:
         last: frame behind the last.
         fps: rate of the clip.
         offsets: frames that it shows, counted from `first`; unused by a copy, which shows all.
-        recipe: see `clip_files`.
+        recipe: see `clip_files`; "" where the source itself is the clip, and no file is made.
     """
 
     row: Row
@@ -99,7 +99,10 @@ def plan_clips(
     if settings.mode == "copy":  # made in one go, so that one recipe stands for all
         spans = [(piece.first, piece.last) for piece in pieces if piece.row["status"] == OK]
         recipe = recipe_of(scenes[0]["video_id"], "copy", *spans)
-        pieces = [replace(piece, recipe=recipe) for piece in pieces]
+        pieces = [
+            replace(piece, recipe="" if piece.row["path"] == str(info.path) else recipe)
+            for piece in pieces
+        ]
     return pieces
 
 
@@ -163,11 +166,20 @@ def _plan(
 def _plan_copies(
     scene: Row, whole: tuple[int, int], source: SourceVideo, folder: Path, settings: ClipSettings
 ) -> list[PlannedClip]:
-    """Cut one scene at its keyframes; what lies outside them gets marked rows."""
+    """Cut one scene at its keyframes; what lies outside them gets marked rows.
+
+    A file that is one scene and not too long is its own clip.
+    """
     info, (first, last) = source.info, whole
+    _, most = settings.tick_limits(source.tick_s)
+    if whole == (0, info.num_frames) and source.length(whole) <= most:
+        row = _row(scene, 0, whole, source, settings)
+        if row["status"] == OK:
+            row |= {"path": str(info.path), "num_frames": last, "fps": float(info.fps)}
+            row |= size_columns(info.height, info.width)
+        return [PlannedClip(row, first, last, info.fps, [], "")]
     keys = timeline(info.path).cut_frames.tolist() if info.codec in COPYABLE else []
     points = [frame for frame in [*keys, info.num_frames] if first <= frame <= last]
-    _, most = settings.tick_limits(source.tick_s)
     inside = group_stretches(source.ticks, points, most)
     begin, end = (points[0], points[-1]) if inside else (last, last)
     outside = [span for span in ((first, begin), (end, last)) if span[0] < span[1]]

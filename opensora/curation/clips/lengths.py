@@ -29,7 +29,8 @@ class ClipSettings:
         short_side: target of the shorter side in pixels; None keeps the source's. A smaller
             source keeps its own size.
         mode: `reencode` decodes and cuts at the very frame; `copy` takes the compressed stream as
-            it is, between those of its keyframes that lie in the scene.
+            it is, between those of its keyframes that lie in the scene; a file that is one scene
+            and not too long is the clip.
     """
 
     min_s: float = 1.0

@@ -47,6 +47,7 @@ def split_clips(
 ) -> pd.DataFrame:
     """Cut the scenes of a SCENES table into clip files `clips_dir/{id}.mp4` (images: `.png`).
 
+    In mode copy a source that is one scene of an allowed length is its own clip, as images are.
     Each source is decoded once. Clip files that an earlier run finished with the same settings
     are kept as they are.
 
@@ -136,7 +137,8 @@ def clips_of_source(scenes: list[Row], folder: Path, settings: ClipSettings) -> 
     except VideoError as error:
         return [clip_without_file(scene, error.reason, error.detail) for scene in scenes]
     good = [piece for piece in pieces if piece.row["status"] == OK]
-    todo = [piece for piece in good if read_recipe(Path(piece.row["path"])) != piece.recipe]
+    made = [piece for piece in good if piece.recipe]
+    todo = [piece for piece in made if read_recipe(Path(piece.row["path"])) != piece.recipe]
     if settings.mode == "copy":
         _copy_files(todo, info)
     else:
@@ -209,10 +211,14 @@ def _take(source: Iterator[tuple[int, np.ndarray]], piece: PlannedClip) -> Itera
 
 
 def _still(scene: Row, info: VideoInfo, folder: Path, settings: ClipSettings) -> Row:
-    """The clip of an image: a PNG, shrunk where it is larger than wanted."""
+    """The clip of an image: a PNG, shrunk where it is larger than wanted; to copy, the file."""
     row = clip_without_file(scene)
     if row["status"] != OK:
         return row
+    if settings.mode == "copy":
+        facts = {"path": str(info.path), "num_frames": 1, "fps": 1.0}
+        digest = sha256_file(info.path)
+        return {**row, **facts, **size_columns(info.height, info.width), "sha256": digest}
     path = folder / f"{row['id']}.png"
     height, width = clip_size(info.height, info.width, settings.short_side)
     recipe = recipe_of(row["id"], height, width)

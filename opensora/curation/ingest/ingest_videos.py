@@ -62,7 +62,7 @@ def ingest_videos(
         )
     if shard is not None:
         found = found.shard(*shard)
-    rows = _probe_all(list(found.files), workers, timeout_s, Path(journal) if journal else None)
+    rows = probe_all(list(found.files), workers, timeout_s, Path(journal) if journal else None)
     for row, licence in zip(rows, found.files.values(), strict=True):
         row[LICENCE] = licence
     rows.extend(_unreadable_folders(found))
@@ -97,10 +97,17 @@ def mark_duplicates(rows: list[dict[str, Any]]) -> None:
             row["detail"] = f"same bytes as {first['path']} ({first['id']}), which is kept"
 
 
-def _probe_all(
+def probe_all(
     paths: list[str], workers: int, timeout_s: float, journal_path: Path | None
 ) -> list[dict[str, Any]]:
-    """Rows of all files in their order; what the journal knows is taken from there."""
+    """Rows of all files in their order; what the journal knows is taken from there.
+
+    Args:
+        paths: files, there or not.
+        workers: see :func:`ingest_videos`.
+        timeout_s: see :func:`ingest_videos`.
+        journal_path: file in which probed files are remembered.
+    """
     journal = Journal(journal_path) if journal_path else None
     known = journal.rows if journal else {}
     keys = [key_of(path) for path in paths]

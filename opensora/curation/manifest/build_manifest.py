@@ -16,6 +16,7 @@ from opensora.tables.columns import (
     CLIPS,
     LICENCE,
     MANIFEST,
+    NO_VIDEO,
     OK,
     REJECTED,
     SCENES,
@@ -89,7 +90,7 @@ def build_manifest(
     return Manifest(
         manifest=kept[_manifest_columns(sources)].reset_index(drop=True),
         rejected=pd.DataFrame(ledger.rejected, columns=list(REJECTED.columns)),
-        funnel={"stages": ledger.stages, "kept": _summary(kept)},
+        funnel={"stages": ledger.stages, "kept": summary_of(kept)},
     )
 
 
@@ -98,7 +99,8 @@ def _check_stages(sources: StageTables) -> None:
     videos, scenes, clips = sources.videos, sources.scenes, sources.clips
     for rows, table in ((videos, VIDEOS), (scenes, SCENES), (clips, CLIPS)):
         check_unique(rows, table)
-    check_parents(scenes["video_id"], videos["id"], SCENES, VIDEOS)
+    named = scenes["status"] != NO_VIDEO
+    check_parents(scenes.loc[named, "video_id"], videos["id"], SCENES, VIDEOS)
     check_parents(_scene_ids(clips), scenes["id"], CLIPS, SCENES)
     _check_footage(scenes, clips)
     check_unique(sources.captions, CAPTIONS)
@@ -136,7 +138,8 @@ def _follow(sources: StageTables, ledger: Ledger) -> pd.DataFrame:
     seconds = sources.videos["duration"].mask(still, 0.0)
     videos = ledger.close(VIDEOS.rule, sources.videos.assign(seconds=seconds))
 
-    scenes = sources.scenes[sources.scenes["video_id"].isin(videos["id"])]
+    scenes = sources.scenes
+    scenes = scenes[scenes["video_id"].isin(videos["id"]) | (scenes["status"] == NO_VIDEO)]
     scenes = ledger.close(SCENES.rule, scenes.assign(seconds=scenes["end"] - scenes["start"]))
 
     clips = sources.clips[_scene_ids(sources.clips).isin(scenes["id"])]
@@ -196,7 +199,8 @@ def _scene_ids(clips: pd.DataFrame) -> pd.Series:
     return clips["id"].str.rsplit("_", n=1).str[0].astype(object)
 
 
-def _summary(kept: pd.DataFrame) -> dict[str, Any]:
+def summary_of(kept: pd.DataFrame) -> dict[str, Any]:
+    """What `funnel.json` says of the clips that stay: counts and seconds."""
     return {
         "rows": len(kept),
         "seconds": round(float(kept["seconds"].sum()), 6),

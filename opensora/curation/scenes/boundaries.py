@@ -40,6 +40,7 @@ DEFAULT_THRESHOLDS = {
     "histogram": 0.2,
     "threshold": 12.0,
 }
+WHOLE = "none"  # in place of a detector: each file is one scene
 TRANSITIONS = ("drop", "split", "off")
 SLOWEST_DECODE = 1e7  # pixels a second that decoding and looking manage at least
 
@@ -49,7 +50,8 @@ class SceneSettings:
     """How scenes are found.
 
     Attributes:
-        detector: one of `DEFAULT_THRESHOLDS`.
+        detector: one of `DEFAULT_THRESHOLDS`, or `none`: each file is one scene and nothing is
+            decoded.
         threshold: None takes the detector's default.
         min_scene_s: no cut follows another within this many seconds.
         transitions: `drop` makes a dissolve or fade a row of its own that goes no further, `split`
@@ -64,12 +66,14 @@ class SceneSettings:
     def __post_init__(self) -> None:
         """Refuse names that do not exist."""
         for option, value, known in (
-            ("detector", self.detector, list(DEFAULT_THRESHOLDS)),
+            ("detector", self.detector, [*DEFAULT_THRESHOLDS, WHOLE]),
             ("transitions", self.transitions, list(TRANSITIONS)),
         ):
             if value not in known:
                 hint = did_you_mean(value, known)
                 raise ConfigError(f"--{option} {value!r}: expected one of {known}{hint}")
+        if self.threshold is not None and self.detector == WHOLE:
+            raise ConfigError(f"--threshold {self.threshold:g}: --detector none has none")
         if self.threshold is not None and not self.threshold > 0:
             raise ConfigError(f"--threshold {self.threshold:g}: expected more than 0")
         if not self.min_scene_s > 0:
@@ -144,7 +148,11 @@ def scenes_of(video: dict[Any, Any], settings: SceneSettings) -> list[dict[str, 
         return [{**scene_row(video, OK, ""), "end_frame": 1}]
     try:
         info = probe(video["path"])
-        found = find_boundaries(info, settings)
+        found = (
+            Boundaries([], [], info.num_frames, None)
+            if settings.detector == WHOLE
+            else find_boundaries(info, settings)
+        )
         ticks, tick_s = timeline(info.path).ticks()
     except VideoError as error:
         return [scene_row(video, error.reason, error.detail)]

@@ -76,6 +76,39 @@ def test_a_missing_folder_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"manifest": "nowhere.csv"}, "manifest: 'nowhere.csv' does not exist"),
+        ({"demo": {"num_videos": 1}}, "given: demo and manifest"),
+        ({"filters": {"flow": {"min": 1}}}, "`filters` has no effect beside `manifest`.*leave it"),
+        (
+            {"clips": {"fps": 8}, "scorers": ["technical"]},
+            "`clips`, `scorers` have no effect beside `manifest`.*leave them out",
+        ),
+        ({"manifest": None, "videos": ["*.mp4"], "root": "x"}, "root belongs to `manifest`"),
+        (
+            {
+                "manifest": None,
+                "videos": ["*.mp4"],
+                "scenes": {"table": "meta.csv", "threshold": 3},
+            },
+            "`threshold` has no effect beside `table`",
+        ),
+    ],
+)
+def test_a_run_enters_at_one_place(
+    change: dict, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "meta.csv").touch()
+    own = {"demo": {}, "manifest": "meta.csv", "sample": {"config": "s.py", "prompts": "p.txt"}}
+    defaults = {"clips": {"fps": 24}, "filters": {}}  # what says nothing is no mistake
+    check_workflow_config(minimal() | own | defaults, SCHEMA)
+    with pytest.raises(ConfigError, match=message):
+        check_workflow_config(minimal() | own | change, SCHEMA)
+
+
+@pytest.mark.parametrize(
     "path", sorted((REPOSITORY / "configs/workflow").glob("*.yaml")), ids=lambda p: p.name
 )
 def test_every_shipped_config_passes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

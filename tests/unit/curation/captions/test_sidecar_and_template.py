@@ -114,5 +114,5 @@ def test_a_table_of_panda_70m_is_read(tmp_path: Path) -> None:
 def test_a_start_that_is_no_number_is_told(tmp_path: Path) -> None:
     path = tmp_path / "captions.csv"
     path.write_text("path,start,end,text\na.mp4,soon,2,hi\n")
-    with pytest.raises(TableError, match="'soon' is not a number"):
+    with pytest.raises(TableError, match="'soon' is neither"):
         SidecarCaptioner([path])

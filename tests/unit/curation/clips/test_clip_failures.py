@@ -1,6 +1,7 @@
 """Whatever fails while clips are cut costs what it must, and leaves nothing half-written."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,7 @@ def test_a_full_disk_ends_the_run_with_one_sentence(
     fake_ffmpeg(tmp_path, "clip.mp4: No space left on device", monkeypatch)
     (tmp_path / "clips").mkdir()
     whole = {**ramp.iloc[0], "end_frame": 52, "end": 6.5}
+    settings = replace(settings, max_s=6.0)  # else the file would be its own clip
     with pytest.raises(OpenSoraError, match="No space left on device") as caught:
         splitting_module.clips_of_source([whole], tmp_path / "clips", settings)
     assert not isinstance(caught.value, VideoError)

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from opensora.core.io import sha256_file
 from opensora.curation.clips.lengths import ClipSettings
 from opensora.curation.clips.split_clips import split_clips
 from opensora.curation.ingest.ingest_videos import ingest_videos
+from opensora.curation.scenes.boundaries import SceneSettings
 from opensora.curation.scenes.detect_scenes import detect_scenes
 from opensora.media.container import timeline
 from opensora.media.decode import read_frames
@@ -120,6 +122,20 @@ def test_codecs_that_can_not_be_copied_are_marked(
 ) -> None:
     clips = split_clips(scenes_of(source(tmp_path, name, *options), 0), tmp_path / "clips", COPY)
     assert set(clips["status"]) == {status}
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "still.png"])
+def test_a_file_that_is_one_scene_is_its_own_clip(tmp_path: Path, name: str) -> None:
+    path = source(tmp_path, name, "-frames:v", "1" if name == "still.png" else "60")
+    scenes = detect_scenes(ingest_videos([path]), SceneSettings("none"))
+    clips = split_clips(scenes, tmp_path / "clips", ClipSettings(min_s=1.0, mode="copy"))
+    row = clips.iloc[0]
+    assert (row["status"], row["path"], row["sha256"]) == ("ok", str(path), sha256_file(path))
+    assert (row["num_frames"], row["height"], row["width"]) == (probe(path).num_frames, 64, 96)
+    assert not list((tmp_path / "clips").iterdir())
+    if name != "still.png":
+        short = split_clips(scenes, tmp_path / "clips", ClipSettings(min_s=7.0, mode="copy"))
+        assert short["status"].tolist() == ["too_short"]
 
 
 def test_a_second_run_keeps_copies_and_other_settings_replace_them(tmp_path: Path) -> None:

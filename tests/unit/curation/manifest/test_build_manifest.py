@@ -181,3 +181,23 @@ def test_the_split_keeps_a_source_together_and_its_share(sources: StageTables) -
 def test_a_fraction_of_one_is_refused(sources: StageTables) -> None:
     with pytest.raises(ConfigError, match="validation-fraction"):
         build_manifest(sources, Selection(), validation_fraction=1.0)
+
+
+def test_a_scene_of_no_video_is_booked_where_it_was_marked(sources: StageTables) -> None:
+    lost = {"id": "gone_0000", "video_id": "", "path": "gone.mp4", "status": "no_video"}
+    lost |= {"start": 0.0, "end": 0.0, "start_frame": 0, "end_frame": 0}
+    scenes = pd.concat([sources.scenes, table(SCENES, [lost])], ignore_index=True)
+    none = {"id": "gone_0000_000", "video_id": "", "source": "gone.mp4", "status": "no_video"}
+    clips = table(CLIPS, [none | {"start": 0.0, "end": 0.0}])
+    texts = table(CAPTIONS, [{"id": none["id"], "text_len": 0, "status": "no_video"}])
+    more = replace(
+        sources,
+        scenes=scenes,
+        clips=pd.concat([sources.clips, clips], ignore_index=True),
+        captions=pd.concat([sources.captions, texts], ignore_index=True),
+        scores={},
+    )
+    made = build_manifest(more, Selection(), validation_fraction=0.0)
+    assert made.rejected.set_index("id").loc["gone_0000", "reason"] == "no_video"
+    stage = next(stage for stage in made.funnel["stages"] if stage["stage"] == "detect_scenes")
+    assert (stage["rows_in"], stage["rows_kept"]) == (3, 2)

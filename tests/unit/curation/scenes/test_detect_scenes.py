@@ -56,6 +56,14 @@ def test_images_and_still_videos_are_one_scene(tmp_path: Path) -> None:
     assert set(scenes["status"]) == {"ok"}
 
 
+def test_without_a_detector_each_file_is_one_scene(tiny_video: Path) -> None:
+    scenes = detect_scenes(ingest_videos([tiny_video]), SceneSettings("none"))
+    assert list(zip(scenes["start_frame"], scenes["end_frame"], strict=True)) == [(0, 48)]
+    assert (scenes["start"][0], scenes["end"][0], scenes["status"][0]) == (0.0, 6.0, "ok")
+    with pytest.raises(ConfigError, match="--detector none has none"):
+        SceneSettings("none", threshold=3.0)
+
+
 def test_bad_videos_are_carried_and_lost_ones_marked(tiny_video: Path, tmp_path: Path) -> None:
     videos = pd.concat([ingest_videos([tiny_video])] * 2, ignore_index=True)
     videos.loc[0, ["id", "status", "detail"]] = ["a", "corrupt", "cut off"]

@@ -1,0 +1,81 @@
+"""`opensora import-manifest`."""
+
+import argparse
+
+HELP = (
+    "Take a table of ready clips (path, text; Open-Sora's CSV, Parquet, JSON lines): check every"
+    " row once, look into files where the table lacks sha256 or sizes, and account for what is left"
+    " out."
+)
+EXAMPLE = (
+    "opensora import-manifest mine/meta.csv --manifest mine/manifest.csv"
+    " --rejected mine/rejected.csv --funnel mine/funnel.json"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("table", help="CSV, Parquet, JSON lines, or a JSON list of objects")
+    parser.add_argument(
+        "--root", metavar="DIR", help="where relative paths start (default: the working folder)"
+    )
+    parser.add_argument(
+        "--validation-fraction",
+        type=float,
+        default=0.0,
+        help="share of sources kept apart, where the table has no column split (default: 0)",
+    )
+    parser.add_argument(
+        "--test-fraction", type=float, default=0.0, help="the same for the test set (default: 0)"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="processes that look into files")
+    parser.add_argument(
+        "--timeout-s",
+        type=float,
+        default=120.0,
+        help="seconds for a file, and one more for every 5 MB; what takes longer gets a row",
+    )
+    parser.add_argument("--manifest", required=True, help="table of usable clips")
+    parser.add_argument("--rejected", required=True, help="table of all other rows, with reasons")
+    parser.add_argument("--funnel", required=True, help="JSON: rows and seconds in, kept, lost")
+    parser.add_argument("--data-card", help="Markdown: size, licences, splits and columns")
+    parser.add_argument("--clips", help="table of training clips, as train-vae reads it")
+    parser.add_argument("--captions", help="their captions, as train-text-encoder reads them")
+
+
+def run(args: argparse.Namespace) -> str:
+    """Import; returns the summary line."""
+    from pathlib import Path
+
+    from opensora.core.io import write_json, write_text
+    from opensora.curation.manifest.data_card import data_card
+    from opensora.curation.manifest.import_manifest import import_manifest
+    from opensora.curation.manifest.selection import Selection
+    from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED
+    from opensora.tables.io import read_table, write_table
+
+    made = import_manifest(
+        read_table(args.table),
+        root=args.root,
+        validation_fraction=args.validation_fraction,
+        test_fraction=args.test_fraction,
+        workers=args.workers,
+        timeout_s=args.timeout_s,
+        journal=Path(args.manifest).with_suffix(".probed.jsonl"),
+    )
+    write_table(made.rejected, args.rejected, REJECTED)
+    write_json(args.funnel, made.funnel)
+    if args.data_card:
+        write_text(args.data_card, data_card(made.manifest, made.funnel, Selection(), []))
+    if args.clips:
+        write_table(made.clips, args.clips, CLIPS)
+    if args.captions:
+        write_table(made.captions, args.captions, CAPTIONS)
+    write_table(made.manifest, args.manifest, MANIFEST)
+    reasons = made.rejected["reason"].value_counts().sort_index()
+    lost = ", ".join(f"{name} {count}" for name, count in reasons.items())
+    corrected = f", sizes of {made.corrected} corrected" if made.corrected else ""
+    return (
+        f"{len(made.manifest)} of {len(made.manifest) + len(made.rejected)} rows taken{corrected},"
+        f" {len(made.rejected)} rejected{f' ({lost})' if lost else ''} -> {args.manifest}"
+    )

@@ -1,0 +1,54 @@
+"""`opensora import-scenes`."""
+
+import argparse
+
+HELP = "Take scenes from a table (path, start, end) instead of looking for cuts."
+EXAMPLE = (
+    "opensora import-scenes mine/scenes.csv --videos mine/shards/0000.csv --roots mine/videos"
+    " --shard 0 --num-shards 4 --output mine/scenes/0000.csv"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "table",
+        help="path, start, end; seconds or h:mm:ss.sss, an empty one is that of the file",
+    )
+    parser.add_argument("--videos", required=True, help="table that ingest-videos made")
+    parser.add_argument(
+        "--roots",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="where relative paths of the table start, besides its own folder",
+    )
+    parser.add_argument("--shard", type=int, help="number of the shard that --videos is")
+    parser.add_argument("--num-shards", type=int, help="number of shards")
+    parser.add_argument("--output", required=True, help="table of scenes")
+    parser.add_argument("--workers", type=int, default=1, help="videos looked at side by side")
+
+
+def run(args: argparse.Namespace) -> str:
+    """Import; returns the summary line."""
+    from opensora.core.errors import ConfigError
+    from opensora.curation.scenes.import_scenes import import_scenes
+    from opensora.tables.columns import NO_VIDEO, SCENES, VIDEOS
+    from opensora.tables.io import read_table, write_table
+
+    if (args.shard is None) != (args.num_shards is None):
+        raise ConfigError("--shard and --num-shards belong together; give both or neither")
+    videos = read_table(args.videos, VIDEOS)
+    scenes = import_scenes(
+        videos,
+        args.table,
+        roots=args.roots,
+        shard=None if args.shard is None else (args.shard, args.num_shards),
+        workers=args.workers,
+    )
+    write_table(scenes, args.output, SCENES)
+    counts = scenes["status"].value_counts()
+    lost = scenes[scenes["status"] == NO_VIDEO]
+    words = "".join(f", {counts[name]} {name}" for name in sorted(counts.index.difference(["ok"])))
+    first = f" (first: {lost['path'].iloc[0]})" if len(lost) else ""
+    return f"{counts.get('ok', 0)} scenes in {len(videos)} videos{words}{first} -> {args.output}"

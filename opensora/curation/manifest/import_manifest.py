@@ -1,0 +1,204 @@
+"""A table of ready clips, of Open-Sora's tools or anybody's: checked once, where it is read."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from opensora.core.errors import TableError
+from opensora.curation.ingest.ingest_videos import TIMEOUT_S, probe_all
+from opensora.curation.manifest.build_manifest import Manifest, summary_of
+from opensora.curation.manifest.groups import TEST, TRAIN, VALIDATION, assign_splits
+from opensora.curation.manifest.ledger import Ledger
+from opensora.tables.columns import CLIPS, DETAIL, ID, OK, PATH, REJECTED, SPELLINGS, STATUS, TEXT
+from opensora.tables.io import with_known_names
+from opensora.tables.manifest import FOREIGN_FPS, fill_manifest, make_id
+from opensora.text.caption import clean_caption, count_words
+
+log = logging.getLogger(__name__)
+
+RULE = "import_manifest"
+_SIZES = ("num_frames", "height", "width")
+_FACTS = (*_SIZES, "fps", "sha256")  # what a look into the file tells
+# made anew from the facts, whatever the table says
+_MADE = ("aspect_ratio", "resolution", "text_len", "kind", "video_id", STATUS, DETAIL)
+
+
+@dataclass(frozen=True)
+class Imported(Manifest):
+    """A manifest, and what trains small encoders: CLIPS and CAPTIONS of its training clips.
+
+    Attributes:
+        corrected: rows whose sizes were not those of their file; the file is believed.
+    """
+
+    clips: pd.DataFrame
+    captions: pd.DataFrame
+    corrected: int
+
+
+def import_manifest(
+    table: pd.DataFrame,
+    *,
+    root: str | Path | None = None,
+    validation_fraction: float = 0.0,
+    test_fraction: float = 0.0,
+    workers: int = 2,
+    timeout_s: float = TIMEOUT_S,
+    journal: str | Path | None = None,
+) -> Imported:
+    """Take the usable rows of a table, and account for the others.
+
+    A row is marked where its id is there before (`duplicate_id`; ids are made of the paths if
+    there are none), it has no text (`no_caption`, `empty_caption`), or its file is `missing` or,
+    if it is looked into, unreadable. Files are looked into where the table lacks `sha256`, a size
+    or the rate; what they say is then believed.
+
+    Args:
+        table: path and text, in a known spelling; more if there is more.
+        root: folder that relative paths start from; None is the working folder.
+        validation_fraction: share of sources that go to validation, where there is no `split`.
+        test_fraction: the same for the test set.
+        workers: processes that look into files.
+        timeout_s: seconds that a file may take, on top of one for every 5 MB of it.
+        journal: file in which files that were looked into are remembered.
+
+    Raises:
+        TableError: a column is missing, a split is unknown, or no row is left.
+    """
+    rows = _prepared(table, root)
+    _mark(rows, rows[ID].duplicated(), "duplicate_id", "a row before it has the same id")
+    _clean_texts(rows)
+    corrected = _look(rows, workers, timeout_s, Path(journal) if journal else None)
+    good = rows[STATUS] == OK
+    for name in _SIZES:  # a marked row may lack them
+        rows[name] = rows[name].where(good, rows[name].fillna(0)).fillna(0).astype("int64")
+    seconds = (rows["num_frames"] / rows["fps"].fillna(FOREIGN_FPS)).where(rows["num_frames"] > 1)
+    ledger = Ledger()
+    kept = ledger.close(RULE, rows.assign(seconds=seconds.fillna(0.0).round(6)))
+    if kept.empty:
+        reasons = ledger.top_reasons()
+        raise TableError(f"manifest: none of {len(rows)} rows can be used: {reasons}")
+    taken = fill_manifest(kept.drop(columns=[STATUS, DETAIL, "seconds"])).reset_index(drop=True)
+    taken["split"] = _splits(kept, taken, validation_fraction, test_fraction)
+    still = taken["num_frames"] == 1
+    described = taken.assign(
+        kind=np.where(still, "image", "video"),
+        video_id=taken["source"],
+        seconds=kept["seconds"].to_numpy(),
+        **{STATUS: OK, DETAIL: ""},
+    )
+    # sides that the table itself names are not drawn again: what is held out stays away
+    learned = described[described["split"] == TRAIN] if "split" in table else described
+    return Imported(
+        manifest=taken,
+        rejected=pd.DataFrame(ledger.rejected, columns=list(REJECTED.columns)),
+        funnel={"stages": ledger.stages, "kept": summary_of(described)},
+        clips=learned[list(CLIPS.columns)],
+        captions=learned[[ID, TEXT, "text_len", STATUS, DETAIL]],
+        corrected=corrected,
+    )
+
+
+def _prepared(table: pd.DataFrame, root: str | Path | None) -> pd.DataFrame:
+    """The table with our names, paths from the working folder, an id and a status."""
+    rows = with_known_names(table).reset_index(drop=True)
+    for name in (PATH, TEXT):
+        if name not in rows:
+            raise TableError(
+                f"manifest: no column {name!r}; it may also be called"
+                f" {', '.join(SPELLINGS[name][1:])}; the table has {', '.join(map(str, rows))}"
+            )
+    if rows.empty:
+        raise TableError("manifest: the table has no row")
+    nested = [name for name in rows if rows[name].map(lambda cell: _is_nested(cell)).any()]
+    if nested:
+        log.info("import_manifest nested_columns_left_out=%s", ",".join(map(str, nested)))
+    rows = rows.drop(columns=[*nested, *_MADE], errors="ignore")
+    rows[PATH] = [os.path.join(root or "", path) for path in rows[PATH]]
+    own = rows[ID] if ID in rows else pd.Series("", index=rows.index)
+    rows[ID] = own.where(own != "", rows[PATH].map(lambda path: make_id(path, path)))
+    for name in (*_SIZES, "fps"):
+        values = pd.to_numeric(rows[name], errors="coerce") if name in rows else np.nan
+        rows[name] = pd.Series(values, index=rows.index, dtype=float)
+    for name in _SIZES:
+        rows[name] = rows[name].where((rows[name] >= 1) & (rows[name] % 1 == 0))
+    rows["fps"] = rows["fps"].where(rows["fps"] > 0)
+    if "sha256" not in rows:
+        rows["sha256"] = ""
+    for name in ("start", "end"):  # a clip of a longer file is none yet; only numbers are seconds
+        if name in rows and not pd.api.types.is_numeric_dtype(rows[name]):
+            rows = rows.drop(columns=name)
+    return rows.assign(**{STATUS: OK, DETAIL: ""})
+
+
+def _is_nested(cell: Any) -> bool:
+    return isinstance(cell, dict | list | np.ndarray)
+
+
+def _mark(rows: pd.DataFrame, where: pd.Series, status: str, detail: str | Sequence[str]) -> None:
+    """Mark rows that have no mark yet."""
+    fresh = where & (rows[STATUS] == OK)
+    rows[STATUS] = rows[STATUS].mask(fresh, status)
+    rows[DETAIL] = rows[DETAIL].mask(fresh, pd.Series(detail, index=rows.index))
+
+
+def _clean_texts(rows: pd.DataFrame) -> None:
+    raw = list(rows[TEXT])
+    rows[TEXT] = [clean_caption(text) for text in raw]
+    rows["text_len"] = [count_words(text) for text in rows[TEXT]]
+    blank = pd.Series([not text.strip() for text in raw], index=rows.index)
+    _mark(rows, blank, "no_caption", "its text is empty")
+    left = [f"nothing is left of {text!r} after cleaning" for text in raw]
+    _mark(rows, rows[TEXT] == "", "empty_caption", left)
+
+
+def _look(rows: pd.DataFrame, workers: int, timeout_s: float, journal: Path | None) -> int:
+    """Look into the files of which the table does not tell enough; returns how many it got wrong.
+
+    Of the others it is only asked whether they are there.
+    """
+    lacks_rate = rows["fps"].isna() & (rows["num_frames"] != 1)
+    lacking = rows[list(_SIZES)].isna().any(axis=1) | lacks_rate | (rows["sha256"] == "")
+    todo = lacking & (rows[STATUS] == OK)
+    gone = pd.Series([not os.path.isfile(path) for path in rows[PATH]], index=rows.index)
+    names = [f"{path}: no such file" for path in rows[PATH]]
+    _mark(rows, gone & ~todo, "missing", names)
+    found = pd.DataFrame(
+        probe_all(rows.loc[todo, PATH].tolist(), workers, timeout_s, journal),
+        index=rows.index[todo],
+        columns=[*_FACTS, STATUS, DETAIL],
+    )
+    said, is_good = rows.loc[todo, list(_SIZES)], found[STATUS] == OK
+    differs = (said.notna() & (said != found[list(_SIZES)].astype(float))).any(axis=1) & is_good
+    for name in _FACTS:
+        rows.loc[found.index[is_good], name] = found.loc[is_good, name]
+    rows.loc[found.index, [STATUS, DETAIL]] = found[[STATUS, DETAIL]]
+    return int(differs.sum())
+
+
+def _splits(
+    kept: pd.DataFrame, taken: pd.DataFrame, validation_fraction: float, test_fraction: float
+) -> np.ndarray:
+    """The side of each clip: as the table says, or drawn by source."""
+    known = (TRAIN, VALIDATION, TEST)
+    if "split" not in kept:
+        return assign_splits(
+            taken["source"],
+            np.arange(len(taken)),
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
+        )
+    sides = kept["split"].where(kept["split"] != "", TRAIN)
+    strange = sides[~sides.isin(known)]
+    if len(strange):
+        raise TableError(
+            f"manifest: split {strange.iloc[0]!r} of {kept[ID][strange.index[0]]}; expected"
+            f" {', '.join(known)}, or leave the column out and it is drawn"
+        )
+    return sides.to_numpy(dtype=object)

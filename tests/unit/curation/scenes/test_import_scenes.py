@@ -1,0 +1,90 @@
+"""Scenes from a table: joined by path, to the frame, every row accounted for."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from opensora.core.errors import TableError
+from opensora.curation.ingest.discovery import shard_of
+from opensora.curation.ingest.ingest_videos import ingest_videos
+from opensora.curation.scenes.import_scenes import import_scenes
+
+
+@pytest.fixture
+def folder(tiny_video: Path, tmp_path: Path) -> Path:
+    """`videos/tiny.mp4`, 48 frames at 8 a second, and an image."""
+    (tmp_path / "videos").mkdir()
+    shutil.copy(tiny_video, tmp_path / "videos/tiny.mp4")
+    Image.new("RGB", (16, 24)).save(tmp_path / "videos/still.png")
+    return tmp_path
+
+
+def scenes_of(folder: Path, text: str, **options: object) -> pd.DataFrame:
+    (folder / "scenes.csv").write_text(text)
+    videos = ingest_videos([folder / "videos"])
+    return import_scenes(videos, folder / "scenes.csv", **options)
+
+
+def rows(scenes: pd.DataFrame) -> list[tuple[int, int, str]]:
+    films = scenes[scenes["kind"] == "video"]
+    return list(zip(films["start_frame"], films["end_frame"], films["status"], strict=True))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["{folder}/videos/tiny.mp4", "videos/tiny.mp4", "tiny.mp4"],
+    ids=["abs", "table", "root"],
+)
+def test_a_row_is_joined_by_path_and_its_times_are_frames(folder: Path, path: str) -> None:
+    name = path.format(folder=folder)
+    text = f"path,start,end\n{name},0:00:02.0,0:00:03.95\n{name},0,1.99\n{name},4.5,\n"
+    scenes = scenes_of(folder, text, roots=[folder / "videos"])
+    assert rows(scenes) == [(0, 16, "ok"), (16, 32, "ok"), (36, 48, "ok")]
+    films = scenes[scenes["kind"] == "video"]
+    assert films["end"].tolist() == [2.0, 4.0, 6.0]
+    assert films["id"].str[-5:].tolist() == ["_0000", "_0001", "_0002"]
+    assert scenes[scenes["kind"] == "image"]["status"].tolist() == ["ok"]
+
+
+def test_rows_of_no_use_are_marked(folder: Path) -> None:
+    text = (
+        "video,start_time,end_time\nvideos/tiny.mp4,0,3\nvideos/tiny.mp4,2,4\n"
+        "videos/tiny.mp4,7,9\ngone.mp4,0,1\ngone.mp4,1,2\n"
+    )
+    scenes = scenes_of(folder, text)
+    marked = scenes.set_index("id")["status"].value_counts().to_dict()
+    assert marked == {"ok": 2, "overlapping": 1, "out_of_range": 1, "no_video": 2}
+    assert scenes["id"].is_unique
+    lost = scenes[scenes["status"] == "no_video"]
+    assert lost["detail"].tolist()[0].startswith("scenes.csv: 0 s to 1 s of a file that is not")
+
+
+def test_a_video_without_a_row_is_marked_with_its_seconds(folder: Path) -> None:
+    scenes = scenes_of(folder, "path,start,end\n")
+    assert rows(scenes) == [(0, 48, "no_scene")]
+    assert scenes.loc[scenes["kind"] == "video", "end"].tolist() == [6.0]
+
+
+def test_a_row_without_a_video_is_booked_in_one_shard(folder: Path) -> None:
+    text = "path,start,end\ngone.mp4,0,1\n"
+    lost = []
+    for shard in range(3):
+        scenes = scenes_of(folder, text, shard=(shard, 3))
+        lost.append(int((scenes["status"] == "no_video").sum()))
+    assert sum(lost) == 1
+    assert lost[shard_of(str(folder / "gone.mp4"), 3)] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("path,start\na,0\n", "scenes need a column 'end'"),
+        ("path,start,end\na.mp4,soon,2\n", "row 1: .*start and end are seconds or h:mm:ss.sss"),
+    ],
+)
+def test_a_table_that_can_not_be_meant_is_refused(folder: Path, text: str, sentence: str) -> None:
+    with pytest.raises(TableError, match=sentence):
+        scenes_of(folder, text)

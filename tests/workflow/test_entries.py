@@ -1,0 +1,146 @@
+"""Where a run begins: videos, a table of scenes, a table of ready clips."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from opensora.media.encode import write_video
+from opensora.tables.columns import MANIFEST, REJECTED
+from opensora.tables.io import read_table
+
+REPOSITORY = Path(__file__).parents[2]
+CURATION = {
+    *("make_demo", "ingest_videos", "detect_scenes", "split_clips", "caption_clips"),
+    *("score_clips", "score_captions", "build_manifest"),
+}
+
+
+def configure(folder: Path, **changes: Any) -> None:
+    """Write the config of a tiny run that begins elsewhere."""
+    config = yaml.safe_load((REPOSITORY / "configs/workflow/test.yaml").read_text())
+    for name in ("demo", "clips", "scorers", "filters"):
+        del config[name]
+    config["stages"] = config["stages"][:1]
+    config["sample"]["prompts"] = "prompts.txt"
+    (folder / "prompts.txt").write_text("a red circle\n")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | changes))
+
+
+def snakemake(folder: Path, *words: str) -> str:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    done = subprocess.run(
+        [
+            *(*command, *words, "--profile", str(REPOSITORY / "profiles/test")),
+            *("--directory", str(folder), "--cores", "2", "--configfile", f"{folder}/config.yaml"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-8000:]
+    return done.stdout + done.stderr
+
+
+def jobs(folder: Path, target: str) -> dict[str, int]:
+    """Rules of the job graph and how often each runs."""
+    said = snakemake(folder, target, "--dry-run", "--verbose")
+    table = said.rpartition("Job stats:")[2].partition("total")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
+
+
+def test_a_manifest_enters_at_assign_buckets(tmp_path: Path) -> None:
+    (tmp_path / "meta.csv").touch()
+    configure(tmp_path, manifest="meta.csv")
+    graph = jobs(tmp_path, "all")
+    assert not CURATION & set(graph)
+    assert graph["import_manifest"] == graph["assign_buckets"] == graph["report"] == 1
+    assert graph["encode_videos"] == 2
+    assert {"train_vae", "train_clip", "train_text_encoder"} <= set(graph)
+    assert jobs(tmp_path, "curate_all") == {"import_manifest": 1, "curate_all": 1}
+
+
+def test_a_table_of_scenes_enters_at_split_clips(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "scenes.csv").touch()
+    configure(tmp_path, videos=["videos"], scenes={"table": "scenes.csv"})
+    graph = jobs(tmp_path, "all")
+    assert "detect_scenes" not in graph
+    assert graph["ingest_videos"] == graph["import_scenes"] == graph["split_clips"] == 2
+
+
+def test_files_that_are_clips_are_not_searched_for_cuts(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    configure(tmp_path, videos=["videos"], scenes={"detector": "none"}, clips={"mode": "copy"})
+    assert jobs(tmp_path, "all")["detect_scenes"] == 2
+    said = snakemake(tmp_path, "curate_all", "--dry-run", "-p", "--verbose")
+    assert "--detector none" in said
+
+
+@pytest.fixture
+def encoders(tmp_path: Path) -> dict[str, dict[str, str]]:
+    """Folders of an untrained autoencoder and text encoder, as a config names them."""
+    import torch
+    from diffusers import AutoencoderKL
+    from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
+
+    torch.manual_seed(0)
+    AutoencoderKL(
+        block_out_channels=(8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=24,
+    ).save_pretrained(tmp_path / "vae")
+    config = T5Config(vocab_size=384, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    T5EncoderModel(config).save_pretrained(tmp_path / "t5")
+    ByT5Tokenizer().save_pretrained(tmp_path / "t5")
+    folders = {"vae": "./vae", "text_encoder": "./t5"}
+    return {name: {"from_pretrained": folder} for name, folder in folders.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_csv_of_the_reference_is_a_run(
+    tmp_path: Path, encoders: dict[str, dict[str, str]]
+) -> None:
+    """Columns as Open-Sora's tools write them; one file is not there, one has no caption."""
+    rng = np.random.default_rng(0)
+    lines = ["path,text,num_frames,height,width,aspect_ratio,fps,resolution,aes"]
+    (tmp_path / "clips").mkdir()
+    for k in range(8):
+        frames = rng.integers(0, 256, (8, 32, 32, 3), np.uint8)
+        write_video(tmp_path / f"clips/{k}.mp4", frames, 8)
+        text = f"box {k} moves" if k else ""
+        lines.append(f"clips/{k}.mp4,{text},8,32,32,1.0,8.0,1024,5.{k}")
+    lines.append("clips/gone.mp4,a box,8,32,32,1.0,8.0,1024,5.0")
+    (tmp_path / "meta.csv").write_text("\n".join(lines) + "\n")
+    encode = {"vae_stride": [1, 4, 4], "dtype": "fp32", "posterior": "mean", "min_psnr": 0}
+    configure(
+        tmp_path, manifest="meta.csv", models=encoders, encode=encode, validation_fraction=0.0
+    )
+    snakemake(tmp_path, "train_all")
+    run = tmp_path / "results/test"
+    manifest = read_table(run / "manifest.csv", MANIFEST)
+    assert len(manifest) == 7
+    assert manifest["aes"].tolist() == [5.1, 5.2, 5.3, 5.4, 5.5, 5.6, 5.7]
+    assert manifest["sha256"].str.len().eq(64).all()
+    rejected = read_table(run / "rejected.csv", REJECTED)
+    assert dict(zip(rejected["path"], rejected["reason"], strict=True)) == {
+        "clips/0.mp4": "no_caption",
+        "clips/gone.mp4": "missing",
+    }
+    (stage,) = json.loads((run / "funnel.json").read_text())["stages"]
+    assert (stage["rows_in"], stage["rows_kept"]) == (9, 7)
+    assert (run / "train/stage1/ema.safetensors").is_file()
+    lines = (run / "train/stage1/metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 3  # batches of two of seven clips
+    assert "Nothing to be done" in snakemake(tmp_path, "train_all")

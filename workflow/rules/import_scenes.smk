@@ -1,0 +1,29 @@
+"""The run enters here with a table of scenes."""
+
+
+rule import_scenes:
+    """Join the table with the videos of a shard: a row for each scene, usable or not."""
+    input:
+        table=config["scenes"]["table"],
+        videos=f"{RUN}/ingest/shards/{{shard}}.csv",
+    output:
+        scenes=f"{RUN}/scenes/{{shard}}.csv",
+    log:
+        f"logs/import_scenes/{config['run']}/{{shard}}.log",
+    benchmark:
+        f"benchmarks/import_scenes/{config['run']}/{{shard}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=60,
+    params:
+        version=VERSIONS["import_scenes"],
+        roots=videos(),
+        shard=lambda wildcards: int(wildcards.shard),
+        num_shards=config["num_shards"],
+    shell:
+        "opensora import-scenes {input.table:q} --videos {input.videos} --roots {params.roots:q} "
+        "--shard {params.shard} --num-shards {params.num_shards} --output {output.scenes} "
+        "--workers {threads} > {log} 2>&1"
