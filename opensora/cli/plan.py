@@ -1,4 +1,4 @@
-"""`opensora plan`: what a stage will cost, or a workflow will do, before anything runs."""
+"""`opensora plan`: what a stage will cost, or a workflow do; which buckets suit the data."""
 
 import argparse
 
@@ -6,6 +6,7 @@ HELP = (
     "Forecast tokens, floating-point operations, disk and GPU-hours of a training stage, bucket by"
     " bucket, and what a budget of GPUs and hours buys. Any field of the config can be given as"
     " --field VALUE. With --explain: which jobs of a workflow would run, why, and for how long."
+    " With --propose-buckets: a bucket_config that suits a manifest, beside that of the config."
 )
 EXAMPLE = (
     "opensora plan configs/opensora-v1-1/train/stage1.py --data-path mine/manifest.csv --gpus 8"
@@ -18,7 +19,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "config",
+        nargs="?",
         help="training config (.py) with buckets, epochs, model; for --explain a workflow's .yaml",
+    )
+    parser.add_argument(
+        "--propose-buckets",
+        metavar="FILE",
+        help="manifest, or any table of clips with num_frames, height and width; the config's"
+        " buckets are compared with, and give the tokens a sample that may not be exceeded",
+    )
+    parser.add_argument(
+        "--gpu-memory",
+        type=float,
+        default=80.0,
+        metavar="GB",
+        help="with --propose-buckets: memory of one GPU (default: 80)",
+    )
+    parser.add_argument(
+        "--num-frames",
+        metavar="N,N",
+        help="with --propose-buckets: lengths of buckets (default: 16,64)",
     )
     parser.add_argument(
         "--explain",
@@ -69,6 +89,14 @@ def run(args: argparse.Namespace) -> str:
     """Forecast or explain, print, write; returns the summary line."""
     from opensora.core.errors import ConfigError
 
+    if args.propose_buckets:
+        if args.explain or args.data_path or args.output:
+            raise ConfigError("--propose-buckets takes --gpu-memory, --num-frames and --plot only")
+        return _propose(args)
+    if args.num_frames:
+        raise ConfigError("--num-frames belongs to --propose-buckets; buckets say it otherwise")
+    if not args.config:
+        raise ConfigError("a forecast and --explain need a config; give its file first")
     if args.explain:
         if args.data_path or args.output or args.plot or args.overrides:
             raise ConfigError("--explain takes the workflow config and --target, nothing else")
@@ -90,6 +118,59 @@ def _explain(args: argparse.Namespace) -> str:
     found = explain_jobs(dry_run(args.config, target=args.target or "all"))
     sys.stdout.write(explanation_table(found))
     return explanation_summary(found)
+
+
+def _propose(args: argparse.Namespace) -> str:
+    """Propose, print, draw; returns the summary line."""
+    import sys
+
+    from opensora.buckets.bucket_config import parse_bucket_config
+    from opensora.config.load import load_config
+    from opensora.core.errors import ConfigError
+    from opensora.core.io import write_text
+    from opensora.plans.bars import check_plot_path
+    from opensora.plans.cost import model_cost
+    from opensora.plans.figures import plot_proposal, proposal_table
+    from opensora.plans.memory import token_budget
+    from opensora.plans.propose import Wishes, measure, propose_buckets, snippet
+    from opensora.plans.stage_plan import (
+        bucket_config_of,
+        frame_interval_of,
+        token_grid,
+        training_clips,
+    )
+    from opensora.tables.manifest import read_manifest
+    from opensora.training.config import KNOWN_FIELDS
+
+    check_plot_path(args.plot)
+    words = (args.num_frames or "16,64").split(",")
+    if not all(word.strip().isdigit() and int(word) for word in words):
+        raise ConfigError(f"--num-frames {args.num_frames}: expected numbers such as 16,64")
+    config = {"model": {"type": "STDiT2-XL/2"}}
+    if args.config:
+        config = load_config(args.config, args.overrides, known=KNOWN_FIELDS).to_dict()
+    clips = training_clips(read_manifest(args.propose_buckets, needs_text=False))
+    grid, interval = token_grid(config, tuple(args.vae_stride)), frame_interval_of(config)
+    measured, limit, smallest = {}, None, None
+    if args.config:
+        before = bucket_config_of(config)
+        smallest = parse_bucket_config(before)[-1].resolution
+        measured["before"] = measure(clips, before, grid, interval)
+        limit = measured["before"].tokens or None
+    recompute = bool(config.get("grad_checkpoint"))
+    budget = token_budget(model_cost(config), args.gpu_memory, grad_checkpoint=recompute)
+    lengths = [int(word) for word in words]
+    wishes = Wishes(lengths, budget, grid, interval, tokens=limit, smallest=smallest)
+    proposed = propose_buckets(clips, wishes)
+    measured["proposed"] = found = measure(clips, proposed, grid, interval)
+    if args.plot:
+        write_text(args.plot, plot_proposal(measured))
+    sys.stdout.write(f"{proposal_table(measured)}{snippet(proposed)}\n")
+    was = f" (before: {100 * measured['before'].kept:.1f} %)" if args.config else ""
+    return (
+        f"{100 * found.kept:.1f} % of {len(clips)} clips kept{was}, {found.tokens:,.0f} tokens a"
+        f" sample, {budget:,} tokens fit a GPU"
+    )
 
 
 def _forecast(args: argparse.Namespace) -> str:

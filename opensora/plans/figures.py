@@ -7,6 +7,7 @@ from opensora.buckets.aspect import get_resolution
 from opensora.buckets.bucket import Bucket
 from opensora.core.terminal import align, facts, percent, short
 from opensora.plans.bars import Panel, bar_chart
+from opensora.plans.propose import Measured
 
 
 def by_length(buckets: Mapping[str, Mapping[str, Any]], *fields: str) -> dict[str, dict[str, Any]]:
@@ -163,3 +164,35 @@ def plot_forecast(found: Mapping[str, Any]) -> str:
         for title, field in zip(titles, fields, strict=True)
     ]
     return bar_chart(f"One epoch of {found['model']['type']} by bucket", list(rows), panels)
+
+
+def proposal_table(measured: Mapping[str, Measured]) -> str:
+    """Lay out what bucket_configs make of the same clips, one below the other."""
+    text = ""
+    for title, found in measured.items():
+        rows = [
+            (
+                name,
+                percent(row["share"]),
+                percent(row["crop"]),
+                f"{row['tokens']:,.0f}",
+                f"{row['batch_size']:.0f}",
+            )
+            for name, row in found.rows.items()
+        ]
+        rows.append(("all", percent(found.kept), "", f"{found.tokens:,.0f}", ""))
+        text += align([title, "clips kept", "cropped", "tokens a sample", "batch size"], rows)
+        text += "\n"
+    return text
+
+
+def plot_proposal(measured: Mapping[str, Measured]) -> str:
+    """Draw the share of clips that each bucket keeps; returns the text of an SVG file."""
+    names = {name for found in measured.values() for name in found.rows}
+    labels = sorted(names, key=lambda name: _size(f"{name}|"))
+    panels = []
+    for title, found in measured.items():
+        shares = [found.rows.get(name, {}).get("share", 0.0) for name in labels]
+        values, words = [*shares, found.kept], [percent(share) for share in (*shares, found.kept)]
+        panels.append(Panel(f"{title}, {found.tokens:,.0f} tokens", values, words))
+    return bar_chart("Clips kept by bucket", [*labels, "all"], panels)

@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 
 from opensora.core.errors import TableError
-from opensora.tables.columns import ID, MANIFEST, PATH, TEXT
+from opensora.tables.columns import ID, MANIFEST, OK, PATH, STATUS, TEXT
 from opensora.tables.io import read_table, with_known_names
 
 FOREIGN_FPS = 24.0  # of clips whose table does not say, as Open-Sora assumes
 _MAX_SLUG = 40  # characters of the file name that an id repeats, for people
 
 
-def read_manifest(path: str | Path) -> pd.DataFrame:
+def read_manifest(path: str | Path, *, needs_text: bool = True) -> pd.DataFrame:
     """Read a table of clips and fill in what can be derived from the columns that are there.
 
     Needed are `path, text, num_frames, height, width`; a reference CSV has them after its
@@ -25,6 +25,7 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     Args:
         path: CSV, Parquet, JSON lines or a list of JSON objects; other spellings of `path` and
             `text` are known (`columns.SPELLINGS`).
+        needs_text: False also takes tables of clips and videos: their good rows, without texts.
 
     Returns:
         A MANIFEST table; all further columns are kept.
@@ -34,6 +35,9 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
             is empty or there twice; the sentence names row and column.
     """
     frame = with_known_names(read_table(path))
+    if not needs_text:
+        frame = frame[frame[STATUS] == OK].reset_index(drop=True) if STATUS in frame else frame
+        frame = frame.assign(**{TEXT: ""})
     for name in (PATH, TEXT, "num_frames", "height", "width"):
         if name not in frame.columns:
             raise TableError(
