@@ -22,24 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="training config (.py) with buckets, epochs, model; for --explain a workflow's .yaml",
     )
-    parser.add_argument(
-        "--propose-buckets",
-        metavar="FILE",
-        help="manifest, or any table of clips with num_frames, height and width; the config's"
-        " buckets are compared with, and give the tokens a sample that may not be exceeded",
-    )
-    parser.add_argument(
-        "--gpu-memory",
-        type=float,
-        default=80.0,
-        metavar="GB",
-        help="with --propose-buckets: memory of one GPU (default: 80)",
-    )
-    parser.add_argument(
-        "--num-frames",
-        metavar="N,N",
-        help="with --propose-buckets: lengths of buckets (default: 16,64)",
-    )
+    _add_proposal(parser)
     parser.add_argument(
         "--explain",
         action="store_true",
@@ -83,6 +66,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", metavar="FILE", help="all figures (.json)")
     parser.add_argument("--plot", metavar="FILE", help="one epoch as bars (.svg)")
+
+
+def _add_proposal(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of --propose-buckets."""
+    parser.add_argument(
+        "--propose-buckets",
+        metavar="FILE",
+        help="manifest, or any table of clips with num_frames, height and width; the config's"
+        " buckets are compared with, and give the tokens a sample that may not be exceeded",
+    )
+    parser.add_argument(
+        "--gpu-memory",
+        type=float,
+        default=80.0,
+        metavar="GB",
+        help="with --propose-buckets: memory of one GPU (default: 80)",
+    )
+    parser.add_argument(
+        "--num-frames",
+        metavar="N,N",
+        help="with --propose-buckets: lengths of buckets (default: 16,64)",
+    )
 
 
 def run(args: argparse.Namespace) -> str:

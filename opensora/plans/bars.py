@@ -42,8 +42,16 @@ def check_plot_path(path: str | None) -> None:
         raise ConfigError(f"--plot {path}: expected a name that ends in .svg")
 
 
-def bar_chart(title: str, labels: Sequence[str], panels: Sequence[Panel]) -> str:
+def bar_chart(
+    title: str, labels: Sequence[str], panels: Sequence[Panel], *, top: float | None = None
+) -> str:
     """Draw horizontal bars; each panel has a scale of its own, from 0 to its largest value.
+
+    Args:
+        title: of the whole.
+        labels: one a row.
+        panels: quantities, from left to right.
+        top: end of the scale of all panels, where they are to be compared.
 
     Returns:
         The text of an SVG file; equal input gives equal text.
@@ -71,7 +79,7 @@ def bar_chart(title: str, labels: Sequence[str], panels: Sequence[Panel]) -> str
                 text.set_verticalalignment("center_baseline")  # as the names of the rows
             axes.set_yticks(places, labels)
             axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)  # the first row is the top one
-            largest = max(panel.values, default=0) or 1
+            largest = top or max(panel.values, default=0) or 1
             axes.set_xlim(0, largest * _PANEL / (_PANEL - _TEXT))
 
     size = {"width": f"{width}", "height": f"{height}", "font-family": "system-ui, sans-serif"}

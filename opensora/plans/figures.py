@@ -188,11 +188,12 @@ def proposal_table(measured: Mapping[str, Measured]) -> str:
 
 def plot_proposal(measured: Mapping[str, Measured]) -> str:
     """Draw the share of clips that each bucket keeps; returns the text of an SVG file."""
-    names = {name for found in measured.values() for name in found.rows}
+    rows = [item for found in measured.values() for item in found.rows.items()]
+    names = {name for name, row in rows if row["share"]}
     labels = sorted(names, key=lambda name: _size(f"{name}|"))
     panels = []
     for title, found in measured.items():
         shares = [found.rows.get(name, {}).get("share", 0.0) for name in labels]
         values, words = [*shares, found.kept], [percent(share) for share in (*shares, found.kept)]
         panels.append(Panel(f"{title}, {found.tokens:,.0f} tokens", values, words))
-    return bar_chart("Clips kept by bucket", [*labels, "all"], panels)
+    return bar_chart("Clips kept by bucket", [*labels, "all"], panels, top=1.0)

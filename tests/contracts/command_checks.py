@@ -35,6 +35,7 @@ PATH_NAMES = frozenset(
         *("clips_dir", "config", "data_card", "data_path", "embeddings", "from_pretrained"),
         *("funnel", "input", "inputs", "json", "latents", "load", "manifest", "measured", "output"),
         *("outputs", "plan", "plot", "prompt_path", "reference_path", "rejected", "root"),
+        *("roots", "propose_buckets", "table"),
         *("run_dir", "samples", "save_dir", "scenes", "scores", "shards_dir", "sidecar", "summary"),
         *("text_encoder", "truth", "vae", "videos"),
     ]

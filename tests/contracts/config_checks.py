@@ -75,6 +75,9 @@ def check_plan(args: Namespace) -> None:
     if args.explain:
         check_workflow(args.config, {})
         return
+    if args.propose_buckets:
+        check_buckets(args)
+        return
     assert args.data_path, "a forecast needs --data-path"
     assert not args.target, "--target belongs to --explain"
     gpu_peak(args.gpu)
@@ -152,6 +155,12 @@ def check_manifest(args: Namespace) -> None:
     assert {bound.column for bound in parse_filters(_parse_filters(args.filters))} <= known
 
 
+def check_import(args: Namespace) -> None:
+    from opensora.tables.io import read_table, with_known_names
+
+    assert {"path", "text"} <= set(with_known_names(read_table(args.table)))
+
+
 def check_workflow(configs: Any, overrides: dict[str, Any]) -> None:
     """Check the values of a workflow config against its schema."""
     from snakemake.utils import update_config
@@ -190,6 +199,7 @@ CHECKS: dict[str, Callable[[Namespace], None]] = {
     "score-clips": check_scores,
     "caption-clips": check_captions,
     "build-manifest": check_manifest,
+    "import-manifest": check_import,
 }
 
 

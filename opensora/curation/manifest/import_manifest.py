@@ -55,9 +55,8 @@ def import_manifest(
     """Take the usable rows of a table, and account for the others.
 
     A row is marked where its id is there before (`duplicate_id`; ids are made of the paths if
-    there are none), it has no text (`no_caption`, `empty_caption`), or its file is `missing` or,
-    if it is looked into, unreadable. Files are looked into where the table lacks `sha256`, a size
-    or the rate; what they say is then believed.
+    there are none), it has no text (`no_caption`, `empty_caption`), or its file can not be read.
+    Files are looked into where the table lacks `sha256`, a size or the rate, and then believed.
 
     Args:
         table: path and text, in a known spelling; more if there is more.
@@ -82,8 +81,7 @@ def import_manifest(
     ledger = Ledger()
     kept = ledger.close(RULE, rows.assign(seconds=seconds.fillna(0.0).round(6)))
     if kept.empty:
-        reasons = ledger.top_reasons()
-        raise TableError(f"manifest: none of {len(rows)} rows can be used: {reasons}")
+        raise TableError(f"manifest: none of {len(rows)} rows can be used: {ledger.top_reasons()}")
     taken = fill_manifest(kept.drop(columns=[STATUS, DETAIL, "seconds"])).reset_index(drop=True)
     taken["split"] = _splits(kept, taken, validation_fraction, test_fraction)
     still = taken["num_frames"] == 1
