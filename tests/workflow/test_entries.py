@@ -14,6 +14,7 @@ import yaml
 from opensora.media.encode import write_video
 from opensora.tables.columns import MANIFEST, REJECTED
 from opensora.tables.io import read_table
+from tests.conftest import tiny_frames
 
 REPOSITORY = Path(__file__).parents[2]
 CURATION = {
@@ -82,6 +83,31 @@ def test_files_that_are_clips_are_not_searched_for_cuts(tmp_path: Path) -> None:
     assert jobs(tmp_path, "all")["detect_scenes"] == 2
     said = snakemake(tmp_path, "curate_all", "--dry-run", "-p", "--verbose")
     assert "--detector none" in said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_scenes_of_a_table_become_clips_and_every_row_is_booked(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    for k in range(2):
+        write_video(tmp_path / f"videos/{k}.mp4", tiny_frames() + k, 8)
+    (tmp_path / "scenes.csv").write_text(
+        "path,start,end,text\nvideos/0.mp4,0,2,a red box\nvideos/0.mp4,0:00:02,4,a green box\n"
+        "gone.mp4,0,2,nobody\n"
+    )
+    tables = {"scenes": {"table": "scenes.csv"}, "captions": {"sidecar": ["scenes.csv"]}}
+    clips = {"fps": 8, "short_side": 40}
+    configure(tmp_path, videos=["videos"], clips=clips, scorers=["technical"], **tables)
+    snakemake(tmp_path, "curate_all")
+    run = tmp_path / "results/test"
+    manifest = read_table(run / "manifest.csv", MANIFEST)
+    assert manifest["text"].tolist() == ["a red box", "a green box"]
+    assert manifest["start"].tolist() == [0.0, 2.0]
+    rejected = read_table(run / "rejected.csv", REJECTED)
+    assert {Path(row.path).name: row.reason for row in rejected.itertuples()} == {
+        "1.mp4": "no_scene",
+        "gone.mp4": "no_video",
+    }
 
 
 @pytest.fixture

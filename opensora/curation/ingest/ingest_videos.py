@@ -98,7 +98,11 @@ def mark_duplicates(rows: list[dict[str, Any]]) -> None:
 
 
 def probe_all(
-    paths: list[str], workers: int, timeout_s: float, journal_path: Path | None
+    paths: list[str],
+    workers: int,
+    timeout_s: float,
+    journal_path: Path | None,
+    description: str = "ingest_videos",
 ) -> list[dict[str, Any]]:
     """Rows of all files in their order; what the journal knows is taken from there.
 
@@ -107,6 +111,7 @@ def probe_all(
         workers: see :func:`ingest_videos`.
         timeout_s: see :func:`ingest_videos`.
         journal_path: file in which probed files are remembered.
+        description: the rule that asks, for the log.
     """
     journal = Journal(journal_path) if journal_path else None
     known = journal.rows if journal else {}
@@ -121,14 +126,15 @@ def probe_all(
         else:
             todo.append(index)
     if journal and known:
-        log.info("ingest_videos known_files=%d new_files=%d", len(paths) - len(todo), len(todo))
+        counts = (description, len(paths) - len(todo), len(todo))
+        log.info("%s known_files=%d new_files=%d", *counts)
     results = run_isolated(
         probe_row,
         [paths[index] for index in todo],
         workers=workers,
         timeout_s=partial(probe_limit_s, timeout_s=timeout_s),
     )
-    for place, row in progress(results, description="ingest_videos", total=len(todo)):
+    for place, row in progress(results, description=description, total=len(todo)):
         index = todo[place]
         if isinstance(row, WorkerFailure):
             row = failed_row(legible_path(paths[index]), row.reason, _detail(paths[index], row))

@@ -168,7 +168,7 @@ def _look(rows: pd.DataFrame, workers: int, timeout_s: float, journal: Path | No
     names = [f"{path}: no such file" for path in rows[PATH]]
     _mark(rows, gone & ~todo, "missing", names)
     found = pd.DataFrame(
-        probe_all(rows.loc[todo, PATH].tolist(), workers, timeout_s, journal),
+        probe_all(rows.loc[todo, PATH].tolist(), workers, timeout_s, journal, RULE),
         index=rows.index[todo],
         columns=[*_FACTS, STATUS, DETAIL],
     )
