@@ -31,12 +31,22 @@ STAND_IN = "configs/opensora-v1-1/train/stage1.py"
 # options and config fields whose values are paths, whatever they look like
 PATH_NAMES = frozenset(
     [
-        *("assignment", "benchmarks", "cache", "captions", "ckpt_path", "clip", "clips"),
+        *("benchmarks", "captions", "ckpt_path", "clip", "clips"),
         *("clips_dir", "config", "data_card", "data_path", "embeddings", "from_pretrained"),
         *("funnel", "input", "inputs", "json", "latents", "load", "manifest", "measured", "output"),
         *("outputs", "plan", "plot", "prompt_path", "reference_path", "rejected", "root"),
         *("roots", "propose_buckets", "table"),
-        *("run_dir", "samples", "save_dir", "scenes", "scores", "shards_dir", "sidecar", "summary"),
+        *(
+            "run_dir",
+            "samples",
+            "save_dir",
+            "scenes",
+            "scores",
+            "shards_dir",
+            "sidecar",
+            "store",
+            "summary",
+        ),
         *("text_encoder", "truth", "vae", "videos"),
     ]
 )

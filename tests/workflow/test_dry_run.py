@@ -66,7 +66,6 @@ def test_training_jobs_carry_their_resources_to_the_cluster(tmp_path: Path) -> N
         ("num_shards=none", "num_shards: 'none' is not of type 'integer'"),
         ("videos=[nowhere]", "not both"),
         ("sample={config: nowhere.py}", "nowhere.py: no such config file"),
-        ("clips={mode: copy, fps: 8}", "clips: fps 8 has no effect with mode copy"),
     ],
 )
 def test_a_mistake_in_the_config_is_one_sentence(

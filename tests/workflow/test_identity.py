@@ -216,6 +216,7 @@ ELSEWHERE = {
     *("stages.0.config", "sample.config", "models.vae.config", "models.clip.config"),
     *("models.text_encoder.config", "sample.prompts", "stages.0.load", "scorers"),
     *("videos", "captions.sidecar"),  # of own videos: test_incremental.py
+    *("manifest", "root", "scenes.table"),  # of runs that enter with a table: test_entries.py
     *("scorer_options.aesthetic.clip", "scorer_options.aesthetic.head"),  # as that of flow
 }
 

@@ -23,7 +23,12 @@ rule import_manifest:
         mem_mb=4_000,
         runtime=240,
     params:
-        version=VERSIONS["import_manifest"],
+        identity=identity(
+            version=VERSIONS["import_manifest"],
+            root=config["root"],
+            validation_fraction=config["validation_fraction"],
+            test_fraction=config["test_fraction"],
+        ),
         root=options(root=config["root"]),
         validation=config["validation_fraction"],
         test=config["test_fraction"],

@@ -19,7 +19,11 @@ rule import_scenes:
         mem_mb=4_000,
         runtime=60,
     params:
-        version=VERSIONS["import_scenes"],
+        identity=identity(
+            version=VERSIONS["import_scenes"],
+            roots=videos(),
+            num_shards=config["num_shards"],
+        ),
         roots=videos(),
         shard=lambda wildcards: int(wildcards.shard),
         num_shards=config["num_shards"],
