@@ -68,10 +68,10 @@ def measure(
     sums = {
         f"{rule.resolution}|{rule.num_frames}": {
             **{"trained": 0.0, "tokens": 0.0, "assigned": 0.0, "cut": 0.0},
-            "batch_size": rule.batch_size or 0,
+            "batch_size": rule.batch_size,
         }
         for rule in rules
-        if rule.is_used
+        if rule.batch_size  # one that keeps nothing may still take in what fills no batch
     }
     for epoch in range(len(epochs)):
         assignment = epochs[epoch]

@@ -105,6 +105,13 @@ def test_the_same_clips_give_the_same_text_to_paste() -> None:
     assert pasted["bucket_config"] == first
 
 
+def test_a_config_of_one_fixed_size_is_measured_too(tmp_path: Path) -> None:
+    clips((12, 20, 240, 426)).assign(path="x").to_csv(tmp_path / "clips.csv")
+    words = ["plan", str(REPOSITORY / "configs/opensora/train/16x256x256.py")]
+    words += ["--propose-buckets", f"{tmp_path}/clips.csv", "--num-frames", "1,4"]
+    assert main([*words, "--batch-size", "4"]) == 0
+
+
 def test_table_and_picture_name_every_bucket() -> None:
     data = clips((40, 20, 480, 854))
     found = {name: measure(data, {name: {16: (1.0, 2)}}, GRID) for name in ("480p", "240p")}

@@ -40,6 +40,32 @@ def test_the_smallest_table_will_do_and_our_own_is_left_alone(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("meta.jsonl", '{"video": "x.mp4", "caption": "hi", %s}\n\n'),
+        ("meta.json", '[{"path": "x.mp4", "cap": ["hi", "ho"], "video": "no", %s}]'),
+    ],
+)
+def test_json_and_other_spellings_are_read(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_text(content % '"num_frames": 24, "height": 100, "width": 200')
+    assert read_manifest(path).loc[0, ["path", "text", "end"]].tolist() == ["x.mp4", "hi", 1.0]
+
+
+def test_lines_that_are_no_objects_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "meta.jsonl"
+    path.write_text("[1, 2]\n")
+    with pytest.raises(TableError, match="expected objects, one a row"):
+        read_manifest(path)
+
+
+def test_where_sizes_alone_count_good_rows_without_texts_will_do(tmp_path: Path) -> None:
+    path = tmp_path / "clips.csv"
+    path.write_text("id,path,num_frames,height,width,status\na,a,8,4,4,ok\nb,b,0,0,0,too_short\n")
+    assert read_manifest(path, needs_text=False)["id"].tolist() == ["a"]
+
+
+@pytest.mark.parametrize(
     ("content", "sentence"),
     [
         ("path,num_frames,height,width\nx,1,1,1\n", "column 'text' is missing"),
