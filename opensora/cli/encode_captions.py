@@ -16,12 +16,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--manifest", required=True, metavar="FILE", help="clips and their captions"
     )
     parser.add_argument(
-        "--text-encoder", required=True, metavar="FOLDER", help="folder or hub name"
+        "--type",
+        choices=("t5", "clip", "classes"),
+        default="t5",
+        help="t5: a vector a token; clip: one a caption; classes: captions are numbers of classes"
+        " (default: t5)",
+    )
+    parser.add_argument(
+        "--text-encoder", metavar="FOLDER", help="folder or hub name, of t5 and clip"
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the store")
     parser.add_argument(
-        "--max-length", type=int, default=120, metavar="L", help="tokens a caption (default: 120)"
+        "--max-length", type=int, metavar="L", help="tokens a caption (default: t5 120, clip 77)"
     )
+    parser.add_argument("--num-classes", type=int, metavar="N", help="of classes: 0 to N - 1")
     parser.add_argument(
         "--dtype", choices=("bf16", "fp32"), default="bf16", help="stored type (default: bf16)"
     )
@@ -39,28 +47,24 @@ def run(args: argparse.Namespace) -> str:
     """Encode; returns the summary line."""
     from pathlib import Path
 
-    from opensora.config.registry import MODELS, build_module
-    from opensora.core.errors import ConfigError
     from opensora.models.device import choose_device
     from opensora.precompute.encode_captions import encode_captions
+    from opensora.precompute.texts import build_text_encoder
     from opensora.stores.files import check_shard
     from opensora.tables.manifest import read_manifest
 
     check_shard(args.shard, args.num_shards)
-    if args.max_length < 1:
-        raise ConfigError(f"--max-length {args.max_length}: expected at least 1")
-    device = choose_device(args.device)
-    config = {
-        "type": "t5",
-        "from_pretrained": args.text_encoder,
-        "model_max_length": args.max_length,
-        "dtype": "fp32" if device == "cpu" else args.dtype,  # it computes in this type
-        "device": device,
-    }
-    manifest = read_manifest(args.manifest)
+    text_encoder = build_text_encoder(
+        args.type,
+        from_pretrained=args.text_encoder,
+        max_length=args.max_length,
+        num_classes=args.num_classes,
+        dtype=args.dtype,
+        device=choose_device(args.device),
+    )
     counts = encode_captions(
-        manifest,
-        build_module(config, MODELS),
+        read_manifest(args.manifest),
+        text_encoder,
         Path(args.output),
         dtype=args.dtype,
         int8=args.int8,

@@ -70,6 +70,7 @@ def _check_whole(config: dict[str, Any]) -> None:
         )
     if not config["demo"] and not config["sample"]["prompts"]:
         raise ConfigError("workflow config: sample.prompts: name a text file with a prompt a line")
+    _check_text_encoder(config)
     names = [stage["name"] for stage in config["stages"]]
     if len(set(names)) != len(names):
         raise ConfigError(f"workflow config: stages: names must differ, got {', '.join(names)}")
@@ -141,6 +142,30 @@ def _check_idle(
         verb, them = ("has", "it") if len(idle) == 1 else ("have", "them")
         raise ConfigError(
             f"workflow config: {', '.join(idle)} {verb} no effect beside {beside}; leave {them} out"
+        )
+
+
+def _check_text_encoder(config: dict[str, Any]) -> None:
+    """Only what the type of the text encoder takes may be given."""
+    fields, place = config["models"]["text_encoder"], "workflow config: models.text_encoder"
+    if fields["type"] != "classes":
+        if fields["num_classes"] is not None:
+            raise ConfigError(
+                f"{place}: num_classes has no effect with type {fields['type']}; leave it out"
+            )
+        return
+    if fields["num_classes"] is None:
+        raise ConfigError(f"{place}: type classes needs num_classes")
+    unused = {"models.text_encoder.from_pretrained": fields["from_pretrained"]}
+    unused |= {f"encode.{name}": config["encode"][name] for name in ("max_length", "int8")}
+    for name, value in unused.items():
+        if value:
+            raise ConfigError(f"{place}: type classes has no use for {name}; leave it out")
+    online = [stage["name"] for stage in config["stages"] if stage["online"]]
+    if online:
+        raise ConfigError(
+            f"{place}: type classes is for stores, and stage {online[0]} is online; leave online"
+            " out"
         )
 
 

@@ -22,9 +22,10 @@ from opensora.stores.memory import BatchMemory
 class LatentBatch(Conditions):
     """One micro batch with the conditions of the model; B clips of one bucket.
 
-    `latents` [B, C, T, H, W]; `y` is zero beyond each caption and `mask` int64, 1 where a token is;
-    sizes and rate are float32; `ids` B clip ids. `latents` and `y` have the type in which they are
-    stored: the trainer widens them on its device, which halves what is copied before.
+    `latents` [B, C, T, H, W]; `y` [B, 1, L, D] is zero beyond each caption and `mask` int64, 1
+    where a token is; class labels are `y` [B] int64. Sizes and rate are float32; `ids` B clip ids.
+    `latents` and `y` have the type in which they are stored: the trainer widens them on its
+    device, which halves what is copied before.
     """
 
     latents: Tensor
@@ -51,7 +52,7 @@ class LatentDataset:
         embedding_identity: the encoder of the captions.
         latent_channels: C.
         text_dim: D.
-        max_length: L, the token length of the text encoder.
+        max_length: L, the token length of the text encoder; 1 of pooled texts and labels.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class LatentDataset:
         self._require_all("latents", latents, "encode_videos", len(self._latents.missing(items)))
         absent = self._embeddings.missing(items["id"].drop_duplicates())
         self._require_all("embeddings", embeddings, "encode_captions", len(absent))
-        self.max_length = int(self.embedding_identity["model_max_length"])
+        self.max_length = self._embeddings.max_length
         self._places = np.arange(self.max_length)
         first = self.plan[0]
         stored = len(self._latents.get(first.ids[0], first.bucket))
@@ -110,7 +111,7 @@ class LatentDataset:
         num_frames, height, width, ratio, fps = torch.from_numpy(facts)
         return LatentBatch(
             latents=latents,  # [B, C, T, H, W]
-            y=y[:, None],
+            y=y[:, 0, 0] if self._embeddings.holds_labels else y[:, None],
             mask=torch.from_numpy((self._places < lengths[:, None]).astype(np.int64)),
             num_frames=num_frames,
             height=height,

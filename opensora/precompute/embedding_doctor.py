@@ -2,6 +2,7 @@
 
 Writes `doctor.json`: how many captions, how long their tokens are as vectors, which captions can
 not be told apart, what int8 lost, and how well a few captions encode to the same numbers again.
+Class labels have neither length nor neighbours: they must be classes, and the same ones again.
 """
 
 import logging
@@ -16,6 +17,7 @@ from opensora.core.errors import StoreError
 from opensora.core.io import write_json
 from opensora.core.process import threads_in_use
 from opensora.precompute.latent_doctor import DOCTOR_NAME
+from opensora.precompute.texts import stored_rows
 from opensora.stores.embeddings import EmbeddingStore
 from opensora.stores.files import read_record
 from opensora.stores.int8 import int8_error
@@ -36,7 +38,8 @@ class CaptionDoctor:
     Attributes:
         report: `captions`, `tokens`, `bad_values`, `norm` (least, mean and largest length of a
             token vector), `alike` (captions with the embedding of another), `int8_error`, `drift`
-            (relative RMS between stored and new embeddings), `failures` and `warnings`.
+            (relative RMS between stored and new embeddings), `failures` and `warnings`. Of labels
+            `captions`, `classes` (different ones), `drift`, `failures` and `warnings`.
 
     Args:
         store: one folder of embeddings.
@@ -61,6 +64,10 @@ class CaptionDoctor:
         Raises:
             StoreError: a file is damaged.
         """
+        if self._store.holds_labels:
+            self._examine_labels()
+            self._compare_manifest()
+            return
         norms, tokens, bad = [], 0, 0
         for position in self._unique:
             embedding = self._store.at(position).float()
@@ -98,14 +105,15 @@ class CaptionDoctor:
             return
         encoded = text_encoder.encode([self._texts[position] for position in positions])
         lost = total = 0.0
-        for position, fresh in zip(positions, encoded["y"][:, 0], strict=True):
+        for position, fresh in zip(positions, stored_rows(encoded), strict=True):
             stored = self._store.at(position).double()
             again = fresh[: len(stored)].cpu().double()
             lost += float((stored - again).square().sum())
             total += float(again.square().sum())
         drift = math.sqrt(lost / max(total, 1e-30))
         self.report["drift"] = round(drift, 6)
-        if drift > _MOST_DRIFT + self.report.get("int8_error", {}).get("relative_rms", 0.0):
+        most = 0.0 if self._store.holds_labels else _MOST_DRIFT
+        if drift > most + self.report.get("int8_error", {}).get("relative_rms", 0.0):
             self._fail(f"equal captions get embeddings that differ by {drift:.1%}")
 
     def write(self) -> None:
@@ -124,6 +132,15 @@ class CaptionDoctor:
                 f"{path}: {self.report['failures'][0]}; check the text encoder (its weights, dtype"
                 " and tokenizer), then encode again"
             )
+
+    def _examine_labels(self) -> None:
+        """Every label must be a class; different captions may well name the same one."""
+        labels = [int(self._store.at(position)) for position in self._unique]
+        number = int(self._store.identity.get("num_classes", 0))
+        bad = [label for label in labels if not 0 <= label < number]
+        self.report |= {"captions": len(labels), "classes": len(set(labels))}
+        if bad:
+            self._fail(f"{len(bad)} labels are none of the {number} classes, the first {bad[0]}")
 
     def _read_texts(self) -> list[str]:
         """The caption of each row of the index, from the records of the files."""

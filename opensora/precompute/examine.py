@@ -8,13 +8,13 @@ import pandas as pd
 import torch
 
 from opensora.buckets.bucket import Bucket
-from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import StoreError
 from opensora.models.build import load_autoencoder
 from opensora.models.device import parse_dtype
 from opensora.precompute.embedding_doctor import CaptionDoctor
 from opensora.precompute.encode_videos import VideoEncoding
 from opensora.precompute.latent_doctor import LatentDoctor, judge_latents, latent_statistics
+from opensora.precompute.texts import build_text_encoder
 from opensora.stores.embeddings import EmbeddingStore
 from opensora.stores.latents import LatentStore
 from opensora.stores.store import store_folders
@@ -80,7 +80,7 @@ def examine_embeddings(
     """Check every file and row of an embedding store and compare its captions.
 
     With the text encoder a few captions are encoded again, and the folder gets its `doctor.json`
-    anew; without, nothing is written.
+    anew; without, nothing is written. Class labels need no network to be made again.
 
     Args:
         root: folder of the store.
@@ -99,12 +99,16 @@ def examine_embeddings(
     doctor = CaptionDoctor(store, manifest)
     doctor.examine()
     again = "none encoded again (no --text-encoder)"
-    if text_encoder is not None and len(store):
+    if len(store) and (text_encoder is not None or store.holds_labels):
         dtype = "fp32" if device == "cpu" else store.identity["dtype"]
-        length = store.identity["model_max_length"]
-        config = {"from_pretrained": text_encoder, "model_max_length": length, "dtype": dtype}
-        config |= {"type": store.identity["type"], "device": device}
-        encoder = build_module(config, MODELS)
+        encoder = build_text_encoder(
+            store.identity["type"],
+            from_pretrained=text_encoder,
+            max_length=store.identity.get("model_max_length"),
+            num_classes=store.identity.get("num_classes"),
+            dtype=dtype,
+            device=device,
+        )
         store.require_identity(encoder.identity())
         doctor.encode_again(encoder)
         doctor.write()

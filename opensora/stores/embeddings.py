@@ -1,6 +1,7 @@
 """Text embeddings on disk: ragged `[tokens, dim]` plus offsets; no padding, equal captions once.
 
-Rows of int8 hold each token as whole numbers in -127..127 and one float32 scale.
+Rows of int8 hold each token as whole numbers in -127..127 and one float32 scale. A pooled text is
+one token; a class label is one token of one int64.
 """
 
 import math
@@ -30,6 +31,7 @@ from opensora.stores.store import Store
 from opensora.tables.columns import ID, TEXT
 
 MADE_BY = "encode_captions"
+LABELS = "classes"  # type of an identity: class labels in the place of embeddings
 _TOKENS, _SCALES, _OFFSETS = "tokens", "scales", "offsets"
 _COLUMNS = {
     ID: "str",
@@ -148,6 +150,16 @@ class EmbeddingStore(Store):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens of a caption; 1 where texts are pooled, or are class labels."""
+        return int(self.identity.get("num_tokens") or self.identity["model_max_length"])
+
+    @property
+    def holds_labels(self) -> bool:
+        """Whether its rows are class labels."""
+        return self.identity.get("type") == LABELS
 
     def missing(self, ids: pd.Series) -> pd.Series:
         """Return those of `ids` that the store does not hold."""

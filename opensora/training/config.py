@@ -39,7 +39,8 @@ class TrainConfig:
     vae: dict[str, Any] | None = None
     """Online: type and keywords of the video autoencoder, `from_pretrained` among them."""
     text_encoder: dict[str, Any] | None = None
-    """Online: type and keywords of the text encoder, `from_pretrained` among them."""
+    """Online: type and keywords of the text encoder, `from_pretrained` among them; the type of
+    the stored embeddings must be the same."""
     posterior: str = "sample"
     """Online: latents are a "sample" of the autoencoder's posterior or its "mean"."""
     optimizer: dict[str, Any] = field(default_factory=lambda: {"type": "adamw"})
@@ -134,8 +135,8 @@ class TrainConfig:
                 raise ConfigError(f"dataset.{name} {path}: no such file or folder")
         if (self.text_encoder or {}).get("type") == "classes":
             raise ConfigError(
-                "text_encoder.type 'classes' knows class numbers and no captions, it is for"
-                " sampling only; use 't5' or 'clip'"
+                "text_encoder.type 'classes' knows class numbers and no captions; use 't5' or"
+                " 'clip', or train from stores that `opensora encode-captions --type classes` fills"
             )
         for name in ("vae", "text_encoder"):
             if not (getattr(self, name) or {}).get("from_pretrained"):

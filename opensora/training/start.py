@@ -23,6 +23,7 @@ from opensora.datasets.masks import MaskGenerator
 from opensora.models.build import takes_frame_mask, use_grad_checkpoint
 from opensora.models.weights.checkpoint import load_checkpoint
 from opensora.plans.compile import BatchPlan
+from opensora.stores.embeddings import LABELS
 from opensora.training.checkpoint import (
     EMA,
     Checkpoint,
@@ -39,7 +40,8 @@ from opensora.training.plan import SOURCE, continues_plan, settle_plan
 
 log = logging.getLogger(__name__)
 
-_HOW_KEPT = ("dtype", "posterior", "seed", "version", "int8")  # fields of an encoder's identity
+# fields of an encoder's identity
+_HOW_KEPT = ("dtype", "posterior", "seed", "version", "int8", "num_tokens")
 
 
 @dataclass
@@ -146,11 +148,7 @@ def build_model(config: TrainConfig, source: BatchSource) -> tuple[nn.Module, di
         ConfigError: a keyword is unknown, or contradicts the encoders.
         CheckpointError: `model.from_pretrained` is missing or belongs to another model.
     """
-    sizes: dict[str, Any] = {
-        "in_channels": source.latent_channels,
-        "caption_channels": source.text_dim,
-        "model_max_length": source.max_length,
-    }
+    sizes: dict[str, Any] = {"in_channels": source.latent_channels, **_text_sizes(config, source)}
     for name, size in sizes.items():
         asked = config.model.get(name, size)
         if asked != size:
@@ -170,6 +168,33 @@ def build_model(config: TrainConfig, source: BatchSource) -> tuple[nn.Module, di
     resolved = {**{k: v for k, v in sizes.items() if k in accepted}, **config.model}
     resolved.pop("from_pretrained", None)  # the results hold the weights themselves
     return model, resolved
+
+
+def _text_sizes(config: TrainConfig, source: BatchSource) -> dict[str, Any]:
+    """Keywords of a model that reads the captions of a source; labels have no sizes.
+
+    Raises:
+        ConfigError: the config names another type of text encoder, or a model of labels meets
+            captions, or one of captions labels.
+    """
+    identity = source.embedding_identity
+    found = identity.get("type")
+    asked = (config.text_encoder or {}).get("type", found)
+    if asked != found:
+        raise ConfigError(
+            f"text_encoder.type is {asked!r} and the embeddings are those of {found!r}; encode"
+            f" captions with --type {asked}, or leave text_encoder out of the config"
+        )
+    condition = str(config.model.get("condition", "text"))
+    wanted = f"label_{identity['num_classes']}" if found == LABELS else "text"
+    if condition != wanted and (found == LABELS or condition.startswith("label_")):
+        raise ConfigError(
+            f"model.condition is {condition!r} and the embeddings are those of {found!r}, which"
+            f" take {wanted!r}; change one of the two"
+        )
+    if found == LABELS:
+        return {}
+    return {"caption_channels": source.text_dim, "model_max_length": source.max_length}
 
 
 def mask_generator(config: TrainConfig, model: nn.Module) -> MaskGenerator | None:

@@ -105,7 +105,8 @@ def _on_device(batch: LatentBatch, device: torch.device) -> tuple[Tensor, Condit
     tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
     latents = tensors.pop("latents").to(device, non_blocking=True).float()
     conditions = map_conditions(lambda value: value.to(device, non_blocking=True), tensors)
-    conditions["y"] = conditions["y"].float()
+    if conditions["y"].is_floating_point():  # labels stay whole numbers
+        conditions["y"] = conditions["y"].float()
     return latents, conditions
 
 

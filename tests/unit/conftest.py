@@ -1,6 +1,7 @@
 """Fixtures that several folders of unit tests share."""
 
 import json
+import string
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +78,18 @@ def video_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     T5EncoderModel(config).save_pretrained(folder / "t5")
     ByT5Tokenizer().save_pretrained(folder / "t5")
     (folder / "clip").mkdir()
-    words = {word: k for k, word in enumerate([*"box", "<|startoftext|>", "<|endoftext|>"])}
-    (folder / "clip/vocab.json").write_text(json.dumps(words))
+    letters = string.ascii_lowercase + string.digits
+    ends = [f"{letter}</w>" for letter in letters]
+    words = {
+        word: k for k, word in enumerate([*letters, *ends, "<|startoftext|>", "<|endoftext|>"])
+    }
+    (folder / "clip/vocab.json").write_text(json.dumps({word: k for k, word in enumerate(words)}))
     (folder / "clip/merges.txt").write_text("#version: 0.2\n")
     CLIPTokenizer.from_pretrained(folder / "clip").save_pretrained(folder / "clip")
     text = CLIPTextConfig(
         **{"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1},
-        **{"num_attention_heads": 2, "max_position_embeddings": 16},
-        **{"vocab_size": len(words), "bos_token_id": 3, "eos_token_id": 4},
+        **{"num_attention_heads": 2, "max_position_embeddings": 16, "vocab_size": len(words)},
+        **{"bos_token_id": len(words) - 2, "eos_token_id": len(words) - 1},
     )
     CLIPTextModel(text).save_pretrained(folder / "clip")
     return folder

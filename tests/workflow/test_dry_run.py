@@ -128,5 +128,29 @@ def test_every_encoding_setting_reaches_its_command(tmp_path: Path) -> None:
     for option in (
         "--dtype bf16 --posterior moments --seed 42 --min-psnr 12.5 --output",
         "--max-length 64 --dtype bf16 --int8 --output",
+        "--type t5 --text-encoder results/demo/models/text_encoder --max-length 64 --dtype",
     ):
         assert option in done.stdout, option
+
+
+@pytest.mark.parametrize(
+    ("fields", "max_length", "option", "rule"),
+    [
+        ({"type": "clip"}, 16, "clip --text-encoder results/demo/models/clip --max-length 16", ""),
+        ({"type": "clip", "from_pretrained": "a/b"}, None, "clip --text-encoder a/b --dtype", ""),
+        ({"type": "classes", "num_classes": 7}, None, "classes --num-classes 7 --dtype", ""),
+        ({}, None, "t5 --text-encoder results/demo/models/text_encoder --dtype", "rule train_text"),
+    ],
+)
+def test_the_type_of_the_text_encoder_reaches_its_command(
+    fields: dict[str, object], max_length: int | None, option: str, rule: str, tmp_path: Path
+) -> None:
+    config = yaml.safe_load((REPOSITORY / "configs/workflow/demo.yaml").read_text())
+    config["models"] = {"text_encoder": fields}
+    config["encode"]["max_length"] = max_length
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    target = "results/demo/embeddings"
+    done = snakemake(target, "-p", "--configfile", str(tmp_path / "config.yaml"), folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"--type {option}" in done.stdout
+    assert ("rule train_text_encoder" in done.stdout) == bool(rule)

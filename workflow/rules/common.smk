@@ -138,23 +138,44 @@ def options(**values):
 
 
 def model_folder(name):
-    """The folder or hub name of an encoder: given weights, or what the DAG trains."""
-    return config["models"][name]["from_pretrained"] or f"{RUN}/models/{name}"
+    """The folder or hub name of an encoder: given weights, or what the DAG trains.
+
+    Class labels have none; texts of type clip are read by models.clip where nothing else is given.
+    """
+    given = config["models"][name]["from_pretrained"]
+    if name != "text_encoder" or given:
+        return given or f"{RUN}/models/{name}"
+    return {
+        "t5": f"{RUN}/models/text_encoder",
+        "clip": model_folder("clip"),
+        "classes": None,
+    }[config["models"]["text_encoder"]["type"]]
 
 
 def model_files(name):
     """The same as a dependency; a hub name is none."""
-    given = config["models"][name]["from_pretrained"]
-    return local_files([given]) if given else [model_folder(name)]
+    folder = model_folder(name)
+    return [folder] if is_made_here(folder) else local_files([folder])
+
+
+def is_made_here(folder):
+    """Whether the run trains this encoder."""
+    return bool(folder) and folder.startswith(f"{RUN}/models/")
 
 
 def trained_models():
     """The encoders that the run trains."""
-    return [
-        model_folder(name)
-        for name, model in config["models"].items()
-        if not model["from_pretrained"]
-    ]
+    return sorted(filter(is_made_here, {model_folder(name) for name in config["models"]}))
+
+
+def text_encoder_options():
+    """What encode_captions is told of the text encoder."""
+    return options(
+        type=config["models"]["text_encoder"]["type"],
+        text_encoder=model_folder("text_encoder"),
+        num_classes=config["models"]["text_encoder"]["num_classes"],
+        max_length=config["encode"]["max_length"],
+    )
 
 
 def training_data(stage):
@@ -173,13 +194,15 @@ def training_data(stage):
 
 def data_options(stage):
     """The same as options of train."""
+    length = config["encode"]["max_length"]
     if STAGE[stage]["online"]:
         return [
             *("--dataset.type", "VariableVideoTextDataset"),
             *("--data-path", f"{RUN}/manifest.csv"),
             *("--vae.from_pretrained", model_folder("vae")),
+            *("--text-encoder.type", config["models"]["text_encoder"]["type"]),
             *("--text-encoder.from_pretrained", model_folder("text_encoder")),
-            *("--text-encoder.model-max-length", config["encode"]["max_length"]),
+            *(["--text-encoder.model-max-length", length] if length else []),
         ]
     return [
         *("--dataset.latents", f"{RUN}/latents/{stage}"),

@@ -65,16 +65,17 @@ rule encode_captions:
     params:
         identity=identity(
             version=VERSIONS["encode_captions"],
+            type=config["models"]["text_encoder"]["type"],
             text_encoder=model_folder("text_encoder"),
+            num_classes=config["models"]["text_encoder"]["num_classes"],
             dtype=config["encode"]["dtype"],
             max_length=config["encode"]["max_length"],
             int8=config["encode"]["int8"],
         ),
-        text_encoder=lambda wildcards: model_folder("text_encoder"),
+        text_encoder=text_encoder_options(),
         dtype=config["encode"]["dtype"],
-        max_length=config["encode"]["max_length"],
         int8="--int8" if config["encode"]["int8"] else "",
     shell:
         "opensora encode-captions --manifest {input.manifest} "
-        "--text-encoder {params.text_encoder:q} --max-length {params.max_length} --dtype {params.dtype} {params.int8} "
+        "{params.text_encoder:q} --dtype {params.dtype} {params.int8} "
         "--output {output.folder} --threads {threads} > {log} 2>&1"

@@ -36,10 +36,10 @@ rule sample:
         config=lambda wildcards, input: SAMPLE_CONFIG,
         folder=lambda wildcards: f"{RUN}/samples/{wildcards.stage}",
         vae=lambda wildcards: model_folder("vae"),
-        text_encoder=lambda wildcards: model_folder("text_encoder"),
+        text_encoder=options(text_encoder=model_folder("text_encoder")),
         num_samples=config["sample"]["num_samples"],
         seed=config["seed"],
     shell:
         "opensora sample {params.config:q} --ckpt-path {input.ema} --vae {params.vae:q} "
-        "--text-encoder {params.text_encoder:q} --prompt-path {input.prompts:q} "
+        "{params.text_encoder:q} --prompt-path {input.prompts:q} "
         "--num-samples {params.num_samples} --seed {params.seed} --threads {threads} --save-dir {params.folder} > {log} 2>&1"

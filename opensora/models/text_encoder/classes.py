@@ -18,6 +18,8 @@ class ClassEncoder:
         device: where the labels live.
     """
 
+    num_tokens = 1  # of a text, whatever its length
+
     def __init__(self, num_classes: int, device: str | torch.device = "cpu") -> None:
         self.num_classes = num_classes
         self.device = torch.device(device)
@@ -31,8 +33,7 @@ class ClassEncoder:
         for entry in text:
             if not entry.strip().isdecimal() or int(entry) >= self.num_classes:
                 raise ConfigError(
-                    f"prompt {entry!r} is not a class; give numbers from 0 to"
-                    f" {self.num_classes - 1}"
+                    f"text {entry!r} is not a class; give numbers from 0 to {self.num_classes - 1}"
                 )
         return {"y": torch.tensor([int(entry) for entry in text], device=self.device)}
 

@@ -41,6 +41,8 @@ class ClipTextEncoder(TextEncoder):
     Source: Radford et al. 2021, arXiv:2103.00020.
     """
 
+    num_tokens = 1  # of an embedding, whatever the length of the text
+
     def __init__(
         self,
         from_pretrained: str,

@@ -250,7 +250,7 @@ def test_a_manifest_that_lacks_a_column_is_refused(video_world, config, tmp_path
 def test_class_numbers_are_no_captions(video_world, config, tmp_path, capsys):
     config.write_text(CONFIG + 'text_encoder = dict(type="classes", num_classes=9)')
     assert train(config, tmp_path / "out", *online(video_world)[:4]) == 2
-    assert "it is for sampling only" in capsys.readouterr().err
+    assert "or train from stores that" in capsys.readouterr().err
 
 
 def test_neither_stores_nor_videos_and_videos_without_encoders_are_refused(

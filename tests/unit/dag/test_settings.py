@@ -68,6 +68,37 @@ def test_a_mistake_is_one_sentence(change: dict, message: str) -> None:
         check_workflow_config(minimal() | change, SCHEMA)
 
 
+@pytest.mark.parametrize(
+    ("fields", "more", "sentence"),
+    [
+        ({"type": "bert"}, {}, r"models\.text_encoder\.type: 'bert' is not one of"),
+        ({"num_classes": 3}, {}, "num_classes has no effect with type t5; leave it out"),
+        ({"type": "classes"}, {}, "type classes needs num_classes"),
+        (
+            {"type": "classes", "num_classes": 3},
+            {"encode": {"int8": True}},
+            r"no use for encode\.int8",
+        ),
+        (
+            {"type": "classes", "num_classes": 3, "from_pretrained": "x"},
+            {},
+            r"no use for models\.text_encoder\.from_pretrained",
+        ),
+        (
+            {"type": "classes", "num_classes": 3},
+            {"stages": [{"name": "one", "config": "a.py", "online": True}]},
+            "stage one is online",
+        ),
+    ],
+)
+def test_only_what_a_type_of_text_encoder_takes_may_be_given(
+    fields: dict, more: dict, sentence: str
+) -> None:
+    config = minimal() | {"models": {"text_encoder": fields}} | more
+    with pytest.raises(ConfigError, match=sentence):
+        check_workflow_config(config, SCHEMA)
+
+
 def test_a_missing_folder_is_named() -> None:
     config = minimal() | {"demo": {}, "videos": ["nowhere"]}
     config["sample"] = {"config": "s.py", "prompts": "p.txt"}

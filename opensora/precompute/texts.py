@@ -1,0 +1,78 @@
+"""The text encoders that fill an embedding store, and what of their output is stored."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from opensora.config.registry import MODELS, build_module
+from opensora.core.errors import ConfigError
+from opensora.stores.embeddings import LABELS
+
+
+def build_text_encoder(
+    kind: str,
+    *,
+    from_pretrained: str | None,
+    max_length: int | None,
+    num_classes: int | None,
+    dtype: str,
+    device: str,
+) -> Any:
+    """Build an encoder of captions; only what its type takes may be given.
+
+    Args:
+        kind: t5, clip or classes.
+        from_pretrained: folder or hub name of a network.
+        max_length: tokens a caption; None is the type's own (t5 120, clip 77).
+        num_classes: of class labels.
+        dtype: "bf16" or "fp32": of the weights on a GPU (on a CPU it computes in fp32).
+        device: where it runs.
+
+    Raises:
+        ConfigError: something is missing, or has no effect.
+        CheckpointError: the folder can not be loaded.
+    """
+    given = {
+        "--text-encoder": from_pretrained,
+        "--max-length": max_length,
+        "--num-classes": num_classes,
+    }
+    needed = "--num-classes" if kind == LABELS else "--text-encoder"
+    allowed = {needed} if kind == LABELS else {needed, "--max-length"}
+    for name, value in given.items():
+        if value is not None and name not in allowed:
+            raise ConfigError(f"{name} {value} has no effect with --type {kind}; leave it out")
+    if given[needed] is None:
+        raise ConfigError(f"--type {kind} needs {needed}")
+    for name in ("--max-length", "--num-classes"):
+        value = given[name]
+        if isinstance(value, int) and value < 1:
+            raise ConfigError(f"{name} {value}: expected at least 1")
+    if kind == LABELS:
+        return build_module({"type": kind, "num_classes": num_classes, "device": device}, MODELS)
+    fields: dict[str, Any] = {"type": kind, "from_pretrained": from_pretrained, "device": device}
+    fields["dtype"] = "fp32" if device == "cpu" else dtype
+    if max_length is not None:
+        fields["model_max_length"] = max_length
+    return build_module(fields, MODELS)
+
+
+def stored_rows(encoded: Mapping[str, Tensor]) -> list[Tensor]:
+    """What is stored of each of B captions.
+
+    Args:
+        encoded: what an encoder returns: `y` [B, 1, L, D], with `mask` [B, L] where captions are
+            padded; or labels `y` [B] int64.
+
+    Returns:
+        B tensors [tokens, D]: tokens without padding, a pooled text as one token, a label [1, 1].
+    """
+    y = encoded["y"]
+    if y.ndim == 1:
+        return list(y[:, None, None])
+    rows = y[:, 0]
+    if "mask" not in encoded:
+        return list(rows)
+    lengths = encoded["mask"].sum(1).tolist()
+    return [row[:length] for row, length in zip(rows, lengths, strict=True)]
