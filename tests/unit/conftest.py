@@ -1,7 +1,6 @@
 """Fixtures that several folders of unit tests share."""
 
 import json
-import string
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from opensora.core.io import sha256_file
 from opensora.media.encode import write_video
 from opensora.tables.columns import MANIFEST
 from opensora.tables.io import write_table
+from tests.tiny_encoders import save_clip, save_t5, save_vae
 
 CLIP_FRAMES = 4
 REFERENCE = Path(__file__).parents[1] / "data" / "reference"
@@ -40,17 +40,6 @@ def video_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     The networks are tiny and have random weights. No clip needs resizing or offers a choice of
     frames, so reading them ahead of training or during it gives the same pixels.
     """
-    import torch
-    from diffusers import AutoencoderKL
-    from transformers import (
-        ByT5Tokenizer,
-        CLIPTextConfig,
-        CLIPTextModel,
-        CLIPTokenizer,
-        T5Config,
-        T5EncoderModel,
-    )
-
     folder = tmp_path_factory.mktemp("video_world")
     rows = []
     for k in range(6):
@@ -65,31 +54,7 @@ def video_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         start=0.0, end=0.5, split="train",
     )  # fmt: skip
     write_table(manifest, folder / "manifest.csv", MANIFEST)
-    torch.manual_seed(0)
-    AutoencoderKL(
-        block_out_channels=(8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=24,
-    ).save_pretrained(folder / "vae")
-    config = T5Config(vocab_size=384, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
-    T5EncoderModel(config).save_pretrained(folder / "t5")
-    ByT5Tokenizer().save_pretrained(folder / "t5")
-    (folder / "clip").mkdir()
-    letters = string.ascii_lowercase + string.digits
-    ends = [f"{letter}</w>" for letter in letters]
-    words = {
-        word: k for k, word in enumerate([*letters, *ends, "<|startoftext|>", "<|endoftext|>"])
-    }
-    (folder / "clip/vocab.json").write_text(json.dumps({word: k for k, word in enumerate(words)}))
-    (folder / "clip/merges.txt").write_text("#version: 0.2\n")
-    CLIPTokenizer.from_pretrained(folder / "clip").save_pretrained(folder / "clip")
-    text = CLIPTextConfig(
-        **{"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1},
-        **{"num_attention_heads": 2, "max_position_embeddings": 16, "vocab_size": len(words)},
-        **{"bos_token_id": len(words) - 2, "eos_token_id": len(words) - 1},
-    )
-    CLIPTextModel(text).save_pretrained(folder / "clip")
+    save_vae(folder / "vae")
+    save_t5(folder / "t5")
+    save_clip(folder / "clip")
     return folder
