@@ -26,7 +26,7 @@ VERSIONS = {
     "train_vae": 2,
     "train_clip": 1,
     "train_text_encoder": 1,
-    "encode_videos": 2,
+    "encode_videos": 3,
     "encode_captions": 2,
     "train": 1,
     "sample": 1,

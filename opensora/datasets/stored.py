@@ -122,7 +122,11 @@ class LatentDataset:
         )
 
     def _draw(self, moments: Tensor, epoch: int, ids: list[str]) -> Tensor:
-        """Draw latents [B, C, T, H, W] from moments [B, 2 C, T, H, W]."""
+        """Draw latents [B, C, T, H, W] from moments [B, 2 C, T, H, W].
+
+        By id and not by content: such a draw is kept nowhere and belongs to the plan, which says
+        ids, and training from videos, whose tables may know no hash, makes the same one.
+        """
         seeds = [derive_seed(self._seed, "posterior", epoch, name) for name in ids]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         return sample_moments(moments.float(), generators).to(moments.dtype)

@@ -18,6 +18,7 @@ from torch import Tensor
 from opensora.buckets.bucket import Bucket
 from opensora.buckets.bucket_config import IMAGE_FPS
 from opensora.core.errors import ConfigError, TableError, VideoError
+from opensora.core.io import sha256_file
 from opensora.core.log import progress
 from opensora.core.seed import derive_seed, stable_shard
 from opensora.core.versions import VERSIONS
@@ -41,6 +42,7 @@ from opensora.stores.latents import (
 from opensora.tables.columns import ID, PATH
 
 log = logging.getLogger(__name__)
+SAMPLE = "sample"  # posterior of which one draw is stored
 _FILE_ITEMS = 1024
 _READERS = 2  # threads; decoding releases the interpreter lock
 _AHEAD = 8  # clips read before they are wanted, at the bucket's size,
@@ -54,8 +56,9 @@ class VideoEncoding:
     Attributes:
         dtype: "bf16" or "fp32": type of the stored latents, and of the autoencoder on a GPU (on a
             CPU it computes in fp32).
-        posterior: "sample" (each clip has its own noise, from seed and id), "mean", or "moments"
-            (mean and deviation, from which training draws anew in every epoch).
+        posterior: "sample" (each clip has its own noise, from the seed and its content: a renamed
+            clip keeps its latent), "mean", or "moments" (mean and deviation, from which training
+            draws anew in every epoch).
         seed: base of the posterior noise.
         batch_size: frames per forward; changes speed, memory and the last bits only.
         min_psnr: the gate: least mean PSNR in dB of decoded latents, per bucket.
@@ -63,7 +66,7 @@ class VideoEncoding:
     """
 
     dtype: str = "bf16"
-    posterior: str = "sample"
+    posterior: str = SAMPLE
     seed: int = 42
     batch_size: int = 16
     min_psnr: float = 15.0
@@ -76,7 +79,7 @@ class VideoEncoding:
 
     def identity(self, vae: Any) -> dict[str, Any]:
         """What must agree between the latents of one training run."""
-        noise = {"seed": self.seed} if self.posterior == "sample" else {}
+        noise = {"seed": self.seed} if self.posterior == SAMPLE else {}
         version = VERSIONS["encode_videos"]
         own = {"dtype": self.dtype, "posterior": self.posterior, "version": version}
         return {**vae.identity(), **own, **noise}
@@ -202,7 +205,10 @@ def shard_items(
             " than 0; run build_manifest again"
         )
     is_image = items["bucket"].map(lambda name: Bucket.parse(name).is_image)
-    return items.assign(fps=(rates / frame_interval).mask(is_image.astype(bool), IMAGE_FPS))
+    return items.assign(
+        fps=(rates / frame_interval).mask(is_image.astype(bool), IMAGE_FPS),
+        sha256=items["sha256"].fillna(""),
+    )
 
 
 def _parts(items: pd.DataFrame, vae: Any) -> Iterator[Part]:
@@ -257,15 +263,26 @@ def _encode(
     """
     vae.micro_batch_size = encoding.batch_size
     batch_size = max(1, encoding.batch_size // part.bucket.num_frames)
-    ids: list[str] = part.rows[ID].tolist()
-    for start in range(0, len(ids), batch_size):
-        names = ids[start : start + batch_size]
-        pixels = list(islice(clips, len(names)))
-        missing = batch_size - len(names)
-        seeds = [derive_seed(encoding.seed, "posterior", name) for name in names]
+    for start in range(0, len(part.rows), batch_size):
+        rows = part.rows.iloc[start : start + batch_size]
+        pixels = list(islice(clips, len(rows)))
+        missing = batch_size - len(rows)
+        seeds = _noise_seeds(rows, encoding)
         batch = torch.stack(pixels + pixels[-1:] * missing)
         latents = _forward(batch, vae, encoding, seeds + seeds[-1:] * missing)
-        yield from latents[: len(names)].to("cpu", parse_dtype(encoding.dtype))
+        yield from latents[: len(rows)].to("cpu", parse_dtype(encoding.dtype))
+
+
+def _noise_seeds(rows: pd.DataFrame, encoding: VideoEncoding) -> list[int]:
+    """A seed for each clip that was just read, by its content and not by its name.
+
+    A file that the manifest gives no sha256 is hashed here, where something is drawn at all.
+    """
+    contents: list[str] = rows["sha256"].tolist()
+    if encoding.posterior == SAMPLE:
+        named = zip(contents, rows[PATH], strict=True)
+        contents = [content or sha256_file(path) for content, path in named]
+    return [derive_seed(encoding.seed, "posterior", content) for content in contents]
 
 
 @torch.no_grad()

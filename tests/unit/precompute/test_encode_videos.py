@@ -1,5 +1,7 @@
+import itertools
 import json
 import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -8,6 +10,7 @@ import torch
 
 from opensora.buckets.bucket import Bucket
 from opensora.core.errors import ConfigError, StoreError, TableError, VideoError
+from opensora.core.io import sha256_file
 from opensora.media.frames import read_clip
 from opensora.plans.compile import BatchPlan, write_plan
 from opensora.precompute.encode_videos import VideoEncoding, encode_videos, shard_items
@@ -105,6 +108,51 @@ def test_a_draw_depends_on_seed_and_clip(world, tmp_path):
     )[0]
     noise = (a - mean) / 0.1
     assert float(noise.std()) == pytest.approx(1.0, abs=0.05)
+
+
+DRAWN = VideoEncoding(dtype="fp32", posterior="sample")
+
+
+@pytest.mark.parametrize("hashed", [True, False])
+def test_noise_follows_from_the_content_and_not_from_the_name(world, tmp_path, hashed):
+    names = {f"c{k}": f"renamed-{7 - k}" for k in range(8)}
+    hashes = [sha256_file(path) if hashed else None for path in world.manifest["path"]]
+    before = world.manifest.assign(sha256=hashes)
+    after = before.assign(
+        id=before["id"].map(names),
+        path=[shutil.copy(path, tmp_path / f"{k}.mp4") for k, path in enumerate(before["path"])],
+    )
+    renamed = world.plan.table.to_pandas()
+    renamed["ids"] = [[names[name] for name in ids] for ids in renamed["ids"]]
+    renamed.attrs = {"hash": "renamed"}
+    write_plan(renamed, tmp_path / "plan.parquet", frame_interval=1)
+    plans = {"before": world.plan, "after": BatchPlan(tmp_path / "plan.parquet")}
+    for name, manifest in {"before": before, "after": after}.items():
+        encode_videos(manifest, plans[name], PatchAutoencoder(0.1), tmp_path / name, DRAWN)
+    one, other = LatentStore(tmp_path / "before"), LatentStore(tmp_path / "after")
+    noises = []
+    for row in one.rows.itertuples():
+        bucket = Bucket.parse(row.bucket)
+        drawn = one.get(row.id, bucket)
+        assert other.get(names[row.id], bucket).numpy().tobytes() == drawn.numpy().tobytes()
+        path = before.set_index("id").loc[row.id, "path"]
+        clip = read_clip(path, bucket.num_frames, bucket.size, 1)[None]
+        mean = PatchAutoencoder().encode(clip, generator=None, posterior="mean")[0]
+        noises.append((drawn - mean)[:, :1])
+    for one_noise, other_noise in itertools.combinations(noises, 2):
+        assert not torch.allclose(one_noise, other_noise, atol=1e-3)
+
+
+def test_a_file_without_hash_is_hashed_only_where_something_is_drawn(world, tmp_path, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(
+        "opensora.precompute.encode_videos.sha256_file", lambda path: hashed.append(path) or "h"
+    )
+    unknown = world.manifest.assign(sha256=["", None, *["known"] * 6])
+    encode_videos(unknown, world.plan, PatchAutoencoder(), tmp_path / "mean", FP32)
+    assert hashed == []
+    encode_videos(unknown, world.plan, PatchAutoencoder(0.1), tmp_path / "drawn", DRAWN)
+    assert hashed == world.manifest["path"].tolist()[:2]
 
 
 def test_an_empty_shard_is_a_valid_empty_store(world, tmp_path):
