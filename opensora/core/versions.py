@@ -27,7 +27,7 @@ VERSIONS = {
     "train_clip": 1,
     "train_text_encoder": 1,
     "encode_videos": 3,
-    "encode_captions": 2,
+    "encode_captions": 3,
     "train": 1,
     "sample": 1,
     "evaluate": 1,

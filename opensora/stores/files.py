@@ -8,6 +8,7 @@ per row what a reader needs and holds, per file, its size and the hash of its he
 import hashlib
 import json
 import shutil
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ FILE_BYTES = 256 << 20  # about as much goes into one file
 _RECORD = "opensora"
 _INDEX_METADATA = b"opensora_store"
 _WORD_BYTES = 8
+_LINE_BYTES = 512 * _WORD_BYTES
+CHECKSUM = "crc32 of sums"  # how `checksum` works; older stores say nothing
 
 
 def write_store_file(path: Path, tensors: dict[str, Tensor], record: Mapping[str, Any]) -> None:
@@ -76,17 +79,26 @@ def as_bytes(tensor: Tensor, ndim: int = 1) -> np.ndarray:
 
 
 def checksum(*parts: np.ndarray) -> int:
-    """Sum of the 64-bit words of some bytes, as an int64: fast, finds any single flipped bit.
+    """Checksum of some bytes, as an int64: of the words and of their places.
+
+    The 64-bit words of a part stand in a table of 512 columns. The sums of its columns, mod 2**64,
+    and the bytes beyond its last line go into one crc32, the sums of its lines into another: two
+    passes of vector additions, several times as fast as crc32 over all bytes. A flipped bit
+    changes a run of at most 64 bits in one sum of each kind, which crc32 always finds; exchanged
+    words change two sums, which it misses once in 2**32 or less.
 
     Args:
-        parts: uint8 [bytes] each; the last word of each is filled up with zeros.
+        parts: uint8 [bytes] each.
     """
-    total = 0
+    columns = lines = 0
     for part in parts:
-        whole = len(part) // _WORD_BYTES * _WORD_BYTES
-        total += int(part[:whole].view("<i8").sum())
-        total += int.from_bytes(part[whole:].tobytes(), "little")
-    return (total + 2**63) % 2**64 - 2**63
+        whole = len(part) // _LINE_BYTES * _LINE_BYTES
+        if whole:
+            table = part[:whole].view("<u8").reshape(-1, _LINE_BYTES // _WORD_BYTES)
+            columns = zlib.crc32(np.add.reduce(table, axis=0), columns)
+            lines = zlib.crc32(np.einsum("ij->i", table), lines)  # faster than reduce
+        columns = zlib.crc32(part[whole:].data, columns)
+    return ((lines << 32 | columns) + 2**63) % 2**64 - 2**63
 
 
 def write_index(folder: Path, rows: pd.DataFrame, identity: Mapping[str, Any]) -> None:
@@ -95,7 +107,8 @@ def write_index(folder: Path, rows: pd.DataFrame, identity: Mapping[str, Any]) -
         name: {"size": (folder / name).stat().st_size, "header": header_hash(folder / name)}
         for name in sorted(set(rows["file"]))
     }
-    record = json.dumps({"identity": dict(identity), "files": files}, sort_keys=True)
+    facts = {"identity": dict(identity), "files": files, "checksum": CHECKSUM}
+    record = json.dumps(facts, sort_keys=True)
     table = pa.Table.from_pandas(rows, preserve_index=False)
     with atomic_path(folder / INDEX_NAME) as temporary:
         pq.write_table(table.replace_schema_metadata({_INDEX_METADATA: record}), temporary)
@@ -110,7 +123,7 @@ def header_hash(path: Path) -> str:
 
 
 def read_store_index(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read `folder/index.parquet`: its rows, and `identity` and `files` as they were written.
+    """Read `folder/index.parquet`: its rows; `identity`, `files`, `checksum` as they were written.
 
     Raises:
         OSError, KeyError, TypeError, ValueError: it is damaged, or no index of a store.

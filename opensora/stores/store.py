@@ -17,6 +17,7 @@ from torch import Tensor
 
 from opensora.core.errors import StoreError
 from opensora.stores.files import (
+    CHECKSUM,
     INDEX_NAME,
     PARTIAL_SUFFIX,
     as_bytes,
@@ -98,6 +99,11 @@ class Store(ABC):
                 f"{folder / INDEX_NAME}: not a readable store index; run {self._command} for"
                 f" {folder} again"
             ) from error
+        if record.get("checksum") != CHECKSUM:
+            raise StoreError(
+                f"{folder / INDEX_NAME}: has checksums of another version; run {self._command} for"
+                f" {folder} again"
+            )
         if len(rows) == 0:
             return rows  # an empty shard knows no encoder that could disagree
         if self.identity:
