@@ -8,7 +8,7 @@ HELP = (
 )
 EXAMPLE = (
     "opensora assign-buckets configs/demo/train/stage1.py --data-path mine/manifest.csv"
-    " --plan mine/plan.parquet --summary mine/summary.json"
+    " --plan mine/plan.parquet --validation mine/validation.parquet --summary mine/summary.json"
     " --world-size 8"
 )
 TAKES_OVERRIDES = True
@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="training config (.py): bucket_config, epochs, balance, ...")
     parser.add_argument("--data-path", required=True, metavar="FILE", help="manifest")
     parser.add_argument("--plan", metavar="FILE", help="batch plan (.parquet)")
+    parser.add_argument(
+        "--validation", metavar="FILE", help="plan of the validation split, one pass (.parquet)"
+    )
     parser.add_argument("--summary", metavar="FILE", help="counts (.json)")
     parser.add_argument("--plot", metavar="FILE", help="the table as bars (.svg)")
     parser.add_argument("--world-size", type=int, default=1, metavar="W", help="training processes")
@@ -45,6 +48,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.plans.compile import write_plan
     from opensora.plans.figures import plot_summary, summary_table
     from opensora.plans.stage_plan import plan_training
+    from opensora.plans.validation_plan import plan_validation
     from opensora.tables.manifest import read_manifest
     from opensora.training.config import KNOWN_FIELDS
 
@@ -58,8 +62,9 @@ def run(args: argparse.Namespace) -> str:
         from opensora.plans.cost import sample_cost_of  # loads the models, which takes seconds
 
         sample_cost = sample_cost_of(config, stride)
+    manifest = read_manifest(args.data_path)
     made = plan_training(
-        read_manifest(args.data_path),
+        manifest,
         config,
         world_size=args.world_size,
         vae_stride=stride,
@@ -69,6 +74,9 @@ def run(args: argparse.Namespace) -> str:
         logging.getLogger(__name__).warning("plan %s", warning)
     if args.plan:
         write_plan(made.plan, args.plan, **made.settings)
+    if args.validation:
+        interval = made.settings["frame_interval"]
+        write_plan(plan_validation(manifest, config), args.validation, frame_interval=interval)
     if args.summary:
         write_json(args.summary, made.summary)
     if args.plot:
@@ -76,7 +84,7 @@ def run(args: argparse.Namespace) -> str:
     sys.stdout.write(summary_table(made.summary))
     totals = made.summary["totals"]
     placed = totals["clips"] - sum(made.summary["dropped"].values())
-    written = [path for path in (args.plan, args.summary, args.plot) if path]
+    written = [path for path in (args.plan, args.validation, args.summary, args.plot) if path]
     return (
         f"{placed} of {totals['clips']} clips in {len(made.summary['buckets'])} buckets,"
         f" {totals['steps']} steps over {totals['epochs']} epochs"

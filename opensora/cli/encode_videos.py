@@ -14,6 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--manifest", required=True, metavar="FILE", help="clips and their paths")
     parser.add_argument("--plan", required=True, metavar="FILE", help="plan of assign-buckets")
+    parser.add_argument(
+        "--validation", metavar="FILE", help="plan of held-out clips, encoded with the others"
+    )
     parser.add_argument("--shard", type=int, default=0, metavar="K", help="index of the shard")
     parser.add_argument("--num-shards", type=int, default=1, metavar="N", help="shards in all")
     parser.add_argument("--vae", required=True, metavar="FOLDER", help="folder or hub name")
@@ -66,9 +69,12 @@ def run(args: argparse.Namespace) -> str:
         device=choose_device(args.device),
     )
     manifest, plan = read_manifest(args.manifest), BatchPlan(args.plan)
+    validation = None if args.validation is None else BatchPlan(args.validation)
     vae = load_autoencoder(args.vae, encoding.device, encoding.compute_dtype)
     shards = {"shard": args.shard, "num_shards": args.num_shards}
-    counts = encode_videos(manifest, plan, vae, Path(args.output), encoding, **shards)
+    counts = encode_videos(
+        manifest, plan, vae, Path(args.output), encoding, validation=validation, **shards
+    )
     return (
         f"{counts['clips']} clips in {counts['files']} files ({counts['kept']} kept)"
         f" -> {args.output}"

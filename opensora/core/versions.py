@@ -22,7 +22,7 @@ VERSIONS = {
     "ocr": 1,
     "build_manifest": 2,
     "import_manifest": 1,
-    "assign_buckets": 2,
+    "assign_buckets": 3,
     "train_vae": 2,
     "train_clip": 1,
     "train_text_encoder": 1,

@@ -107,6 +107,19 @@ def compile_plan(
     return plan
 
 
+def plan_of_batches(batches: EpochBatches, order: np.ndarray) -> pd.DataFrame:
+    """The plan of one pass over some batches, for a single rank.
+
+    Args:
+        batches: of one epoch.
+        order: int, positions of the batches; none of them is an empty plan.
+    """
+    digest = hashlib.sha256()
+    plan = whole_steps(_epoch_table(0, batches, order, digest), 1)
+    plan.attrs |= {"hash": digest.hexdigest(), "world_size": 1, "epochs": 1, "compiled_epochs": 1}
+    return plan
+
+
 def whole_steps(table: pa.Table, world_size: int) -> pd.DataFrame:
     """The entries of a flat sequence that fill whole steps of `world_size` data-parallel ranks.
 

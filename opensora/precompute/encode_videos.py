@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -113,13 +113,14 @@ def encode_videos(
     folder: Path,
     encoding: VideoEncoding,
     *,
+    validation: BatchPlan | None = None,
     shard: int = 0,
     num_shards: int = 1,
 ) -> dict[str, int]:
     """Encode every (clip, bucket) pair of the plan that belongs to a shard.
 
-    Files that hold the right clips from the same encoder, unharmed, are kept, so a stopped run
-    continues. Each bucket passes the gate before the next one begins; the index is written last.
+    Files that hold the right clips from the same encoder, unharmed, are kept: a stopped run goes
+    on. Each bucket passes the gate before the next one begins; the index is written last.
 
     Args:
         manifest: MANIFEST table: path, fps and sha256 of the clips.
@@ -127,6 +128,7 @@ def encode_videos(
         vae: the autoencoder, on `encoding.device`.
         folder: of this shard; `{folder}.partial` while it is being filled.
         encoding: settings.
+        validation: plan of held-out clips, which go into the same store.
         shard: index of the shard.
         num_shards: shards in all; a clip belongs to one by a hash of its id.
 
@@ -134,23 +136,21 @@ def encode_videos(
         Counts: clips, files, kept (files that were already finished).
 
     Raises:
-        ConfigError: no such shard, or a bucket without a single latent value.
+        ConfigError: no such shard, a bucket without a latent value, or plans of other frames.
         TableError: the manifest lacks clips of the plan, or describes them wrongly.
         VideoError: a clip can not be read.
         StoreError: the latents fail the gate.
     """
-    check_shard(shard, num_shards)
-    frame_interval = int(plan.metadata.get("frame_interval", 1))
-    items = shard_items(manifest, plan, shard, num_shards, frame_interval)
+    pairs, frame_interval = _pairs(plan, validation)
+    items = shard_items(manifest, pairs, shard, num_shards, frame_interval)
     identity = encoding.identity(vae)
     parts = list(_parts(items, vae))
     vae.micro_batch_size = encoding.batch_size
     with under_construction(folder) as work:
         finished = {part.name for part in parts if _is_finished(work, part, identity)}
         doctor = _doctor(work, items, vae, encoding)
-        # one reader for all files: it goes on while the last clips of a file are encoded
-        wanted = (part for part in parts if part.name not in finished)
-        with closing(read_clips(_requests(wanted), frame_interval)) as clips:
+        # one reader for all files: it reads on while the last clips of a file are encoded
+        with closing(read_clips(_requests(parts, finished), frame_interval)) as clips:
             steps = progress(parts, description="encode_videos")
             for _, bucket_parts in groupby(steps, key=lambda part: part.bucket):
                 names = []
@@ -180,15 +180,40 @@ def _doctor(work: Path, items: pd.DataFrame, vae: Any, encoding: VideoEncoding) 
     )
 
 
-def shard_items(
-    manifest: pd.DataFrame, plan: BatchPlan, shard: int, num_shards: int, frame_interval: int
-) -> pd.DataFrame:
-    """Return the shard's part of the plan: id, bucket, path, sha256 and fps of the used frames.
+def _pairs(plan: BatchPlan, validation: BatchPlan | None) -> tuple[pd.DataFrame, int]:
+    """The different (id, bucket) pairs of both plans, sorted, and their frame interval.
 
     Raises:
+        ConfigError: the two take other frames of a clip.
+    """
+    plans = [plan] if validation is None else [plan, validation]
+    intervals = [int(each.metadata.get("frame_interval", 1)) for each in plans]
+    if intervals[0] != intervals[-1]:
+        raise ConfigError(
+            f"--plan takes every {intervals[0]}-th frame and --validation every {intervals[-1]}-th;"
+            " make both with one run of assign-buckets"
+        )
+    pairs = pd.concat([each.items() for each in plans]).drop_duplicates()
+    return pairs.sort_values(["bucket", ID], ignore_index=True), intervals[0]
+
+
+def shard_items(
+    manifest: pd.DataFrame, pairs: pd.DataFrame, shard: int, num_shards: int, frame_interval: int
+) -> pd.DataFrame:
+    """Return the shard's pairs with path, sha256 and fps of the used frames.
+
+    Args:
+        manifest: as of `encode_videos`.
+        pairs: id and bucket.
+        shard: index of the shard.
+        num_shards: shards in all.
+        frame_interval: source frames per used frame.
+
+    Raises:
+        ConfigError: no such shard.
         TableError: the manifest lacks clips of the plan, or describes them wrongly.
     """
-    pairs = plan.items()
+    check_shard(shard, num_shards)
     mine = pairs[pairs[ID].map(lambda name: stable_shard(name, num_shards) == shard).astype(bool)]
     items = mine.merge(manifest[[ID, PATH, "fps", "sha256"]], on=ID, how="left")
     if items[PATH].isna().any():
@@ -232,8 +257,8 @@ def _is_finished(work: Path, part: Part, identity: dict[str, Any]) -> bool:
     return is_latent_file(work / part.name, part.rows, part.bucket, identity)
 
 
-def _requests(parts: Iterator[Part]) -> Iterator[ClipRequest]:
-    for part in parts:
+def _requests(parts: Iterable[Part], finished: Collection[str]) -> Iterator[ClipRequest]:
+    for part in (part for part in parts if part.name not in finished):
         for name, path in zip(part.rows[ID], part.rows[PATH], strict=True):
             yield ClipRequest(name, path, part.bucket)
 

@@ -7,6 +7,7 @@ rule assign_buckets:
         manifest=f"{RUN}/manifest.csv",
     output:
         plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
+        validation=f"{RUN}/buckets/{{stage}}/validation.parquet",
         summary=f"{RUN}/buckets/{{stage}}/summary.json",
     log:
         f"logs/assign_buckets/{config['run']}/{{stage}}.log",
@@ -36,6 +37,6 @@ rule assign_buckets:
         epochs=lambda wildcards: options(epochs=STAGE[wildcards.stage]["epochs"]),
     shell:
         "opensora assign-buckets {params.config:q} --data-path {input.manifest} "
-        "--plan {output.plan} --summary {output.summary} "
+        "--plan {output.plan} --validation {output.validation} --summary {output.summary} "
         "--world-size {params.world_size} --vae-stride {params.vae_stride} --seed {params.seed} "
         "{params.epochs} > {log} 2>&1"

@@ -6,6 +6,7 @@ rule encode_videos:
     input:
         manifest=f"{RUN}/manifest.csv",
         plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
+        validation=f"{RUN}/buckets/{{stage}}/validation.parquet",
         vae=model_files("vae"),
     output:
         folder=directory(f"{RUN}/latents/{{stage}}/{{shard}}"),
@@ -38,7 +39,7 @@ rule encode_videos:
         min_psnr=config["encode"]["min_psnr"],
         seed=config["seed"],
     shell:
-        "opensora encode-videos --manifest {input.manifest} --plan {input.plan} "
+        "opensora encode-videos --manifest {input.manifest} --plan {input.plan} --validation {input.validation} "
         "--shard {params.shard} --num-shards {params.num_shards} --vae {params.vae:q} "
         "--dtype {params.dtype} --posterior {params.posterior} --seed {params.seed} "
         "--min-psnr {params.min_psnr} --output {output.folder} --threads {threads} > {log} 2>&1"

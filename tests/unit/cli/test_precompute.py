@@ -96,6 +96,36 @@ def test_from_manifest_to_training_batches(inputs, tmp_path, capsys):
     assert "c6" not in {name for batch in batches for name in batch["ids"]}
 
 
+def test_held_out_clips_are_stored_with_the_others_and_read_by_their_own_plan(inputs, tmp_path):
+    held_out = ["--validation", f"{tmp_path}/validation.parquet"]
+    assert assign(inputs, tmp_path, *held_out) == 0
+    assert encode(inputs, tmp_path, "--min-psnr", "0", *held_out) == 0
+    assert encode_texts(inputs, tmp_path) == 0
+    stores = tmp_path / "latents", tmp_path / "embeddings"
+    validation = LatentDataset(*stores, tmp_path / "validation.parquet")
+    assert [batch["ids"] for batch in map(validation.__getitem__, range(len(validation)))] == [
+        ["c6"]
+    ]
+    assert validation[0]["latents"].shape == (1, 4, 4, 6, 6)
+    assert validation[0]["mask"].sum() == 6
+    training = LatentDataset(*stores, tmp_path / "plan.parquet")
+    assert "c6" not in {name for k in range(len(training)) for name in training[k]["ids"]}
+    # the latents of the others are what they are without it
+    assert encode(inputs, tmp_path, "--min-psnr", "0", "--output", f"{tmp_path}/alone") == 0
+    alone, both = latents_of(tmp_path / "alone"), latents_of(tmp_path / "latents")
+    assert len(both) == len(alone) + 1
+    assert all(torch.equal(both[key], alone[key]) for key in alone)
+
+
+def test_plans_of_other_frames_do_not_mix(inputs, tmp_path, capsys):
+    assert assign(inputs, tmp_path) == 0
+    held_out = ["--validation", f"{tmp_path}/validation.parquet"]
+    options = ["--bucket_config.24px.4", "(0, None)", "--bucket_config.24px.2", "(1.0, 2)"]
+    assert assign(inputs, tmp_path / "other", *held_out, "--frame-interval", "2", *options) == 0
+    assert encode(inputs, tmp_path, *held_out) == 2
+    assert "--plan takes every 1-th frame and --validation every 2-th" in capsys.readouterr().err
+
+
 def test_equal_runs_write_equal_bytes(inputs, tmp_path):
     for name in "ab":
         assert assign(inputs, tmp_path / name) == 0

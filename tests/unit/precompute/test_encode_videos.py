@@ -287,14 +287,14 @@ def test_short_memory_halves_the_frames_per_call_and_goes_on(world, tmp_path, ca
 
 def test_clips_that_the_manifest_lacks_are_counted(world, tmp_path):
     with pytest.raises(TableError, match="lacks 2 clips of the plan, the first 'c6'"):
-        shard_items(world.manifest.iloc[:6], world.plan, 0, 1, 1)
+        shard_items(world.manifest.iloc[:6], world.plan.items(), 0, 1, 1)
 
 
 @pytest.mark.parametrize("rate", [float("nan"), 0.0, -8.0])
 def test_a_clip_without_a_frame_rate_is_named(world, rate):
     manifest = world.manifest.assign(fps=[8.0, rate] + [8.0] * 6)
     with pytest.raises(TableError, match=r"clip 'c1' (nan|-?\d\.0) frames a second, expected"):
-        shard_items(manifest, world.plan, 0, 1, 1)
+        shard_items(manifest, world.plan.items(), 0, 1, 1)
 
 
 def test_a_bucket_smaller_than_one_latent_value_is_named(world, tmp_path):
