@@ -217,6 +217,7 @@ ELSEWHERE = {
     *("models.text_encoder.config", "sample.prompts", "stages.0.load", "scorers"),
     *("videos", "captions.sidecar"),  # of own videos: test_incremental.py
     *("manifest", "root", "scenes.table"),  # of runs that enter with a table: test_entries.py
+    *("models.text_encoder.type", "models.text_encoder.num_classes"),  # test_reference_configs.py
     *("scorer_options.aesthetic.clip", "scorer_options.aesthetic.head"),  # as that of flow
 }
 

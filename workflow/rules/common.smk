@@ -165,7 +165,9 @@ def is_made_here(folder):
 
 def trained_models():
     """The encoders that the run trains."""
-    return sorted(filter(is_made_here, {model_folder(name) for name in config["models"]}))
+    return sorted(
+        filter(is_made_here, {model_folder(name) for name in config["models"]})
+    )
 
 
 def text_encoder_options():
