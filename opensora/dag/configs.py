@@ -19,6 +19,9 @@ from opensora.core.io import sha256_file
 _URLS = ("http://", "https://")
 _TRAINED = ("vae", "clip", "text_encoder")
 
+# tokens of a text where encode.max_length is left out; the encoders' own defaults
+OWN_LENGTHS = {"t5": 120, "clip": 77}
+
 
 def plan_fields(path: str, *, seed: int, epochs: int | None) -> dict[str, Any]:
     """What assign_buckets reads of a training config.
@@ -162,7 +165,8 @@ def _check_encoders(
                 f" so that {source} is used; make them equal, or leave it out of the stage's config"
             )
     told = (fields.get("text_encoder") or {}).get("model_max_length")
-    used = config["encode"]["max_length"]
+    kind = config["models"]["text_encoder"]["type"]
+    used = config["encode"]["max_length"] or OWN_LENGTHS.get(kind)
     if told is not None and told != used:
         raise ConfigError(
             f"workflow config: stages: {stage['name']}: {stage['config']} names"

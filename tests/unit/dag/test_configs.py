@@ -1,5 +1,6 @@
 """Configs as rules read them: bases merged, comments gone, contradictions said."""
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from opensora.config.registry import MODELS, registered_names
 from opensora.core.errors import ConfigError
 from opensora.dag.configs import (
+    OWN_LENGTHS,
     check_configs,
     encoder_fields,
     plan_fields,
@@ -186,3 +189,11 @@ def test_a_config_is_read_without_torch() -> None:
         f" resolved({str(path)!r}, 'train'); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kind", OWN_LENGTHS)
+def test_the_length_of_a_text_is_the_encoders_own(kind: str) -> None:
+    assert kind in registered_names(MODELS)
+    encoder = MODELS.module_dict[kind]
+    default = inspect.signature(encoder).parameters["model_max_length"].default
+    assert default == OWN_LENGTHS[kind]
