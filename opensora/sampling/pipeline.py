@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from opensora.buckets.bucket_config import IMAGE_FPS
-from opensora.config.registry import PARTS, build_module
+from opensora.config.registry import MODELS, PARTS, build_module
 from opensora.core.errors import ConfigError
 from opensora.models.device import parse_dtype
 from opensora.models.text_encoder import ClassEncoder
@@ -153,9 +153,15 @@ def build_text_encoder(
             raise ConfigError("text_encoder 'classes' has no num_classes; set it.")
         return _build("text_encoder", fields, **defaults)
     defaults["dtype"] = torch.float32 if dtype == torch.float16 else dtype
-    if model.get("model_max_length"):
+    # the model's length is that of embeddings, and a pooled one says nothing of its text
+    if model.get("model_max_length") and not _is_pooled(MODELS.get(str(fields.get("type")))):
         defaults["model_max_length"] = model["model_max_length"]
     return _build("text_encoder", _require_weights(fields, "text_encoder"), **defaults)
+
+
+def _is_pooled(text_encoder: Any) -> bool:
+    """Whether an encoder, or its class, has one embedding for a text of any length."""
+    return getattr(text_encoder, "num_tokens", None) is not None
 
 
 def load_model(
@@ -167,10 +173,11 @@ def load_model(
         ConfigError: a field of the model can not work, or does not fit the other parts.
         CheckpointError: the weights belong to another model, or are not complete.
     """
+    length = None if _is_pooled(text_encoder) else getattr(text_encoder, "model_max_length", None)
     sizes = {
         "in_channels": vae.out_channels,
         "caption_channels": getattr(text_encoder, "output_dim", None),
-        "model_max_length": getattr(text_encoder, "model_max_length", None),
+        "model_max_length": length,
     }
     check_agreement(source.model, sizes)
     known = {name: size for name, size in sizes.items() if size is not None}

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from opensora.cli.main import main
+from opensora.config.load import load_config
 from opensora.config.registry import MODELS, build_module
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -88,3 +89,19 @@ def test_masks_for_a_model_that_takes_none_are_refused(video_world, tmp_path, ca
     words = ["--mask-ratios", "{'image_head': 1.0}"]
     assert train(video_world, "dit/train/16x256x256", tmp_path / "out", *words) == 2
     assert "mask_ratios: DiT can not be given" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_model_of_pooled_texts_samples_from_its_own_results(video_world, tmp_path, capsys):
+    assert train(video_world, "dit/train/16x256x256", tmp_path / "out") == 0
+    assert load_config(tmp_path / "out/config.py").model["model_max_length"] == 1  # of embeddings
+    (tmp_path / "sample.py").write_text(
+        "num_frames, fps, image_size, dtype = 4, 8, (24, 24), 'fp32'\n"
+        "vae = dict(type='VideoAutoencoderKL')\n"
+        "text_encoder = dict(type='clip', model_max_length=12)\n"
+        "scheduler = dict(type='iddpm', num_sampling_steps=2, cfg_scale=2.0)\n"
+    )
+    words = ["sample", f"{tmp_path}/sample.py", "--ckpt-path", f"{tmp_path}/out/ema.safetensors"]
+    words += ["--vae", f"{video_world}/vae", "--text-encoder", f"{video_world}/clip"]
+    words += ["--prompt", "box 1 moves", "--save-dir", f"{tmp_path}/samples"]
+    assert main(words) == 0, capsys.readouterr().err
+    assert len(list((tmp_path / "samples").glob("*.mp4"))) == 1
