@@ -13,6 +13,7 @@ import yaml
 from safetensors.torch import load_file
 
 from opensora.cli.main import EXIT_USER, main
+from opensora.datasets.stored import LatentDataset
 from opensora.encoders.train_vae import VaeConfig, build_vae
 from opensora.encoders.trainer import read_fields
 from opensora.tables.columns import MANIFEST, REJECTED, SAMPLES
@@ -93,6 +94,21 @@ def test_both_stages_trained_and_the_second_began_where_the_first_ended(run: Pat
     assert f"{ema} loaded={len(first)} remade=0 missing=0 unexpected=0" in log
     start = load_file(run / "train/stage1/model.safetensors")
     assert any(not start[name].equal(second[name]) for name in start)
+
+
+def test_held_out_clips_are_in_the_stores_and_in_no_step(run: Path) -> None:
+    manifest = read_table(run / "manifest.csv", MANIFEST)
+    held_out = set(manifest.loc[manifest["split"] == "validation", "id"])
+    assert held_out
+    for stage in ("stage1", "stage2"):
+        stores = run / "latents" / stage, run / "embeddings"
+        seen = {}
+        for name in ("validation", "plan"):
+            dataset = LatentDataset(*stores, run / f"buckets/{stage}/{name}.parquet")
+            seen[name] = {x for k in range(len(dataset)) for x in dataset[k]["ids"]}
+        assert seen["validation"]
+        assert seen["validation"] <= held_out
+        assert not seen["plan"] & held_out
 
 
 def test_an_untrained_vae_does_not_pass_the_gate(
