@@ -30,10 +30,11 @@ rule score_clips:
         # a function of input is not compared: their order decides no score
         scorers=lambda wildcards, input: FRAME_SCORERS,
         options=json.dumps(scorer_options(FRAME_SCORERS), sort_keys=True),
+        store=f"{STORE}/scores",
         tables=lambda wildcards: f"{RUN}/scores/{{scorer}}/{wildcards.shard}.csv",
     shell:
         "opensora score-clips --scorer {params.scorers} --clips {input.clips} "
-        "--options {params.options:q} --store {STORE}/scores "
+        "--options {params.options:q} --store {params.store} "
         "--output {params.tables:q} --threads {threads} > {log} 2>&1"
 
 
@@ -58,7 +59,8 @@ rule score_captions:
     params:
         identity=identity(version=VERSIONS["match"], clip=model_folder("clip")),
         clip=lambda wildcards: model_folder("clip"),
+        store=f"{STORE}/scores",
     shell:
         "opensora score-clips --scorer match --clips {input.clips} "
-        "--captions {input.captions} --clip {params.clip:q} --store {STORE}/scores "
+        "--captions {input.captions} --clip {params.clip:q} --store {params.store} "
         "--output {output.scores} --threads {threads} > {log} 2>&1"
