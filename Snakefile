@@ -64,8 +64,7 @@ rule all:
 
 rule curate_all:
     input:
-        expand(f"{RUN}/{{name}}", name=["manifest.csv", "rejected.csv", "funnel.json"]),
-        f"{RUN}/data_card.md",
+        CURATED,
 
 
 rule precompute_all:

@@ -72,12 +72,14 @@ def check_buckets(args: Namespace) -> None:
 def check_plan(args: Namespace) -> None:
     from opensora.plans.forecast import gpu_peak
 
-    if args.explain:
+    if args.explain and args.config:
         check_workflow(args.config, {})
         return
     if args.propose_buckets:
         check_buckets(args)
         return
+    if args.config is None:
+        raise Refused("the following arguments are required: CONFIG")
     assert args.data_path, "a forecast needs --data-path"
     assert not args.target, "--target belongs to --explain"
     gpu_peak(args.gpu)

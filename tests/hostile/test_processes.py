@@ -161,7 +161,7 @@ def fill(disk: Path, *, left: int) -> Path:
         ("ingest-videos", 0),
         ("detect-scenes", 0),
         ("split-clips", 8192),
-        ("split-clips --mode copy", 8192),
+        ("split-clips --mode copy --min-s 0.1 --max-s 0.5", 8192),
         ("score-clips", 0),
     ],
 )
@@ -171,7 +171,7 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(
     run = Run(small_disk)
     (small_disk / "raw").mkdir()
     for k in range(3):
-        write(small_disk / f"raw/{k}.mp4", k, num_frames=20, size=(96, 128), options={"crf": "4"})
+        write(small_disk / f"raw/{k}.mp4", k, num_frames=20, size=(96, 128), options={"crf": "4", "g": "5"})
     name, *more = stage.split()
     for before in ("ingest-videos", "detect-scenes", "split-clips", "score-clips"):
         if before == name:

@@ -27,6 +27,9 @@ CONFIGS = {  # of the reference -> plain class of its model, text encoder
 }
 TINY = """
 _base_ = ["{base}"]
+# the run has encoders of its own
+vae = dict(from_pretrained=None)
+text_encoder = dict(from_pretrained=None, model_max_length=None)
 
 model = dict(type="{model}", patch_size=(1, 2, 2), hidden_size=24, depth=2, num_heads=2,
              from_pretrained=None)

@@ -41,6 +41,10 @@ REPORTED_STAGES = STAGES[: 1 + max(map(STAGES.index, SAMPLED_STAGES))]
 FRAME_SCORERS = [name for name in config["scorers"] if name != "match"]
 PREVIOUS_STAGE = dict(zip(STAGES[1:], STAGES))
 STORE = "results/store"  # what runs share: kept, looked up, nobody's output
+CURATED = expand(
+    f"{RUN}/{{name}}",
+    name=["manifest.csv", "rejected.csv", "funnel.json", "data_card.md"],
+)
 DEMO = f"{RUN}/raw"  # the demo world, where the config asks for one
 
 
@@ -107,6 +111,14 @@ def shard_tables(stage):
     """All shards of one stage's table; a run that enters with a manifest has one."""
     shards = SHARDS[:1] if config["manifest"] else SHARDS
     return expand(f"{RUN}/{stage}/{{shard}}.csv", shard=shards)
+
+
+def score_tables():
+    """All shards of all scorers; a run that enters with a manifest has none."""
+    scorers = [] if config["manifest"] else config["scorers"]
+    return expand(
+        f"{RUN}/scores/{{scorer}}/{{shard}}.csv", scorer=scorers, shard=SHARDS
+    )
 
 
 def scorer_options(scorers):

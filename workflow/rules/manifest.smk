@@ -10,11 +10,7 @@ rule build_manifest:
         scenes=shard_tables("scenes"),
         clips=shard_tables("clips"),
         captions=shard_tables("captions"),
-        scores=expand(
-            f"{RUN}/scores/{{scorer}}/{{shard}}.csv",
-            scorer=config["scorers"],
-            shard=SHARDS,
-        ),
+        scores=score_tables(),
     output:
         manifest=f"{RUN}/manifest.csv",
         rejected=f"{RUN}/rejected.csv",

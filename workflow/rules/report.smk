@@ -17,8 +17,8 @@ rule report:
             stage=[name for name in REPORTED_STAGES if name in STORED_STAGES],
             shard=SHARDS,
         ),
-        rules.build_manifest.output,
-        rules.build_manifest.input.scores,
+        CURATED,
+        score_tables(),
         trained_models(),
         funnel=f"{RUN}/funnel.json",
     output:
