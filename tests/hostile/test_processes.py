@@ -171,7 +171,13 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(
     run = Run(small_disk)
     (small_disk / "raw").mkdir()
     for k in range(3):
-        write(small_disk / f"raw/{k}.mp4", k, num_frames=20, size=(96, 128), options={"crf": "4", "g": "5"})
+        write(
+            small_disk / f"raw/{k}.mp4",
+            k,
+            num_frames=20,
+            size=(96, 128),
+            options={"crf": "4", "g": "5"},
+        )
     name, *more = stage.split()
     for before in ("ingest-videos", "detect-scenes", "split-clips", "score-clips"):
         if before == name:
