@@ -15,6 +15,7 @@ from opensora.media.encode import write_video
 from opensora.tables.columns import MANIFEST, REJECTED
 from opensora.tables.io import read_table
 from tests.conftest import tiny_frames
+from tests.tiny_encoders import save_t5, save_vae
 
 REPOSITORY = Path(__file__).parents[2]
 CURATION = {
@@ -113,22 +114,8 @@ def test_scenes_of_a_table_become_clips_and_every_row_is_booked(tmp_path: Path) 
 @pytest.fixture
 def encoders(tmp_path: Path) -> dict[str, dict[str, str]]:
     """Folders of an untrained autoencoder and text encoder, as a config names them."""
-    import torch
-    from diffusers import AutoencoderKL
-    from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
-
-    torch.manual_seed(0)
-    AutoencoderKL(
-        block_out_channels=(8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=24,
-    ).save_pretrained(tmp_path / "vae")
-    config = T5Config(vocab_size=384, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
-    T5EncoderModel(config).save_pretrained(tmp_path / "t5")
-    ByT5Tokenizer().save_pretrained(tmp_path / "t5")
+    save_vae(tmp_path / "vae")
+    save_t5(tmp_path / "t5")
     folders = {"vae": "./vae", "text_encoder": "./t5"}
     return {name: {"from_pretrained": folder} for name, folder in folders.items()}
 

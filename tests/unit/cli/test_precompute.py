@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from diffusers import AutoencoderKL
-from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
 from opensora.buckets.bucket import Bucket
 from opensora.cli.main import main
@@ -20,6 +18,7 @@ from opensora.models.vae import sample_moments
 from opensora.stores.latents import LatentStore
 from opensora.tables.columns import MANIFEST
 from opensora.tables.io import write_table
+from tests.tiny_encoders import save_t5, save_vae
 
 CONFIG = 'bucket_config = {"24px": {4: (1.0, 2), 1: (1.0, 1)}}\nepochs = 2\nseed = 5\n'
 
@@ -42,18 +41,8 @@ def inputs(tmp_path_factory):
         start=0.0, end=0.5, split=["train"] * 6 + ["validation"],
     )  # fmt: skip
     write_table(manifest, folder / "manifest.csv", MANIFEST)
-    torch.manual_seed(0)
-    AutoencoderKL(
-        block_out_channels=(8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=24,
-    ).save_pretrained(folder / "vae")
-    config = T5Config(vocab_size=384, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
-    T5EncoderModel(config).save_pretrained(folder / "t5")
-    ByT5Tokenizer().save_pretrained(folder / "t5")
+    save_vae(folder / "vae")
+    save_t5(folder / "t5")
     return folder
 
 
