@@ -10,9 +10,10 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -92,13 +93,15 @@ class PeakMemory:
 
     added_bytes: int = 0
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: "torch.device") -> None:
         self._cuda = device if device.type == "cuda" else None
 
     def __enter__(self) -> Self:
         """Give back what is unused and start at the memory of now."""
         gc.collect()
         if self._cuda is not None:
+            import torch  # imported here: it would count as memory of stages that do without
+
             torch.cuda.reset_peak_memory_stats(self._cuda)
             self._start = torch.cuda.memory_allocated(self._cuda)
             return self
@@ -118,6 +121,8 @@ class PeakMemory:
     ) -> None:
         """Read the peak."""
         if self._cuda is not None:
+            import torch
+
             peak = torch.cuda.max_memory_allocated(self._cuda)
         else:
             peak = peak_memory_bytes()

@@ -16,6 +16,10 @@ WITHOUT_TORCH = [
     "opensora.demo.make",
     "opensora.report.render",
     "opensora.curation.scores.score_clips",
+    "opensora.curation.ingest.ingest_videos",
+    "opensora.curation.manifest.import_manifest",
+    "opensora.curation.scenes.import_scenes",
+    "opensora.bench.curation_stages",
 ]
 
 
