@@ -126,13 +126,15 @@ def train_vae(
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
     )
-    train = load_frames(rows[sides == TRAIN], config)
+    learned = draw_rows(rows[sides == TRAIN], config.max_clips, config.seed)
+    train = load_frames(learned, config)
     if not train:
         raise TableError(
             f"{clips[0]}: no readable clip of split 'train'; look at the detail column of the"
             " clip tables"
         )
-    validation, split = load_frames(rows[sides == VALIDATION], config), VALIDATION
+    held_out = draw_rows(rows[sides == VALIDATION], config.max_clips, config.seed)
+    validation, split = load_frames(held_out, config), VALIDATION
     if not validation:
         log.warning("no readable clip of split 'validation': PSNR is measured on training clips")
         validation, split = train, TRAIN
@@ -141,7 +143,7 @@ def train_vae(
     metrics = _train(vae, train, config)
     whiten(vae, train)
     report = {"split": split, **measure_psnr(vae, validation)}
-    report |= trained_on("clips", rows["sha256"][sides == TRAIN])
+    report |= trained_on("clips", learned["sha256"])
     with model_folder(output, metrics) as folder:
         vae.save_pretrained(folder)
         write_json(folder / "psnr.json", {**report, "threads": threads_in_use()})
@@ -154,7 +156,7 @@ def train_vae(
 def load_frames(rows: pd.DataFrame, config: VaeConfig) -> Frames:
     """Decode frames of clips at the sizes of the nearest aspect ratio."""
     found: dict[tuple[int, int], list[Tensor]] = {}
-    for _, row in draw_rows(rows, config.max_clips, config.seed).iterrows():
+    for _, row in rows.iterrows():
         frames = read_spread(row, config.frames_per_clip)
         if frames is None:
             continue

@@ -93,7 +93,7 @@ def test_whitening_changes_neither_reconstructions_nor_relative_noise() -> None:
 
 def test_validation_clips_are_measured_and_nothing_else(world, trained: Path) -> None:
     report = json.loads((trained / "psnr.json").read_text())
-    assert report["trained_on"]["clips"] > 0
+    assert report["trained_on"]["clips"] == len(clips_of(world, "train"))
     assert report["split"] == "validation"
     held_out = clips_of(world, "validation")
     assert 2 <= len(held_out) < 10
@@ -153,3 +153,12 @@ def test_without_validation_clips_the_report_says_what_was_measured(world, tmp_p
 def test_a_size_that_the_stride_does_not_divide_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"\(30, 32\).*multiples of 4"):
         VaeConfig(sizes=[(30, 32)])
+
+
+def test_of_a_larger_table_only_the_clips_that_were_drawn_are_recorded(world, tmp_path) -> None:
+    few = VaeConfig(
+        sizes=[(32, 32)], block_out_channels=(8, 8, 8), num_steps=1, batch_size=2, max_clips=3
+    )
+    train_vae(few, [world.clips], tmp_path / "vae", validation_fraction=FRACTION)
+    report = json.loads((tmp_path / "vae/psnr.json").read_text())
+    assert report["trained_on"]["clips"] == 3 < len(clips_of(world, "train"))
