@@ -142,11 +142,10 @@ def train_vae(
     vae = build_vae(config)
     metrics = _train(vae, train, config)
     whiten(vae, train)
-    report = {"split": split, **measure_psnr(vae, validation)}
-    report |= trained_on("clips", learned["sha256"])
+    report = {"split": split, **measure_psnr(vae, validation), "threads": threads_in_use()}
     with model_folder(output, metrics) as folder:
         vae.save_pretrained(folder)
-        write_json(folder / "psnr.json", {**report, "threads": threads_in_use()})
+        write_json(folder / "psnr.json", report | trained_on("clips", learned["sha256"]))
     return (
         f"PSNR {report['mean']:.1f} dB (lowest frame {report['min']:.1f}) on {split} clips after"
         f" {config.num_steps} steps; VAE in {output}"
