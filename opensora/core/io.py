@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -14,6 +15,7 @@ from typing import Any
 
 from opensora.core.errors import OpenSoraError
 
+_ODD_BREAKS = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
 _CHUNK_BYTES = 1 << 20
 _PRIVATE, _SHARED, _USUAL_UMASK = 0o600, 0o666, 0o022
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -91,6 +93,21 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON with sorted keys, so that equal values give equal bytes."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def lines_of(text: str, *, odd_breaks: str | None = None) -> list[str]:
+    """The lines of a text as files end them: by a line feed, a carriage return, or both.
+
+    `str.splitlines` also breaks at U+2028, U+2029, U+0085, form feeds and others, which chat
+    windows and notes leave inside sentences.
+
+    Args:
+        text: of a file.
+        odd_breaks: what those become; None = they stay.
+    """
+    if odd_breaks is not None:
+        text = _ODD_BREAKS.sub(odd_breaks, text)
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def read_json(path: str | Path) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 from opensora.config.fields import ConfigKind
 from opensora.config.parts import plan_part, sampling_part, training_part
 from opensora.core.errors import ConfigError
-from opensora.core.io import sha256_file
+from opensora.core.io import lines_of, sha256_file
 
 _URLS = ("http://", "https://")
 _TRAINED = ("vae", "clip", "text_encoder")
@@ -91,7 +91,8 @@ def reference_hashes(path: str, prompts: str | Path) -> dict[str, str]:
     given = resolved(path, "inference").get("reference_path") or []
     entries = [given] if isinstance(given, str) else list(given)
     if Path(prompts).is_file():
-        entries += map(_reference_behind, Path(prompts).read_text("utf-8", "replace").splitlines())
+        text = Path(prompts).read_text("utf-8", "replace")
+        entries += map(_reference_behind, lines_of(text, odd_breaks=" "))
     names = [name.strip() for entry in entries if entry for name in str(entry).split(";")]
     found = {}
     for name in names:

@@ -6,16 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from opensora.core.errors import ConfigError
+from opensora.core.io import lines_of
 
 # what a prompt may carry behind its text: 'a cat{"reference_path": "cat.png", ...}'
 PROMPT_FIELDS = ("reference_path", "mask_strategy")
 _LOOP_MARK = "|0|"  # how a prompt begins that changes by loop
 _TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet", ".json", ".jsonl", ".xlsx"})
-_TEXT_COLUMNS = frozenset({"prompt", "text", "path", "caption"})
+_COLUMNS = frozenset(
+    {"id", "path", "text", "prompt", "caption", "cap", "video", "file_name", "negative_prompt"}
+    | {"num_frames", "height", "width", "fps", "aspect_ratio", "resolution"}
+)  # of tables of prompts and of clips; a sentence may have one of these words, alone or in a list
 
 
 def read_prompts(path: str | Path) -> list[str]:
     """Read one prompt per line; empty lines do not count.
+
+    Lines end as files end them. What other programs break lines at, and chat windows and notes
+    leave inside a sentence (U+2028, U+2029, U+0085, a form feed), becomes a blank.
 
     Raises:
         ConfigError: the file is missing, not UTF-8 text, a table, or holds no prompt.
@@ -39,7 +46,7 @@ def read_prompts(path: str | Path) -> list[str]:
         ) from error
     if "\0" in text:
         raise _not_prompts(path, "a binary file")
-    prompts = [line.strip() for line in text.splitlines() if line.strip()]
+    prompts = [line.strip() for line in lines_of(text, odd_breaks=" ") if line.strip()]
     if not prompts:
         raise ConfigError(f"{path}: the prompt file is empty; write one prompt per line.")
     if _is_table_header(prompts[0]):
@@ -111,13 +118,9 @@ def loop_texts(prompt: str, loops: int, clean: Callable[[str], str]) -> list[str
 
 
 def _is_table_header(line: str) -> bool:
-    """Whether a line names columns, as that of a CSV file does."""
+    """Whether a line names columns, as that of a CSV file does; "forest, path, fog" does not."""
     names = [name.strip().strip('"').lower() for name in line.replace("\t", ",").split(",")]
-    return (
-        len(names) > 1
-        and all(name.isidentifier() for name in names)
-        and not _TEXT_COLUMNS.isdisjoint(names)
-    )
+    return all(name.isidentifier() for name in names) and len(_COLUMNS.intersection(names)) > 1
 
 
 def _not_prompts(path: Path, found: str) -> ConfigError:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from opensora.core.errors import TableError
-from opensora.core.io import atomic_path
+from opensora.core.io import atomic_path, lines_of
 from opensora.tables.columns import SPELLINGS, STRINGS, Table
 
 _CHUNK_BYTES = 1 << 20
@@ -97,7 +97,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _read_json_lines(path: Path) -> pd.DataFrame:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = lines_of(path.read_text(encoding="utf-8"))
     return _of_objects([json.loads(line) for line in lines if line.strip()])
 
 

@@ -103,6 +103,16 @@ def test_references_are_known_by_their_content(tmp_path: Path) -> None:
     assert len(reference_hashes(path, "not/there/yet.txt")) == 1
 
 
+def test_references_behind_prompts_with_breaks_inside_are_those_that_sample_reads(tmp_path):
+    path, prompts = tmp_path / "sample.py", tmp_path / "prompts.txt"
+    path.write_text("")
+    (tmp_path / "cat.png").write_bytes(b"a picture")
+    for odd in ("\u2028", "\u2029", "\x85", "\x0c"):
+        fields = f'{{"reference_path":{odd}"{tmp_path}/cat.png", "mask_strategy": "0"}}'
+        prompts.write_text(f"a cat,{odd}asleep{fields}\na dog\n", encoding="utf-8")
+        assert list(reference_hashes(str(path), prompts)) == [f"{tmp_path}/cat.png"]
+
+
 @pytest.mark.parametrize(
     ("stage", "changes", "message"),
     [

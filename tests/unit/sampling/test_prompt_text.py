@@ -41,6 +41,25 @@ def test_a_prompt_file_that_can_not_be_used_is_explained(tmp_path, content, word
     assert str(path) in str(error.value)
 
 
+ODD_BREAKS = ["\u2028", "\u2029", "\x85", "\x0c", "\x0b", "\x1c", "\x1d", "\x1e"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_breaks_inside_a_prompt_are_blanks_and_ends_of_lines_part_prompts(tmp_path, end):
+    lines = [f"prompt {k}, the one half{odd}the other half" for k, odd in enumerate(ODD_BREAKS)]
+    path = tmp_path / "prompts.txt"
+    path.write_bytes(end.join([*lines, ""]).encode())
+    whole = [f"prompt {k}, the one half the other half" for k in range(len(ODD_BREAKS))]
+    assert read_prompts(path) == whole
+
+
+def test_a_prompt_of_nothing_but_breaks_is_none_and_fields_behind_one_stay(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_bytes('\u2028\x0c\na cat,\u2028asleep{"reference_path": "cat.png"}\n'.encode())
+    (prompt,) = read_prompts(path)
+    assert split_fields(prompt) == ("a cat, asleep", {"reference_path": "cat.png"})
+
+
 @pytest.mark.parametrize("name", ["manifest.csv", "manifest.parquet", "data.JSON"])
 def test_a_table_is_not_read_as_prompts(tmp_path, name):
     path = tmp_path / name
@@ -49,7 +68,13 @@ def test_a_table_is_not_read_as_prompts(tmp_path, name):
         read_prompts(path)
 
 
-@pytest.mark.parametrize("line", ["red, green, blue", "text, in a cave", "a cat, path to glory"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("red, green, blue", "text, in a cave", "a cat, path to glory"),
+        *("forest, path, fog", "forest,path,fog", "video, dusk", "path"),
+    ],
+)
 def test_a_prompt_with_commas_is_a_prompt(tmp_path, line):
     path = tmp_path / "prompts.txt"
     path.write_text(line + "\n")

@@ -52,6 +52,14 @@ def test_json_and_other_spellings_are_read(tmp_path: Path, name: str, content: s
     assert read_manifest(path).loc[0, ["path", "text", "end"]].tolist() == ["x.mp4", "hi", 1.0]
 
 
+def test_breaks_inside_the_texts_of_json_lines_end_no_line(tmp_path: Path) -> None:
+    texts = ["slowly,\u2028then faster", "on\u2029a table", "at night\x85in rain"]
+    row = '{"path": "%s.mp4", "text": "%s", "num_frames": 24, "height": 8, "width": 8}\n'
+    path = tmp_path / "meta.jsonl"
+    path.write_text("".join(row % each for each in enumerate(texts)), encoding="utf-8")
+    assert len(read_manifest(path)) == 3
+
+
 def test_lines_that_are_no_objects_are_named(tmp_path: Path) -> None:
     path = tmp_path / "meta.jsonl"
     path.write_text("[1, 2]\n")
