@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,16 +65,19 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> LoadReport:
     three-dimensional patches of one frame, and the branches along time keep their initial zero,
     so that PixArt's weights make an STDiT that treats every frame as PixArt does. Position tables
     are the model's own; a null caption of another length is cut or continued with its last row.
+    Parts that the file has nothing of keep their initial values; a part of which it has some is
+    an error.
 
     Args:
         model: receives the weights in place.
         path: file (.safetensors, .pt, .pth, .bin, .ckpt) or folder of one or several such files.
 
     Raises:
-        CheckpointError: nothing there, unreadable, or weights of another model.
+        CheckpointError: nothing there, unreadable, weights of another model, or half of them.
     """
     weights = normalise(read_weights(path))
     fitting, report = match_weights(model, weights, path)
+    _check_whole(report, fitting, path)
     model.load_state_dict(fitting, strict=False)
     log.info("checkpoint path=%s layout=%r %s", path, weights.layout, report)
     return report
@@ -198,6 +201,35 @@ def _check_family(model: nn.Module, weights: NamedWeights, source: str | Path) -
             f"{source}: has {theirs} blocks, the model has {ours}; set depth={theirs} or give"
             " weights of this depth"
         )
+
+
+def _check_whole(report: LoadReport, fitting: Collection[str], source: str | Path) -> None:
+    """Refuse to leave at random what the file has in other blocks, or under a longer name."""
+    kinds = {_kind(name) for name in fitting}
+    strangers = [name.split(".") for name in report.unexpected]
+    torn = [
+        name
+        for name in report.missing
+        if _kind(name) in kinds or any(_is_within(name.split("."), other) for other in strangers)
+    ]
+    if torn:
+        first = report.unexpected[0] if report.unexpected else "none"
+        raise CheckpointError(
+            f"{source}: lacks {len(torn)} weights of kinds that it has elsewhere (first: {torn[0]};"
+            f" names of no use here: {len(report.unexpected)}, first {first}), so part of the"
+            " model would stay random; give whole weights, or the depth of these"
+        )
+
+
+def _kind(name: str) -> str:
+    """A name without the numbers of blocks and layers."""
+    return ".".join("*" if part.isdecimal() else part for part in name.split("."))
+
+
+def _is_within(name: list[str], other: list[str]) -> bool:
+    """Whether another name holds all parts of a name in order, as wrappers leave it."""
+    parts = iter(other)
+    return all(part in parts for part in name)
 
 
 def _count_blocks(names: Mapping[str, Tensor]) -> int:

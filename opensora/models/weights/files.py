@@ -5,7 +5,6 @@ import json
 import pickle
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -13,10 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from opensora.core.errors import CheckpointError
+from opensora.models.weights.wrappers import weights_table, without_wrappers
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-_WRAPPERS = ("ema", "state_dict", "state_dict_ema", "model", "module")  # best first
-_PREFIXES = ("module.", "_orig_mod.", "model.")  # of DDP, torch.compile and trainers
 _FOLDER_FILES = (
     "ema.safetensors",  # results of training here; the average comes before the last step
     "model.safetensors.index.json",
@@ -27,6 +25,8 @@ _FOLDER_FILES = (
     "pytorch_model.bin",
     "diffusion_pytorch_model.bin",
 )
+_VARIANTS = ("ema", "fp32", "fp16", "bf16", "non_ema")  # best first; hubs name them in the file
+_AVERAGES = ("ema.pt", "ema.pth")  # of the reference's training, where the last step is not kept
 _REFUSED_OBJECT = re.compile(r"GLOBAL (\S+)")  # in torch's message about a pickle
 _READ_ERRORS = (
     *(SafetensorError, pickle.UnpicklingError, EOFError, OSError, RuntimeError),
@@ -39,6 +39,7 @@ def find_weights(path: str | Path) -> list[Path]:
 
     A training folder keeps the last step in `model/` and its average in `ema.pt` or
     `ema.safetensors`: the folder means `ema.safetensors`, else `model/`; the file means itself.
+    A variant of a hub, as `model.fp16.safetensors`, counts where there is no whole one.
 
     Raises:
         CheckpointError: nothing there, or an index that can not be read.
@@ -51,11 +52,11 @@ def find_weights(path: str | Path) -> list[Path]:
             f"{path}: no such file or folder; give a weight file ({', '.join(SUFFIXES)}) or a"
             " folder on this disk"
         )
-    for folder in (path, path / "model"):
-        for name in _FOLDER_FILES:
-            file = folder / name
-            if file.is_file():
-                return _shards(file) if file.suffix == ".json" else [file]
+    names = [*_FOLDER_FILES, *(_variant(name, v) for v in _VARIANTS for name in _FOLDER_FILES[1:])]
+    places = [folder / name for folder in (path, path / "model") for name in names]
+    for file in (*places, *(path / name for name in _AVERAGES)):
+        if file.is_file():
+            return _shards(file) if file.suffix == ".json" else [file]
     raise CheckpointError(f"{path}: holds no weights; expected one of {', '.join(_FOLDER_FILES)}")
 
 
@@ -68,7 +69,23 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for file in find_weights(path):
         weights.update(_read_file(file))
-    return _without_prefixes(weights)
+    return without_wrappers(weights, path)
+
+
+def folder_variant(folder: Path) -> str | None:
+    """The variant whose weights a folder holds instead of whole ones, as "fp16"; None = whole."""
+    if any((folder / name).is_file() for name in _FOLDER_FILES):
+        return None
+    for variant in _VARIANTS:
+        if any((folder / _variant(name, variant)).is_file() for name in _FOLDER_FILES[1:]):
+            return variant
+    return None
+
+
+def _variant(name: str, variant: str) -> str:
+    """`model.safetensors` as `model.fp16.safetensors`, its index as `*.index.fp16.json`."""
+    stem, _, suffix = name.rpartition(".")
+    return f"{stem}.{variant}.{suffix}"
 
 
 def _shards(index: Path) -> list[Path]:
@@ -98,13 +115,13 @@ def _read_file(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except _READ_ERRORS as error:
         raise CheckpointError(f"{path}: {_complaint(path, str(error))}") from error
-    content = _unwrapped(content)
-    if not isinstance(content, dict) or not any(isinstance(v, Tensor) for v in content.values()):
+    weights = weights_table(content)
+    if not weights:
         raise CheckpointError(
             f"{path}: expected a table of named tensors, found other content; save"
             " model.state_dict() of the model"
         )
-    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    return weights
 
 
 def _complaint(path: Path, reason: str) -> str:
@@ -131,21 +148,3 @@ def _complaint(path: Path, reason: str) -> str:
         f"expected readable weights ({', '.join(SUFFIXES)}) but it is damaged, cut off or another"
         f" kind of file ({lines[0][:160]}); copy or download it again"
     )
-
-
-def _unwrapped(content: Any) -> Any:
-    """The table inside a training checkpoint; the average of the weights comes first."""
-    for wrapper in _WRAPPERS:
-        inner = content.get(wrapper) if isinstance(content, dict) else None
-        if isinstance(inner, dict) and inner:
-            content = inner
-    return content
-
-
-def _without_prefixes(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names without what a wrapper put before all of them."""
-    for _ in _PREFIXES:
-        for prefix in _PREFIXES:
-            if all(name.startswith(prefix) for name in weights):
-                weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-    return weights

@@ -104,8 +104,8 @@ class TestConversion:
         source = stdit(0)
         state = dict(source.state_dict())
         state["x_embedder.proj.weight"] = state["x_embedder.proj.weight"].squeeze(2)
-        state["step"] = torch.tensor(3)
-        torch.save({"state_dict": state}, tmp_path / "image.pth")
+        state["t_block.count"] = torch.tensor(3)
+        torch.save({"state_dict": {**state, "step": torch.tensor(9)}}, tmp_path / "image.pth")
         target = tmp_path / "w.safetensors"
         weights, report = convert_checkpoint(tmp_path / "image.pth", target, dtype=torch.bfloat16)
         assert report is None
@@ -113,7 +113,7 @@ class TestConversion:
         read = read_weights(target)
         assert read["x_embedder.proj.weight"].shape == (24, 4, 1, 2, 2)
         assert read["t_block.1.weight"].dtype == torch.bfloat16
-        assert read["step"].dtype == torch.int64
+        assert read["t_block.count"].dtype == torch.int64
         with safe_open(target, "pt") as file:
             origin = json.loads(file.metadata()["origin"])
         assert origin == {
@@ -170,8 +170,10 @@ class TestRefusals:
         save_weights(stdit(0, depth=3), tmp_path / "w.safetensors")
         with pytest.raises(CheckpointError, match="has 3 blocks, the model has 1; set depth=3"):
             load_checkpoint(stdit(0), tmp_path / "w.safetensors")
-        report = load_checkpoint(stdit(0, depth=4), tmp_path / "w.safetensors")
-        assert {name.split(".")[1] for name in report.missing} == {"3"}
+        deeper = stdit(0, depth=4)
+        count = sum(name.startswith("blocks.3.") for name in deeper.state_dict())
+        with pytest.raises(CheckpointError, match=rf"lacks {count} weights of kinds .*blocks\.3\."):
+            load_checkpoint(deeper, tmp_path / "w.safetensors")
 
     def test_unknown_conditions_of_dit(self):
         with pytest.raises(ValueError, match="label_<classes>"):
