@@ -25,7 +25,7 @@ _FOLDER_FILES = (
     "pytorch_model.bin",
     "diffusion_pytorch_model.bin",
 )
-_VARIANTS = ("ema", "fp32", "fp16", "bf16", "non_ema")  # best first; hubs name them in the file
+VARIANTS = ("ema", "fp32", "fp16", "bf16", "non_ema")  # best first; hubs name them in the file
 _AVERAGES = ("ema.pt", "ema.pth")  # of the reference's training, where the last step is not kept
 _REFUSED_OBJECT = re.compile(r"GLOBAL (\S+)")  # in torch's message about a pickle
 _READ_ERRORS = (
@@ -52,7 +52,7 @@ def find_weights(path: str | Path) -> list[Path]:
             f"{path}: no such file or folder; give a weight file ({', '.join(SUFFIXES)}) or a"
             " folder on this disk"
         )
-    names = [*_FOLDER_FILES, *(_variant(name, v) for v in _VARIANTS for name in _FOLDER_FILES[1:])]
+    names = [*_FOLDER_FILES, *(_variant(name, v) for v in VARIANTS for name in _FOLDER_FILES[1:])]
     places = [folder / name for folder in (path, path / "model") for name in names]
     for file in (*places, *(path / name for name in _AVERAGES)):
         if file.is_file():
@@ -76,7 +76,7 @@ def folder_variant(folder: Path) -> str | None:
     """The variant whose weights a folder holds instead of whole ones, as "fp16"; None = whole."""
     if any((folder / name).is_file() for name in _FOLDER_FILES):
         return None
-    for variant in _VARIANTS:
+    for variant in VARIANTS:
         if any((folder / _variant(name, variant)).is_file() for name in _FOLDER_FILES[1:]):
             return variant
     return None

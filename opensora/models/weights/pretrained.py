@@ -1,17 +1,26 @@
 """Weights by name: on this disk, on a hub, official files; folders of other libraries."""
 
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
+from safetensors.torch import save_file
 
-from opensora.core.errors import CheckpointError
+from opensora.core.errors import CheckpointError, OpenSoraError
 from opensora.core.io import sha256_file
-from opensora.models.weights.files import SUFFIXES
+from opensora.models.weights.files import (
+    SUFFIXES,
+    VARIANTS,
+    find_weights,
+    folder_variant,
+    read_weights,
+)
+from opensora.models.weights.wrappers import has_wrappers
 
 DOWNLOADS = Path("pretrained_models")  # below the working folder, as in the reference
 _DIT = "https://dl.fbaipublicfiles.com/DiT/models"
@@ -33,15 +42,6 @@ OFFICIAL_FILES = {
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _WANTED = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt")
 _WEIGHTS = (".safetensors", ".bin")
-_LOADER_ERRORS = (
-    SafetensorError,
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    RuntimeError,
-    ImportError,
-)  # seen from diffusers, transformers and open_clip on a wrong folder
 _Loaded = TypeVar("_Loaded")
 
 
@@ -119,15 +119,18 @@ def load_parts(load: Callable[[], _Loaded], folder: Path, *, kind: str) -> _Load
     """
     try:
         return load()
-    except _LOADER_ERRORS as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{kind}: {folder} can not be loaded: {reason[:200]}") from error
+    except OpenSoraError:
+        raise
+    except Exception as error:  # tokenizers raises Exception itself, the others a dozen kinds
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{kind}: {folder} can not be loaded: {words[:200]}") from error
 
 
 def load_network(load: Callable[..., Any], folder: Path, *, kind: str, **options: Any) -> Any:
     """A frozen network in eval mode from `from_pretrained` of diffusers or transformers.
 
-    Both fill weights that a folder lacks with random numbers; here that is an error.
+    Both fill weights that a folder lacks with random numbers; here that is an error. Both know
+    no names with wrappers in them; such weights are read from a copy with the names of the model.
 
     Args:
         load: the `from_pretrained` of a class.
@@ -138,9 +141,15 @@ def load_network(load: Callable[..., Any], folder: Path, *, kind: str, **options
     Raises:
         CheckpointError: the folder does not hold all weights of the class.
     """
-    network, info = load_parts(
-        lambda: load(folder, output_loading_info=True, **options), folder, kind=kind
-    )
+
+    def read(place: Path) -> tuple[Any, dict[str, Any]]:
+        given = {"output_loading_info": True, "variant": folder_variant(place), **options}
+        return load_parts(lambda: load(place, **given), folder, kind=kind)
+
+    network, info = read(folder)
+    if info["missing_keys"] and any(map(has_wrappers, info["unexpected_keys"])):
+        with TemporaryDirectory() as temporary:
+            network, info = read(_bare_copy(folder, Path(temporary)))
     missing = sorted(info["missing_keys"])
     if missing:
         raise CheckpointError(
@@ -148,6 +157,19 @@ def load_network(load: Callable[..., Any], folder: Path, *, kind: str, **options
             " give the folder of a complete model"
         )
     return network.eval().requires_grad_(False)
+
+
+def _bare_copy(folder: Path, target: Path) -> Path:
+    """A folder of another library with the names of its weights freed from wrappers."""
+    files = find_weights(folder)
+    library = "diffusion_pytorch_model" if files[0].name.startswith("diffusion") else "model"
+    # tensors of one memory, such as tied embeddings, are refused by safetensors
+    tensors = {name: value.clone() for name, value in read_weights(folder).items()}
+    save_file(tensors, target / f"{library}.safetensors", {"format": "pt"})
+    for file in folder.glob("*.json"):
+        if not file.name.endswith((".index.json", *(f".index.{v}.json" for v in VARIANTS))):
+            shutil.copyfile(file, target / file.name)
+    return target
 
 
 def weights_sha256(folder: Path) -> str:
