@@ -3,16 +3,16 @@
 Axes: B captions, L tokens, D channels.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from opensora.core.errors import CheckpointError
-from opensora.core.io import read_json
 from opensora.models.layers.embeddings import CaptionEmbedder
-from opensora.models.weights.pretrained import load_parts, resolve_folder, weights_sha256
+from opensora.models.text_encoder.vocabulary import check_fit, load_tokenizer
+from opensora.models.weights.pretrained import load_network, resolve_folder, weights_sha256
 
 
 class TextEncoder:
@@ -51,24 +51,30 @@ class TextEncoder:
         )
         self.model_max_length = model_max_length
         self.y_embedder: nn.Module | None = None
-        self.tokenizer: Any = load_parts(
-            lambda: self.load_tokenizer(self.folder), self.folder, kind=f"{kind} tokenizer"
-        )
+        self.tokenizer: Any = self.load_tokenizer(self.folder)
 
     def load_tokenizer(self, folder: Path) -> Any:
-        """The tokenizer of a folder; ByT5's has no vocabulary file and must be asked for by name.
+        """The tokenizer of a folder.
 
         Raises:
-            CheckpointError: the folder has no tokenizer.
+            CheckpointError: the folder has none, or one without words.
         """
-        from transformers import AutoTokenizer, ByT5Tokenizer  # takes seconds, see t5.py
+        return load_tokenizer(folder, kind=f"{self.kind} tokenizer")
 
-        file = folder / "tokenizer_config.json"
-        if not file.is_file():
-            raise CheckpointError(f"{file} is missing; save the tokenizer beside the weights")
-        if read_json(file).get("tokenizer_class") == "ByT5Tokenizer":
-            return ByT5Tokenizer.from_pretrained(folder)
-        return AutoTokenizer.from_pretrained(folder)
+    def load_network(self, load: Callable[..., Any], dtype: torch.dtype) -> Any:
+        """The frozen network of the folder, with an embedding for every token.
+
+        Args:
+            load: the `from_pretrained` of its class in transformers.
+            dtype: of the weights.
+
+        Raises:
+            CheckpointError: weights are missing, or the tokenizer is that of another model.
+        """
+        network = load_network(load, self.folder, kind=self.kind, dtype=dtype)
+        rows = network.get_input_embeddings().num_embeddings
+        check_fit(self.tokenizer, rows, self.folder, kind=self.kind)
+        return network
 
     def tokenize(self, text: list[str]) -> tuple[Tensor, Tensor]:
         """Ids and mask, both [B, L] int64, padded to model_max_length, on the encoder's device."""

@@ -15,7 +15,6 @@ from opensora.config.registry import MODELS
 from opensora.core.errors import ConfigError
 from opensora.models.device import parse_dtype
 from opensora.models.text_encoder.base import TextEncoder
-from opensora.models.weights.pretrained import load_network
 
 _TRANSFORMERS_CONFIG = "config.json"
 _OPEN_CLIP_CONFIG = "open_clip_config.json"
@@ -53,8 +52,14 @@ class ClipTextEncoder(TextEncoder):
         local_files_only: bool = False,
     ) -> None:
         super().__init__("clip", from_pretrained, model_max_length, cache_dir, local_files_only)
-        load = _load_open_clip if _is_open_clip(self.folder) else _load_transformers
-        self.network = load(self.folder, parse_dtype(dtype)).to(device)
+        # The registry imports this module for every model, and transformers takes seconds.
+        from transformers import CLIPTextModel
+
+        if _is_open_clip(self.folder):
+            network = _load_open_clip(self.folder, parse_dtype(dtype))
+        else:
+            network = self.load_network(CLIPTextModel.from_pretrained, parse_dtype(dtype))
+        self.network = network.to(device)
         config = self.network.config
         if not 2 <= model_max_length <= config.max_position_embeddings:
             raise ConfigError(
@@ -115,13 +120,6 @@ class _OpenClipText(nn.Module):
 
 def _is_open_clip(folder: Path) -> bool:
     return not (folder / _TRANSFORMERS_CONFIG).is_file() and (folder / _OPEN_CLIP_CONFIG).is_file()
-
-
-def _load_transformers(folder: Path, dtype: torch.dtype) -> Any:
-    # The registry imports this module for every model, and transformers takes seconds.
-    from transformers import CLIPTextModel
-
-    return load_network(CLIPTextModel.from_pretrained, folder, kind="clip", dtype=dtype)
 
 
 def _load_open_clip(folder: Path, dtype: torch.dtype) -> Any:

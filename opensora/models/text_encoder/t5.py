@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from opensora.config.registry import MODELS
 from opensora.models.device import parse_dtype
 from opensora.models.text_encoder.base import TextEncoder
-from opensora.models.weights.pretrained import load_network
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +22,8 @@ class T5Encoder(TextEncoder):
 
     Args:
         from_pretrained: folder in the transformers format, or a hub name. A folder whose
-            tokenizer_config.json names ByT5Tokenizer is read byte by byte.
+            tokenizer_config.json names ByT5Tokenizer is read byte by byte; one without
+            tokenizer.json by its spiece.model, as DeepFloyd/t5-v1_1-xxl.
         model_max_length: L; longer captions are cut.
         dtype: type of the weights, a torch type or "fp32", "bf16", "fp16".
         device: where the encoder runs.
@@ -53,9 +53,8 @@ class T5Encoder(TextEncoder):
         from transformers import T5EncoderModel
 
         super().__init__("t5", from_pretrained, model_max_length, cache_dir, local_files_only)
-        self.network = load_network(
-            T5EncoderModel.from_pretrained, self.folder, kind="t5", dtype=parse_dtype(dtype)
-        ).to(device)
+        network = self.load_network(T5EncoderModel.from_pretrained, parse_dtype(dtype))
+        self.network = network.to(device)
         self.output_dim = int(self.network.config.d_model)
         if shardformer and torch.device(device).type == "cuda":
             log.info("t5 shardformer=true fused_norms=%d", fuse_norms(self.network))

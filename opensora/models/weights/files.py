@@ -124,6 +124,20 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     return weights
 
 
+def mistaken_file(path: Path) -> str | None:
+    """What a file is that a download left in the place of another, and what to do; else None."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(64).lstrip()
+    except OSError as error:
+        return f"can not be opened ({error.strerror}); check its permissions"
+    if start.startswith(b"version https://git-lfs"):
+        return "is only a pointer of Git LFS; fetch the file with `git lfs pull`"
+    if start[:1] == b"<":
+        return "is a web page, so a download went wrong; download the file again"
+    return None
+
+
 def _complaint(path: Path, reason: str) -> str:
     """What is wrong with a file that can not be read, and what to do."""
     refused = _REFUSED_OBJECT.search(reason)
@@ -132,15 +146,8 @@ def _complaint(path: Path, reason: str) -> str:
             f"holds {refused[1]}, an object whose loading could run code, and is refused; where"
             " you trust the file, save its tensors alone: torch.save(model.state_dict(), path)"
         )
-    try:
-        with open(path, "rb") as file:
-            start = file.read(64).lstrip()
-    except OSError as error:
-        return f"can not be opened ({error.strerror}); check its permissions"
-    if start.startswith(b"version https://git-lfs"):
-        return "is only a pointer of Git LFS; fetch the weights with `git lfs pull`"
-    if start[:1] == b"<":
-        return "is a web page, so a download went wrong; download the weights again"
+    if mistake := mistaken_file(path):
+        return mistake
     lines = reason.strip().splitlines() or ["nothing in it"]
     if lines[0].startswith("Weights only load failed"):  # torch's advice to load without a check
         lines = ["not a file of torch.save"]
