@@ -14,11 +14,12 @@ import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from opensora.core.errors import CheckpointError
 from opensora.core.io import atomic_path, read_json, write_json
+from opensora.models.weights.files import read_weights
 from opensora.models.weights.pretrained import load_parts, resolve_folder, weights_sha256
 
 View = Literal["frame", "storyboard"]
@@ -121,15 +122,40 @@ def load_clip(name: str | Path, device: str | torch.device = "cpu") -> ClipModel
             raise CheckpointError(f"clip: {folder / file} is missing; give an open_clip folder")
     view: View = read_json(folder / _OWN)["view"] if (folder / _OWN).is_file() else "frame"
 
-    def load() -> ClipModel:
-        clip = ClipModel(read_json(folder / _CONFIG), view)
-        clip.network.load_state_dict(load_file(folder / _WEIGHTS))
-        return clip
-
-    clip = load_parts(load, folder, kind="clip")
+    config = read_json(folder / _CONFIG)
+    _check_words(config, folder)
+    clip = load_parts(lambda: ClipModel(config, view), folder, kind="clip")
+    weights = read_weights(folder / _WEIGHTS)
+    absent = sorted(clip.network.state_dict().keys() - weights.keys())
+    if absent:
+        raise CheckpointError(
+            f"clip: {folder / _WEIGHTS} lacks {len(absent)} weights (first: {absent[0]}); give the"
+            " folder of a complete model"
+        )
+    load_parts(lambda: clip.network.load_state_dict(weights), folder, kind="clip")
     clip.folder = folder
     clip.network.eval().requires_grad_(False).to(device)
     return clip
+
+
+def _check_words(config: Any, folder: Path) -> None:
+    """Refuse a CLIP whose texts are read by a vocabulary other than CLIP's own, which is known.
+
+    Raises:
+        CheckpointError: names what the config asks for.
+    """
+    text = config.get("model_cfg", {}).get("text_cfg", {}) if isinstance(config, dict) else {}
+    own = open_clip.SimpleTokenizer().vocab_size
+    for name, is_other in (
+        ("hf_tokenizer_name", bool(text.get("hf_tokenizer_name"))),
+        ("tokenizer_kwargs", bool(text.get("tokenizer_kwargs"))),
+        ("vocab_size", text.get("vocab_size", own) < own),
+    ):
+        if is_other:
+            raise CheckpointError(
+                f"clip: {folder / _CONFIG} has {name} {text[name]!r}, so its texts are read by"
+                f" another vocabulary than CLIP's of {own} words; give a CLIP that reads with that"
+            )
 
 
 def save_clip(folder: str | Path, clip: ClipModel) -> None:

@@ -55,7 +55,8 @@ class TransformersCaptioner(Captioner):
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         from opensora.models.device import choose_device, parse_dtype
-        from opensora.models.weights.pretrained import load_parts, resolve_folder
+        from opensora.models.text_encoder.vocabulary import check_words
+        from opensora.models.weights.pretrained import load_network, load_parts, resolve_folder
 
         for name, value in (
             ("num_frames", num_frames),
@@ -69,12 +70,10 @@ class TransformersCaptioner(Captioner):
         self._processor: Any = load_parts(
             lambda: AutoProcessor.from_pretrained(folder), folder, kind="captioner"
         )
-        loaded: Any = load_parts(
-            lambda: AutoModelForImageTextToText.from_pretrained(folder, dtype=parse_dtype(dtype)),
-            folder,
-            kind="captioner",
-        )
-        self._model = loaded.to(self._device).eval()
+        check_words(getattr(self._processor, "tokenizer", None), folder, kind="captioner")
+        load = AutoModelForImageTextToText.from_pretrained
+        loaded = load_network(load, folder, kind="captioner", dtype=parse_dtype(dtype))
+        self._model = loaded.to(self._device)
         self._is_chat = bool(getattr(self._processor, "chat_template", None))
         self._prompt = prompt if prompt is not None else (PROMPT if self._is_chat else None)
         self._num_frames = num_frames if self._is_chat else 1

@@ -51,14 +51,15 @@ def load_tokenizer(folder: Path, *, kind: str) -> Any:
 
 
 def check_words(tokenizer: Any, folder: Path, *, kind: str) -> None:
-    """Refuse a tokenizer that knows nothing but its special tokens.
+    """Refuse a tokenizer that knows nothing but its special tokens, and none at all.
 
     Raises:
         CheckpointError: every word would be unknown.
     """
-    special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab(), _BLANK}
-    if tokenizer.get_vocab().keys() - special:
-        return
+    if tokenizer is not None:
+        special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab(), _BLANK}
+        if tokenizer.get_vocab().keys() - special:
+            return
     raise CheckpointError(
         f"{kind}: {folder} holds no vocabulary, so every word would be unknown; copy it beside"
         f" {_CONFIG} ({_FILES})"
