@@ -41,7 +41,7 @@ def save_clip(folder: Path) -> Path:
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
     torch.manual_seed(0)
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     letters = string.ascii_lowercase + string.digits
     words = [*letters, *(f"{x}</w>" for x in letters), "<|startoftext|>", "<|endoftext|>"]
     (folder / "vocab.json").write_text(json.dumps({word: k for k, word in enumerate(words)}))
