@@ -29,7 +29,7 @@ VERSIONS = {
     "encode_videos": 3,
     "encode_captions": 3,
     "train": 1,
-    "sample": 1,
+    "sample": 2,
     "evaluate": 1,
     "report": 1,
 }

@@ -155,7 +155,7 @@ def test_half_a_vocabulary_is_one_sentence(tmp_path, name, files):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": NAMED[name]}))
     for file, content in files.items():
         (tmp_path / file).write_text(content)
-    with pytest.raises(CheckpointError, match=f"t5 tokenizer: {tmp_path} can not be loaded: "):
+    with pytest.raises(CheckpointError, match=f"tokenizer: {tmp_path} (can not|holds no)"):
         load_tokenizer(tmp_path, kind="t5 tokenizer")
 
 
