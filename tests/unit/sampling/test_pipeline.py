@@ -61,6 +61,16 @@ def test_weights_in_several_files_are_one_checkpoint(config, trained, tmp_path):
         assert torch.equal(value, weights[name]), name
 
 
+def test_weights_of_a_variant_under_names_with_wrappers_are_sampled_from(config, trained, tmp_path):
+    weights = load_file(trained.checkpoint)
+    half = {f"_fsdp_wrapped_module.{name}": value.half() for name, value in weights.items()}
+    save_file(half, tmp_path / "diffusion_pytorch_model.fp16.safetensors")
+    shutil.copy(trained.checkpoint.parent / "config.py", tmp_path)
+    pipeline = load({**config, "model": {"from_pretrained": str(tmp_path)}})
+    for name, value in pipeline.model.state_dict().items():
+        torch.testing.assert_close(value, weights[name], atol=1e-3, rtol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["stdit", "dit", "latte", "pixart"])
 def test_a_whole_model_in_the_config_needs_none_beside_its_weights(other_config, trained, name):
     config = other_config(name)

@@ -150,11 +150,34 @@ def test_a_later_stage_starts_from_the_ema_of_an_earlier_one(make_config, tmp_pa
     assert all(torch.equal(ema[name], expected[name]) for name in expected)
 
 
+def test_a_stage_starts_whole_from_names_with_wrappers_or_not_at_all(make_config, tmp_path):
+    first = make_config(outputs=str(tmp_path / "one"), num_steps=1)
+    run(first)
+    expected = tensors(first, "ema.safetensors")
+    wrapped = {
+        f"module.{name}".replace("blocks.0.", "blocks.0._orig_mod."): value
+        for name, value in expected.items()
+    }
+    torch.save({**wrapped, "step": torch.tensor(1)}, tmp_path / "wrapped.pt")
+    loads = make_config(outputs=str(tmp_path / "two"), load=str(tmp_path / "wrapped.pt"))
+    names = {**first.model, "from_pretrained": str(tmp_path / "wrapped.pt")}
+    for config in (loads, make_config(outputs=str(tmp_path / "three"), model=names)):
+        with worker_group() as workers:
+            start = prepare_run(config, workers).engine.module.state_dict()
+        assert all(torch.equal(start[name], expected[name]) for name in expected)
+    half = {name.replace("final_layer.", "final_layer.of."): v for name, v in expected.items()}
+    torch.save(half, tmp_path / "wrapped.pt")
+    lost = sum(name.startswith("final_layer.") for name in expected)
+    with pytest.raises(CheckpointError, match=rf"lacks {lost} weights .*first: final_layer\."):
+        run(make_config(outputs=str(tmp_path / "four"), model=names))
+    assert not (tmp_path / "four/model.safetensors").exists()
+
+
 def test_weights_of_another_model_or_another_vae_are_refused(make_config, tmp_path):
     first = make_config(outputs=str(tmp_path / "one"), num_steps=1)
     run(first)
     deeper = make_config(load=first.outputs, model={**first.model, "depth": 3})
-    with pytest.raises(CheckpointError, match="names of the model are missing"):
+    with pytest.raises(CheckpointError, match=r"lacks \d+ weights of kinds that it has elsewhere"):
         run(deeper)
     config_file = Path(first.outputs) / "config.py"
     config_file.write_text(config_file.read_text().replace("'1234'", "'9999'"))
