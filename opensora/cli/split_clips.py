@@ -2,10 +2,10 @@
 
 import argparse
 
-HELP = "Cut scenes into clip files; clips that an earlier run finished are kept."
+HELP = "Cut scenes into clip files; a clip that is in the store is not cut again."
 EXAMPLE = (
     "opensora split-clips --scenes mine/scenes/0000.csv --output mine/clips/0000.csv"
-    " --clips-dir mine/clips/0000 --min-s 1 --max-s 10"
+    " --store mine/store/clips --min-s 1 --max-s 10"
 )
 
 
@@ -13,7 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--scenes", required=True, help="table that detect-scenes made")
     parser.add_argument("--output", required=True, help="table of clips")
-    parser.add_argument("--clips-dir", required=True, help="folder of the clip files {id}.mp4")
+    parser.add_argument(
+        "--store",
+        required=True,
+        metavar="DIR",
+        help="folder of the clip files, named by what decides their content; runs may share it",
+    )
     parser.add_argument("--min-s", type=float, default=1.0, help="shortest clip in seconds")
     parser.add_argument("--max-s", type=float, default=10.0, help="longest clip in seconds")
     parser.add_argument("--fps", type=float, help="target rate; slower sources keep theirs")
@@ -44,7 +49,7 @@ def run(args: argparse.Namespace) -> str:
     settings = ClipSettings(args.min_s, args.max_s, args.fps, args.short_side, args.mode)
     clips = split_clips(
         read_table(args.scenes, SCENES),
-        args.clips_dir,
+        args.store,
         settings,
         workers=args.workers,
         timeout_s=args.timeout_s,

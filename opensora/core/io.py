@@ -19,6 +19,8 @@ _ODD_BREAKS = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
 _CHUNK_BYTES = 1 << 20
 _PRIVATE, _SHARED, _USUAL_UMASK = 0o600, 0o666, 0o022
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# what file systems without hard links say: FAT, some network and user-space ones
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 @contextmanager
@@ -59,6 +61,62 @@ def atomic_path(path: str | Path, *, folder: bool = False) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Make a folder for what is not finished, and remove it with all that is in it.
+
+    Raises:
+        OpenSoraError: the disk is full or the place is not writable.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_written(path, error) from error
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def put_first(made: Path, target: Path, *, replace: bool = False) -> bool:
+    """Move a finished file to a name that others may give the same content; the first stays.
+
+    A hard link is the one step that makes a name or fails because it is there, also between
+    machines on NFS: a rename replaces without a word, and to ask before it leaves a gap. (An NFS
+    client that repeats a link whose answer was lost is told that the name is there; then it is this
+    very file.) Where a file system has no hard links a rename has to do: it never leaves half a
+    file, and whoever reads the one that it replaces goes on reading that.
+
+    Args:
+        made: a file on the same file system; it is gone afterwards.
+        target: where it shall be; folders above are made.
+        replace: what stands there is damaged and goes.
+
+    Returns:
+        Whether it is this file that stands there now.
+
+    Raises:
+        OpenSoraError: the disk is full or the place is not writable.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not replace:
+            try:
+                os.link(made, target)
+                return True
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+        os.replace(made, target)
+        return True
+    except OSError as error:
+        raise _not_written(target, error) from error
+    finally:
+        made.unlink(missing_ok=True)
 
 
 def _share(file: Path) -> None:

@@ -9,9 +9,9 @@ states that results are equal. It keeps a hash of the code behind each number in
 VERSIONS = {
     "make_demo": 3,
     "ingest_videos": 2,
-    "detect_scenes": 2,
-    "import_scenes": 1,
-    "split_clips": 4,
+    "detect_scenes": 3,
+    "import_scenes": 2,
+    "split_clips": 5,
     "caption_clips": 2,
     "technical": 3,
     "flow": 1,

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context, parent_process
@@ -48,7 +48,7 @@ def map_isolated(
     *,
     workers: int,
     timeout_s: Callable[[Item], float],
-) -> Iterator[Result | WorkerFailure]:
+) -> Generator[Result | WorkerFailure, None, None]:
     """Yield the results of all items in their order; see :func:`run_isolated`."""
     early: dict[int, Result | WorkerFailure] = {}
     following = 0

@@ -54,7 +54,10 @@ VIDEOS = Table(
 SCENES = Table(
     "scenes",
     "detect_scenes",
-    (ID, "video_id", PATH, "kind", "start", "end", "start_frame", "end_frame", *_MARK),
+    (
+        *(ID, "video_id", PATH, "kind", "sha256", "start", "end", "start_frame", "end_frame"),
+        *_MARK,
+    ),
 )
 CLIPS = Table(
     "clips",

@@ -2,12 +2,11 @@
 
 
 rule split_clips:
-    """Write the clips of a shard at one frame rate and size."""
+    """Write the clips of a shard at one frame rate and size; their files stay in the store."""
     input:
         scenes=f"{RUN}/scenes/{{shard}}.csv",
     output:
         clips=f"{RUN}/clips/{{shard}}.csv",
-        folder=directory(f"{RUN}/clips/{{shard}}"),
     log:
         f"logs/split_clips/{config['run']}/{{shard}}.log",
     benchmark:
@@ -29,7 +28,8 @@ rule split_clips:
                 fps=config["clips"]["fps"], short_side=config["clips"]["short_side"]
             )
         ),
+        store=f"{STORE}/clips",
     shell:
         "opensora split-clips --scenes {input.scenes} --output {output.clips} "
-        "--clips-dir {output.folder} --min-s {params.min_s} --max-s {params.max_s} "
+        "--store {params.store} --min-s {params.min_s} --max-s {params.max_s} "
         "{params.form} --workers {threads} > {log} 2>&1"

@@ -1,10 +1,12 @@
 """Clip files: an MP4 that ffmpeg encodes from frames or copies from a video, or a PNG.
 
-Each file carries a `recipe` in its metadata: a hash of everything that decides its content. A
-finished file with the right recipe need not be made again, one with another is replaced.
+Each file carries its `recipe` in its metadata: a hash of everything that decides its content, which
+is also its name in the store (`clip_store`). So a foreign file under that name is seen.
 """
 
 import errno
+import hashlib
+import mmap
 import os
 import subprocess
 import tempfile
@@ -18,7 +20,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from opensora.core.errors import OpenSoraError, VideoError
-from opensora.core.io import atomic_path
+from opensora.core.io import atomic_path, scratch_folder
 from opensora.media.encode import X264_REPRODUCIBLE, ffmpeg_executable
 from opensora.media.probe import VideoInfo, probe
 
@@ -26,6 +28,7 @@ CRF = 18  # constant rate factor of H.264; 18 is visually lossless
 PRESET = "fast"
 _MATRIX = "bt709"
 _PNG_KEY = "recipe"
+_BOX_BYTES = 8  # of the head of a box of MP4: its length and its kind
 _FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 
 
@@ -37,6 +40,7 @@ def write_clip(
     size: tuple[int, int],
     fps: Fraction,
     recipe: str,
+    name: str,
 ) -> None:
     """Encode frames to H.264 4:2:0 BT.709; equal frames give equal bytes.
 
@@ -47,6 +51,7 @@ def write_clip(
         size: (height, width), both even.
         fps: frames a second.
         recipe: see the module.
+        name: of the clip, for people.
 
     Raises:
         VideoError: fewer frames came than announced, reading them failed, or ffmpeg did.
@@ -70,53 +75,67 @@ def write_clip(
             raise
         if process.wait() != 0:
             errors.seek(0)
-            raise _failure("encode_failed", path, errors.read())
+            raise _failure("encode_failed", path, name, errors.read())
         if count != num_frames:
-            raise VideoError(
-                "corrupt", f"{path.stem}: {count} of {num_frames} frames were readable"
-            )
+            raise VideoError("corrupt", f"{name}: {count} of {num_frames} frames were readable")
 
 
 def copy_stretches(
-    info: VideoInfo, spans: Mapping[Path, tuple[int, int]], *, recipe: str
-) -> dict[Path, VideoError]:
+    info: VideoInfo, spans: Mapping[str, tuple[int, int]], folder: Path
+) -> dict[str, VideoError]:
     """Copy stretches of a video's compressed stream into files, in one pass over the video.
+
+    A stretch has the same bytes whichever others are copied with it.
 
     Args:
         info: the video; sound is left out, rotation and colour notes are kept.
-        spans: file -> frames [first, last), both of which are `Timeline.cut_frames` or ends of the
-            video; all files in one folder.
-        recipe: see the module.
+        spans: recipe -> frames [first, last), both of which are `Timeline.cut_frames` or ends of
+            the video.
+        folder: of the files `{recipe}.mp4`.
 
     Returns:
-        What went wrong, by file; the other files are there, each whole.
+        What went wrong, by recipe; the other files are there, each whole.
 
     Raises:
         OpenSoraError: the disk is full.
     """
-    folder = next(iter(spans)).parent
     edges = sorted({0, *(frame for span in spans.values() for frame in span)} - {info.num_frames})
-    faults: dict[Path, VideoError] = {}
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{next(iter(spans)).stem}.") as place:
-        command = _copy_command(info.path, edges[1:] or [info.num_frames], recipe)
-        done = subprocess.run(command, cwd=place, capture_output=True, check=False)
-        fault = _failure("copy_failed", info.path, done.stderr)
+    # ffmpeg writes the same words into all parts; each recipe then takes their place
+    blank = hashlib.sha256("".join(spans).encode()).hexdigest()[: len(next(iter(spans)))]
+    faults: dict[str, VideoError] = {}
+    with scratch_folder(folder / "parts") as parts:
+        command = _copy_command(info.path, edges[1:] or [info.num_frames], blank)
+        done = subprocess.run(command, cwd=parts, capture_output=True, check=False)
+        fault = _failure("copy_failed", folder, info.path.name, done.stderr)
         if not isinstance(fault, VideoError):
             raise fault  # ffmpeg ends well even where the end of a file could not be written
         if done.returncode != 0:
             return dict.fromkeys(spans, fault)
-        for path, (first, last) in spans.items():
-            made = Path(place, f"{edges.index(first):06d}.mp4")
+        for recipe, (first, last) in spans.items():
+            made = parts / f"{edges.index(first):06d}.mp4"
             try:
                 count = probe(made).num_frames
                 if count != last - first:
                     sentence = f"{count} instead of {last - first} frames came of copying"
-                    raise VideoError("copy_failed", f"{path.stem}: {sentence}")
-                with atomic_path(path) as temporary:
-                    made.replace(temporary)
+                    raise VideoError("copy_failed", sentence)
+                _exchange(made, blank, recipe)
+                made.replace(folder / f"{recipe}.mp4")
             except VideoError as error:
-                faults[path] = VideoError("copy_failed", error.detail)
+                faults[recipe] = VideoError("copy_failed", error.detail)
     return faults
+
+
+def _exchange(path: Path, blank: str, recipe: str) -> None:
+    """Put a recipe where a text of its length stands in a file's metadata.
+
+    Raises:
+        VideoError: it does not stand there.
+    """
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
+        place = content.find(blank.encode())  # metadata comes first, see +faststart
+        if place < 0:
+            raise VideoError("copy_failed", "ffmpeg left the recipe out")
+        content[place : place + len(blank)] = recipe.encode()
 
 
 def write_still(path: Path, pixels: np.ndarray, *, recipe: str) -> None:
@@ -127,18 +146,36 @@ def write_still(path: Path, pixels: np.ndarray, *, recipe: str) -> None:
         Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=notes)
 
 
-def read_recipe(path: Path) -> str:
-    """Recipe of a finished clip file; "" when there is none."""
-    if not path.is_file():
-        return ""
+def is_finished(path: Path, recipe: str) -> bool:
+    """Whether a clip file is there to its last byte and was made by this recipe."""
     try:
         if path.suffix == ".png":
             with Image.open(path) as image:
-                return str(image.info.get(_PNG_KEY, ""))
+                found = image.info.get(_PNG_KEY)
+                image.verify()  # sums of all its chunks
+            return bool(found == recipe)
+        if not _is_whole_mp4(path):
+            return False
         with av.open(f"file:{path}", metadata_errors="replace") as container:
-            return container.metadata.get("comment", "")
-    except (av.FFmpegError, OSError, SyntaxError):
-        return ""  # whatever it is, it will be replaced
+            return bool(container.metadata.get("comment") == recipe)
+    except (av.FFmpegError, OSError, SyntaxError, ValueError):
+        return False  # whatever it is, it will be replaced
+
+
+def _is_whole_mp4(path: Path) -> bool:
+    """Whether the boxes of an MP4 file, which say how long they are, end where the file ends."""
+    size, place = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while place < size:
+            file.seek(place)
+            head = file.read(_BOX_BYTES + 8)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:  # then a longer number follows
+                length = int.from_bytes(head[_BOX_BYTES:], "big")
+            if length < _BOX_BYTES:
+                return False
+            place += length
+    return place == size > 0
 
 
 def _command(path: Path, size: tuple[int, int], fps: Fraction, recipe: str) -> list[str]:
@@ -190,7 +227,7 @@ def _copy_command(path: Path, edges: list[int], recipe: str) -> list[str]:
     return [str(part) for part in ffmpeg.compile(arguments, cmd=ffmpeg_executable())]
 
 
-def _failure(reason: str, path: Path, words: bytes) -> OpenSoraError:
+def _failure(reason: str, path: Path, name: str, words: bytes) -> OpenSoraError:
     """What ffmpeg's failure means: a full disk concerns all, anything else this file."""
     lines = words.decode(errors="replace").strip().splitlines()
     if full := next((line for line in lines if any(word in line for word in _FULL)), None):
@@ -198,4 +235,4 @@ def _failure(reason: str, path: Path, words: bytes) -> OpenSoraError:
             f"{path}: could not be written ({full.strip()}); free the disk or choose another"
             " place, then run the same command again"
         )
-    return VideoError(reason, f"{path.stem}: ffmpeg failed ({lines[-1] if lines else 'silently'})")
+    return VideoError(reason, f"{name}: ffmpeg failed ({lines[-1] if lines else 'silently'})")

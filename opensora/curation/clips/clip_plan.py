@@ -1,7 +1,8 @@
 """Which clips the scenes of a source become: rows and frames, before any file is written."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from opensora.core.errors import VideoError
-from opensora.core.seed import derive_seed
 from opensora.curation.clips.clip_files import CRF, PRESET
+from opensora.curation.clips.clip_store import address
 from opensora.curation.clips.lengths import (
     ClipSettings,
     choose_frames,
@@ -23,6 +24,7 @@ from opensora.media.probe import VideoInfo
 from opensora.tables.columns import OK
 
 VERSION = 1  # part of every recipe: raise it when the same settings give other clips
+_RECIPE_DIGITS = 32  # 128 bits: among 10^12 clips of all runs no two meet
 COPYABLE = ("h264", "hevc", "vp9", "av1")  # codecs whose packets an MP4 file takes as they are
 
 Row = dict[Any, Any]
@@ -38,7 +40,7 @@ class PlannedClip:
         last: frame behind the last.
         fps: rate of the clip.
         offsets: frames that it shows, counted from `first`; unused by a copy, which shows all.
-        recipe: see `clip_files`; "" where the source itself is the clip, and no file is made.
+        recipe: see `recipe_of`; "" where the source itself is the clip, and no file is made.
     """
 
     row: Row
@@ -51,16 +53,17 @@ class PlannedClip:
 
 @dataclass(frozen=True)
 class SourceVideo:
-    """A video and the times of its frames, see `cutting`."""
+    """A video, the sha256 of its file, and the times of its frames, see `lengths`."""
 
     info: VideoInfo
+    digest: str
     ticks: np.ndarray
     tick_s: Fraction
 
     @classmethod
-    def of(cls, info: VideoInfo) -> "SourceVideo":
+    def of(cls, info: VideoInfo, digest: str) -> "SourceVideo":
         """Look the times up."""
-        return cls(info, *timeline(info.path).ticks())
+        return cls(info, digest, *timeline(info.path).ticks())
 
     def seconds(self, frame: int) -> float:
         """When a frame appears."""
@@ -72,37 +75,39 @@ class SourceVideo:
 
 
 def plan_clips(
-    scenes: Sequence[Row], info: VideoInfo, folder: Path, settings: ClipSettings
+    scenes: Sequence[Row], info: VideoInfo, digest: str, store: Path, settings: ClipSettings
 ) -> list[PlannedClip]:
-    """Cut all scenes of a video on paper; marked scenes become marked pieces.
+    """Cut all scenes of a source on paper; marked scenes become marked pieces.
 
     The pieces of a scene cover its whole time.
+
+    Args:
+        scenes: rows of SCENES.
+        info: their video or image.
+        digest: sha256 of that file.
+        store: folder of the clip store.
+        settings: lengths, rate, size and mode.
 
     Raises:
         VideoError: the video is shorter than when its scenes were found.
     """
-    source = SourceVideo.of(info)
+    source = SourceVideo.of(info, digest) if info.kind == "video" else None
     pieces: list[PlannedClip] = []
     for scene in scenes:
         span = int(scene["start_frame"]), int(scene["end_frame"])
         if scene["status"] != OK:
             pieces.append(PlannedClip(clip_without_file(scene), *span, info.fps, [], ""))
-            continue
-        if span[1] > info.num_frames:
+        elif source is None:
+            pieces.append(_plan_still(scene, info, digest, store, settings))
+        elif span[1] > info.num_frames:
             raise VideoError(
                 "changed",
                 f"{info.path.name} has {info.num_frames} frames, its scenes were found in more;"
                 " run ingest_videos and detect_scenes again",
             )
-        plan = _plan_copies if settings.mode == "copy" else _plan
-        pieces.extend(plan(scene, span, source, folder, settings))
-    if settings.mode == "copy":  # made in one go, so that one recipe stands for all
-        spans = [(piece.first, piece.last) for piece in pieces if piece.row["status"] == OK]
-        recipe = recipe_of(scenes[0]["video_id"], "copy", *spans)
-        pieces = [
-            replace(piece, recipe="" if piece.row["path"] == str(info.path) else recipe)
-            for piece in pieces
-        ]
+        else:
+            plan = _plan_copies if settings.mode == "copy" else _plan
+            pieces.extend(plan(scene, span, source, store, settings))
     return pieces
 
 
@@ -136,13 +141,41 @@ def size_columns(height: int, width: int) -> dict[str, float]:
     }
 
 
-def recipe_of(identity: str, *parts: object) -> str:
-    """Everything that decides a clip's content; the id itself comes from the source's bytes."""
-    return f"{derive_seed('clip', VERSION, CRF, PRESET, identity, *parts):016x}"
+def recipe_of(digest: str, mode: str, *parts: object) -> str:
+    """Hash everything that decides a clip's content: its address in the store, 32 digits.
+
+    What else matters follows from the file whose sha256 this is: when its frames appear, how they
+    are turned, the shape of their pixels, their colours. Neither id nor name of it is here, so a
+    renamed video keeps its clips. That clips are H.264 4:2:0 BT.709, how frames are scaled and
+    encoded, and what a copy leaves out is `VERSION`. The releases of ffmpeg and PyAV are left out
+    on purpose: others may give other bytes for the same frames, and nobody wants to cut all
+    footage again for that; the clip that is there stays, and its sha256 stands in the table.
+
+    Args:
+        digest: sha256 of the video or image.
+        mode: `reencode`, `copy` or `still`.
+        parts: what of it is taken, and in which form.
+    """
+    text = "\x1f".join(str(part) for part in ("clip", VERSION, digest, mode, *parts))
+    return hashlib.sha256(text.encode()).hexdigest()[:_RECIPE_DIGITS]
+
+
+def _plan_still(
+    scene: Row, info: VideoInfo, digest: str, store: Path, settings: ClipSettings
+) -> PlannedClip:
+    """The clip of an image: a PNG, shrunk where it is larger than wanted; to copy, the file."""
+    row = clip_without_file(scene) | {"num_frames": 1, "fps": 1.0}
+    if settings.mode == "copy":
+        row |= {"path": str(info.path), **size_columns(info.height, info.width)}
+        return PlannedClip(row, 0, 1, info.fps, [], "")
+    size = clip_size(info.height, info.width, settings.short_side)
+    recipe = recipe_of(digest, "still", *size)
+    row |= {"path": str(address(store, recipe, ".png")), **size_columns(*size)}
+    return PlannedClip(row, 0, 1, info.fps, [0], recipe)
 
 
 def _plan(
-    scene: Row, whole: tuple[int, int], source: SourceVideo, folder: Path, settings: ClipSettings
+    scene: Row, whole: tuple[int, int], source: SourceVideo, store: Path, settings: ClipSettings
 ) -> list[PlannedClip]:
     """Cut one scene at any frame."""
     info = source.info
@@ -153,18 +186,20 @@ def _plan(
     for number, span in enumerate(split_span(source.ticks, *whole, most)):
         row = _row(scene, number, span, source, settings)
         offsets: list[int] = []
+        recipe = ""
         if row["status"] == OK:
             offsets = choose_frames(source.ticks[span[0] : span[1] + 1], source.tick_s, fps)
-            row |= {"path": str(folder / f"{row['id']}.mp4"), "num_frames": len(offsets)}
+            form = (CRF, PRESET, fps, *size)
+            shown = (span[0] + offset for offset in offsets)  # these frames, and no others
+            recipe = recipe_of(source.digest, "reencode", *form, *shown)
+            row |= {"path": str(address(store, recipe, ".mp4")), "num_frames": len(offsets)}
             row |= {"fps": float(fps), **size_columns(*size)}
-        times = ("variable", *offsets) if info.is_variable else ()
-        recipe = recipe_of(row["id"], *span, info.fps, fps, *size, *times)
         pieces.append(PlannedClip(row, *span, fps, offsets, recipe))
     return pieces
 
 
 def _plan_copies(
-    scene: Row, whole: tuple[int, int], source: SourceVideo, folder: Path, settings: ClipSettings
+    scene: Row, whole: tuple[int, int], source: SourceVideo, store: Path, settings: ClipSettings
 ) -> list[PlannedClip]:
     """Cut one scene at its keyframes; what lies outside them gets marked rows.
 
@@ -186,13 +221,15 @@ def _plan_copies(
     pieces = []
     for number, span in enumerate(sorted([*inside, *outside])):
         row = _row(scene, number, span, source, settings)
+        recipe = ""
         if span in outside:
             detail = "it can not be copied, because it does not lie between keyframes"
             row |= {"status": "no_key_frame", "detail": detail}
         elif row["status"] == OK:
-            row |= {"path": str(folder / f"{row['id']}.mp4"), "num_frames": span[1] - span[0]}
+            recipe = recipe_of(source.digest, "copy", *span)  # each of its own
+            row |= {"path": str(address(store, recipe, ".mp4")), "num_frames": span[1] - span[0]}
             row |= {"fps": float(info.fps), **size_columns(info.height, info.width)}
-        pieces.append(PlannedClip(row, span[0], span[1], info.fps, [], ""))
+        pieces.append(PlannedClip(row, span[0], span[1], info.fps, [], recipe))
     return pieces
 
 

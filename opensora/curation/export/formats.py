@@ -105,7 +105,9 @@ def _write_tar(rows: pd.DataFrame, path: Path) -> None:
 
 def _write_parquet(rows: pd.DataFrame, path: Path) -> None:
     table = pa.Table.from_pandas(rows.drop(columns=[PATH]), preserve_index=False)
-    videos = [{"bytes": _read(Path(p)), "path": Path(p).name} for p in rows[PATH]]
+    clips = [(name, Path(path)) for name, path in zip(rows[ID], rows[PATH], strict=True)]
+    # a clip's own name is a hash; people know it by its id
+    videos = [{"bytes": _read(clip), "path": f"{name}{clip.suffix}"} for name, clip in clips]
     table = table.add_column(
         0, "video", pa.array(videos, pa.struct({"bytes": pa.binary(), "path": pa.string()}))
     )

@@ -173,6 +173,7 @@ def scene_row(video: dict[Any, Any], status: str, detail: str, number: int = 0) 
         "video_id": video["id"],
         "path": video["path"],
         "kind": video["kind"],
+        "sha256": video["sha256"],
         **{"start": 0.0, "end": 0.0, "start_frame": 0, "end_frame": 0},
         **{"status": status, "detail": detail},
     }

@@ -155,7 +155,7 @@ def _without_video(
     for path in sorted(spans.keys() - known):
         if shard is not None and shard_of(path, shard[1]) != shard[0]:
             continue
-        nobody = {"id": make_id(path, path), PATH: path, "kind": "video"}
+        nobody = {"id": make_id(path, path), PATH: path, "kind": "video", "sha256": ""}
         for number, span in enumerate(spans[path]):
             detail = f"{table.name}: {_said(span)} of a file that is not among the videos"
             yield scene_row(nobody, NO_VIDEO, detail, number) | {"video_id": ""}
