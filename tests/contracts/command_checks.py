@@ -32,7 +32,7 @@ STAND_IN = "configs/opensora-v1-1/train/stage1.py"
 PATH_NAMES = frozenset(
     [
         *("benchmarks", "captions", "ckpt_path", "clip", "clips"),
-        *("clips_dir", "config", "data_card", "data_path", "embeddings", "from_pretrained"),
+        *("config", "data_card", "data_path", "embeddings", "from_pretrained"),
         *("funnel", "input", "inputs", "json", "latents", "load", "manifest", "measured", "output"),
         *("outputs", "plan", "plot", "prompt_path", "reference_path", "rejected", "root"),
         *("roots", "propose_buckets", "table"),

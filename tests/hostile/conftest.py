@@ -32,7 +32,7 @@ class Run:
             ],
             "split-clips": [
                 *("--scenes", f"{at}/scenes.csv", "--output", f"{at}/clips.csv"),
-                *("--clips-dir", f"{at}/clips", "--min-s", "0.5", "--max-s", "5"),
+                *("--store", f"{at}/clips", "--min-s", "0.5", "--max-s", "5"),
             ],
             "score-clips": [
                 *("--scorer", "technical", "--clips", f"{at}/clips.csv"),

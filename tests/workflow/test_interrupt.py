@@ -24,13 +24,13 @@ def command(name: str, folder: Path, world: Path) -> list[str]:
         "detect-scenes": ["--videos", str(world / "shards/0000.csv"), "--output", "scenes.csv"],
         "split-clips": [
             *("--scenes", str(world / "scenes.csv"), "--output", "clips.csv"),
-            *("--clips-dir", "clips", "--max-s", "2", "--fps", "8", "--short-side", "64"),
+            *("--store", "clips", "--max-s", "2", "--fps", "8", "--short-side", "64"),
         ],
     }
     return [
         name,
         *(
-            str(folder / word) if before in ("--output", "--shards-dir", "--clips-dir") else word
+            str(folder / word) if before in ("--output", "--shards-dir", "--store") else word
             for before, word in zip(["", *options[name]], options[name], strict=False)
         ),
     ]

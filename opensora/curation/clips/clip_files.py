@@ -28,6 +28,7 @@ CRF = 18  # constant rate factor of H.264; 18 is visually lossless
 PRESET = "fast"
 _MATRIX = "bt709"
 _PNG_KEY = "recipe"
+_PNG_END = b"IEND\xaeB`\x82"
 _BOX_BYTES = 8  # of the head of a box of MP4: its length and its kind
 _FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 
@@ -153,7 +154,7 @@ def is_finished(path: Path, recipe: str) -> bool:
             with Image.open(path) as image:
                 found = image.info.get(_PNG_KEY)
                 image.verify()  # sums of all its chunks
-            return bool(found == recipe)
+            return bool(found == recipe) and path.read_bytes().endswith(_PNG_END)
         if not _is_whole_mp4(path):
             return False
         with av.open(f"file:{path}", metadata_errors="replace") as container:

@@ -27,7 +27,7 @@ def curate() -> None:
     for command in (
         "ingest-videos raw --output v.csv --shards-dir s --num-shards 1",
         "detect-scenes --videos s/0000.csv --output scenes.csv",
-        "split-clips --scenes scenes.csv --output clips.csv --clips-dir c --max-s 2",
+        "split-clips --scenes scenes.csv --output clips.csv --store c --max-s 2",
         "caption-clips --clips clips.csv --output cap.csv --captioner sidecar"
         " --sidecar captions.csv",
         "score-clips --scorer flow --clips clips.csv --output flow.csv",

@@ -30,7 +30,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("detect-scenes --videos v.csv --output s.csv --detector hsh", "did you mean 'hash'"),
         ("detect-scenes --videos v.csv --output s.csv --transitions of", "did you mean 'off'"),
         (
-            "split-clips --scenes s.csv --output c.csv --clips-dir c --mode copy --fps 8",
+            "split-clips --scenes s.csv --output c.csv --store c --mode copy --fps 8",
             "leave out --fps",
         ),
     ],

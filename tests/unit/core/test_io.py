@@ -1,5 +1,6 @@
 """Whole files or none."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -9,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from opensora.core.errors import OpenSoraError
-from opensora.core.io import atomic_path, read_json, sha256_file, write_json, write_text
+from opensora.core.io import (
+    atomic_path,
+    put_first,
+    read_json,
+    scratch_folder,
+    sha256_file,
+    write_json,
+    write_text,
+)
 
 
 def write_half(target: Path) -> None:
@@ -85,3 +94,52 @@ def test_files_have_the_rights_of_the_umask_whoever_wrote_them(tmp_path: Path, u
     subprocess.run([sys.executable, "-c", code, str(tmp_path), str(umask)], check=True, timeout=60)
     for name in ("a", "b/c"):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o666 & ~umask
+
+
+def test_the_first_file_at_a_name_stays(tmp_path: Path) -> None:
+    target = tmp_path / "deep/name"
+    for content, stands in (("first", True), ("second", False)):
+        (tmp_path / "made").write_text(content)
+        assert put_first(tmp_path / "made", target) is stands
+        assert target.read_text() == "first"
+        assert not (tmp_path / "made").exists()
+    (tmp_path / "made").write_text("third")
+    assert put_first(tmp_path / "made", target, replace=True)
+    assert target.read_text() == "third"
+    assert [path.name for path in tmp_path.rglob("*")] == ["deep", "name"]
+    assert target.stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_file_system_without_hard_links_does_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*paths: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "made").write_text("whole")
+    assert put_first(tmp_path / "made", tmp_path / "name")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["whole"]
+
+
+@pytest.mark.parametrize("name", ["name", "deep/name"])
+def test_no_place_for_a_finished_file_is_one_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "made").touch()
+    with pytest.raises(OpenSoraError, match="could not be written"):
+        put_first(tmp_path / "made", tmp_path / "file" / name)
+    with pytest.raises(OpenSoraError, match="could not be written"):
+        write_in_scratch(tmp_path / "file" / name)
+
+
+def write_in_scratch(path: Path) -> None:
+    with scratch_folder(path) as scratch:
+        (scratch / "half").touch()
+        raise KeyboardInterrupt
+
+
+def test_a_scratch_folder_goes_with_all_that_is_in_it(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write_in_scratch(tmp_path / "a/b")
+    assert [path.name for path in tmp_path.rglob("*")] == ["a"]

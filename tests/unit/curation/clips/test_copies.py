@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from opensora.core.io import sha256_file
+from opensora.curation.clips.clip_files import is_finished
 from opensora.curation.clips.lengths import ClipSettings
 from opensora.curation.clips.split_clips import split_clips
 from opensora.curation.ingest.ingest_videos import ingest_videos
@@ -76,7 +77,6 @@ def test_copies_start_and_end_at_keyframes_inside_the_scene(tmp_path: Path, name
     good = clips[clips["status"] == "ok"]
     assert [shown(path) for path in good["path"]] == [list(range(10, 30)), list(range(40, 60))]
     assert list(good["num_frames"]) == [20, 20]
-    assert [Path(path).name for path in good["path"]] == [f"{name}.mp4" for name in good["id"]]
     assert (clips["end"] - clips["start"]).sum() == pytest.approx(6.0)
 
 
@@ -132,25 +132,43 @@ def test_a_file_that_is_one_scene_is_its_own_clip(tmp_path: Path, name: str) -> 
     row = clips.iloc[0]
     assert (row["status"], row["path"], row["sha256"]) == ("ok", str(path), sha256_file(path))
     assert (row["num_frames"], row["height"], row["width"]) == (probe(path).num_frames, 64, 96)
-    assert not list((tmp_path / "clips").iterdir())
+    assert not (tmp_path / "clips").exists()
     if name != "still.png":
         short = split_clips(scenes, tmp_path / "clips", ClipSettings(min_s=7.0, mode="copy"))
         assert short["status"].tolist() == ["too_short"]
 
 
-def test_a_second_run_keeps_copies_and_other_settings_replace_them(tmp_path: Path) -> None:
+def times(store: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in store.rglob("*.mp4")}
+
+
+def test_only_stretches_that_are_not_there_are_copied(tmp_path: Path) -> None:
     scenes = scenes_of(source(tmp_path, "a.mp4", *CLOSED), 0)
     first = split_clips(scenes, tmp_path / "clips", COPY)
-    times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "clips").iterdir()}
+    before = times(tmp_path / "clips")
     second = split_clips(scenes, tmp_path / "clips", COPY)
     pd.testing.assert_frame_equal(first, second)
-    assert times == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "clips").iterdir()}
-    Path(first["path"].iloc[1]).unlink()
-    pd.testing.assert_frame_equal(split_clips(scenes, tmp_path / "clips", COPY), first)
-    longer = ClipSettings(min_s=1.0, max_s=3.0, mode="copy")
-    third = split_clips(scenes, tmp_path / "clips", longer)
-    assert third["path"].iloc[0] == first["path"].iloc[0]
-    assert shown(third["path"].iloc[0]) == list(range(30))
+    assert times(tmp_path / "clips") == before
+    lost = Path(first["path"].iloc[1])
+    lost.unlink()
+    third = split_clips(scenes, tmp_path / "clips", COPY)
+    pd.testing.assert_frame_equal(third, first)  # alone it has the bytes that it had among others
+    after = times(tmp_path / "clips")
+    assert {name for name in before if after[name] != before[name]} == {lost.name}
+    longer = ClipSettings(min_s=1.0, max_s=4.0, mode="copy")  # [0, 40) and [40, 60)
+    fourth = split_clips(scenes, tmp_path / "clips", longer)
+    assert fourth["path"].iloc[1] == first["path"].iloc[2]
+    assert shown(fourth["path"].iloc[0]) == list(range(40))
+    new = times(tmp_path / "clips")
+    assert new.keys() - after.keys() == {Path(fourth["path"].iloc[0]).name}
+    assert {name: new[name] for name in after} == after
+
+
+def test_each_copy_carries_its_own_recipe(tmp_path: Path) -> None:
+    clips = split_clips(scenes_of(source(tmp_path, "a.mp4", *CLOSED), 0), tmp_path / "c", COPY)
+    for path in map(Path, clips["path"]):
+        assert is_finished(path, path.stem)
+    assert len({Path(path).stem for path in clips["path"]}) == 3
 
 
 def test_rotation_and_odd_names_survive(tmp_path: Path) -> None:
@@ -169,4 +187,4 @@ def test_rotation_and_odd_names_survive(tmp_path: Path) -> None:
     assert (clips["height"].iloc[0], clips["width"].iloc[0]) == (96, 64)
     info = probe(clips["path"].iloc[0])
     assert (info.height, info.width, info.rotation) == (96, 64, 90)
-    assert [path.suffix for path in (tmp_path / "clips %d 'x'").iterdir()] == [".mp4"] * 3
+    assert len(list((tmp_path / "clips %d 'x'").rglob("*.mp4"))) == 3

@@ -61,12 +61,14 @@ def test_a_second_run_keeps_finished_files_and_makes_the_same_bytes(
     assert kept.stat().st_ino == inode
 
 
-def test_other_settings_replace_the_files(ramp: pd.DataFrame, tmp_path: Path) -> None:
+def test_other_settings_are_other_files(ramp: pd.DataFrame, tmp_path: Path) -> None:
     first = split_clips(ramp, tmp_path / "clips", ClipSettings(max_s=2.0))
     second = split_clips(ramp, tmp_path / "clips", ClipSettings(max_s=2.0, short_side=16))
-    assert first["path"].iloc[0] == second["path"].iloc[0]
-    info = probe(second["path"].iloc[0])
-    assert (info.height, info.width) == (16, 34)  # 50 * 16 / 24 = 33.3, made even
+    assert not set(first["path"][first["status"] == "ok"]) & set(second["path"])
+    sizes = [
+        (probe(path).height, probe(path).width) for path in (first["path"][0], second["path"][0])
+    ]
+    assert sizes == [(24, 50), (16, 34)]  # 50 * 16 / 24 = 33.3, made even
     assert (second["height"].iloc[0], second["width"].iloc[0]) == (16, 34)
 
 
