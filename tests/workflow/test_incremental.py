@@ -81,6 +81,22 @@ def state(folder: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
+def clip_files(folder: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of change of every clip in the store."""
+    found = (folder / "results/store/clips").rglob("*.mp4")
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
+
+
+def score_rows(folder: Path, shard: str) -> int:
+    """Rows that the score store has of a shard."""
+    files = (folder / "results/store/scores").glob(f"technical-*/{shard}-*.jsonl")
+    return sum(len(path.read_text().splitlines()) for path in files)
+
+
+def clips_of(folder: Path, shard: str) -> pd.DataFrame:
+    return pd.read_csv(folder / f"results/own/clips/{shard}.csv")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished curation of some videos."""
@@ -105,8 +121,9 @@ def test_every_video_is_kept_with_the_caption_beside_it(folder: Path) -> None:
     }
 
 
-def test_one_more_video_runs_its_own_shard(folder: Path) -> None:
-    before = state(folder)
+def test_one_more_video_runs_its_own_shard_and_cuts_its_own_clips(folder: Path) -> None:
+    before, cut = state(folder), clip_files(folder)
+    assert len(cut) == NUM_VIDEOS
     path = add_video(folder, NUM_VIDEOS)
     shard = f"{shard_of(str(path), NUM_SHARDS):04d}"
     assert to_run(folder) == {**OF_ONE_SHARD, "build_manifest": 1}
@@ -116,9 +133,34 @@ def test_one_more_video_runs_its_own_shard(folder: Path) -> None:
         f"{table}/{shard}.csv" for table in TABLES
     }
     assert len(pd.read_csv(folder / "results/own/manifest.csv")) == NUM_VIDEOS + 1
+    clips = clips_of(folder, shard)
+    new = clips.loc[clips["source"] == str(path), "path"]
+    assert {Path(name).name for name in new} == clip_files(folder).keys() - cut.keys()
+    assert len(new) == 1
+    assert new.iloc[0].startswith("results/store/clips/")
+    assert {name: clip_files(folder)[name] for name in cut} == cut
     log = (folder / f"logs/ingest_videos/own/{shard}.log").read_text()
     others = len(pd.read_csv(folder / f"results/own/ingest/shards/{shard}.csv")) - 1
     assert others == 0 or f"known_files={others} new_files=1" in log
+
+
+def test_a_renamed_video_runs_its_shard_and_cuts_nothing(folder: Path) -> None:
+    cut, path = clip_files(folder), folder / "videos/001.mp4"
+    shard = f"{shard_of(str(path), NUM_SHARDS):04d}"
+    other = path.with_name("one-more-name.mp4")
+    scored = score_rows(folder, shard)
+    for suffix in (".mp4", ".txt"):
+        path.with_suffix(suffix).rename(other.with_suffix(suffix))
+    assert to_run(folder)["split_clips"] == 1
+    curate(folder)
+    renamed = clips_of(folder, shard)
+    assert renamed["id"].str.startswith("one-more-name").sum() == 1
+    assert clip_files(folder) == cut
+    assert score_rows(folder, shard) == scored  # a score follows from the clip's bytes too
+    for suffix in (".mp4", ".txt"):
+        other.with_suffix(suffix).rename(path.with_suffix(suffix))
+    curate(folder)
+    assert clip_files(folder) == cut
 
 
 def test_an_edited_caption_runs_the_captions_of_its_shard(folder: Path) -> None:

@@ -55,6 +55,14 @@ def test_a_config_file_is_no_input(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
+def test_the_store_is_nobodys_output(name: str) -> None:
+    # Snakemake deletes what a rule declares before each of its jobs
+    outputs = RULES[name].partition("    output:")[2].partition("    log:")[0]
+    assert "STORE" not in outputs
+    assert name != "split_clips" or "directory(" not in outputs
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
 def test_a_rule_runs_the_command_of_its_name(name: str) -> None:
     stage = SCORING.get(name, name)
     command = stage.replace("_", "-")

@@ -53,7 +53,7 @@ def test_parquet_names_its_features_and_the_card_its_splits(
 ) -> None:
     files = export_parquet(manifest, tmp_path / "hub", 10, "# Card\n")
     table = pq.read_table(files[0])
-    assert table.column("video").to_pylist()[0] == {"bytes": b"\x00" * 10, "path": "clip0.mp4"}
+    assert table.column("video").to_pylist()[0] == {"bytes": b"\x00" * 10, "path": "a.b_0.mp4"}
     info = json.loads(table.schema.metadata[b"huggingface"])
     assert info["info"]["features"]["video"] == {"_type": "Video"}
     assert info["info"]["features"]["flow"] == {"dtype": "float64", "_type": "Value"}
