@@ -91,7 +91,7 @@ def test_a_name_is_only_a_name(world: Run, name: str) -> None:
     clip = clips(world, name).iloc[0]
     assert clip["status"] == "ok"
     assert clip["source"].endswith(name)
-    assert Path(clip["path"]).parent == world.folder / "clips"
+    assert Path(clip["path"]).parents[1] == world.folder / "clips"
     assert not list(world.folder.rglob("pwned"))
 
 
@@ -121,4 +121,7 @@ def test_every_row_reaches_the_next_table(world: Run) -> None:
 def test_nothing_half_written_is_left(world: Run) -> None:
     assert world.leftovers() == []
     good = world.table("clips").query("status == 'ok'")
-    assert {str(path) for path in (world.folder / "clips").iterdir()} == set(good["path"])
+    assert {str(path) for path in (world.folder / "clips").glob("??/*")} == set(good["path"])
+    assert {path.name for path in (world.folder / "clips").iterdir()} == {
+        *("facts", *(Path(path).stem[:2] for path in good["path"]))
+    }
