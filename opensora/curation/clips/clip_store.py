@@ -69,11 +69,19 @@ class ClipStore:
 
         Returns:
             The clip's sha256; "" where it has to be made, because it is missing or damaged.
+
+        Raises:
+            OpenSoraError: the store may not be read.
         """
         try:
             size = path.stat().st_size
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ""
+        except OSError as error:
+            raise OpenSoraError(
+                f"{path}: could not be looked up ({error.strerror}); give the right to read the"
+                " store, or name another one"
+            ) from error
         known = self._facts.get(path.stem)
         if known is not None and known["bytes"] == size:
             return str(known["sha256"])

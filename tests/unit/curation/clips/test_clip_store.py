@@ -1,5 +1,6 @@
 """What was cut once is never cut again, whoever asks, and what is damaged is."""
 
+import errno
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from PIL import Image
 
 import opensora.curation.clips.clip_store as store_module
 import opensora.curation.clips.split_clips as splitting_module
+from opensora.core.errors import OpenSoraError
 from opensora.core.io import sha256_file
 from opensora.curation.clips.clip_store import ABANDONED_S, ClipStore, scratch_of_job
 from opensora.curation.clips.lengths import ClipSettings
@@ -189,6 +191,22 @@ def test_facts_that_are_lost_or_damaged_are_found_out_again(
         assert f"left out path={facts}" in caplog.text
         caplog.clear()
     assert files(tmp_path / "clips") == before
+
+
+def test_a_store_that_is_none_is_one_sentence(
+    ramp: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "clips").touch()
+    with pytest.raises(OpenSoraError, match="could not be written"):
+        cut_here(ramp, tmp_path / "clips")
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    store = ClipStore(tmp_path / "other", "source")
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(OpenSoraError, match="could not be looked up"):
+        store.find(tmp_path / "other/ab/abc.mp4")
 
 
 def test_a_table_of_scenes_without_hashes_gets_them(ramp: pd.DataFrame, tmp_path: Path) -> None:

@@ -50,7 +50,9 @@ def test_a_large_video_is_cut_at_the_same_frames(tmp_path: Path) -> None:
 def test_images_and_still_videos_are_one_scene(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", np.full((10, 16, 16, 3), 99, np.uint8), 10)
     Image.new("RGB", (16, 24)).save(tmp_path / "b.png")
-    scenes = detect_scenes(ingest_videos([tmp_path]))
+    videos = ingest_videos([tmp_path])
+    scenes = detect_scenes(videos)
+    assert list(scenes["sha256"]) == list(videos["sha256"])
     assert list(scenes["end_frame"]) == [10, 1]
     assert list(scenes["end"]) == [1.0, 0.0]
     assert set(scenes["status"]) == {"ok"}

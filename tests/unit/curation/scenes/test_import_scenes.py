@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from opensora.core.errors import TableError
+from opensora.core.io import sha256_file
 from opensora.curation.ingest.discovery import shard_of
 from opensora.curation.ingest.ingest_videos import ingest_videos
 from opensora.curation.scenes.import_scenes import import_scenes
@@ -47,6 +48,8 @@ def test_a_row_is_joined_by_path_and_its_times_are_frames(folder: Path, path: st
     assert films["end"].tolist() == [2.0, 4.0, 6.0]
     assert films["id"].str[-5:].tolist() == ["_0000", "_0001", "_0002"]
     assert scenes[scenes["kind"] == "image"]["status"].tolist() == ["ok"]
+    for scene in scenes.itertuples():  # the address of their clips
+        assert scene.sha256 == sha256_file(scene.path)
 
 
 def test_rows_of_no_use_are_marked(folder: Path) -> None:
