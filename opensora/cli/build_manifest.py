@@ -41,7 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--test-fraction", type=float, default=0.0, help="share of source videos for the test set"
     )
-    parser.add_argument("--manifest", required=True, help="table of usable clips")
+    parser.add_argument(
+        "--manifest",
+        required=True,
+        help="usable clips: a .csv or .parquet file, or a folder of a partition for each --clips",
+    )
+    parser.add_argument("--csv", metavar="FILE", help="the manifest as one table for people")
+    parser.add_argument(
+        "--csv-when",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="auto leaves it out above a million rows; where it is left out, an older one goes"
+        " (default: auto)",
+    )
     parser.add_argument("--rejected", required=True, help="table of all other rows, with reasons")
     parser.add_argument("--funnel", required=True, help="JSON: rows and seconds of every stage")
     parser.add_argument("--data-card", help="Markdown: size, licences, rules and scores")
@@ -49,17 +61,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Build; returns the summary line."""
+    from pathlib import Path
+
     from opensora.core.io import write_json, write_text
     from opensora.curation.manifest.build_manifest import StageTables, build_manifest, concat
     from opensora.curation.manifest.data_card import data_card
     from opensora.curation.manifest.selection import Selection
     from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED, SCENES, SCORES, VIDEOS
     from opensora.tables.io import read_table, write_table
+    from opensora.tables.manifest import write_manifest_csv
+    from opensora.tables.partitions import check_part_names, write_parts
 
+    stems = [Path(path).stem for path in args.clips]
+    check_part_names(args.manifest, stems)
+    clips = [read_table(path, CLIPS) for path in args.clips]
     sources = StageTables(
         videos=concat([read_table(path, VIDEOS) for path in args.videos]),
         scenes=concat([read_table(path, SCENES) for path in args.scenes]),
-        clips=concat([read_table(path, CLIPS) for path in args.clips]),
+        clips=concat(clips),
         captions=concat([read_table(path, CAPTIONS) for path in args.captions]),
         scores={
             name: concat([read_table(path, SCORES) for path in paths])
@@ -85,7 +104,10 @@ def run(args: argparse.Namespace) -> str:
     if args.data_card:
         versions = {name for table in sources.scores.values() for name in set(table["scorer"])}
         write_text(args.data_card, data_card(built.manifest, built.funnel, selection, versions))
-    write_table(built.manifest, args.manifest, MANIFEST)
+    if args.csv:
+        write_manifest_csv(built.manifest, args.csv, args.csv_when)
+    shards = {clip: stem for stem, table in zip(stems, clips, strict=True) for clip in table["id"]}
+    write_parts(built.manifest, args.manifest, MANIFEST, built.manifest["id"].map(shards), stems)
     kept = built.funnel["kept"]
     return (
         f"{kept['rows']} clips ({kept['seconds']:.1f} s) from {kept['sources']} sources kept,"

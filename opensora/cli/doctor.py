@@ -8,7 +8,7 @@ HELP = (
 )
 EXAMPLE = (
     "opensora doctor --latents results/demo/latents/stage1 --embeddings results/demo/embeddings"
-    " --manifest results/demo/manifest.csv --vae results/demo/models/vae"
+    " --manifest results/demo/manifest --vae results/demo/models/vae"
     " --text-encoder results/demo/models/text_encoder"
 )
 

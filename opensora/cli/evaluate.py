@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--truth", type=Path, help="folder with prompts.csv and scenes.csv of a known world"
     )
     parser.add_argument("--clip", help="CLIP model: a folder or a hub name")
-    parser.add_argument("--manifest", type=Path, help="manifest.csv: measure real clips as well")
+    parser.add_argument("--manifest", type=Path, help="measure real clips as well")
     parser.add_argument("--vae", help="VAE folder: measure reconstructions as well")
     parser.add_argument("--device", help="cpu or cuda; cuda where there is one")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 HELP = "Write a manifest's clips as WebDataset shards or as Parquet for Hugging Face datasets."
 EXAMPLE = (
-    "opensora export --manifest results/demo/manifest.csv --format webdataset --output mine/shards"
+    "opensora export --manifest results/demo/manifest --format webdataset --output mine/shards"
 )
 
 
@@ -21,11 +21,12 @@ def run(args: argparse.Namespace) -> str:
     """Export; returns the summary line."""
     from opensora.core.errors import ConfigError
     from opensora.curation.export.formats import export_parquet, export_webdataset
+    from opensora.tables.columns import SHARD
     from opensora.tables.manifest import read_manifest
 
     if args.shard_size < 1:
         raise ConfigError(f"--shard-size {args.shard_size}: expected at least 1")
-    manifest = read_manifest(args.manifest)
+    manifest = read_manifest(args.manifest).drop(columns=SHARD, errors="ignore")
     if args.format == "webdataset":
         files = export_webdataset(manifest, args.output, args.shard_size)
     else:

@@ -35,25 +35,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=120.0,
         help="seconds for a file, and one more for every 5 MB; what takes longer gets a row",
     )
-    parser.add_argument("--manifest", required=True, help="table of usable clips")
+    parser.add_argument(
+        "--manifest",
+        required=True,
+        help="usable clips: a .csv or .parquet file, or a folder of --num-shards partitions",
+    )
+    parser.add_argument("--csv", metavar="FILE", help="the manifest as one table for people")
+    parser.add_argument(
+        "--csv-when",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="auto leaves it out above a million rows; where it is left out, an older one goes"
+        " (default: auto)",
+    )
+    parser.add_argument(
+        "--num-shards", type=int, default=1, help="partitions that folders get (default: 1)"
+    )
     parser.add_argument("--rejected", required=True, help="table of all other rows, with reasons")
     parser.add_argument("--funnel", required=True, help="JSON: rows and seconds in, kept, lost")
     parser.add_argument("--data-card", help="Markdown: size, licences, splits and columns")
-    parser.add_argument("--clips", help="table of training clips, as train-vae reads it")
-    parser.add_argument("--captions", help="their captions, as train-text-encoder reads them")
+    parser.add_argument(
+        "--clips", help="training clips, as train-vae reads them: a file or folder as --manifest"
+    )
+    parser.add_argument(
+        "--captions", help="their captions, as train-text-encoder reads them: the same"
+    )
 
 
 def run(args: argparse.Namespace) -> str:
     """Import; returns the summary line."""
     from pathlib import Path
 
+    from opensora.core.errors import ConfigError
     from opensora.core.io import write_json, write_text
+    from opensora.core.seed import stable_shard
     from opensora.curation.manifest.data_card import data_card
     from opensora.curation.manifest.import_manifest import import_manifest
     from opensora.curation.manifest.selection import Selection
     from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED
     from opensora.tables.io import read_table, write_table
+    from opensora.tables.manifest import write_manifest_csv
+    from opensora.tables.partitions import shard_names, write_parts
 
+    if args.num_shards < 1:
+        raise ConfigError(f"--num-shards {args.num_shards}: expected at least 1")
     made = import_manifest(
         read_table(args.table),
         root=args.root,
@@ -67,11 +92,17 @@ def run(args: argparse.Namespace) -> str:
     write_json(args.funnel, made.funnel)
     if args.data_card:
         write_text(args.data_card, data_card(made.manifest, made.funnel, Selection(), []))
-    if args.clips:
-        write_table(made.clips, args.clips, CLIPS)
-    if args.captions:
-        write_table(made.captions, args.captions, CAPTIONS)
-    write_table(made.manifest, args.manifest, MANIFEST)
+    if args.csv:
+        write_manifest_csv(made.manifest, args.csv, args.csv_when)
+    names = shard_names(args.num_shards)
+    for path, rows, table in (
+        (args.clips, made.clips, CLIPS),
+        (args.captions, made.captions, CAPTIONS),
+        (args.manifest, made.manifest, MANIFEST),
+    ):
+        if path:
+            parts = rows["id"].map(lambda name: names[stable_shard(name, args.num_shards)])
+            write_parts(rows, path, table, parts, names)
     reasons = made.rejected["reason"].value_counts().sort_index()
     lost = ", ".join(f"{name} {count}" for name, count in reasons.items())
     corrected = f", sizes of {made.corrected} corrected" if made.corrected else ""

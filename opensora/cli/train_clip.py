@@ -8,8 +8,8 @@ HELP = (
     " --field VALUE."
 )
 EXAMPLE = (
-    "opensora train-clip configs/demo/clip.py --clips results/demo/clips/0000.csv"
-    " --captions results/demo/captions/0000.csv --output mine/models/clip"
+    "opensora train-clip configs/demo/clip.py --clips results/demo/clips/*.parquet"
+    " --captions results/demo/captions/*.parquet --output mine/models/clip"
 )
 TAKES_OVERRIDES = True
 TAKES_THREADS = True

@@ -9,7 +9,7 @@ HELP = (
 )
 EXAMPLE = (
     "opensora train-text-encoder configs/demo/text_encoder.py"
-    " --captions results/demo/captions/0000.csv --output mine/models/text_encoder"
+    " --captions results/demo/captions/*.parquet --output mine/models/text_encoder"
 )
 TAKES_OVERRIDES = True
 TAKES_THREADS = True

@@ -8,7 +8,7 @@ HELP = (
     " --field VALUE."
 )
 EXAMPLE = (
-    "opensora train-vae configs/demo/vae.py --clips results/demo/clips/0000.csv"
+    "opensora train-vae configs/demo/vae.py --clips results/demo/clips/*.parquet"
     " --output mine/models/vae"
 )
 TAKES_OVERRIDES = True

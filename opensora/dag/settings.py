@@ -11,7 +11,8 @@ import yaml
 from opensora.core.errors import ConfigError, did_you_mean
 from opensora.core.io import write_text
 
-_MACHINE = ("resources", "nodes", "gpus", "processes")
+# of the machine; and what is written for people beside the results
+_NOT_SHOWN = ("resources", "nodes", "gpus", "processes", "manifest_csv")
 _OF_REENCODED = ("fps", "short_side")  # of clips; a copy keeps what the source has
 # settings of the stages before assign_buckets
 _CURATION = (
@@ -40,12 +41,12 @@ def check_workflow_config(config: dict[str, Any], schema_path: str | Path) -> No
 
 
 def report_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings that a report shows, without those of the machine."""
+    """The settings that a report shows: those that decide a result."""
     stages = [
-        {name: value for name, value in stage.items() if name not in _MACHINE}
+        {name: value for name, value in stage.items() if name not in _NOT_SHOWN}
         for stage in config["stages"]
     ]
-    others = {name: value for name, value in config.items() if name not in _MACHINE}
+    others = {name: value for name, value in config.items() if name not in _NOT_SHOWN}
     return {**others, "stages": {stage.pop("name"): stage for stage in stages}}
 
 

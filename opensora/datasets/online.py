@@ -25,6 +25,8 @@ from opensora.tables.columns import ID, PATH, TEXT
 from opensora.tables.manifest import read_manifest
 from opensora.text.caption import clean_caption
 
+_COLUMNS = (ID, PATH, TEXT, "num_frames", "fps")  # of the manifest
+
 
 class VideoBatch(Conditions):
     """One micro batch with sizes and rate for the model; B clips of one bucket.
@@ -189,7 +191,7 @@ class VariableVideoTextDataset:
 
     def _read_items(self, wanted: pd.Series, root: Path) -> dict[str, _Item]:
         """The rows of the manifest that the plan uses, by id."""
-        manifest = read_manifest(self.data_path)
+        manifest = read_manifest(self.data_path, columns=_COLUMNS)
         manifest = manifest[manifest[ID].isin(wanted)]
         absent = wanted[~wanted.isin(manifest[ID])]
         if len(absent):
@@ -197,7 +199,7 @@ class VariableVideoTextDataset:
                 f"{self.data_path}: lacks {len(absent)} clips of the plan, the first"
                 f" {absent.iloc[0]!r}; make the plan again with this manifest"
             )
-        columns = (manifest[name].tolist() for name in (ID, PATH, TEXT, "num_frames", "fps"))
+        columns = (manifest[name].tolist() for name in _COLUMNS)
         return {
             name: _Item(root / path, text, num_frames, fps)
             for name, path, text, num_frames, fps in zip(*columns, strict=True)

@@ -26,10 +26,12 @@ from opensora.evaluation.verdicts import (
 )
 from opensora.media.decode import iter_frames
 from opensora.media.frames import psnr, resize_crop_to_fill, to_uint8
-from opensora.tables.columns import ID, MANIFEST, PATH
+from opensora.tables.columns import ID, PATH
 from opensora.tables.io import read_table
+from opensora.tables.manifest import read_manifest
 
 MAX_CLIPS = 96  # per split; gives an interval of about +-10 % and takes seconds at demo size
+_COLUMNS = (PATH, "fps", "aspect_ratio", "source", "start", "end", "split")  # of the manifest
 _FRAMES_AT_ONCE = 8  # per pass through the VAE; bounds its memory
 MIN_OVERLAP = 0.5  # part of a clip that must lie in one scene for the scene's truth to be its own
 
@@ -118,7 +120,7 @@ class Reconstruction(Metric):
         """Up to MAX_CLIPS videos of each split that are long enough, chosen by their id alone."""
         assert inputs.manifest is not None  # missing() was asked first
         view = _view(inputs.samples)
-        frame = read_table(inputs.manifest, MANIFEST)
+        frame = read_manifest(inputs.manifest, columns=_COLUMNS)
         videos = frame[frame["num_frames"] > 1]
         intervals = _intervals(videos["fps"], view.fps)
         long_enough = videos["num_frames"] > (view.num_frames - 1) * intervals

@@ -15,8 +15,9 @@ import pandas as pd
 from opensora.core.errors import OpenSoraError
 from opensora.core.io import read_json
 from opensora.report.footage import FunnelStage, Loss
-from opensora.tables.columns import ID, MANIFEST, OK, REJECTED, SAMPLES, STATUS
+from opensora.tables.columns import ID, MANIFEST, OK, REJECTED, SAMPLES, SHARD, STATUS, Table
 from opensora.tables.io import read_table
+from opensora.tables.manifest import read_manifest
 
 log = logging.getLogger(__name__)
 
@@ -84,13 +85,12 @@ def collect(run_dir: str | Path, benchmarks: str | Path | None = None) -> RunFol
         raise OpenSoraError(f"{root}: no such run folder; expected results/RUN of a pipeline run")
     names = {p.name for kind in ("train", "samples", "buckets") for p in _folders(root / kind)}
     names |= {p.stem for p in (root / "evaluation").glob("*.json")}
-    manifest = _table(root / "manifest.csv", MANIFEST)
     funnel = _json(root / "funnel.json") or {}
     return RunFolder(
         name=root.resolve().name,
         funnel=[parse_funnel_stage(entry) for entry in funnel.get("stages", [])],
         kept=funnel.get("kept", {}),
-        manifest=manifest,
+        manifest=_manifest(root / "manifest"),
         rejected=_table(root / "rejected.csv", REJECTED),
         scores=_scores(root / "scores"),
         stages=[_stage(root, name) for name in sorted(names, key=natural)],
@@ -192,7 +192,7 @@ def parse_funnel_stage(entry: dict[str, Any]) -> FunnelStage:
 def _scores(folder: Path) -> dict[str, pd.Series]:
     """Scores of all clips, also of those that were rejected later: column -> values by id."""
     columns: dict[str, list[pd.Series]] = {}
-    for shard in sorted(folder.glob("*/*.csv")) + sorted(folder.glob("*/*.parquet")):
+    for shard in sorted(folder.glob("*/*.parquet")):
         frame = read_table(shard)
         if STATUS in frame:
             frame = frame[frame[STATUS] == OK]
@@ -220,8 +220,11 @@ def _json(path: Path) -> dict[str, Any] | None:
     return read_json(path) if path.is_file() else None
 
 
-def _table(path: Path, table: Any) -> pd.DataFrame:
-    for candidate in (path, path.with_suffix(".parquet")):
-        if candidate.is_file():
-            return read_table(candidate, table)
-    return pd.DataFrame(columns=list(table.columns))
+def _table(path: Path, table: Table) -> pd.DataFrame:
+    return read_table(path, table) if path.is_file() else pd.DataFrame(columns=[*table.columns])
+
+
+def _manifest(folder: Path) -> pd.DataFrame:
+    if not folder.is_dir():
+        return pd.DataFrame(columns=[*MANIFEST.columns])
+    return read_manifest(folder).drop(columns=SHARD)  # no score

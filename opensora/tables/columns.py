@@ -1,6 +1,7 @@
-"""Columns of every table; names follow the reference's CSV files."""
+"""Columns of every table and their types; names follow the reference's CSV files."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 ID = "id"
 PATH = "path"
@@ -8,6 +9,7 @@ TEXT = "text"
 STATUS = "status"
 DETAIL = "detail"
 LICENCE = "licence"
+SHARD = "shard"  # of a manifest in partitions: made when it is read, stored in no file
 OK = "ok"  # the status of a row that goes on
 NO_VIDEO = "no_video"  # the status of a scene that a table names of a file that is not there
 
@@ -18,26 +20,53 @@ SPELLINGS = {
     TEXT: (TEXT, "caption", "cap", "prompt", "captions"),
 }
 
+# types of columns, as Arrow calls them
+TEXTS, WHOLE, MEASURE, YES_NO = "string", "int64", "float64", "bool"
+
 # columns whose cells are text even where they look like numbers; empty cells are ""
 STRINGS = frozenset(
     {
         *(ID, PATH, TEXT, STATUS, DETAIL, LICENCE, "phash", "cmotion"),
         *("kind", "sha256", "codec", "pixel_format", "video_id", "source", "split", "stage"),
-        *("reason", "prompt"),
+        *("reason", "prompt", "scorer"),
         *(name for names in SPELLINGS.values() for name in names),
         *("bucket_resolution", "bucket_aspect_ratio", "colour", "shape", "direction"),
     }
 )
+WHOLE_NUMBERS = frozenset(
+    {
+        *("num_frames", "height", "width", "resolution", "text_len", "rotation", "seed", SHARD),
+        *("start_frame", "end_frame", "bucket_frames", "bucket_height", "bucket_width"),
+    }
+)
+FLAGS = frozenset({"variable_frame_rate", "hdr"})
+
+
+class More(Enum):
+    """What columns may follow those of a table, besides the texts of STRINGS."""
+
+    NOTHING = "nothing"
+    MEASURES = "measures"  # also where a shard has whole numbers only, or no row at all
+    ANYTHING = "anything"  # of the type that the whole column has
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table's name, the rule that makes it, its columns in order, and whether more may follow."""
+    """A table's name, the rule that makes it, its columns in order, and what more may follow."""
 
     name: str
     rule: str
     columns: tuple[str, ...]
-    open_ended: bool = False
+    more: More = More.NOTHING
+
+
+def type_of(name: str) -> str:
+    """The type of a table's own column; what is nothing else is a measure."""
+    if name in STRINGS:
+        return TEXTS
+    if name in WHOLE_NUMBERS:
+        return WHOLE
+    return YES_NO if name in FLAGS else MEASURE
 
 
 _SIZE = ("num_frames", "fps", "height", "width", "aspect_ratio", "resolution")
@@ -64,7 +93,7 @@ CLIPS = Table(
     "split_clips",
     (ID, "video_id", PATH, "kind", "source", "start", "end", *_SIZE, "sha256", *_MARK),
 )
-SCORES = Table("scores", "score_clips", (ID, *_MARK), open_ended=True)
+SCORES = Table("scores", "score_clips", (ID, *_MARK), More.MEASURES)
 CAPTIONS = Table("captions", "caption_clips", (ID, TEXT, "text_len", *_MARK))
 MANIFEST = Table(
     "manifest",
@@ -73,7 +102,7 @@ MANIFEST = Table(
         *(ID, PATH, TEXT, "num_frames", "width", "height", "aspect_ratio", "resolution"),
         *("text_len", "fps", "source", "start", "end", "sha256", "split"),
     ),
-    open_ended=True,
+    More.ANYTHING,
 )
 REJECTED = Table("rejected", "build_manifest", (ID, PATH, "stage", "reason", DETAIL))
 ASSIGNMENT = Table(

@@ -2,23 +2,32 @@
 
 import csv
 import json
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from opensora.core.errors import TableError
 from opensora.core.io import atomic_path, lines_of
-from opensora.tables.columns import SPELLINGS, STRINGS, Table
+from opensora.tables.columns import SPELLINGS, STRINGS, More, Table
+from opensora.tables.schema import schema_of, to_arrow
 
+PARQUET = ".parquet"
 _CHUNK_BYTES = 1 << 20
+_GROUP_ROWS = 1 << 17  # rows of a group; part of what makes equal rows equal bytes
 
 
-def read_table(path: str | Path, table: Table | None = None) -> pd.DataFrame:
+def read_table(
+    path: str | Path, table: Table | None = None, *, columns: Collection[str] | None = None
+) -> pd.DataFrame:
     """Read a table; text columns stay text and their empty cells are "".
 
     Args:
         path: a `.csv` or `.parquet` file; `.jsonl`, an object a line, or `.json`, a list of them.
         table: the columns to expect; None takes what comes.
+        columns: of a Parquet file only these are read, where they are there; None reads all.
 
     Raises:
         TableError: the file is missing, unreadable, or lacks a column.
@@ -28,7 +37,10 @@ def read_table(path: str | Path, table: Table | None = None) -> pd.DataFrame:
     if not path.is_file():
         raise TableError(f"{path}: no such table{made_by}")
     try:
-        frame = _READERS.get(path.suffix, _read_csv)(path)
+        if path.suffix == PARQUET:
+            frame = to_frame(read_parquet(path, columns))
+        else:
+            frame = _READERS.get(path.suffix, _read_csv)(path)
     except UnicodeDecodeError as error:
         place = _first_bad_byte(path)
         raise TableError(
@@ -47,18 +59,48 @@ def write_table(frame: pd.DataFrame, path: str | Path, table: Table | None = Non
     """Write a table atomically, its columns in the table's order; equal rows give equal bytes.
 
     Raises:
-        TableError: a column of the table is missing, or one is there that it does not know.
+        TableError: a column of the table is missing, one is there that it does not know, or a cell
+            of a Parquet file is not of its column's type.
     """
     path = Path(path)
     if table is not None:
-        frame = _ordered(frame, path, table)
-    with atomic_path(path) as temporary:
-        if path.suffix == ".parquet":
-            frame.to_parquet(temporary, index=False)
-        else:
+        frame = ordered(frame, path, table)
+    if path.suffix == PARQUET:
+        rows = typed(frame, path, schema_of(frame, table))
+        with atomic_path(path) as temporary:
+            write_parquet(rows, temporary)
+    else:
+        with atomic_path(path) as temporary:
             frame.to_csv(temporary, index=False, lineterminator="\n")
             if _has_carriage_return(temporary):  # a reader would take it for the end of a row
                 frame.to_csv(temporary, index=False, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+
+def typed(frame: pd.DataFrame, path: Path, schema: pa.Schema) -> pa.Table:
+    """The frame as it is written into a Parquet file; errors name the file."""
+    try:
+        return to_arrow(frame, schema)
+    except TableError as error:
+        raise TableError(f"{path}: {error}") from error
+
+
+def write_parquet(rows: pa.Table, path: Path) -> None:
+    """Write rows in place; nothing but they and the version of pyarrow decides the bytes."""
+    pq.write_table(rows, path, compression="zstd", compression_level=3, row_group_size=_GROUP_ROWS)
+
+
+def read_parquet(path: Path, columns: Collection[str] | None = None) -> pa.Table:
+    """Read a Parquet file, or those of the columns that are there."""
+    with pq.ParquetFile(path) as file:  # a folder named `a=b` above it adds no column
+        names = file.schema_arrow.names
+        wanted = None if columns is None else [name for name in names if name in columns]
+        return file.read(columns=wanted)
+
+
+def to_frame(rows: pa.Table) -> pd.DataFrame:
+    """Arrow as a frame; empty cells of text columns are "", and an index of pandas is left out."""
+    frame = rows.to_pandas(ignore_metadata=True)
+    return _fill_text(frame.loc[:, ~frame.columns.str.startswith("__index_level_")])
 
 
 def _has_carriage_return(path: Path) -> bool:
@@ -66,12 +108,17 @@ def _has_carriage_return(path: Path) -> bool:
         return any(b"\r" in chunk for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""))
 
 
-def _ordered(frame: pd.DataFrame, path: Path, table: Table) -> pd.DataFrame:
+def ordered(frame: pd.DataFrame, path: Path, table: Table) -> pd.DataFrame:
+    """The columns of a table in its order.
+
+    Raises:
+        TableError: a column of the table is missing, or one is there that it does not know.
+    """
     missing = [name for name in table.columns if name not in frame.columns]
     if missing:
         raise TableError(f"{path}: table {table.name} needs the column {missing[0]!r}")
     extra = [name for name in frame.columns if name not in table.columns]
-    if extra and not table.open_ended:
+    if extra and table.more is More.NOTHING:
         raise TableError(f"{path}: table {table.name} has no column {extra[0]!r}")
     return frame[[*table.columns, *extra]]
 
@@ -90,10 +137,6 @@ def _first_bad_byte(path: Path) -> int:
     except UnicodeDecodeError as error:
         return error.start
     return 0
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    return _fill_text(pd.read_parquet(path))
 
 
 def _read_json_lines(path: Path) -> pd.DataFrame:
@@ -132,4 +175,7 @@ def _fill_text(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-_READERS = {".parquet": _read_parquet, ".jsonl": _read_json_lines, ".json": _read_json}
+_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".jsonl": _read_json_lines,
+    ".json": _read_json,
+}

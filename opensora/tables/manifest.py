@@ -1,22 +1,31 @@
 """The one reader of manifests, our own or Open-Sora's CSV files, and the one maker of ids."""
 
 import hashlib
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from opensora.core.errors import TableError
-from opensora.tables.columns import ID, MANIFEST, OK, PATH, STATUS, TEXT
-from opensora.tables.io import read_table, with_known_names
+from opensora.tables.columns import ID, MANIFEST, OK, PATH, SHARD, SPELLINGS, STATUS, TEXT
+from opensora.tables.io import read_table, with_known_names, write_table
+from opensora.tables.partitions import read_parts
 
+log = logging.getLogger(__name__)
+
+CSV_ROWS = 1_000_000  # of a manifest that is also written as CSV without being asked
+CSV_WHEN = ("auto", "always", "never")
 FOREIGN_FPS = 24.0  # of clips whose table does not say, as Open-Sora assumes
+_ALWAYS = (ID, "num_frames", "height", "width", SHARD)  # read and checked, whatever is asked for
 _MAX_SLUG = 40  # characters of the file name that an id repeats, for people
 
 
-def read_manifest(path: str | Path, *, needs_text: bool = True) -> pd.DataFrame:
+def read_manifest(
+    path: str | Path, *, needs_text: bool = True, columns: Collection[str] | None = None
+) -> pd.DataFrame:
     """Read a table of clips and fill in what can be derived from the columns that are there.
 
     Needed are `path, text, num_frames, height, width`; a reference CSV has them after its
@@ -24,19 +33,22 @@ def read_manifest(path: str | Path, *, needs_text: bool = True) -> pd.DataFrame:
 
     Args:
         path: CSV, Parquet, JSON lines or a list of JSON objects; other spellings of `path` and
-            `text` are known (`columns.SPELLINGS`).
+            `text` are known (`columns.SPELLINGS`). Or a folder of Parquet partitions.
         needs_text: False also takes tables of clips and videos: their good rows, without texts.
+        columns: what is needed of a large manifest besides ids and sizes; None is everything.
 
     Returns:
-        A MANIFEST table; all further columns are kept.
+        A MANIFEST table, of which `columns` may name a part; all further columns are kept. Of
+        partitions the whole number `shard` says which one the clip is in; one file has no `shard`.
 
     Raises:
         TableError: a needed column is missing, a size is no whole number of at least 1, or an id
             is empty or there twice; the sentence names row and column.
     """
-    frame = with_known_names(read_table(path))
-    if not needs_text:
-        frame = frame[frame[STATUS] == OK].reset_index(drop=True) if STATUS in frame else frame
+    frame = _read(path, None if columns is None else _needed(columns))
+    if not needs_text and STATUS in frame:
+        frame = frame[frame[STATUS] == OK].reset_index(drop=True)
+    if not needs_text or (columns is not None and TEXT not in _needed(columns)):
         frame = frame.assign(**{TEXT: ""})
     for name in (PATH, TEXT, "num_frames", "height", "width"):
         if name not in frame.columns:
@@ -54,7 +66,37 @@ def read_manifest(path: str | Path, *, needs_text: bool = True) -> pd.DataFrame:
         if wrong.any():
             row = int(wrong.to_numpy().argmax())
             raise TableError(f"{path}: row {row + 1}: id {frame[ID].iloc[row]!r} {problem}")
-    return frame
+    kept = frame.columns if columns is None else {*_ALWAYS, *columns}
+    return frame[[name for name in frame if name in kept]]
+
+
+def _read(path: str | Path, columns: Collection[str] | None) -> pd.DataFrame:
+    if Path(path).is_dir():
+        return with_known_names(read_parts(path, columns))
+    return with_known_names(read_table(path, columns=columns)).drop(columns=SHARD, errors="ignore")
+
+
+def _needed(columns: Collection[str]) -> set[str]:
+    """The columns to read for some: what they are derived from and what is checked, too."""
+    spelled = (PATH, *((TEXT,) if {TEXT, "text_len"}.intersection(columns) else ()))
+    return {*_ALWAYS, *columns, "fps", STATUS, *(s for name in spelled for s in SPELLINGS[name])}
+
+
+def write_manifest_csv(manifest: pd.DataFrame, path: str | Path, when: str) -> None:
+    """Write a manifest for people, or remove the one of before, which it would not be.
+
+    Args:
+        manifest: a MANIFEST table.
+        path: of the CSV file.
+        when: "always", "never", or "auto": where it has at most CSV_ROWS rows.
+    """
+    if when == "always" or (when == "auto" and len(manifest) <= CSV_ROWS):
+        write_table(manifest, path, MANIFEST)
+        return
+    Path(path).unlink(missing_ok=True)
+    log.info(
+        "manifest csv=%s left_out rows=%d most=%d when=%s", path, len(manifest), CSV_ROWS, when
+    )
 
 
 def fill_manifest(frame: pd.DataFrame) -> pd.DataFrame:

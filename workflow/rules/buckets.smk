@@ -4,7 +4,7 @@
 rule assign_buckets:
     """Assign buckets and compile the plan of one training stage."""
     input:
-        manifest=f"{RUN}/manifest.csv",
+        manifest=PARTITIONS,
     output:
         plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
         validation=f"{RUN}/buckets/{{stage}}/validation.parquet",
@@ -31,12 +31,13 @@ rule assign_buckets:
             ),
         ),
         config=stage_config,
+        manifest=MANIFEST,
         world_size=lambda wildcards: world_size(wildcards.stage),
         vae_stride=config["encode"]["vae_stride"],
         seed=config["seed"],
         epochs=lambda wildcards: options(epochs=STAGE[wildcards.stage]["epochs"]),
     shell:
-        "opensora assign-buckets {params.config:q} --data-path {input.manifest} "
+        "opensora assign-buckets {params.config:q} --data-path {params.manifest} "
         "--plan {output.plan} --validation {output.validation} --summary {output.summary} "
         "--world-size {params.world_size} --vae-stride {params.vae_stride} --seed {params.seed} "
         "{params.epochs} > {log} 2>&1"

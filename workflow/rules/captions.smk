@@ -7,11 +7,11 @@ CAPTION_FILES = listings([".txt", ".json"]) if READS_BESIDE else [""] * len(SHAR
 rule caption_clips:
     """Give each clip of a shard its caption."""
     input:
-        clips=f"{RUN}/clips/{{shard}}.csv",
+        clips=f"{RUN}/clips/{{shard}}.parquet",
         sidecar=sidecars(),
         model=local_files([config["captions"]["model"]]),
     output:
-        captions=f"{RUN}/captions/{{shard}}.csv",
+        captions=f"{RUN}/captions/{{shard}}.parquet",
     log:
         f"logs/caption_clips/{config['run']}/{{shard}}.log",
     benchmark:

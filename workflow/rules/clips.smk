@@ -4,9 +4,9 @@
 rule split_clips:
     """Write the clips of a shard at one frame rate and size; their files stay in the store."""
     input:
-        scenes=f"{RUN}/scenes/{{shard}}.csv",
+        scenes=f"{RUN}/scenes/{{shard}}.parquet",
     output:
-        clips=f"{RUN}/clips/{{shard}}.csv",
+        clips=f"{RUN}/clips/{{shard}}.parquet",
     log:
         f"logs/split_clips/{config['run']}/{{shard}}.log",
     benchmark:

@@ -41,10 +41,12 @@ REPORTED_STAGES = STAGES[: 1 + max(map(STAGES.index, SAMPLED_STAGES))]
 FRAME_SCORERS = [name for name in config["scorers"] if name != "match"]
 PREVIOUS_STAGE = dict(zip(STAGES[1:], STAGES))
 STORE = "results/store"  # what runs share: kept, looked up, nobody's output
-CURATED = expand(
-    f"{RUN}/{{name}}",
-    name=["manifest.csv", "rejected.csv", "funnel.json", "data_card.md"],
-)
+MANIFEST = f"{RUN}/manifest"  # folder of a partition a shard
+PARTITIONS = expand(f"{MANIFEST}/{{shard}}.parquet", shard=SHARDS)
+CURATED = [
+    *PARTITIONS,
+    *(f"{RUN}/{name}" for name in ("rejected.csv", "funnel.json", "data_card.md")),
+]
 DEMO = f"{RUN}/raw"  # the demo world, where the config asks for one
 
 
@@ -108,16 +110,15 @@ def prompts():
 
 
 def shard_tables(stage):
-    """All shards of one stage's table; a run that enters with a manifest has one."""
-    shards = SHARDS[:1] if config["manifest"] else SHARDS
-    return expand(f"{RUN}/{stage}/{{shard}}.csv", shard=shards)
+    """All shards of one stage's table."""
+    return expand(f"{RUN}/{stage}/{{shard}}.parquet", shard=SHARDS)
 
 
 def score_tables():
     """All shards of all scorers; a run that enters with a manifest has none."""
     scorers = [] if config["manifest"] else config["scorers"]
     return expand(
-        f"{RUN}/scores/{{scorer}}/{{shard}}.csv", scorer=scorers, shard=SHARDS
+        f"{RUN}/scores/{{scorer}}/{{shard}}.parquet", scorer=scorers, shard=SHARDS
     )
 
 
@@ -196,7 +197,7 @@ def training_data(stage):
     """What a stage trains on: stores, or the clips and the encoders themselves."""
     if STAGE[stage]["online"]:
         return [
-            f"{RUN}/manifest.csv",
+            *PARTITIONS,
             *model_files("vae"),
             *model_files("text_encoder"),
         ]
@@ -212,7 +213,7 @@ def data_options(stage):
     if STAGE[stage]["online"]:
         return [
             *("--dataset.type", "VariableVideoTextDataset"),
-            *("--data-path", f"{RUN}/manifest.csv"),
+            *("--data-path", MANIFEST),
             *("--vae.from_pretrained", model_folder("vae")),
             *("--text-encoder.type", config["models"]["text_encoder"]["type"]),
             *("--text-encoder.from_pretrained", model_folder("text_encoder")),

@@ -5,7 +5,7 @@ rule evaluate:
     """Measure how well samples follow their prompts."""
     input:
         samples=f"{RUN}/samples/{{stage}}/samples.csv",
-        manifest=f"{RUN}/manifest.csv",
+        manifest=PARTITIONS,
         truth=truth(),
         vae=model_files("vae"),
         clip=model_files("clip"),
@@ -28,10 +28,11 @@ rule evaluate:
             clip=model_folder("clip"),
             truth=truth(),
         ),
+        manifest=MANIFEST,
         truth=lambda wildcards, input: ["--truth", *input.truth] if input.truth else [],
         vae=lambda wildcards: model_folder("vae"),
         clip=lambda wildcards: model_folder("clip"),
     shell:
-        "opensora evaluate --samples {input.samples} --manifest {input.manifest} "
+        "opensora evaluate --samples {input.samples} --manifest {params.manifest} "
         "--vae {params.vae:q} --clip {params.clip:q} {params.truth:q} "
         "--output {output.evaluation} --threads {threads} > {log} 2>&1"

@@ -6,12 +6,12 @@ rule import_manifest:
     input:
         table=config["manifest"],
     output:
-        manifest=f"{RUN}/manifest.csv",
+        manifest=PARTITIONS,
         rejected=f"{RUN}/rejected.csv",
         funnel=f"{RUN}/funnel.json",
         card=f"{RUN}/data_card.md",
-        clips=f"{RUN}/clips/0000.csv",
-        captions=f"{RUN}/captions/0000.csv",
+        clips=shard_tables("clips"),
+        captions=shard_tables("captions"),
     log:
         f"logs/import_manifest/{config['run']}/all.log",
     benchmark:
@@ -26,15 +26,22 @@ rule import_manifest:
         identity=identity(
             version=VERSIONS["import_manifest"],
             root=config["root"],
+            num_shards=config["num_shards"],
             validation_fraction=config["validation_fraction"],
             test_fraction=config["test_fraction"],
         ),
         root=options(root=config["root"]),
+        num_shards=config["num_shards"],
+        run=RUN,
+        # for people, so it is no output; and a function of input is not compared
+        csv_when=lambda wildcards, input: config["manifest_csv"],
         validation=config["validation_fraction"],
         test=config["test_fraction"],
     shell:
         "opensora import-manifest {input.table:q} {params.root:q} "
         "--validation-fraction {params.validation} --test-fraction {params.test} "
-        "--manifest {output.manifest} --rejected {output.rejected} --funnel {output.funnel} "
-        "--data-card {output.card} --clips {output.clips} --captions {output.captions} "
+        "--num-shards {params.num_shards} --manifest {params.run}/manifest "
+        "--csv {params.run}/manifest.csv --csv-when {params.csv_when} "
+        "--clips {params.run}/clips --captions {params.run}/captions "
+        "--rejected {output.rejected} --funnel {output.funnel} --data-card {output.card} "
         "--workers {threads} > {log} 2>&1"

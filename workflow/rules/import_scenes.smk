@@ -5,9 +5,9 @@ rule import_scenes:
     """Join the table with the videos of a shard: a row for each scene, usable or not."""
     input:
         table=config["scenes"]["table"],
-        videos=f"{RUN}/ingest/shards/{{shard}}.csv",
+        videos=f"{RUN}/ingest/{{shard}}.parquet",
     output:
-        scenes=f"{RUN}/scenes/{{shard}}.csv",
+        scenes=f"{RUN}/scenes/{{shard}}.parquet",
     log:
         f"logs/import_scenes/{config['run']}/{{shard}}.log",
     benchmark:

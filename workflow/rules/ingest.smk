@@ -9,7 +9,7 @@ rule ingest_videos:
         # a folder's own time changes with every file in it; the listing tells whose shard it is
         video_files() if config["demo"] else ancient(video_files()),
     output:
-        videos=f"{RUN}/ingest/shards/{{shard}}.csv",
+        videos=f"{RUN}/ingest/{{shard}}.parquet",
     log:
         f"logs/ingest_videos/{config['run']}/{{shard}}.log",
     benchmark:

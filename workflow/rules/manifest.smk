@@ -6,13 +6,13 @@ import json
 rule build_manifest:
     """Join all shards into one table; every row is kept or rejected with its reason."""
     input:
-        videos=shard_tables("ingest/shards"),
+        videos=shard_tables("ingest"),
         scenes=shard_tables("scenes"),
         clips=shard_tables("clips"),
         captions=shard_tables("captions"),
         scores=score_tables(),
     output:
-        manifest=f"{RUN}/manifest.csv",
+        manifest=PARTITIONS,
         rejected=f"{RUN}/rejected.csv",
         funnel=f"{RUN}/funnel.json",
         card=f"{RUN}/data_card.md",
@@ -38,7 +38,7 @@ rule build_manifest:
             },
         ),
         scores=expand(
-            f"{{scorer}}={RUN}/scores/{{scorer}}/{{shard}}.csv",
+            f"{{scorer}}={RUN}/scores/{{scorer}}/{{shard}}.parquet",
             scorer=config["scorers"],
             shard=SHARDS,
         ),
@@ -50,6 +50,10 @@ rule build_manifest:
             max_clips_per_source=config["max_clips_per_source"],
             prefer=config["prefer"],
         ),
+        manifest=MANIFEST,
+        csv=f"{RUN}/manifest.csv",
+        # for people, so it is no output; and a function of input is not compared
+        csv_when=lambda wildcards, input: config["manifest_csv"],
         validation=config["validation_fraction"],
         test=config["test_fraction"],
     shell:
@@ -57,5 +61,6 @@ rule build_manifest:
         "--clips {input.clips} --captions {input.captions} --scores {params.scores} "
         "--filters {params.filters:q} {params.selection:q} "
         "--validation-fraction {params.validation} --test-fraction {params.test} "
-        "--manifest {output.manifest} --rejected {output.rejected} --funnel {output.funnel} "
+        "--manifest {params.manifest} --csv {params.csv} --csv-when {params.csv_when} "
+        "--rejected {output.rejected} --funnel {output.funnel} "
         "--data-card {output.card} > {log} 2>&1"

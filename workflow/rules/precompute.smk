@@ -4,7 +4,7 @@
 rule encode_videos:
     """Encode one shard of a stage's clips with the VAE."""
     input:
-        manifest=f"{RUN}/manifest.csv",
+        manifest=PARTITIONS,
         plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
         validation=f"{RUN}/buckets/{{stage}}/validation.parquet",
         vae=model_files("vae"),
@@ -31,6 +31,7 @@ rule encode_videos:
             min_psnr=config["encode"]["min_psnr"],
             seed=config["seed"],
         ),
+        manifest=MANIFEST,
         vae=lambda wildcards: model_folder("vae"),
         shard=lambda wildcards: int(wildcards.shard),
         num_shards=config["num_shards"],
@@ -39,7 +40,7 @@ rule encode_videos:
         min_psnr=config["encode"]["min_psnr"],
         seed=config["seed"],
     shell:
-        "opensora encode-videos --manifest {input.manifest} --plan {input.plan} --validation {input.validation} "
+        "opensora encode-videos --manifest {params.manifest} --plan {input.plan} --validation {input.validation} "
         "--shard {params.shard} --num-shards {params.num_shards} --vae {params.vae:q} "
         "--dtype {params.dtype} --posterior {params.posterior} --seed {params.seed} "
         "--min-psnr {params.min_psnr} --output {output.folder} --threads {threads} > {log} 2>&1"
@@ -48,7 +49,7 @@ rule encode_videos:
 rule encode_captions:
     """Encode every distinct caption once."""
     input:
-        manifest=f"{RUN}/manifest.csv",
+        manifest=PARTITIONS,
         text_encoder=model_files("text_encoder"),
     output:
         folder=directory(f"{RUN}/embeddings"),
@@ -73,10 +74,11 @@ rule encode_captions:
             max_length=config["encode"]["max_length"],
             int8=config["encode"]["int8"],
         ),
+        manifest=MANIFEST,
         text_encoder=text_encoder_options(),
         dtype=config["encode"]["dtype"],
         int8="--int8" if config["encode"]["int8"] else "",
     shell:
-        "opensora encode-captions --manifest {input.manifest} "
+        "opensora encode-captions --manifest {params.manifest} "
         "{params.text_encoder:q} --dtype {params.dtype} {params.int8} "
         "--output {output.folder} --threads {threads} > {log} 2>&1"

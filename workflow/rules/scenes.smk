@@ -4,9 +4,9 @@
 rule detect_scenes:
     """Cut the time line of every video of a shard into scenes."""
     input:
-        videos=f"{RUN}/ingest/shards/{{shard}}.csv",
+        videos=f"{RUN}/ingest/{{shard}}.parquet",
     output:
-        scenes=f"{RUN}/scenes/{{shard}}.csv",
+        scenes=f"{RUN}/scenes/{{shard}}.parquet",
     log:
         f"logs/detect_scenes/{config['run']}/{{shard}}.log",
     benchmark:

@@ -6,11 +6,11 @@ import json
 rule score_clips:
     """Score one shard of clips with all scorers that look at frames alone."""
     input:
-        clips=f"{RUN}/clips/{{shard}}.csv",
+        clips=f"{RUN}/clips/{{shard}}.parquet",
         weights=scorer_files(FRAME_SCORERS),
     output:
         scores=expand(
-            f"{RUN}/scores/{{scorer}}/{{{{shard}}}}.csv", scorer=FRAME_SCORERS
+            f"{RUN}/scores/{{scorer}}/{{{{shard}}}}.parquet", scorer=FRAME_SCORERS
         ),
     log:
         f"logs/score_clips/{config['run']}/{{shard}}.log",
@@ -31,7 +31,7 @@ rule score_clips:
         scorers=lambda wildcards, input: FRAME_SCORERS,
         options=json.dumps(scorer_options(FRAME_SCORERS), sort_keys=True),
         store=f"{STORE}/scores",
-        tables=lambda wildcards: f"{RUN}/scores/{{scorer}}/{wildcards.shard}.csv",
+        tables=lambda wildcards: f"{RUN}/scores/{{scorer}}/{wildcards.shard}.parquet",
     shell:
         "opensora score-clips --scorer {params.scorers} --clips {input.clips} "
         "--options {params.options:q} --store {params.store} "
@@ -41,11 +41,11 @@ rule score_clips:
 rule score_captions:
     """Score how well the captions of one shard match their clips."""
     input:
-        clips=f"{RUN}/clips/{{shard}}.csv",
-        captions=f"{RUN}/captions/{{shard}}.csv",
+        clips=f"{RUN}/clips/{{shard}}.parquet",
+        captions=f"{RUN}/captions/{{shard}}.parquet",
         clip=model_files("clip"),
     output:
-        scores=f"{RUN}/scores/match/{{shard}}.csv",
+        scores=f"{RUN}/scores/match/{{shard}}.parquet",
     log:
         f"logs/score_captions/{config['run']}/{{shard}}.log",
     benchmark:

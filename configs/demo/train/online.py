@@ -4,7 +4,7 @@ _base_ = ["stage1.py"]
 
 dataset = dict(
     type="VariableVideoTextDataset",
-    data_path="results/demo/manifest.csv",
+    data_path="results/demo/manifest",
     transform_name="resize_crop",
 )
 vae = dict(type="VideoAutoencoderKL", from_pretrained="results/demo/models/vae")

@@ -15,7 +15,18 @@ from opensora.curation.ingest.ingest_videos import TIMEOUT_S, probe_all
 from opensora.curation.manifest.build_manifest import Manifest, summary_of
 from opensora.curation.manifest.groups import TEST, TRAIN, VALIDATION, assign_splits
 from opensora.curation.manifest.ledger import Ledger
-from opensora.tables.columns import CLIPS, DETAIL, ID, OK, PATH, REJECTED, SPELLINGS, STATUS, TEXT
+from opensora.tables.columns import (
+    CLIPS,
+    DETAIL,
+    ID,
+    OK,
+    PATH,
+    REJECTED,
+    SHARD,
+    SPELLINGS,
+    STATUS,
+    TEXT,
+)
 from opensora.tables.io import with_known_names
 from opensora.tables.manifest import FOREIGN_FPS, fill_manifest, make_id
 from opensora.text.caption import clean_caption, count_words
@@ -26,7 +37,7 @@ RULE = "import_manifest"
 _SIZES = ("num_frames", "height", "width")
 _FACTS = (*_SIZES, "fps", "sha256")  # what a look into the file tells
 # made anew from the facts, whatever the table says
-_MADE = ("aspect_ratio", "resolution", "text_len", "kind", "video_id", STATUS, DETAIL)
+_MADE = ("aspect_ratio", "resolution", "text_len", "kind", "video_id", SHARD, STATUS, DETAIL)
 
 
 @dataclass(frozen=True)
