@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", required=True, help="table of the videos")
     shards = parser.add_mutually_exclusive_group()
-    shards.add_argument("--shards-dir", help="folder of 0000.csv, 0001.csv, ...")
+    shards.add_argument("--shards-dir", help="folder of 0000, 0001, ... in the format of --output")
     shards.add_argument("--shard", type=int, help="put this shard alone into --output")
     parser.add_argument("--num-shards", type=int, help="number of shards")
     parser.add_argument("--workers", type=int, default=2, help="processes that probe files")
@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> str:
     )
     where = ""
     if args.shards_dir is not None:
-        write_shards(videos, args.shards_dir, args.num_shards)
+        suffix = Path(args.output).suffix
+        write_shards(videos, args.shards_dir, args.num_shards, suffix)
         where = f" in {args.num_shards} shards"
     elif args.shard is not None:
         where = f" in shard {args.shard} of {args.num_shards}"

@@ -16,8 +16,9 @@ from opensora.cli.main import EXIT_USER, main
 from opensora.datasets.stored import LatentDataset
 from opensora.encoders.train_vae import VaeConfig, build_vae
 from opensora.encoders.trainer import read_fields
-from opensora.tables.columns import MANIFEST, REJECTED, SAMPLES
+from opensora.tables.columns import REJECTED, SAMPLES, SCENES
 from opensora.tables.io import read_table
+from opensora.tables.manifest import read_manifest
 
 REPOSITORY = Path(__file__).parents[2]
 # a job computes with as many threads as its rule gets, so a run of one thread needs one core
@@ -62,14 +63,14 @@ def test_every_broken_file_is_rejected_with_its_reason(run: Path) -> None:
 def test_the_cuts_are_found_exactly(run: Path) -> None:
     truth = pd.read_csv(run / "raw/truth/scenes.csv")
     truth = truth[truth["path"].str.contains("films/")]
-    scenes = pd.concat([pd.read_csv(path) for path in sorted((run / "scenes").glob("*.csv"))])
+    scenes = pd.concat([read_table(p, SCENES) for p in sorted((run / "scenes").iterdir())])
     scenes = scenes[(scenes["status"] == "ok") & (scenes["kind"] == "video")]
     expected = {(Path(row.path).name, row.start_frame) for row in truth.itertuples()}
     assert {(Path(row.path).name, row.start_frame) for row in scenes.itertuples()} == expected
 
 
 def test_captions_land_on_their_clips(run: Path) -> None:
-    manifest = read_table(run / "manifest.csv", MANIFEST)
+    manifest = read_manifest(run / "manifest")
     truth = pd.read_csv(run / "raw/truth/scenes.csv", keep_default_na=False)
     films = manifest[manifest["num_frames"] > 1]
     assert len(films) == 24  # six films of four scenes
@@ -97,7 +98,7 @@ def test_both_stages_trained_and_the_second_began_where_the_first_ended(run: Pat
 
 
 def test_held_out_clips_are_in_the_stores_and_in_no_step(run: Path) -> None:
-    manifest = read_table(run / "manifest.csv", MANIFEST)
+    manifest = read_manifest(run / "manifest")
     held_out = set(manifest.loc[manifest["split"] == "validation", "id"])
     assert held_out
     for stage in ("stage1", "stage2"):
@@ -122,7 +123,7 @@ def test_an_untrained_vae_does_not_pass_the_gate(
     torch.manual_seed(0)
     fields = read_fields(REPOSITORY / config["models"]["vae"]["config"], [], VaeConfig)
     build_vae(fields).save_pretrained(tmp_path / "vae")  # decodes at 11.5 dB
-    words = ["encode-videos", "--manifest", str(run / "manifest.csv"), "--posterior", "mean"]
+    words = ["encode-videos", "--manifest", str(run / "manifest"), "--posterior", "mean"]
     words += ["--plan", str(run / "buckets/stage1/plan.parquet"), "--vae", f"{tmp_path}/vae"]
     words += ["--output", str(tmp_path / "latents")]
     least = config["encode"]["min_psnr"]
@@ -158,12 +159,12 @@ def test_snakemakes_own_report_holds_the_page(run: Path) -> None:
 
 
 def test_a_deleted_table_is_made_again_alone(run: Path) -> None:
-    before = (run / "scores/flow/0001.csv").read_bytes()
-    (run / "scores/flow/0001.csv").unlink()
-    output = snakemake(run.parents[1], "results/test/scores/flow/0001.csv")
+    before = (run / "scores/flow/0001.parquet").read_bytes()
+    (run / "scores/flow/0001.parquet").unlink()
+    output = snakemake(run.parents[1], "results/test/scores/flow/0001.parquet")
     assert output.count("rule score_clips:") == 1
     assert "rule split_clips:" not in output
-    assert (run / "scores/flow/0001.csv").read_bytes() == before
+    assert (run / "scores/flow/0001.parquet").read_bytes() == before
 
 
 def test_a_second_run_from_nothing_gives_the_same_bytes(
@@ -173,6 +174,9 @@ def test_a_second_run_from_nothing_gives_the_same_bytes(
     snakemake(folder, "train_all")
     again = folder / "results/test"
     tables = ["manifest.csv", "rejected.csv", "funnel.json"]
+    tables += [
+        f"{name}/000{k}.parquet" for name in ("clips", "captions", "manifest") for k in (0, 1)
+    ]
     plans = [f"buckets/{stage}/plan.parquet" for stage in ("stage1", "stage2")]
     stores = [path.relative_to(run) for path in sorted(run.glob("*/stage*/*/*.safetensors"))]
     texts = [path.relative_to(run) for path in sorted(run.glob("embeddings/*.safetensors"))]

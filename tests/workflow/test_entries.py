@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import yaml
 
+from opensora.core.seed import stable_shard
 from opensora.media.encode import write_video
-from opensora.tables.columns import MANIFEST, REJECTED
+from opensora.tables.columns import CLIPS, REJECTED
 from opensora.tables.io import read_table
+from opensora.tables.manifest import read_manifest
 from tests.conftest import tiny_frames
 from tests.tiny_encoders import save_t5, save_vae
 
@@ -101,7 +103,7 @@ def test_scenes_of_a_table_become_clips_and_every_row_is_booked(tmp_path: Path) 
     configure(tmp_path, videos=["videos"], clips=clips, scorers=["technical"], **tables)
     snakemake(tmp_path, "curate_all")
     run = tmp_path / "results/test"
-    manifest = read_table(run / "manifest.csv", MANIFEST)
+    manifest = read_manifest(run / "manifest")
     assert manifest["text"].tolist() == ["a red box", "a green box"]
     assert manifest["start"].tolist() == [0.0, 2.0]
     rejected = read_table(run / "rejected.csv", REJECTED)
@@ -142,9 +144,14 @@ def test_a_csv_of_the_reference_is_a_run(
     )
     snakemake(tmp_path, "train_all")
     run = tmp_path / "results/test"
-    manifest = read_table(run / "manifest.csv", MANIFEST)
+    manifest = read_manifest(run / "manifest")
     assert len(manifest) == 7
-    assert manifest["aes"].tolist() == [5.1, 5.2, 5.3, 5.4, 5.5, 5.6, 5.7]
+    assert sorted(manifest["aes"]) == [5.1, 5.2, 5.3, 5.4, 5.5, 5.6, 5.7]
+    assert manifest["shard"].tolist() == [stable_shard(name, 2) for name in manifest["id"]]
+    assert set(manifest["shard"]) == {0, 1}
+    parts = [read_table(run / f"clips/000{shard}.parquet", CLIPS) for shard in (0, 1)]
+    assert [name for part in parts for name in part["id"]] == manifest["id"].tolist()
+    assert read_table(run / "manifest.csv")["aes"].tolist() == sorted(manifest["aes"])
     assert manifest["sha256"].str.len().eq(64).all()
     rejected = read_table(run / "rejected.csv", REJECTED)
     assert dict(zip(rejected["path"], rejected["reason"], strict=True)) == {

@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
 
@@ -15,11 +14,13 @@ from opensora.curation.ingest.discovery import shard_of
 from opensora.dag.dry_run import PlannedJob, dry_run
 from opensora.dag.explain import explain_jobs
 from opensora.media.encode import write_video
+from opensora.tables.io import read_table
+from opensora.tables.manifest import read_manifest
 
 REPOSITORY = Path(__file__).parents[2]
 NUM_SHARDS = 8
 NUM_VIDEOS = 24
-TABLES = ["ingest/shards", "scenes", "clips", "captions", "scores/technical"]
+TABLES = ["ingest", "scenes", "clips", "captions", "scores/technical"]
 OF_ONE_SHARD = dict.fromkeys(
     ["ingest_videos", "detect_scenes", "split_clips", "caption_clips", "score_clips"], 1
 )
@@ -74,7 +75,7 @@ def to_run(folder: Path, target: str = "curate_all") -> dict[str, int]:
 def state(folder: Path) -> dict[str, tuple[int, bytes]]:
     """Time of change and content of every table of every shard."""
     results = folder / "results/own"
-    paths = [results / table / f"{k:04d}.csv" for table in TABLES for k in range(NUM_SHARDS)]
+    paths = [results / table / f"{k:04d}.parquet" for table in TABLES for k in range(NUM_SHARDS)]
     return {
         str(path.relative_to(results)): (path.stat().st_mtime_ns, path.read_bytes())
         for path in paths
@@ -114,7 +115,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_video_is_kept_with_the_caption_beside_it(folder: Path) -> None:
-    manifest = pd.read_csv(folder / "results/own/manifest.csv")
+    manifest = read_manifest(folder / "results/own/manifest")
     texts = dict(zip(manifest["source"], manifest["text"], strict=True))
     assert {Path(source).stem: text.split()[2] for source, text in texts.items()} == {
         f"{number:03d}": str(number) for number in range(NUM_VIDEOS)
@@ -130,9 +131,9 @@ def test_one_more_video_runs_its_own_shard_and_cuts_its_own_clips(folder: Path) 
     curate(folder)
     after = state(folder)
     assert {name for name in after if after[name][0] != before[name][0]} == {
-        f"{table}/{shard}.csv" for table in TABLES
+        f"{table}/{shard}.parquet" for table in TABLES
     }
-    assert len(pd.read_csv(folder / "results/own/manifest.csv")) == NUM_VIDEOS + 1
+    assert len(read_manifest(folder / "results/own/manifest")) == NUM_VIDEOS + 1
     clips = clips_of(folder, shard)
     new = clips.loc[clips["source"].str.endswith(path.name), "path"]
     assert {Path(name).name for name in new} == clip_files(folder).keys() - cut.keys()
@@ -140,7 +141,7 @@ def test_one_more_video_runs_its_own_shard_and_cuts_its_own_clips(folder: Path) 
     assert new.iloc[0].startswith("results/store/clips/")
     assert {name: clip_files(folder)[name] for name in cut} == cut
     log = (folder / f"logs/ingest_videos/own/{shard}.log").read_text()
-    others = len(pd.read_csv(folder / f"results/own/ingest/shards/{shard}.csv")) - 1
+    others = len(read_table(folder / f"results/own/ingest/{shard}.parquet")) - 1
     assert others == 0 or f"known_files={others} new_files=1" in log
 
 
@@ -174,7 +175,7 @@ def test_an_edited_caption_runs_the_captions_of_its_shard(folder: Path) -> None:
 
 
 def test_a_deleted_table_is_made_again_alone(folder: Path) -> None:
-    name = "scores/technical/0003.csv"
+    name = "scores/technical/0003.parquet"
     before = state(folder)[name][1]
     (folder / "results/own" / name).unlink()
     assert to_run(folder, f"results/own/{name}") == {"score_clips": 1}

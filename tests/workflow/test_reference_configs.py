@@ -100,7 +100,7 @@ def train_all(folder: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_of_the_reference_trains_from_stores(folder: Path, name: str) -> None:
-    manifest = folder / "results/tiny/manifest.csv"
+    manifest = folder / "results/tiny/manifest/0000.parquet"
     curated = manifest.stat().st_mtime_ns if manifest.exists() else None
     results = train_all(folder, name)
     assert curated in (None, manifest.stat().st_mtime_ns)  # the clips serve all three

@@ -70,7 +70,9 @@ def ingest_videos(
     return pd.DataFrame(rows, columns=list(VIDEOS.columns))
 
 
-def write_shards(videos: pd.DataFrame, folder: str | Path, num_shards: int) -> list[int]:
+def write_shards(
+    videos: pd.DataFrame, folder: str | Path, num_shards: int, suffix: str = ".csv"
+) -> list[int]:
     """Write every shard `folder/0000.csv` ..., empty ones too; returns the rows of each.
 
     A shard whose rows are the same as before keeps its file as it is, with its time.
@@ -79,7 +81,7 @@ def write_shards(videos: pd.DataFrame, folder: str | Path, num_shards: int) -> l
     counts = []
     for shard in range(num_shards):
         rows = videos[shards == shard]
-        _write_changed(rows, Path(folder) / f"{shard:04d}.csv")
+        _write_changed(rows, Path(folder) / f"{shard:04d}{suffix}")
         counts.append(len(rows))
     return counts
 

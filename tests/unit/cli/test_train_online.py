@@ -126,7 +126,7 @@ def test_the_demo_trains_online_with_a_config_of_its_own(video_world, tmp_path, 
     stage1 = load_config(CONFIGS / "demo/train/stage1.py", kind="train")
     own = ("dataset", "vae", "text_encoder", "posterior", "num_workers", "outputs")
     assert {k: v for k, v in shipped.to_dict().items() if k not in own} == stage1.to_dict()
-    assert shipped.dataset.data_path == "results/demo/manifest.csv"
+    assert shipped.dataset.data_path == "results/demo/manifest"
 
 
 def grown(world: Path, folder: Path, count: int) -> list[str]:

@@ -57,9 +57,11 @@ def run_dir(tmp_path: Path) -> Path:
     clip = {"id": "c0", "path": "c0.mp4", "text": HOSTILE, "split": "train", "sha256": ""}
     numbers = dict.fromkeys(("num_frames", "width", "height", "aspect_ratio", "resolution"), 1)
     more = {"text_len": 1, "fps": 8.0, "source": "v", "start": 0.0, "end": 2.0, "flow": 0.5}
-    write_table(pd.DataFrame([{**clip, **numbers, **more}]), root / "manifest.csv", MANIFEST)
+    write_table(
+        pd.DataFrame([{**clip, **numbers, **more}]), root / "manifest/0000.parquet", MANIFEST
+    )
     flow = pd.DataFrame({"id": ["c0", "c1"], "flow": [0.5, 0.01], "status": "ok", "detail": ""})
-    write_table(flow, root / "scores" / "flow" / "0000.csv", SCORES)
+    write_table(flow, root / "scores" / "flow" / "0000.parquet", SCORES)
     rejected = [("c1", f"/videos/{HOSTILE}.mp4", "build_manifest", "flow_below_min", HOSTILE)]
     rejected = pd.DataFrame(rejected, columns=list(REJECTED.columns))
     write_table(rejected, root / "rejected.csv", REJECTED)
