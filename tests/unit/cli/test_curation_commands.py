@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from opensora.cli.main import main
-from opensora.tables.columns import MANIFEST, REJECTED
-from opensora.tables.io import read_table
+from opensora.tables import manifest as manifests
+from opensora.tables.columns import CLIPS, MANIFEST, REJECTED
+from opensora.tables.io import read_table, write_table
+from opensora.tables.manifest import read_manifest
 
 
 @pytest.fixture
@@ -58,6 +60,48 @@ def test_the_commands_turn_a_folder_into_a_manifest(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "ingest-videos: 1 of 2 files usable in 1 shards -> v.csv"
     assert len(lines) == 7
+
+
+def test_a_clip_is_in_the_partition_of_its_table(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The film's clips are dealt out to two tables by hand; a third has none."""
+    curate()
+    clips = read_table("clips.csv", CLIPS)
+    for name, rows in {"0000": clips[1:], "0001": clips[:0], "0002": clips[:1]}.items():
+        write_table(rows, f"c/{name}.parquet", CLIPS)
+    words = "build-manifest --videos v.csv --scenes scenes.csv --captions cap.csv"
+    words += " --manifest m --csv m.csv --rejected r.csv --funnel f.json --clips"
+    tables = [f"c/000{k}.parquet" for k in range(3)]
+    monkeypatch.setattr(manifests, "CSV_ROWS", 2)
+    assert main([*words.split(), *tables]) == 0
+    manifest = read_manifest("m")
+    assert manifest["shard"].tolist() == [0, 0, 2]
+    assert manifest["id"].tolist() == [*clips["id"][1:3], clips["id"][0]]  # the last is no video
+    assert sorted(path.name for path in Path("m").iterdir()) == [
+        f"000{k}.parquet" for k in (0, 1, 2)
+    ]
+    assert not Path("m.csv").exists()
+    assert main([*words.split(), *tables, "--csv-when", "always"]) == 0
+    assert len(read_table("m.csv", MANIFEST)) == 3
+    words = "export --manifest m --format csv --output out.csv"
+    assert main(words.split()) == 0
+    assert Path("out.csv").read_bytes() == Path("m.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("clips", "told"),
+    [
+        (["a/1.csv", "b/01.csv"], "m/01.parquet: has the number of 1.parquet; each needs its own"),
+        (["clips.csv"], "m/clips.parquet: a partition is named by its number, as 0000.parquet"),
+    ],
+)
+def test_partitions_need_numbers(
+    clips: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "build-manifest --videos v --scenes s --captions c --manifest m --rejected r --funnel f"
+    assert main([*words.split(), "--clips", *clips]) == 2
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,14 @@ def test_shards_are_written_together_or_one_by_one(
     assert " in shard 2 of 3 -> one/2.csv" in capsys.readouterr().out
 
 
+def test_shards_have_the_format_of_the_whole(place: Path) -> None:
+    words = "ingest-videos raw --output v.parquet --shards-dir s --num-shards 2"
+    assert main(words.split()) == 0
+    assert sorted(path.name for path in Path("s").iterdir()) == ["0000.parquet", "0001.parquet"]
+    parts = [read_table(path, VIDEOS) for path in sorted(Path("s").iterdir())]
+    assert sum(map(len, parts)) == len(read_table("v.parquet", VIDEOS)) == 2
+
+
 def test_shards_are_no_must(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ingest-videos", "raw", "--output", "v.csv"]) == 0
     assert capsys.readouterr().out == "ingest-videos: 2 of 2 files usable -> v.csv\n"

@@ -11,6 +11,7 @@ from PIL import Image
 from opensora.cli.main import main
 from opensora.core.errors import TableError
 from opensora.core.io import sha256_file
+from opensora.core.seed import stable_shard
 from opensora.curation.manifest.import_manifest import import_manifest
 from opensora.media.encode import write_video
 from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED
@@ -117,6 +118,26 @@ def test_spellings_of_other_projects_are_read(
 def test_a_table_of_no_use_is_refused(table: dict, sentence: str) -> None:
     with pytest.raises(TableError, match=sentence):
         import_manifest(pd.DataFrame(table))
+
+
+def test_the_command_deals_clips_out_to_partitions(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "meta.csv").write_text("path,text,shard\na.mp4,x,90\nb.mp4,y,91\nd.png,z,92\n")
+    words = ["import-manifest", f"{tmp_path}/meta.csv", "--root", str(folder), "--num-shards", "5"]
+    for name in ("manifest", "clips", "captions"):
+        words += [f"--{name}", f"{tmp_path}/{name}"]
+    words += ["--rejected", f"{tmp_path}/r.csv", "--funnel", f"{tmp_path}/f.json"]
+    assert main([*words, "--csv", f"{tmp_path}/m.csv"]) == 0
+    manifest = read_manifest(tmp_path / "manifest")
+    assert manifest["shard"].tolist() == [stable_shard(name, 5) for name in manifest["id"]]
+    assert read_manifest(tmp_path / "m.csv")["text"].tolist() == ["x", "y", "z"]
+    for shard in range(5):
+        own = set(manifest.loc[manifest["shard"] == shard, "id"])
+        for name, layout in (("clips", CLIPS), ("captions", CAPTIONS)):
+            rows = read_table(tmp_path / name / f"000{shard}.parquet", layout)
+            assert set(rows["id"]) == own
+    assert main([*words, "--csv", f"{tmp_path}/m.csv", "--csv-when", "never"]) == 0
+    assert not (tmp_path / "m.csv").exists()
+    assert main([*words, "--num-shards", "0"]) == 2
 
 
 def test_the_command_writes_what_the_stages_behind_it_read(
