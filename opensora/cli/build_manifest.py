@@ -23,6 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scores", nargs="+", default=[], metavar="NAME=TABLE", help="scores of all shards"
     )
+    parser.add_argument(
+        "--num-shards",
+        type=int,
+        metavar="N",
+        help="a table named {shard}.parquet stands for those of 0000 to N - 1",
+    )
     parser.add_argument("--filters", default="{}", help='JSON: {"column": {"min": 0, "max": 1}}')
     parser.add_argument(
         "--keep-if", nargs="+", default=[], metavar="EXPR", help='as "flow > 0.5 or aes >= 5"'
@@ -72,17 +78,18 @@ def run(args: argparse.Namespace) -> str:
     from opensora.tables.manifest import write_manifest_csv
     from opensora.tables.partitions import check_part_names, write_parts
 
-    stems = [Path(path).stem for path in args.clips]
+    paths = _paths(args)
+    stems = [Path(path).stem for path in paths["clips"]]
     check_part_names(args.manifest, stems)
-    clips = [read_table(path, CLIPS) for path in args.clips]
+    clips = [read_table(path, CLIPS) for path in paths["clips"]]
     sources = StageTables(
-        videos=concat([read_table(path, VIDEOS) for path in args.videos]),
-        scenes=concat([read_table(path, SCENES) for path in args.scenes]),
+        videos=concat([read_table(path, VIDEOS) for path in paths["videos"]]),
+        scenes=concat([read_table(path, SCENES) for path in paths["scenes"]]),
         clips=concat(clips),
-        captions=concat([read_table(path, CAPTIONS) for path in args.captions]),
+        captions=concat([read_table(path, CAPTIONS) for path in paths["captions"]]),
         scores={
-            name: concat([read_table(path, SCORES) for path in paths])
-            for name, paths in _group_scores(args.scores).items()
+            name: concat([read_table(path, SCORES) for path in tables])
+            for name, tables in _group_scores(paths["scores"]).items()
         },
     )
     selection = Selection(
@@ -113,6 +120,15 @@ def run(args: argparse.Namespace) -> str:
         f"{kept['rows']} clips ({kept['seconds']:.1f} s) from {kept['sources']} sources kept,"
         f" {len(built.rejected)} rows rejected -> {args.manifest}"
     )
+
+
+def _paths(args: argparse.Namespace) -> dict[str, list[str]]:
+    from opensora.tables.partitions import tables_of_shards
+
+    return {
+        name: tables_of_shards(getattr(args, name), args.num_shards, f"--{name}")
+        for name in ("videos", "scenes", "clips", "captions", "scores")
+    }
 
 
 def _group_scores(words: Sequence[str]) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ HELP = (
 )
 EXAMPLE = (
     "opensora train-text-encoder configs/demo/text_encoder.py"
-    " --captions results/demo/captions/*.parquet --output mine/models/text_encoder"
+    " --captions results/demo/captions/0000.parquet --output mine/models/text_encoder"
 )
 TAKES_OVERRIDES = True
 TAKES_THREADS = True
@@ -18,8 +18,12 @@ TAKES_THREADS = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("config", type=Path, help="MMEngine .py config")
+    parser.add_argument("--captions", nargs="+", required=True, help="tables of captions")
     parser.add_argument(
-        "--captions", type=Path, nargs="+", required=True, help="tables of captions"
+        "--num-shards",
+        type=int,
+        metavar="N",
+        help="a table named {shard}.parquet stands for those of 0000 to N - 1",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to make")
 
@@ -28,6 +32,8 @@ def run(args: argparse.Namespace) -> str:
     """Train; returns the summary line."""
     from opensora.encoders.train_text_encoder import TextEncoderConfig, train_text_encoder
     from opensora.encoders.trainer import read_fields
+    from opensora.tables.partitions import tables_of_shards
 
+    captions = tables_of_shards(args.captions, args.num_shards, "--captions")
     config = read_fields(args.config, args.overrides, TextEncoderConfig)
-    return train_text_encoder(config, args.captions, args.output)
+    return train_text_encoder(config, captions, args.output)

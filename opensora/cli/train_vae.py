@@ -8,7 +8,7 @@ HELP = (
     " --field VALUE."
 )
 EXAMPLE = (
-    "opensora train-vae configs/demo/vae.py --clips results/demo/clips/*.parquet"
+    "opensora train-vae configs/demo/vae.py --clips results/demo/clips/0000.parquet"
     " --output mine/models/vae"
 )
 TAKES_OVERRIDES = True
@@ -18,7 +18,7 @@ TAKES_THREADS = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("config", type=Path, help="MMEngine .py config")
-    parser.add_argument("--clips", type=Path, nargs="+", required=True, help="tables of clips")
+    parser.add_argument("--clips", nargs="+", required=True, help="tables of clips")
     for name, default in (("validation", 0.1), ("test", 0.0)):
         parser.add_argument(
             f"--{name}-fraction",
@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="F",
             help=f"share of source videos held out, as in build-manifest (default: {default:g})",
         )
+    parser.add_argument(
+        "--num-shards",
+        type=int,
+        metavar="N",
+        help="a table named {shard}.parquet stands for those of 0000 to N - 1",
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder to make")
 
 
@@ -34,11 +40,13 @@ def run(args: argparse.Namespace) -> str:
     """Train; returns the summary line."""
     from opensora.encoders.train_vae import VaeConfig, train_vae
     from opensora.encoders.trainer import read_fields
+    from opensora.tables.partitions import tables_of_shards
 
+    clips = tables_of_shards(args.clips, args.num_shards, "--clips")
     config = read_fields(args.config, args.overrides, VaeConfig)
     return train_vae(
         config,
-        args.clips,
+        clips,
         args.output,
         validation_fraction=args.validation_fraction,
         test_fraction=args.test_fraction,

@@ -6,6 +6,7 @@ Axes: N clips, H W pixels, D channels, L tokens.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,10 @@ class ClipConfig(LoopConfig):
 
 
 def train_clip(
-    config: ClipConfig, clips: list[Path], captions: list[Path], output: str | Path
+    config: ClipConfig,
+    clips: Sequence[str | Path],
+    captions: Sequence[str | Path],
+    output: str | Path,
 ) -> str:
     """Train on all good clips but one source video in ten, and measure on those.
 

@@ -4,6 +4,7 @@ Axes: B captions, L bytes, D channels.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,9 @@ class TextEncoderConfig(LoopConfig):
         require(0 < self.mask_ratio < 1, "mask_ratio", self.mask_ratio, "between 0 and 1")
 
 
-def train_text_encoder(config: TextEncoderConfig, captions: list[Path], output: str | Path) -> str:
+def train_text_encoder(
+    config: TextEncoderConfig, captions: Sequence[str | Path], output: str | Path
+) -> str:
     """Train on all good captions.
 
     Args:

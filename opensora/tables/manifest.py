@@ -17,7 +17,6 @@ from opensora.tables.partitions import read_parts
 log = logging.getLogger(__name__)
 
 CSV_ROWS = 1_000_000  # of a manifest that is also written as CSV without being asked
-CSV_WHEN = ("auto", "always", "never")
 FOREIGN_FPS = 24.0  # of clips whose table does not say, as Open-Sora assumes
 _ALWAYS = (ID, "num_frames", "height", "width", SHARD)  # read and checked, whatever is asked for
 _MAX_SLUG = 40  # characters of the file name that an id repeats, for people

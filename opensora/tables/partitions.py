@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from opensora.core.errors import TableError
+from opensora.core.errors import ConfigError, TableError
 from opensora.core.io import atomic_path
 from opensora.tables.columns import SHARD, Table
 from opensora.tables.io import (
@@ -23,6 +23,8 @@ from opensora.tables.io import (
 )
 from opensora.tables.schema import MARK, schema_of
 
+ANY_SHARD = "{shard}"  # in names of tables
+
 
 def is_folder_name(path: str | Path) -> bool:
     """Whether a table of this name is a folder of partitions, and not one file."""
@@ -32,6 +34,30 @@ def is_folder_name(path: str | Path) -> bool:
 def shard_names(num_shards: int) -> list[str]:
     """Names of numbered partitions: 0000, 0001, ..."""
     return [f"{shard:04d}" for shard in range(num_shards)]
+
+
+def tables_of_shards(paths: Sequence[str | Path], num_shards: int | None, option: str) -> list[str]:
+    """Name the tables that a command reads; `clips/{shard}.parquet` stands for those of all shards.
+
+    A thousand names do not fit on a command line.
+
+    Args:
+        paths: as they were given.
+        num_shards: how many shards there are; None where nobody said so.
+        option: under which the paths were given, for the error.
+
+    Raises:
+        ConfigError: `{shard}` stands in a name and the number of shards is unknown.
+    """
+    names: list[str] = []
+    for path in map(str, paths):
+        if ANY_SHARD not in path:
+            names.append(path)
+        elif num_shards is None or num_shards < 1:
+            raise ConfigError(f"{option} {path}: give --num-shards N too, as there are shards")
+        else:
+            names += [path.replace(ANY_SHARD, name) for name in shard_names(num_shards)]
+    return names
 
 
 def write_parts(

@@ -91,3 +91,12 @@ def test_the_lock_file_pins_everything_and_names_no_index() -> None:
     project = (REPOSITORY / "pyproject.toml").read_text()
     wanted = re.findall(r'^    "([A-Za-z0-9_-]+)', project.partition("[project.scripts]")[0], re.M)
     assert {name.lower().replace("_", "-") for name in wanted} <= names
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_a_command_line_does_not_grow_with_the_number_of_shards(name: str) -> None:
+    """A shell takes 128 KiB, which the names of some thousand tables are."""
+    inputs = RULES[name].partition("    input:")[2].partition("    output:")[0]
+    whole = r"(\w+)=(?:ancient\()?(?:shard_tables|score_tables|expand|PARTITIONS|CURATED)\b"
+    command = RULES[name].partition("    shell:")[2]
+    assert not [many for many in re.findall(whole, inputs) if f"{{input.{many}" in command]

@@ -114,6 +114,11 @@ def shard_tables(stage):
     return expand(f"{RUN}/{stage}/{{shard}}.parquet", shard=SHARDS)
 
 
+def every_shard(stage):
+    """The same for a command, in one word: the names of a thousand tables are too long for it."""
+    return f"{RUN}/{stage}/{{shard}}.parquet"
+
+
 def score_tables():
     """All shards of all scorers; a run that enters with a manifest has none."""
     scorers = [] if config["manifest"] else config["scorers"]

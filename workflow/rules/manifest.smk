@@ -37,10 +37,14 @@ rule build_manifest:
                 )
             },
         ),
-        scores=expand(
-            f"{{scorer}}={RUN}/scores/{{scorer}}/{{shard}}.parquet",
-            scorer=config["scorers"],
-            shard=SHARDS,
+        # functions of input: not compared, and no wildcard is looked for in them
+        tables=lambda wildcards, input: options(
+            **{name: every_shard(name) for name in ("scenes", "clips", "captions")},
+            videos=every_shard("ingest"),
+            scores=[
+                f"{name}={every_shard(f'scores/{name}')}" for name in config["scorers"]
+            ],
+            num_shards=config["num_shards"],
         ),
         filters=json.dumps(config["filters"], sort_keys=True),
         selection=options(
@@ -57,8 +61,7 @@ rule build_manifest:
         validation=config["validation_fraction"],
         test=config["test_fraction"],
     shell:
-        "opensora build-manifest --videos {input.videos} --scenes {input.scenes} "
-        "--clips {input.clips} --captions {input.captions} --scores {params.scores} "
+        "opensora build-manifest {params.tables:q} "
         "--filters {params.filters:q} {params.selection:q} "
         "--validation-fraction {params.validation} --test-fraction {params.test} "
         "--manifest {params.manifest} --csv {params.csv} --csv-when {params.csv_when} "

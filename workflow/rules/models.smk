@@ -33,11 +33,15 @@ rule train_vae:
             test_fraction=config["test_fraction"],
         ),
         config=lambda wildcards, input: in_repository(config["models"]["vae"]["config"]),
+        tables=lambda wildcards, input: options(
+            clips=every_shard("clips"),
+            num_shards=config["num_shards"],
+        ),
         seed=config["seed"],
         validation=config["validation_fraction"],
         test=config["test_fraction"],
     shell:
-        "opensora train-vae {params.config:q} --clips {input.clips} "
+        "opensora train-vae {params.config:q} {params.tables:q} "
         "--validation-fraction {params.validation} --test-fraction {params.test} "
         "--output {output.folder} --seed {params.seed} --threads {threads} > {log} 2>&1"
 
@@ -69,9 +73,14 @@ rule train_clip:
         config=lambda wildcards, input: in_repository(
             config["models"]["clip"]["config"]
         ),
+        tables=lambda wildcards, input: options(
+            clips=every_shard("clips"),
+            captions=every_shard("captions"),
+            num_shards=config["num_shards"],
+        ),
         seed=config["seed"],
     shell:
-        "opensora train-clip {params.config:q} --clips {input.clips} --captions {input.captions} "
+        "opensora train-clip {params.config:q} {params.tables:q} "
         "--output {output.folder} --seed {params.seed} --threads {threads} > {log} 2>&1"
 
 
@@ -102,7 +111,11 @@ rule train_text_encoder:
         config=lambda wildcards, input: in_repository(
             config["models"]["text_encoder"]["config"]
         ),
+        tables=lambda wildcards, input: options(
+            captions=every_shard("captions"),
+            num_shards=config["num_shards"],
+        ),
         seed=config["seed"],
     shell:
-        "opensora train-text-encoder {params.config:q} --captions {input.captions} "
+        "opensora train-text-encoder {params.config:q} {params.tables:q} "
         "--output {output.folder} --seed {params.seed} --threads {threads} > {log} 2>&1"

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from opensora.core.errors import TableError
+from opensora.core.errors import ConfigError, TableError
 from opensora.tables import manifest as manifests
 from opensora.tables.columns import CAPTIONS, MANIFEST
 from opensora.tables.io import write_table
 from opensora.tables.manifest import fill_manifest, read_manifest, write_manifest_csv
-from opensora.tables.partitions import read_parts, shard_names, write_parts
+from opensora.tables.partitions import read_parts, shard_names, tables_of_shards, write_parts
 
 
 def clips(count: int = 4) -> pd.DataFrame:
@@ -150,3 +150,13 @@ def test_a_large_manifest_is_no_csv_unless_asked_for(
     assert [record.getMessage() for record in caplog.records] == (
         [] if there else [f"manifest csv={path} left_out rows={rows} most=2 when={when}"]
     )
+
+
+def test_one_word_stands_for_the_tables_of_all_shards() -> None:
+    words = ["a.csv", "technical=scores/{shard}.parquet"]
+    assert tables_of_shards(words, 2, "--scores") == [
+        *("a.csv", "technical=scores/0000.parquet", "technical=scores/0001.parquet")
+    ]
+    assert tables_of_shards(["a.csv"], None, "--clips") == ["a.csv"]
+    with pytest.raises(ConfigError, match=r"--clips c/\{shard\}\.csv: give --num-shards N too"):
+        tables_of_shards(["c/{shard}.csv"], None, "--clips")
