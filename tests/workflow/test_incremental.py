@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -95,7 +96,7 @@ def score_rows(folder: Path, shard: str) -> int:
 
 
 def clips_of(folder: Path, shard: str) -> pd.DataFrame:
-    return pd.read_csv(folder / f"results/own/clips/{shard}.csv")
+    return read_table(folder / f"results/own/clips/{shard}.parquet")
 
 
 @pytest.fixture(scope="module")
