@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor
 
 from opensora.buckets.bucket import Bucket
@@ -17,8 +16,8 @@ from opensora.buckets.bucket_config import IMAGE_FPS
 from opensora.config.registry import DATASETS
 from opensora.core.errors import ConfigError, TableError, VideoError
 from opensora.media.decode import iter_wanted
-from opensora.media.frames import FrameTransform, choose_window, transform_image
-from opensora.media.images import is_image, read_image
+from opensora.media.frames import FrameTransform, choose_window
+from opensora.media.images import is_image
 from opensora.plans.compile import BatchPlan
 from opensora.schedulers.common import Conditions
 from opensora.tables.columns import ID, PATH, TEXT
@@ -139,9 +138,9 @@ class VariableVideoTextDataset:
         item = self._items[name]
         try:
             if is_image(item.path):
-                image = Image.fromarray(read_image(item.path)[0])
-                size = (clip.shape[2], clip.shape[3])
-                clip[:] = transform_image(image, self._transform_name, size)[:, None]
+                for _, picture in iter_wanted(item.path, [0]):
+                    transform(picture, clip[:, 0])
+                clip[:, 1:] = clip[:, :1]
                 return
             window = choose_window(
                 name,
@@ -152,8 +151,8 @@ class VariableVideoTextDataset:
                 epoch=epoch,
             )
             places = {int(index): place for place, index in enumerate(window)}
-            for index, frame in iter_wanted(item.path, window):
-                transform(frame, clip[:, places[index]])
+            for index, picture in iter_wanted(item.path, window):
+                transform(picture, clip[:, places[index]])
         except ValueError as error:  # another file than the manifest describes
             raise VideoError(
                 "too_short",

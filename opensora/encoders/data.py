@@ -14,8 +14,8 @@ from torch import Tensor
 
 from opensora.core.errors import TableError, VideoError
 from opensora.core.seed import derive_seed
-from opensora.media.decode import read_frames
-from opensora.media.frames import resize_crop_to_fill
+from opensora.media.decode import Picture, read_pictures
+from opensora.media.frames import FILL, FrameTransform
 from opensora.tables.columns import CAPTIONS, CLIPS, ID, OK, PATH, STATUS, TEXT, Table
 from opensora.tables.io import read_table
 
@@ -86,35 +86,35 @@ def draw_rows(rows: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
     return rows.iloc[np.sort(rng.choice(len(rows), most, replace=False))]
 
 
-def read_spread(row: pd.Series, num_frames: int) -> np.ndarray | None:
+def read_spread(row: pd.Series, num_frames: int) -> list[Picture] | None:
     """Read evenly spaced frames of a clip, the first and the last among them.
 
     A shorter clip gives all of its frames.
 
     Returns:
-        uint8 [T, H, W, 3]; None, with a warning, where the file can not be read.
+        T pictures; None, with a warning, where the file can not be read.
     """
     length = int(row["num_frames"])
     indices = np.linspace(0, length - 1, min(num_frames, length)).round().astype(int)
     try:
-        return read_frames(row[PATH], indices.tolist())
+        return read_pictures(row[PATH], indices.tolist())
     except (VideoError, ValueError) as error:  # ValueError: fewer frames than the table says
         log.warning("clip skipped id=%s error=%s", row[ID], error)
         return None
 
 
-def fill(frames: np.ndarray, size: tuple[int, int]) -> Tensor:
-    """Resize and crop frames as the video encoder does.
+def fill(pictures: Sequence[Picture], size: tuple[int, int]) -> Tensor:
+    """Resize and crop pictures as all that is trained sees them.
 
     Args:
-        frames: uint8 [T, H, W, 3].
+        pictures: T of them.
         size: (height, width).
 
     Returns:
         uint8 [T, 3, height, width].
     """
-    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()  # [T, 3, H, W]
-    return resize_crop_to_fill(pixels, size, antialias=True).round().clamp(0, 255).byte()
+    transform = FrameTransform(FILL, size)
+    return torch.stack([transform.levels(picture) for picture in pictures])
 
 
 def one_word_variants(captions: Sequence[str]) -> list[tuple[int, ...]]:

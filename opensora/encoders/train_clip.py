@@ -136,9 +136,10 @@ def load_storyboards(clip: ClipModel, rows: pd.DataFrame) -> tuple[pd.DataFrame,
     """Decode four frames of each clip; returns the readable rows and [N, 3, H, W]."""
     found, images = [], []
     for index, row in rows.iterrows():
-        frames = read_spread(row, STORYBOARD_FRAMES)
-        if frames is not None:
+        pictures = read_spread(row, STORYBOARD_FRAMES)
+        if pictures is not None:
             found.append(index)
+            frames = np.stack([picture.resized(pictures[0].shown) for picture in pictures])
             images.append(clip.preprocess(storyboard(frames)[None]))
     return rows.loc[found].reset_index(drop=True), torch.cat(images) if images else torch.empty(0)
 

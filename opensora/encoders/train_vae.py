@@ -156,11 +156,12 @@ def load_frames(rows: pd.DataFrame, config: VaeConfig) -> Frames:
     """Decode frames of clips at the sizes of the nearest aspect ratio."""
     found: dict[tuple[int, int], list[Tensor]] = {}
     for _, row in rows.iterrows():
-        frames = read_spread(row, config.frames_per_clip)
-        if frames is None:
+        pictures = read_spread(row, config.frames_per_clip)
+        if pictures is None:
             continue
-        for size in nearest_sizes(frames.shape[1] / frames.shape[2], config.sizes):
-            found.setdefault(size, []).append(fill(frames, size))
+        height, width = pictures[0].shown
+        for size in nearest_sizes(height / width, config.sizes):
+            found.setdefault(size, []).append(fill(pictures, size))
     return {size: torch.cat(found[size]) for size in config.sizes if size in found}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,8 +23,7 @@ from opensora.evaluation.verdicts import (
     judge_samples,
     known_values,
 )
-from opensora.media.decode import iter_frames
-from opensora.media.frames import psnr, resize_crop_to_fill, to_uint8
+from opensora.media.frames import iter_fitted, psnr, to_uint8
 from opensora.tables.columns import ID, PATH
 from opensora.tables.io import read_table
 from opensora.tables.manifest import read_manifest
@@ -193,8 +191,9 @@ def _read(row: Mapping[Any, Any], view: _View) -> Tensor:
     """First frames of a clip as the samples are seen: [1, 3, T, H, W] in [-1, 1]."""
     interval = row["_interval"]
     stop = (view.num_frames - 1) * interval + 1
-    frames = itertools.islice(iter_frames(row[PATH], stop=stop), 0, None, interval)
-    return torch.stack([_fit(frame, view) for frame in frames], dim=1)[None] * 2 - 1
+    size = (view.height, view.width)
+    frames = iter_fitted(row[PATH], size, stop=stop, frame_interval=interval)
+    return torch.stack(list(frames), dim=1)[None]
 
 
 @torch.no_grad()
@@ -206,12 +205,6 @@ def _look(vae: Any, pixels: Tensor, device: str, has_truth: bool) -> _Look:
     if not has_truth:
         return _Look(decibels, {}, {})
     return _Look(decibels, detect_attributes(real), detect_attributes(reconstructed))
-
-
-def _fit(frame: np.ndarray, view: _View) -> Tensor:
-    """Frame uint8 [H, W, 3] at the size of the samples, [3, height, width] in [0, 1]."""
-    pixels = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
-    return resize_crop_to_fill(pixels, (view.height, view.width), antialias=True)[0].clamp(0, 1)
 
 
 def _summary(decibels: list[float]) -> dict[str, Any]:

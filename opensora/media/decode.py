@@ -1,22 +1,41 @@
 """Frames of videos and images as uint8 RGB arrays, exact to the frame."""
 
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from opensora.core.errors import VideoError
-from opensora.media.container import Timeline, open_video, timeline
-from opensora.media.images import is_image, read_image
+from opensora.media.colour import to_rgb
+from opensora.media.container import geometry_of, open_video
+from opensora.media.formats import content_of
+from opensora.media.geometry import Geometry, Orientation
+from opensora.media.images import is_image, moving_frames, read_image
 from opensora.media.indexed import indexed_frames
+from opensora.media.timeline import Timeline, timeline
 
-_OF_THREAD = threading.local()
+_SAME_SHAPE = 0.02  # part by which the shape of a picture may change on the way
+
+
+class Picture(NamedTuple):
+    """A frame upright, its pixels as they are stored: they may not be square.
+
+    `pixels` uint8 [H, W, 3] RGB; `shown` (height, width) at which they are to be seen; `is_still`:
+    the file is a still picture.
+    """
+
+    pixels: np.ndarray
+    shown: tuple[int, int]
+    is_still: bool = False
+
+    def resized(self, size: tuple[int, int] | None) -> np.ndarray:
+        """The pixels at a size, by area averaging; None takes that at which they are seen."""
+        return _resized(self.pixels, size or self.shown)
 
 
 def iter_frames(
@@ -35,27 +54,38 @@ def iter_frames(
         size: (height, width) to resize to, by area averaging; None keeps the display size.
 
     Yields:
-        uint8 [H, W, 3] RGB, rotation applied.
+        uint8 [H, W, 3] RGB as shown: margins cut off, pixels square, upright.
 
     Raises:
         ValueError: start is negative.
         VideoError: the file can not be read.
     """
+    for picture in iter_pictures(path, start=start, stop=stop):
+        size = size or picture.shown  # also for a video that changes size on its way
+        yield picture.resized(size)
+
+
+def iter_pictures(
+    path: str | Path, *, start: int = 0, stop: int | None = None
+) -> Iterator[Picture]:
+    """Yield frames [start, stop) as :func:`iter_frames`, but not yet at any size."""
     path = Path(path)
     if start < 0:
         raise ValueError(f"start={start}: frames are counted from 0")
     if stop is not None and stop <= start:
         return
-    if is_image(path):
-        if start == 0:
-            yield _resized(read_image(path)[0], size)
+    if _is_picture(path):
+        for index, picture in enumerate(_pictures_of_picture(path)):
+            if index >= start:
+                yield picture
+            if index + 1 == stop:
+                return
         return
     if start == 0:  # no need to list the frames first
         with open_video(path) as (container, stream):
+            geometry = geometry_of(path, container, stream)
             for index, frame in enumerate(container.decode(stream)):
-                pixels = _pixels(frame, size)
-                size = pixels.shape[:2]  # also for a video that changes size on its way
-                yield pixels
+                yield _picture(frame, geometry)
                 if index + 1 == stop:
                     return
         return
@@ -64,38 +94,62 @@ def iter_frames(
         for index, frame in _from_index(path, container, stream, line, start):
             if stop is not None and index >= stop:
                 return
-            yield _pixels(frame, size or line.display_size)
+            yield _picture(frame, line.geometry)
 
 
 def iter_thumbnails(path: str | Path, longer_side: int) -> Iterator[np.ndarray]:
     """Yield all frames of a video, shrunk by FFmpeg before they become RGB, up to any damage.
 
     At 1080p this takes half the time of `iter_frames` with a size; values differ from it by
-    rounding. Frames that the decoder could only guess, or lost, end the video.
+    rounding. Frames that the decoder could only guess, or lost, end the video, and so does a
+    picture that changes its shape.
 
     Args:
         path: a video.
         longer_side: pixels of the longer side at most; a smaller video keeps its size.
 
     Yields:
-        uint8 [H, W, 3] RGB, rotation applied, all of one size.
+        uint8 [H, W, 3] RGB as shown, all of one size.
 
     Raises:
         VideoError: the file can not be read, or is damaged from here on.
     """
     path = Path(path)
-    times = timeline(path).pts
+    line = timeline(path)
+    height, width = line.display_size
+    scale = min(1.0, longer_side / max(height, width))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    if _is_picture(path):
+        yield from (picture.resized(size) for picture in _pictures_of_picture(path))
+        return
+    plain = not any(line.geometry.margins)
     with open_video(path) as (container, stream):
-        stored: tuple[int, int] | None = None
         for index, frame in enumerate(container.decode(stream)):
-            if frame.is_corrupt:
-                raise VideoError("corrupt", f"{path.name}: frame {index} is damaged")
-            if times is not None and frame.pts is not None and frame.pts > times[index]:
-                raise VideoError("corrupt", f"{path.name}: frame {index} is missing")
-            if stored is None:
-                scale = min(1.0, longer_side / max(frame.height, frame.width))
-                stored = (max(1, round(frame.height * scale)), max(1, round(frame.width * scale)))
-            yield _turned(_rgb(frame, stored), frame.rotation)
+            _check_frame(path, line, index, frame)
+            orientation = Orientation.of(frame)
+            stored = size[::-1] if orientation.swaps else size
+            pixels = line.geometry.cut(to_rgb(frame, stored if plain else None))
+            yield _resized(orientation.apply(pixels), size)
+
+
+def _check_frame(path: Path, line: Timeline, index: int, frame: VideoFrame) -> None:
+    """Refuse a frame that is not what it should be.
+
+    Raises:
+        VideoError: it is damaged, frames before it are lost, or the picture changes its shape.
+    """
+    if frame.is_corrupt:
+        raise VideoError("corrupt", f"{path.name}: frame {index} is damaged")
+    if line.pts is not None and frame.pts is not None and frame.pts > line.pts[index]:
+        raise VideoError("corrupt", f"{path.name}: frame {index} is missing")
+    height, width = line.geometry.shown(frame.height, frame.width, Orientation.of(frame))
+    before = line.display_size
+    if abs(height * before[1] / (width * before[0]) - 1) > _SAME_SHAPE:
+        raise VideoError(
+            "changes_shape",
+            f"{path.name}: from frame {index} on it is {height} x {width}, before"
+            f" {before[0]} x {before[1]} pixels; part it there",
+        )
 
 
 def read_frames(
@@ -111,33 +165,35 @@ def read_frames(
         size: (height, width) to resize to, by area averaging; None keeps the display size.
 
     Returns:
-        uint8 [T, H, W, 3] RGB with T = len(indices), rotation applied.
+        uint8 [T, H, W, 3] RGB with T = len(indices), as shown.
 
     Raises:
         ValueError: no index is given, or one lies outside the file.
         VideoError: the file can not be read.
     """
-    path = Path(path)
-    found = dict(iter_wanted(path, indices, size=size))
-    return np.stack([found[int(index)] for index in indices])
+    pictures = read_pictures(path, indices)
+    size = size or pictures[0].shown  # also for a video that changes size on its way
+    return np.stack([picture.resized(size) for picture in pictures])
+
+
+def read_pictures(path: str | Path, indices: Sequence[int]) -> list[Picture]:
+    """Read frames as :func:`read_frames`, but not yet at any size."""
+    found = dict(iter_wanted(path, indices))
+    return [found[int(index)] for index in indices]
 
 
 def iter_wanted(
-    path: str | Path,
-    indices: Sequence[int] | np.ndarray,
-    *,
-    size: tuple[int, int] | None = None,
-) -> Iterator[tuple[int, np.ndarray]]:
+    path: str | Path, indices: Sequence[int] | np.ndarray
+) -> Iterator[tuple[int, Picture]]:
     """Yield the frames with these indices one by one, as they are decoded.
 
     Args:
         path: a video or an image; an image has frame 0 only.
         indices: frame indices in any order, at least one.
-        size: (height, width) to resize to, by area averaging; None keeps the display size.
 
     Yields:
-        (index, uint8 [H, W, 3] RGB), mostly in rising order. In a file whose index turns out to be
-        wrong an index may come twice: the last one counts.
+        (index, picture), mostly in rising order. In a file whose index turns out to be wrong an
+        index may come twice: the last one counts.
 
     Raises:
         ValueError: no index is given, or one lies outside the file.
@@ -147,12 +203,27 @@ def iter_wanted(
     wanted = sorted({int(index) for index in indices})
     if not wanted:
         raise ValueError(f"{path}: at least one frame index is needed")
-    if is_image(path):
-        _check_range(path, wanted, 1)
-        yield 0, _resized(read_image(path)[0], size)
+    if _is_picture(path):
+        _check_range(path, wanted, 1 if is_image(path) else timeline(path).num_frames)
+        for index, picture in enumerate(_pictures_of_picture(path)):
+            if index in wanted:
+                yield index, picture
         return
-    if not (yield from indexed_frames(path, wanted, lambda frame: _pixels(frame, size))):
-        yield from _read_wanted(path, wanted, size)
+    if not (yield from indexed_frames(path, wanted, _picture)):
+        yield from _read_wanted(path, wanted)
+
+
+def _is_picture(path: Path) -> bool:
+    try:
+        return bool(content_of(path).picture)
+    except OSError:
+        return False  # opening it says why
+
+
+def _pictures_of_picture(path: Path) -> Iterator[Picture]:
+    is_still = is_image(path)
+    for pixels in iter([read_image(path)[0]]) if is_still else moving_frames(path):
+        yield Picture(pixels, (pixels.shape[0], pixels.shape[1]), is_still)
 
 
 def _check_range(path: Path, wanted: list[int], num_frames: int) -> None:
@@ -160,9 +231,7 @@ def _check_range(path: Path, wanted: list[int], num_frames: int) -> None:
         raise ValueError(f"{path}: frames {wanted[0]}..{wanted[-1]} asked, it has {num_frames}")
 
 
-def _read_wanted(
-    path: Path, wanted: list[int], size: tuple[int, int] | None
-) -> Iterator[tuple[int, np.ndarray]]:
+def _read_wanted(path: Path, wanted: list[int]) -> Iterator[tuple[int, Picture]]:
     line = timeline(path)
     _check_range(path, wanted, line.num_frames)
     with open_video(path) as (container, stream):
@@ -170,7 +239,7 @@ def _read_wanted(
             missing = set(run)
             for index, frame in _from_index(path, container, stream, line, run[0]):
                 if index in missing:
-                    yield index, _pixels(frame, size or line.display_size)
+                    yield index, _picture(frame, line.geometry)
                     missing.discard(index)
                 if not missing:
                     break
@@ -223,30 +292,19 @@ def _numbered(
         frame = next(rest, None)
 
 
-def _pixels(frame: VideoFrame, size: tuple[int, int] | None) -> np.ndarray:
-    return _resized(_turned(_rgb(frame), frame.rotation), size)
+def _picture(frame: VideoFrame, geometry: Geometry) -> Picture:
+    orientation = Orientation.of(frame)
+    pixels = orientation.apply(geometry.cut(to_rgb(frame)))
+    return Picture(pixels, geometry.shown(frame.height, frame.width, orientation))
 
 
-def _rgb(frame: VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Stored picture as RGB uint8 [H, W, 3], scaled to (height, width) by area averaging."""
-    # FFmpeg's scaler is kept from frame to frame: to set one up takes longer than to use it
-    if not hasattr(_OF_THREAD, "scaler"):
-        _OF_THREAD.scaler = VideoReformatter()
-    height, width = size or (frame.height, frame.width)
-    shown = _OF_THREAD.scaler.reformat(
-        frame, width, height, format="rgb24", interpolation="AREA" if size else None, threads=1
-    )
-    pixels: np.ndarray = shown.to_ndarray()
-    return pixels
-
-
-def _turned(pixels: np.ndarray, degrees: float) -> np.ndarray:
-    turns = round(degrees / 90) % 4  # quarter turns counter-clockwise, as np.rot90
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
-
-
-def _resized(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    if size is None or pixels.shape[:2] == tuple(size):
+def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scale [H, W, 3]: averages over source pixels where it shrinks, linear where it grows."""
+    source = (pixels.shape[0], pixels.shape[1])
+    if source == tuple(size):
         return pixels
-    height, width = size
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    shrinks = [new < old for new, old in zip(size, source, strict=True)]
+    grows = [new > old for new, old in zip(size, source, strict=True)]
+    if any(shrinks) and any(grows):  # OpenCV averages along both sides or along neither
+        pixels = _resized(pixels, (size[0], source[1]))
+    return cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)

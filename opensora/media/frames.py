@@ -1,15 +1,20 @@
-"""From a file to pixels of a size: frames chosen, resized and cropped; and compared.
+"""The one door from a file to pixels of a size: frames chosen, resized and cropped; and compared.
 
-Clips are float [T, 3, H, W] in [0, 1], images PIL RGB; sizes are (height, width) in pixels.
+Stored and online training, references, evaluation and the encoders that a run trains come through
+here, so that all of them see equal pixels of a clip. Shrinking averages over source pixels. A still
+picture is fitted with bicubic weights, a frame of a film with linear ones, as in the reference,
+which does not average in films.
+
+Clips are [T, 3, H, W], images PIL RGB; sizes are (height, width) in pixels.
 
 Source: Open-Sora 1.1 (`datasets/video_transforms.py`, `datasets/utils.py`); `center_crop_arr` is
 guided-diffusion's.
 """
 
 import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -18,32 +23,40 @@ from torch.nn import functional
 
 from opensora.core.errors import ConfigError, VideoError
 from opensora.core.seed import derive_seed
-from opensora.media.decode import iter_frames
+from opensora.media.decode import Picture, iter_pictures
 
 Size = tuple[int, int]
 TRANSFORM_NAMES = ("center", "resize_crop")
+FILL = "resize_crop"
 
 
-def resize_crop_to_fill(clip: Tensor, size: Size, *, antialias: bool = False) -> Tensor:
+def resize_crop_to_fill(
+    clip: Tensor, size: Size, *, shown: Size | None = None, antialias: bool = True
+) -> Tensor:
     """Resize so that the clip just covers `size`, then cut the middle out.
 
     Args:
-        clip: float [T, 3, H, W].
+        clip: uint8 or float [T, 3, H, W].
         size: (height, width) wanted.
+        shown: (height, width) at which the clip is to be seen; None where its pixels are square.
         antialias: average over source pixels when shrinking; the reference does not, which makes
             small shapes jagged.
 
     Returns:
-        [T, 3, height, width], bilinear.
+        [T, 3, height, width], bilinear, of the clip's type.
     """
-    height, width = clip.shape[-2:]
-    scaled, by_height = _cover((height, width), size)
-    if scaled != (height, width):  # else every pixel would become itself
-        clip = functional.interpolate(
-            clip, size=scaled, mode="bilinear", align_corners=False, antialias=antialias
-        )
+    scaled, by_height = _cover(shown or clip.shape[-2:], size)
+    clip = _resize(clip, scaled, antialias)
     top, left = _middle(scaled, size, by_height)
     return clip[..., top : top + size[0], left : left + size[1]]
+
+
+def _resize(clip: Tensor, size: Size, antialias: bool) -> Tensor:
+    if clip.shape[-2:] == size:  # every pixel would become itself
+        return clip
+    return functional.interpolate(
+        clip, size=size, mode="bilinear", align_corners=False, antialias=antialias
+    )
 
 
 def resize_crop_to_fill_image(image: Image.Image, size: Size) -> Image.Image:
@@ -55,7 +68,7 @@ def resize_crop_to_fill_image(image: Image.Image, size: Size) -> Image.Image:
     return image.crop((left, top, left + size[1], top + size[0]))
 
 
-def _cover(source: Size, size: Size) -> tuple[Size, bool]:
+def _cover(source: Sequence[int], size: Size) -> tuple[Size, bool]:
     """Return the smallest size of the source's shape that covers `size`; True: heights agree."""
     by_height, by_width = size[0] / source[0], size[1] / source[1]
     if by_height > by_width:
@@ -84,15 +97,22 @@ def center_crop(clip: Tensor, size: Size) -> Tensor:
     return clip[..., top : top + size[0], left : left + size[1]]
 
 
-def resize_short_edge(clip: Tensor, edge: int) -> Tensor:
+def resize_short_edge(
+    clip: Tensor, edge: int, *, shown: Size | None = None, antialias: bool = True
+) -> Tensor:
     """Resize [T, 3, H, W] so that the shorter side becomes `edge`, bilinear.
 
     As in the reference the scale factor itself sets the sampling grid and the longer side is
-    rounded down; unlike there rounding never leaves the shorter side a pixel too short.
+    rounded down; unlike there rounding never leaves the shorter side a pixel too short. See
+    `resize_crop_to_fill` for the arguments.
     """
     height, width = clip.shape[-2:]
-    scale = _short_edge_scale((height, width), edge)
-    return functional.interpolate(clip, scale_factor=scale, mode="bilinear", align_corners=False)
+    scale = _short_edge_scale(shown or (height, width), edge)
+    if shown not in (None, (height, width)):
+        return _resize(clip, (int(shown[0] * scale), int(shown[1] * scale)), antialias)
+    return functional.interpolate(
+        clip, scale_factor=scale, mode="bilinear", align_corners=False, antialias=antialias
+    )
 
 
 def _short_edge_scale(source: Size, edge: int) -> float:
@@ -101,9 +121,12 @@ def _short_edge_scale(source: Size, edge: int) -> float:
     return scale if int(min(source) * scale) >= edge else float(np.nextafter(scale, np.inf))
 
 
-def resize_center_crop(clip: Tensor, edge: int) -> Tensor:
+def resize_center_crop(
+    clip: Tensor, edge: int, *, shown: Size | None = None, antialias: bool = True
+) -> Tensor:
     """Resize the shorter side to `edge` and cut the middle square out of [T, 3, H, W]."""
-    return center_crop(resize_short_edge(clip, edge), (edge, edge))
+    scaled = resize_short_edge(clip, edge, shown=shown, antialias=antialias)
+    return center_crop(scaled, (edge, edge))
 
 
 def center_crop_arr(image: Image.Image, edge: int) -> Image.Image:
@@ -120,36 +143,24 @@ def center_crop_arr(image: Image.Image, edge: int) -> Image.Image:
     return image.crop((left, top, left + edge, top + edge))
 
 
-def transform_video(frames: Tensor, name: str, size: Size) -> Tensor:
-    """Bring uint8 frames to a size and to [-1, 1].
+def fit_image(image: Image.Image, name: str, size: Size) -> Image.Image:
+    """Bring a still picture to a size.
 
     Args:
-        frames: uint8 [T, 3, H, W].
+        image: RGB.
         name: "center" (square of size[0]) or "resize_crop" (fill `size`).
         size: (height, width).
-
-    Returns:
-        float32 [T, 3, height, width] in [-1, 1].
-
-    Raises:
-        ConfigError: unknown name.
     """
-    _check_name(name)
-    clip = frames.float() / 255
-    clip = (
-        resize_center_crop(clip, size[0]) if name == "center" else resize_crop_to_fill(clip, size)
-    )
-    return (clip - 0.5) / 0.5
+    if name == "center":
+        return center_crop_arr(image, size[0])
+    return resize_crop_to_fill_image(image, size)
 
 
 class FrameTransform:
-    """`transform_video` one frame at a time, into place, and several times as fast.
-
-    OpenCV takes the same samples with the same weights. It differs from torch by torch's rounding
-    alone: coordinates in float32, at a side of 1000 pixels up to 1e-4 of a pixel wrong.
+    """Brings pictures to a size, one at a time.
 
     Args:
-        name: "center" or "resize_crop".
+        name: "center" (square of size[0]) or "resize_crop" (fill `size`).
         size: (height, width) wanted.
 
     Raises:
@@ -157,66 +168,56 @@ class FrameTransform:
     """
 
     def __init__(self, name: str, size: Size) -> None:
-        _check_name(name)
+        if name not in TRANSFORM_NAMES:
+            raise ConfigError(f"unknown transform {name!r}; expected one of {TRANSFORM_NAMES}")
         self._name = name
         self._size = size
-        self._scratch = np.empty(0, np.float32)  # fresh memory costs more than the resizing
 
-    def __call__(self, frame: np.ndarray, out: Tensor) -> None:
-        """Write a frame, uint8 [H, W, 3] RGB, into `out`, float32 [3, height, width]."""
-        if self._scratch.shape != frame.shape:
-            self._scratch = np.empty(frame.shape, np.float32)
-        np.copyto(self._scratch, frame)
-        fit = self._cut_square if self._name == "center" else self._fill
-        pixels = torch.from_numpy(fit(self._scratch)).permute(2, 0, 1)  # [3, height, width]
-        torch.mul(pixels, 1 / 127.5, out=out).sub_(1)
+    def levels(self, picture: Picture) -> Tensor:
+        """Return a picture at the size, uint8 [3, height, width]."""
+        if picture.is_still:
+            fitted = fit_image(Image.fromarray(picture.pixels), self._name, self._size)
+            return torch.from_numpy(np.array(fitted)).permute(2, 0, 1)
+        # channels last, as they come: torch averages such bytes ten times as fast as floats
+        pixels = torch.from_numpy(picture.pixels).permute(2, 0, 1)[None]  # [1, 3, H, W]
+        if self._name == "center":
+            return resize_center_crop(pixels, self._size[0], shown=picture.shown)[0]
+        return resize_crop_to_fill(pixels, self._size, shown=picture.shown)[0]
 
-    def _fill(self, pixels: np.ndarray) -> np.ndarray:
-        """As `resize_crop_to_fill`, on [H, W, 3]."""
-        source = (pixels.shape[0], pixels.shape[1])
-        scaled, by_height = _cover(source, self._size)
-        if scaled != source:
-            pixels = cv2.resize(pixels, scaled[::-1], interpolation=cv2.INTER_LINEAR)
-        top, left = _middle(scaled, self._size, by_height)
-        return pixels[top : top + self._size[0], left : left + self._size[1]]
-
-    def _cut_square(self, pixels: np.ndarray) -> np.ndarray:
-        """As `resize_center_crop`, on [H, W, 3]."""
-        source = (pixels.shape[0], pixels.shape[1])
-        scale = _short_edge_scale(source, self._size[0])
-        height, width = (int(side * scale) for side in source)
-        pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
-        top, left = (round((side - self._size[0]) / 2) for side in (height, width))
-        return pixels[top : top + self._size[0], left : left + self._size[0]]
+    def __call__(self, picture: Picture, out: Tensor) -> None:
+        """Write a picture into `out`, float32 [3, height, width] in [-1, 1]."""
+        torch.mul(self.levels(picture), 1 / 127.5, out=out).sub_(1)
 
 
-def transform_image(image: Image.Image, name: str, size: Size) -> Tensor:
-    """Bring an image to a size and to [-1, 1]; see `transform_video`.
+def iter_fitted(
+    path: str | Path, size: Size, *, stop: int | None = None, frame_interval: int = 1
+) -> Iterator[Tensor]:
+    """Yield frames of a file, each scaled to fill a size as soon as it is decoded.
 
-    Returns:
-        float32 [3, height, width].
+    Args:
+        path: video or image.
+        size: (height, width) wanted.
+        stop: index behind the last frame looked at; None reads to the end.
+        frame_interval: every which frame.
+
+    Yields:
+        float32 [3, height, width] in [-1, 1].
+
+    Raises:
+        VideoError: the file can not be read.
     """
-    _check_name(name)
-    fitted = (
-        center_crop_arr(image, size[0])
-        if name == "center"
-        else resize_crop_to_fill_image(image, size)
-    )
-    pixels = torch.from_numpy(np.array(fitted)).permute(2, 0, 1)  # [3, height, width]
-    return (pixels.float() / 255 - 0.5) / 0.5
-
-
-def _check_name(name: str) -> None:
-    if name not in TRANSFORM_NAMES:
-        raise ConfigError(f"unknown transform {name!r}; expected one of {TRANSFORM_NAMES}")
+    transform = FrameTransform(FILL, size)
+    for picture in itertools.islice(iter_pictures(path, stop=stop), 0, None, frame_interval):
+        frame = torch.empty(3, *size)
+        transform(picture, frame)
+        yield frame
 
 
 def read_clip(path: str | Path, num_frames: int, size: Size, frame_interval: int) -> Tensor:
     """Read the first frames of a clip at a size.
 
-    Takes `num_frames` frames from the start of the file, every `frame_interval`-th. Each
-    frame is scaled as soon as it is decoded, so a long or large clip costs one frame of memory.
-    Shrinking averages over source pixels.
+    Takes `num_frames` frames from the start of the file, every `frame_interval`-th. A long or
+    large clip costs one frame of memory.
 
     Args:
         path: video or image.
@@ -233,9 +234,8 @@ def read_clip(path: str | Path, num_frames: int, size: Size, frame_interval: int
     clip = torch.empty(3, num_frames, *size)
     stop = (num_frames - 1) * frame_interval + 1
     found = 0
-    for frame in itertools.islice(iter_frames(path, stop=stop), 0, None, frame_interval):
-        pixels = torch.tensor(frame).permute(2, 0, 1)[None].float() / 255  # [1, 3, h, w]
-        clip[:, found] = resize_crop_to_fill(pixels, size, antialias=True)[0]
+    for frame in iter_fitted(path, size, stop=stop, frame_interval=frame_interval):
+        clip[:, found] = frame
         found += 1
     if found < num_frames:
         raise VideoError(
@@ -243,7 +243,7 @@ def read_clip(path: str | Path, num_frames: int, size: Size, frame_interval: int
             f"{path}: the plan needs {num_frames} frames at interval {frame_interval}, the"
             f" file has {found}; run split_clips and what follows again",
         )
-    return clip.clamp_(0, 1).mul_(2).sub_(1)
+    return clip
 
 
 def to_uint8(video: Tensor) -> np.ndarray:

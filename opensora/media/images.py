@@ -1,22 +1,40 @@
-"""Still images as one uint8 RGB frame."""
+"""Pictures, still and moving, as uint8 RGB frames."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from opensora.core.errors import VideoError
-from opensora.media.container import check_file
+from opensora.media.formats import OPENED, PICTURES, check_file, content_of
 
 # a larger picture is refused unread, as FFmpeg does with videos: a header of some bytes could ask
 # for all memory
 MAX_PIXELS = 2**28
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp"})
+_USUAL_MS = 100  # of a frame that gives no duration, as browsers have it
+
+
+@dataclass(frozen=True)
+class MovingFacts:
+    """Times in milliseconds at which the frames of a moving picture appear, and its size."""
+
+    times_ms: tuple[int, ...]
+    height: int
+    width: int
+    codec: str
 
 
 def is_image(path: Path) -> bool:
-    """Tell a still image from a video by its suffix."""
-    return path.suffix.lower() in IMAGE_SUFFIXES
+    """Tell a still picture from a video by its content; by its suffix where it can not be read."""
+    try:
+        content = content_of(path)
+    except OSError:
+        return path.suffix.lower() in IMAGE_SUFFIXES
+    return bool(content.picture) and not content.is_moving
 
 
 def read_image(path: Path) -> tuple[np.ndarray, str]:
@@ -28,21 +46,64 @@ def read_image(path: Path) -> tuple[np.ndarray, str]:
     Raises:
         VideoError: the file is missing, empty, no image, too large, or cut off.
     """
+    with _opened(path) as image:
+        image.load()
+        return _pixels(image), (image.format or "").lower()
+
+
+def moving_facts(path: Path) -> MovingFacts:
+    """List the frames of a moving picture.
+
+    Raises:
+        VideoError: see :func:`read_image`.
+    """
+    with _opened(path) as image:
+        codec, size, time, times = (image.format or "").lower(), (0, 0), 0, []
+        for frame in _frames(image):
+            times.append(time)
+            # a frame without a duration would hide behind the next
+            time += round(float(frame.info.get("duration", 0))) or _USUAL_MS
+            size = size if len(times) > 1 else ImageOps.exif_transpose(frame).size
+        return MovingFacts(tuple(times), size[1], size[0], codec)
+
+
+def moving_frames(path: Path) -> Iterator[np.ndarray]:
+    """Yield the frames of a moving picture, uint8 [H, W, 3] RGB; what is transparent is white.
+
+    Raises:
+        VideoError: see :func:`read_image`.
+    """
+    with _opened(path) as image:
+        yield from map(_pixels, _frames(image))
+
+
+def _frames(image: Image.Image) -> Iterator[Image.Image]:
+    # a PNG may hold a picture for readers that show no movement: it is no frame
+    first = int(bool(image.info.get("default_image", False)))
+    for number in range(first, getattr(image, "n_frames", 1)):
+        image.seek(number)
+        image.load()  # only then a duration is known
+        yield image
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture of a kind that is opened; every fault becomes a VideoError."""
     check_file(path)
     try:
-        with Image.open(path) as image:
-            codec = (image.format or "").lower()
+        # the list keeps out readers that start other programs
+        with Image.open(path, formats=PICTURES) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _too_large(path, f"{image.width} x {image.height}")
-            image.load()
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(image))), codec
+            yield image
     except PermissionError as error:
         raise VideoError("unreadable", f"{path.name} may not be read: {error.strerror}") from error
     except UnidentifiedImageError as error:
-        raise VideoError("not_a_video", f"{path.name} is not an image") from error
+        detail = f"{path.name} is not an image; opened are {OPENED}"
+        raise VideoError("not_a_video", detail) from error
     except Image.DecompressionBombError as error:
         raise _too_large(path, "far too many") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise VideoError("corrupt", f"{path.name} is damaged or cut off ({error})") from error
 
 
@@ -50,6 +111,10 @@ def _too_large(path: Path, pixels: str) -> VideoError:
     return VideoError(
         "too_large", f"{path.name} claims {pixels} pixels, at most {MAX_PIXELS:,} are read"
     )
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -6,9 +6,11 @@ from the keyframe before it. Everything is checked while decoding; where a check
 counts frames the slow way.
 """
 
+import functools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from av.container import InputContainer
@@ -16,8 +18,16 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from opensora.media.container import INDEXED_FORMATS, ONE_FRAME_PER_PACKET, open_video
+from opensora.media.container import (
+    INDEXED_FORMATS,
+    ONE_FRAME_PER_PACKET,
+    codec_of,
+    geometry_of,
+    open_video,
+)
+from opensora.media.geometry import Geometry
 
+_P = TypeVar("_P")  # what is made of a frame
 _SEEKS = 3  # keyframes tried, the nearest first
 
 
@@ -58,17 +68,17 @@ class FrameIndex:
 
 
 def indexed_frames(
-    path: Path, wanted: Sequence[int], convert: Callable[[VideoFrame], np.ndarray]
-) -> Generator[tuple[int, np.ndarray], None, bool]:
+    path: Path, wanted: Sequence[int], convert: Callable[[VideoFrame, Geometry], _P]
+) -> Generator[tuple[int, _P], None, bool]:
     """Decode some frames of a video.
 
     Args:
         path: a video.
         wanted: rising frame numbers, at least one.
-        convert: makes pixels of a frame.
+        convert: makes a picture of a frame and of what its file says of its shape.
 
     Yields:
-        (number, pixels), each once.
+        (number, picture), each once.
 
     Returns:
         Whether the index could be trusted to the end; if not, what was yielded may be wrong.
@@ -80,15 +90,16 @@ def indexed_frames(
         index = read_frame_index(container, stream)
         if index is None or wanted[0] < 0 or wanted[-1] >= index.num_frames:
             return False
+        of_file = functools.partial(convert, geometry=geometry_of(path, container, stream))
         for run in index.runs(wanted):
-            if not (yield from _decode_run(container, stream, index, run, convert)):
+            if not (yield from _decode_run(container, stream, index, run, of_file)):
                 return False
     return True
 
 
 def read_frame_index(container: InputContainer, stream: VideoStream) -> FrameIndex | None:
     """Read the index of an open file; None where it does not tell the time of every frame."""
-    codec = stream.codec_context.name
+    codec = codec_of(stream)
     if INDEXED_FORMATS.isdisjoint(container.format.name.split(",")):
         return None
     entries = [(e.timestamp, e.is_keyframe, e.is_discard) for e in stream.index_entries]
@@ -111,8 +122,8 @@ def _decode_run(
     stream: VideoStream,
     index: FrameIndex,
     run: Sequence[int],
-    convert: Callable[[VideoFrame], np.ndarray],
-) -> Generator[tuple[int, np.ndarray], None, bool]:
+    convert: Callable[[VideoFrame], _P],
+) -> Generator[tuple[int, _P], None, bool]:
     """Yield the frames of one stretch; False where the file is not what its index says."""
     context = stream.codec_context
     size = (context.width, context.height)

@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from opensora.media.container import check_file, timeline
 from opensora.media.images import IMAGE_SUFFIXES, is_image, read_image
+from opensora.media.timeline import timeline
 
 __all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "VideoInfo", "probe"]
 
-# an animated GIF is a video here
+# names that promise a video; others are asked for their content. A GIF is a video here
 VIDEO_SUFFIXES = frozenset(
     {
-        *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".gif"),
-        *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".ogv"),
+        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".gif", ".mxf"),
+        *(".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts", ".wmv", ".asf", ".flv", ".f4v", ".ogv"),
     }
 )
 
@@ -27,8 +27,11 @@ class VideoInfo:
         kind: "video" or "image"; an image is a video of one frame at one frame a second.
         num_frames: exact number of frames that decoding yields.
         fps: frames a second, as a fraction.
-        height: pixels as displayed, rotation applied.
-        width: pixels as displayed, rotation applied.
+        height: pixels as displayed: margins cut off, pixels square, upright.
+        width: pixels as displayed.
+        source_height: pixels of the stored picture.
+        source_width: pixels of the stored picture.
+        pixel: width over height of a stored pixel.
         duration_s: from the first frame's appearance to the last one's end.
         codec: name of the codec or of the image format.
         rotation: 0, 90, 180 or 270, degrees counter-clockwise between storage and display.
@@ -43,6 +46,9 @@ class VideoInfo:
     fps: Fraction
     height: int
     width: int
+    source_height: int
+    source_width: int
+    pixel: Fraction
     duration_s: float
     codec: str
     rotation: int
@@ -56,15 +62,15 @@ def probe(path: str | Path) -> VideoInfo:
 
     Raises:
         VideoError: with one of the reasons missing, unreadable, empty_file, not_a_video,
-            no_video_stream, no_frames, too_large, corrupt.
+            no_video_stream, no_decoder, no_frames, too_large, colour_matrix, corrupt.
     """
     path = Path(path)
     if is_image(path):
-        check_file(path)
         pixels, codec = read_image(path)
         height, width = pixels.shape[:2]
         return VideoInfo(
-            path, "image", 1, Fraction(1), height, width, 1.0, codec, 0, "", False, False
+            *(path, "image", 1, Fraction(1), height, width, height, width, Fraction(1), 1.0),
+            *(codec, 0, "", False, False),
         )
     line = timeline(path)
     height, width = line.display_size
@@ -76,9 +82,12 @@ def probe(path: str | Path) -> VideoInfo:
         fps=line.fps,
         height=height,
         width=width,
+        source_height=line.height,
+        source_width=line.width,
+        pixel=line.geometry.pixel,
         duration_s=float(int(ticks[-1]) * tick_s),
         codec=line.codec,
-        rotation=line.rotation,
+        rotation=90 * line.orientation.turns,
         pixel_format=line.pixel_format,
         is_variable=line.is_variable,
         hdr=line.hdr,

@@ -1,7 +1,7 @@
 """References: videos and images whose frames a sample keeps or starts from."""
 
 import hashlib
-import shutil
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
@@ -9,22 +9,33 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+)
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from opensora.core.errors import ConfigError, VideoError
 from opensora.core.io import atomic_path, sha256_file
-from opensora.media.decode import iter_frames
-from opensora.media.frames import transform_image, transform_video
-from opensora.media.images import is_image, read_image
+from opensora.media.formats import is_media
+from opensora.media.frames import iter_fitted
 
 DOWNLOADS = "references"  # folder beside the samples
-_TRANSFORM = "resize_crop"  # as the reference: fill the size, cut the middle out
 _CHUNK = 32  # frames encoded at once where the autoencoder sees each frame alone
 _TIMEOUT_S = 60.0
+MAX_BYTES = 2**30  # of a file that is fetched
+_PIECE = 2**20  # bytes read at once
+_WEB = (
+    *(HTTPHandler, HTTPSHandler, ProxyHandler, HTTPRedirectHandler),
+    *(HTTPDefaultErrorHandler, HTTPErrorProcessor),
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,9 @@ class Reference:
 
 def find_references(names: Sequence[str], save_dir: Path) -> tuple[Reference, ...]:
     """Find files by path; http(s) addresses are downloaded once into `save_dir/references`.
+
+    Only what an address itself names is fetched, by http or https, up to `MAX_BYTES`; what is no
+    picture or video by its content does not stay.
 
     Raises:
         ConfigError: no such file, or it can not be fetched.
@@ -100,18 +114,9 @@ def whole_frames(vae: Any, num_frames: int) -> int:
 
 def _read_chunks(path: Path, size: tuple[int, int], length: int | None) -> Iterator[Tensor]:
     """Frames in [-1, 1], [n, 3, height, width], at most `length` at a time."""
-    if is_image(path):
-        yield transform_image(Image.fromarray(read_image(path)[0]), _TRANSFORM, size)[None]
-        return
-    chunk: list[Tensor] = []
-    for frame in iter_frames(path):
-        pixels = torch.tensor(frame).permute(2, 0, 1)[None]  # [1, 3, H, W]
-        chunk.append(transform_video(pixels, _TRANSFORM, size))
-        if len(chunk) == length:
-            yield torch.cat(chunk)
-            chunk = []
-    if chunk:
-        yield torch.cat(chunk)
+    frames = iter_fitted(path, size)
+    while chunk := list(itertools.islice(frames, length)):
+        yield torch.stack(chunk)
 
 
 def _is_url(name: str) -> bool:
@@ -128,7 +133,7 @@ def _download(url: str, folder: Path) -> Path:
     target = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}{suffix}"
     if not target.is_file():
         try:
-            with urlopen(url, timeout=_TIMEOUT_S) as answer:  # http or https, see `_is_url`
+            with _web().open(url, timeout=_TIMEOUT_S) as answer:
                 _save(answer, target)
         except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
             raise ConfigError(
@@ -138,13 +143,28 @@ def _download(url: str, folder: Path) -> Path:
     return target
 
 
+def _web() -> OpenerDirector:
+    """Opens http and https, also behind redirects, and nothing else."""
+    opener = OpenerDirector()
+    for handler in _WEB:
+        opener.add_handler(handler())
+    return opener
+
+
 def _save(answer: HTTPResponse, target: Path) -> None:
     with atomic_path(target) as temporary:
+        size = 0
         with open(temporary, "wb") as file:
-            shutil.copyfileobj(answer, file)
+            while piece := answer.read(_PIECE):
+                size += len(piece)
+                if size > MAX_BYTES:
+                    raise HTTPException(f"it has more than {MAX_BYTES:,} bytes")
+                file.write(piece)
         promised = answer.headers.get("Content-Length")
-        if promised is not None and temporary.stat().st_size != int(promised):
-            raise HTTPException(f"{temporary.stat().st_size} of {promised} bytes came")
+        if promised is not None and size != int(promised):
+            raise HTTPException(f"{size} of {promised} bytes came")
+        if not is_media(temporary):
+            raise HTTPException("it is no picture or video that is opened")
 
 
 def _unreadable(reference: Reference, reason: str) -> ConfigError:

@@ -19,8 +19,8 @@ from opensora.curation.clips.lengths import (
     group_stretches,
     split_span,
 )
-from opensora.media.container import timeline
 from opensora.media.probe import VideoInfo
+from opensora.media.timeline import timeline
 from opensora.tables.columns import OK
 
 VERSION = 1  # part of every recipe: raise it when the same settings give other clips

@@ -24,9 +24,9 @@ from scenedetect.detectors import (
 
 from opensora.core.errors import ConfigError, VideoError, did_you_mean
 from opensora.curation.scenes.transitions import Transition, TransitionFinder
-from opensora.media.container import timeline
 from opensora.media.decode import iter_thumbnails
 from opensora.media.probe import VideoInfo, probe
+from opensora.media.timeline import timeline
 from opensora.tables.columns import OK
 
 log = logging.getLogger(__name__)

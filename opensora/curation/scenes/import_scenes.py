@@ -15,7 +15,7 @@ from opensora.curation.ingest.discovery import shard_of
 from opensora.curation.isolation import WorkerFailure, map_isolated
 from opensora.curation.scenes.boundaries import SceneSettings, scene_row, scenes_of
 from opensora.curation.scenes.detect_scenes import TIMEOUT_S
-from opensora.media.container import timeline
+from opensora.media.timeline import timeline
 from opensora.tables.clock import seconds_of
 from opensora.tables.columns import NO_VIDEO, OK, PATH, SCENES, SPELLINGS
 from opensora.tables.io import read_table, with_known_names

@@ -15,7 +15,12 @@ from opensora.core.errors import ConfigError, TableError, VideoError
 from opensora.datasets.online import VariableVideoTextDataset, VideoTextDataset
 from opensora.media.decode import read_frames
 from opensora.media.encode import write_video
-from opensora.media.frames import choose_window, transform_image, transform_video
+from opensora.media.frames import (
+    choose_window,
+    fit_image,
+    resize_center_crop,
+    resize_crop_to_fill,
+)
 from opensora.plans.compile import compile_plan, write_plan
 
 NUM_CLIPS, FRAMES, FPS, INTERVAL, SEED = 4, 30, 24.0, 2, 5
@@ -69,12 +74,14 @@ def test_clips_are_the_frames_of_their_window_through_the_reference_s_transform(
             if name.startswith("c"):
                 window = choose_window(name, FRAMES, 8, INTERVAL, seed=SEED, epoch=epoch)
                 frames = read_frames(world / f"clip{name[1]}.mp4", window)
-                pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
-                expected = transform_video(pixels, "resize_crop", bucket.size).transpose(0, 1)
+                pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+                expected = resize_crop_to_fill(pixels, bucket.size).transpose(0, 1)
             else:
                 image = Image.open(world / f"image{name[1]}.png")
-                expected = transform_image(image, "resize_crop", bucket.size)[:, None]
-            assert (clip - expected).abs().max() < 1e-5
+                fitted = np.array(fit_image(image, "resize_crop", bucket.size))
+                expected = torch.from_numpy(fitted).permute(2, 0, 1)[:, None]
+            # whole levels: up to one from the exact value
+            assert ((clip + 1) * 127.5 - expected).abs().max() < 1.01
             checked += 1
     assert checked == 2 * (NUM_CLIPS + 2)
 
@@ -132,8 +139,8 @@ def test_a_fixed_size_takes_the_middle_square_of_every_clip(world, tmp_path):
     name, epoch = batch["ids"][0], dataset.plan[0].epoch
     window = choose_window(name, FRAMES, 4, INTERVAL, seed=SEED, epoch=epoch)
     frames = torch.from_numpy(read_frames(world / f"clip{name[1]}.mp4", window))
-    expected = transform_video(frames.permute(0, 3, 1, 2), "center", (32, 32))
-    assert (batch["video"][0] - expected.transpose(0, 1)).abs().max() < 1e-5
+    expected = resize_center_crop(frames.permute(0, 3, 1, 2).float(), 32).transpose(0, 1)
+    assert ((batch["video"][0] + 1) * 127.5 - expected).abs().max() < 1.01
     with pytest.raises(ConfigError, match=r"num_frames is 8 .* the plan holds 4 frames"):
         build_module({**config, "num_frames": 8}, DATASETS)
     with pytest.raises(ConfigError, match=r"image_size \(16, 16\)"):

@@ -13,6 +13,7 @@ from opensora.encoders.data import (
     read_spread,
     trained_on,
 )
+from opensora.media.decode import Picture
 from opensora.tables.columns import CAPTIONS, CLIPS
 from opensora.tables.io import read_table, write_table
 
@@ -74,9 +75,10 @@ def test_a_large_table_is_drawn_from_in_its_order_and_always_the_same() -> None:
 def test_frames_are_spread_from_the_first_to_the_last(world) -> None:
     row = read_table(world.clips).iloc[0]
     every = read_spread(row, 99)
-    assert every.shape == (4, 32, 32, 3)
+    assert [picture.pixels.shape for picture in every] == [(32, 32, 3)] * 4
     # of frames 0..3, two: the first and the last
-    np.testing.assert_array_equal(read_spread(row, 2), every[[0, 3]])
+    for found, expected in zip(read_spread(row, 2), (every[0], every[3]), strict=True):
+        np.testing.assert_array_equal(found.pixels, expected.pixels)
 
 
 def test_a_clip_that_can_not_be_read_is_skipped_with_a_warning(world, tmp_path, caplog) -> None:
@@ -89,7 +91,7 @@ def test_a_clip_that_can_not_be_read_is_skipped_with_a_warning(world, tmp_path, 
 def test_filling_half_the_size_averages_and_cuts_the_middle() -> None:
     frames = np.zeros((1, 8, 12, 3), np.uint8)
     frames[:, :, 2:10] = 200  # the middle 8 of 12 columns
-    filled = fill(frames, (4, 4))  # scaled to 4x6, columns 1..4 remain
+    filled = fill([Picture(frames[0], (8, 12))], (4, 4))  # scaled to 4x6, columns 1..4 remain
     assert filled.shape == (1, 3, 4, 4)
     assert filled[0, :, :, 1:3].unique().tolist() == [200]
 

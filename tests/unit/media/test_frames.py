@@ -1,3 +1,4 @@
+import functools
 import math
 
 import numpy as np
@@ -7,12 +8,18 @@ from PIL import Image
 
 from opensora.core.errors import ConfigError
 from opensora.media import frames
+from opensora.media.decode import Picture
 
 
 @pytest.fixture(scope="module")
 def arrays(reference_folder):
     with np.load(reference_folder / "transforms.npz") as file:
         return dict(file)
+
+
+# as the reference, which does not average over what lies between its samples
+fill = functools.partial(frames.resize_crop_to_fill, antialias=False)
+square = functools.partial(frames.resize_center_crop, antialias=False)
 
 
 def apply(case, video: torch.Tensor) -> np.ndarray:
@@ -23,15 +30,19 @@ def apply(case, video: torch.Tensor) -> np.ndarray:
     kind, name = case["key"].split("/")[:2]
     size = {"center": (16, 16), "resize_crop": (12, 28)}.get(name, (0, 0))
     counterparts = {
-        "resize_crop_to_fill": lambda: frames.resize_crop_to_fill(clip, tuple(target)),
+        "resize_crop_to_fill": lambda: fill(clip, tuple(target)),
         "pil_resize_crop_to_fill": lambda: frames.resize_crop_to_fill_image(image, tuple(target)),
         "center_crop": lambda: frames.center_crop(clip, tuple(target)),
         "CenterCropVideo": lambda: frames.center_crop(clip, (target, target)),
-        "UCFCenterCropVideo": lambda: frames.resize_center_crop(clip, target),
-        "resize_scale": lambda: frames.resize_short_edge(clip, target),
+        "UCFCenterCropVideo": lambda: square(clip, target),
+        "resize_scale": lambda: frames.resize_short_edge(clip, target, antialias=False),
         "center_crop_arr": lambda: frames.center_crop_arr(image, target),
-        "get_transforms_video": lambda: frames.transform_video(video, name, size),
-        "get_transforms_image": lambda: frames.transform_image(image, name, size),
+        "get_transforms_video": lambda: (
+            (square(clip, size[0]) if name == "center" else fill(clip, size)) * 2 - 1
+        ),
+        "get_transforms_image": lambda: (
+            np.asarray(frames.fit_image(image, name, size)).transpose(2, 0, 1) / 127.5 - 1
+        ),
     }
     return np.asarray(counterparts[kind]())
 
@@ -95,8 +106,8 @@ def test_antialiasing_keeps_thin_lines():
     # one white line in eight: averaging gives 1/8 everywhere, point sampling mostly loses it
     stripes = torch.zeros(1, 3, 64, 64)
     stripes[..., ::8] = 1
-    smooth = frames.resize_crop_to_fill(stripes, (8, 8), antialias=True)
-    rough = frames.resize_crop_to_fill(stripes, (8, 8))
+    smooth = frames.resize_crop_to_fill(stripes, (8, 8))
+    rough = fill(stripes, (8, 8))
     assert float(smooth[..., 1:-1].sub(1 / 8).abs().max()) < 0.02
     assert float(rough.max()) == 0.0
 
@@ -119,32 +130,37 @@ def test_frames_of_a_crop_in_time_equal_the_reference(reference):
 
 def test_an_unknown_transform_is_a_config_error():
     with pytest.raises(ConfigError, match="resize_crop"):
-        frames.transform_video(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "fill", (4, 4))
+        frames.FrameTransform("fill", (4, 4))
 
 
 @pytest.mark.parametrize("name", frames.TRANSFORM_NAMES)
 @pytest.mark.parametrize("source", [(24, 40), (40, 24), (16, 16), (37, 51), (478, 640), (98, 60)])
 @pytest.mark.parametrize("size", [(16, 16), (12, 28), (256, 256)])
-def test_frame_by_frame_is_the_whole_clip_up_to_rounding(name, source, size):
+def test_a_frame_is_the_average_in_exact_arithmetic_up_to_a_level(name, source, size):
     if name == "center":
         size = (size[0], size[0])
-    pixels = np.random.default_rng(1).integers(0, 256, (3, *source, 3), np.uint8)
-    found = torch.empty(3, 3, *size)  # [C, T, H, W], as a batch has it
-    transform = frames.FrameTransform(name, size)
-    for index, frame in enumerate(pixels):
-        transform(frame, found[:, index])
-    clip = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    rounded = frames.transform_video(clip, name, size)
-    # torch's coordinates are float32: of 640 pixels each rounding loses up to 3e-5, and neighbours
-    # differ by up to 2
-    assert (found.transpose(0, 1) - rounded).abs().max() < 5e-4
-    # in exact arithmetic they are the same
+    pixels = np.random.default_rng(1).integers(0, 256, (*source, 3), np.uint8)
+    found = torch.empty(3, *size)
+    frames.FrameTransform(name, size)(Picture(pixels, source), found)
+    clip = torch.from_numpy(pixels).permute(2, 0, 1)[None].double()
     fit = {
-        "center": lambda: frames.resize_center_crop(clip.double() / 255, size[0]),
-        "resize_crop": lambda: frames.resize_crop_to_fill(clip.double() / 255, size),
+        "center": lambda: frames.resize_center_crop(clip, size[0]),
+        "resize_crop": lambda: frames.resize_crop_to_fill(clip, size),
     }
-    exact = (fit[name]() - 0.5) / 0.5
-    assert (found.transpose(0, 1) - exact).abs().max() < 1e-6
+    # both passes round to whole levels
+    assert ((found + 1) * 127.5 - fit[name]()[0]).abs().max() < 1.01
+
+
+@pytest.mark.parametrize("name", frames.TRANSFORM_NAMES)
+def test_pixels_that_are_not_square_become_so_in_one_step(name):
+    rows, columns = np.mgrid[:108, :192]
+    disc = (rows - 54) ** 2 + (columns - 96) ** 2 < 40**2
+    shown = np.repeat(np.where(disc, 255, 0).astype(np.uint8)[..., None], 3, axis=2)
+    stored = shown[:, ::2]  # pixels 2:1
+    fitted = frames.FrameTransform(name, (54, 54)).levels(Picture(stored, (108, 192)))
+    height, width = (int(np.ptp(side)) + 1 for side in np.where(fitted[0].numpy() > 127))
+    assert abs(height - 40) <= 1
+    assert abs(width - 40) <= 1
 
 
 def test_a_clip_of_the_right_size_is_not_touched():

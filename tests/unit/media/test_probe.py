@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from opensora.core.errors import VideoError
-from opensora.media.container import timeline
 from opensora.media.decode import iter_frames
 from opensora.media.encode import write_video
 from opensora.media.probe import IMAGE_SUFFIXES, VIDEO_SUFFIXES, probe
+from opensora.media.timeline import timeline
 
 
 def grey(num_frames: int, height: int = 32, width: int = 48) -> np.ndarray:
@@ -56,16 +56,28 @@ def test_files_that_are_no_videos_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("this is a text\n" * 20)
     (tmp_path / "text.png").write_text("this is a text\n" * 20)
-    Image.new("RGB", (8, 8)).save(tmp_path / "still.png")
-    (tmp_path / "still.png").rename(tmp_path / "still.mp4")
     (tmp_path / "folder.mp4").mkdir()
     assert reason_of(tmp_path / "absent.mp4") == "missing"
     assert reason_of(tmp_path / "absent.png") == "missing"
     assert reason_of(tmp_path / "empty.mp4") == "empty_file"
     assert reason_of(tmp_path / "text.mp4") == "not_a_video"
     assert reason_of(tmp_path / "text.png") == "not_a_video"
-    assert reason_of(tmp_path / "still.mp4") == "not_a_video"
     assert reason_of(tmp_path / "folder.mp4") == "unreadable"
+
+
+def test_the_content_tells_the_kind_not_the_name(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 6)).save(tmp_path / "still.png")
+    (tmp_path / "still.png").rename(tmp_path / "still.mp4")
+    write_video(tmp_path / "film.mp4", grey(5), 10)
+    (tmp_path / "film.mp4").rename(tmp_path / "film.jpg")
+    assert (probe(tmp_path / "still.mp4").kind, probe(tmp_path / "still.mp4").codec) == (
+        "image",
+        "png",
+    )
+    assert (probe(tmp_path / "film.jpg").kind, probe(tmp_path / "film.jpg").num_frames) == (
+        "video",
+        5,
+    )
 
 
 def test_a_playlist_does_not_make_the_reader_follow_it(tmp_path: Path) -> None:

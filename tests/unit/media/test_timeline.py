@@ -11,10 +11,10 @@ import pytest
 from av.video.reformatter import ColorTrc
 
 from opensora.core.errors import VideoError
-from opensora.media.container import timeline
 from opensora.media.decode import iter_frames, iter_thumbnails
 from opensora.media.encode import write_video
 from opensora.media.probe import probe
+from opensora.media.timeline import timeline
 
 TICK = Fraction(1, 1000)
 

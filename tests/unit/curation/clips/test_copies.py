@@ -15,10 +15,10 @@ from opensora.curation.clips.split_clips import split_clips
 from opensora.curation.ingest.ingest_videos import ingest_videos
 from opensora.curation.scenes.boundaries import SceneSettings
 from opensora.curation.scenes.detect_scenes import detect_scenes
-from opensora.media.container import timeline
 from opensora.media.decode import read_frames
 from opensora.media.encode import ffmpeg_executable, write_video
 from opensora.media.probe import probe
+from opensora.media.timeline import timeline
 
 NUM_FRAMES = 60
 CLOSED = ("-c:v", "libx264", "-g", "10", "-bf", "2", "-sc_threshold", "0", "-crf", "4")

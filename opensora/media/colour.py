@@ -1,0 +1,97 @@
+"""From the stored form of a picture to RGB: which matrix, which range, over which colour.
+
+Source: ITU-T H.273, tables 2 to 4. A file that does not name its matrix follows the size of its
+picture, as players have it: BT.709 from 720 lines on, BT.601 below.
+"""
+
+import threading
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+
+from opensora.core.errors import VideoError
+
+HD_LINES = 720
+_OF_THREAD = threading.local()
+_BT709, _FCC, _BT601, _SMPTE240M, _BT2020 = 1, 4, 5, 7, 9
+_CONVERTED = {_BT709: _BT709, _FCC: _FCC, 5: _BT601, 6: _BT601, 7: _SMPTE240M, 9: _BT2020}
+_BY_PRIMARIES = 12  # the matrix follows from the primaries, of which these have one
+_OF_PRIMARIES = {1: _BT709, 4: _FCC, 5: _BT601, 6: _BT601, 7: _SMPTE240M, 9: _BT2020}
+_UNSPECIFIED = 2
+_FOREIGN = {  # no reader converts these
+    8: "YCgCo",
+    10: "BT.2020 of constant luminance",
+    11: "Y'D'zD'x",
+    13: "constant luminance by its primaries",
+    14: "ICtCp",
+    15: "IPT-C2",
+    16: "YCgCo-Re",
+    17: "YCgCo-Ro",
+}
+
+
+def matrix_of(frame: VideoFrame) -> int | None:
+    """Number of the matrix that a frame's Y'CbCr follows; None where it holds RGB or grey.
+
+    Raises:
+        VideoError: a matrix that is not converted.
+    """
+    if frame.format.is_rgb or len(frame.format.components) < 3:
+        return None
+    matrix = int(frame.colorspace)
+    if matrix in _FOREIGN:
+        raise VideoError(
+            "colour_matrix",
+            f"its colours follow matrix {matrix} ({_FOREIGN[matrix]}), which is not converted;"
+            " convert the file to BT.709",
+        )
+    if matrix == _BY_PRIMARIES:
+        primaries = int(frame.color_primaries)
+        if primaries not in (*_OF_PRIMARIES, _UNSPECIFIED):
+            raise VideoError(
+                "colour_matrix",
+                f"its colours follow primaries {primaries} without a matrix, which is not"
+                " converted; convert the file to BT.709",
+            )
+        matrix = _OF_PRIMARIES.get(primaries, _UNSPECIFIED)
+    # reserved numbers count as unspecified
+    by_size = _BT709 if frame.height >= HD_LINES else _BT601
+    return _CONVERTED.get(matrix, by_size)
+
+
+def to_rgb(frame: VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Stored picture as RGB uint8 [H, W, 3]; what is transparent becomes white.
+
+    Args:
+        frame: as decoded.
+        size: (height, width) to scale to by area averaging; None keeps the stored size.
+
+    Raises:
+        VideoError: the colours follow a matrix that is not converted.
+    """
+    # FFmpeg's scaler is kept from frame to frame: to set one up takes longer than to use it
+    if not hasattr(_OF_THREAD, "scaler"):
+        _OF_THREAD.scaler = VideoReformatter()
+    height, width = size or (frame.height, frame.width)
+    has_alpha = any(component.is_alpha for component in frame.format.components)
+    shown = _OF_THREAD.scaler.reformat(
+        frame,
+        width,
+        height,
+        format="rgba" if has_alpha else "rgb24",
+        src_colorspace=matrix_of(frame),
+        interpolation="AREA" if size else None,
+        threads=1,
+    )
+    pixels: np.ndarray = shown.to_ndarray()
+    return _over_white(pixels) if has_alpha else pixels
+
+
+def _over_white(pixels: np.ndarray) -> np.ndarray:
+    """Compose RGBA [H, W, 4] over white."""
+    alpha = pixels[..., 3:].astype(np.uint16)
+    if alpha.min(initial=255) == 255:
+        return np.ascontiguousarray(pixels[..., :3])
+    mixed = pixels[..., :3] * alpha + 255 * (255 - alpha) + 127
+    return (mixed // 255).astype(np.uint8)
