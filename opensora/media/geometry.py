@@ -1,11 +1,11 @@
-"""From the stored picture to the shown one: margins cut off, pixels made square, turned, mirrored."""
+"""From the stored picture to the shown one: margins, shape of the pixels, turns, mirrors."""
 
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
-from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
 from opensora.media.crop import Margins
@@ -29,7 +29,7 @@ class Orientation:
     @classmethod
     def of(cls, frame: VideoFrame) -> "Orientation":
         """Read the display matrix that belongs to a frame."""
-        note = frame.side_data.get(Type.DISPLAYMATRIX)
+        note: Any = frame.side_data.get("DISPLAYMATRIX")
         if note is None:
             return _UPRIGHT
         data = bytes(note)[:36]
@@ -57,6 +57,8 @@ class Orientation:
 
 
 _UPRIGHT = Orientation()
+_WHOLE = Margins()
+_SQUARE = Fraction(1)
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ class Geometry:
         pixel: width over height of a stored pixel.
     """
 
-    margins: Margins = Margins()
-    pixel: Fraction = Fraction(1)
+    margins: Margins = _WHOLE
+    pixel: Fraction = _SQUARE
 
     def shown(self, height: int, width: int, orientation: Orientation) -> tuple[int, int]:
         """(height, width) at which a stored picture of this size is shown."""
@@ -79,18 +81,15 @@ class Geometry:
 
     def cut(self, pixels: np.ndarray) -> np.ndarray:
         """Cut the margins off [H, W, 3]."""
-        if self.margins == _NONE:
+        if self.margins == _WHOLE:
             return pixels
         height, width = pixels.shape[:2]
         top, bottom, left, right = self.margins
         return np.ascontiguousarray(pixels[top : height - bottom, left : width - right])
 
 
-_NONE = Margins()
-
-
 def square_or_not(ratio: Fraction | None) -> Fraction:
     """A pixel's shape as the header has it; square where it has none, or one that can not be."""
     if not ratio or not Fraction(1, LONGEST_PIXEL) <= ratio <= LONGEST_PIXEL:
-        return Fraction(1)
+        return _SQUARE
     return Fraction(ratio)

@@ -6,7 +6,6 @@ from the keyframe before it. Everything is checked while decoding; where a check
 counts frames the slow way.
 """
 
-import functools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +89,11 @@ def indexed_frames(
         index = read_frame_index(container, stream)
         if index is None or wanted[0] < 0 or wanted[-1] >= index.num_frames:
             return False
-        of_file = functools.partial(convert, geometry=geometry_of(path, container, stream))
+        geometry = geometry_of(path, container, stream)
+
+        def of_file(frame: VideoFrame) -> _P:
+            return convert(frame, geometry)
+
         for run in index.runs(wanted):
             if not (yield from _decode_run(container, stream, index, run, of_file)):
                 return False

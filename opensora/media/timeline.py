@@ -57,6 +57,8 @@ class Timeline:
         codec: name of the codec.
         pixel_format: FFmpeg's name of the stored form of a pixel, as yuv420p10le.
         hdr: whether brightness follows PQ or HLG.
+        container: FFmpeg's name of the format; "" of a moving picture.
+        track: number of the track among all of the file.
     """
 
     num_frames: int
@@ -74,6 +76,8 @@ class Timeline:
     codec: str
     pixel_format: str
     hdr: bool
+    container: str
+    track: int
 
     @property
     def display_size(self) -> tuple[int, int]:
@@ -118,6 +122,8 @@ class _Header:
     rates: tuple[Fraction, ...]
     tick_s: Fraction
     formats: frozenset[str]
+    container: str
+    track: int
     codec: str
     geometry: Geometry
 
@@ -170,6 +176,8 @@ def _timeline(path: Path, size: int, mtime_ns: int) -> Timeline:
         codec=header.codec,
         pixel_format=first.format.name,
         hdr=first.color_trc in _HDR,
+        container=header.container,
+        track=header.track,
     )
 
 
@@ -188,8 +196,11 @@ def _of_pictures(path: Path) -> Timeline:
     tick_s = Fraction(1, 1000)
     return Timeline(
         num_frames=len(times),
-        **{"pts": None, "times": times},
-        **{"breaks": nothing, "key_pts": nothing, "cut_frames": nothing},
+        pts=None,
+        times=times,
+        breaks=nothing,
+        key_pts=nothing,
+        cut_frames=nothing,
         tick_s=tick_s,
         fps=rate_of(times, tick_s, ()),
         height=facts.height,
@@ -199,6 +210,8 @@ def _of_pictures(path: Path) -> Timeline:
         codec=facts.codec,
         pixel_format="",
         hdr=False,
+        container="",
+        track=0,
     )
 
 
@@ -210,6 +223,8 @@ def _header(path: Path, container: InputContainer, stream: VideoStream) -> _Head
         rates=known,
         tick_s=Fraction(stream.time_base or 1 / fallback),
         formats=frozenset(container.format.name.split(",")),
+        container=container.format.name.split(",")[0],
+        track=stream.index,
         codec=codec_of(stream),
         geometry=geometry_of(path, container, stream),
     )
@@ -243,8 +258,12 @@ def _walk(
     if formats & INDEXED_FORMATS and (count < stream.frames or not is_whole):
         counts = f"{count} of {stream.frames} frames"
         raise VideoError("corrupt", f"{path.name} is cut off: {counts} are there")
-    columns = (np.array(column, dtype=np.int64) for column in (times, order))
-    return _Packets(*columns, are_keys=np.array(keys, dtype=bool), count=count)
+    return _Packets(
+        np.array(times, dtype=np.int64),
+        np.array(order, dtype=np.int64),
+        np.array(keys, dtype=bool),
+        count,
+    )
 
 
 def _tell_all(packets: _Packets, header: _Header, first: VideoFrame, longest: int) -> bool:

@@ -77,7 +77,7 @@ VIDEOS = Table(
     "ingest_videos",
     (
         *(ID, PATH, "kind", "sha256", *_SIZE, "duration", "codec", "pixel_format", "rotation"),
-        *("variable_frame_rate", "hdr", LICENCE, *_MARK),
+        *("source_height", "source_width", "sar", "variable_frame_rate", "hdr", LICENCE, *_MARK),
     ),
 )
 SCENES = Table(

@@ -1,4 +1,4 @@
-"""Encoding, online training, references, evaluation and small encoders see equal pixels of a clip."""
+"""Encoding, online training, references, evaluation and encoders see equal pixels of a clip."""
 
 from fractions import Fraction
 from pathlib import Path

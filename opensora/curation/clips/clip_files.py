@@ -21,8 +21,10 @@ from PIL import Image, PngImagePlugin
 
 from opensora.core.errors import OpenSoraError, VideoError
 from opensora.core.io import atomic_path, scratch_folder
+from opensora.media.container import READER_OPTIONS
 from opensora.media.encode import X264_REPRODUCIBLE, ffmpeg_executable
 from opensora.media.probe import VideoInfo, probe
+from opensora.media.timeline import timeline
 
 CRF = 18  # constant rate factor of H.264; 18 is visually lossless
 PRESET = "fast"
@@ -119,6 +121,7 @@ def copy_stretches(
                 if count != last - first:
                     sentence = f"{count} instead of {last - first} frames came of copying"
                     raise VideoError("copy_failed", sentence)
+                _check_shape(made, info)
                 _exchange(made, blank, recipe)
                 made.replace(folder / f"{recipe}.mp4")
             except VideoError as error:
@@ -137,6 +140,21 @@ def _exchange(path: Path, blank: str, recipe: str) -> None:
         if place < 0:
             raise VideoError("copy_failed", "ffmpeg left the recipe out")
         content[place : place + len(blank)] = recipe.encode()
+
+
+def _check_shape(made: Path, info: VideoInfo) -> None:
+    """Refuse a copy that is shown otherwise than its source.
+
+    Raises:
+        VideoError: margins, the shape of the pixels or the orientation were lost.
+    """
+    old, new = timeline(info.path), timeline(made)
+    if (old.geometry, old.orientation) != (new.geometry, new.orientation):
+        raise VideoError(
+            "copy_failed",
+            "the copy lost how the source is shown (margins, shape of pixels or orientation); use"
+            " --mode reencode",
+        )
 
 
 def write_still(path: Path, pixels: np.ndarray, *, recipe: str) -> None:
@@ -210,9 +228,10 @@ def _command(path: Path, size: tuple[int, int], fps: Fraction, recipe: str) -> l
 
 def _copy_command(path: Path, edges: list[int], recipe: str) -> list[str]:
     """Arguments of ffmpeg to part a video before these frames into 000000.mp4, 000001.mp4 ..."""
-    source = ffmpeg.input(f"file:{path.resolve()}", protocol_whitelist="file")
+    line = timeline(path)
+    source = ffmpeg.input(f"file:{path.resolve()}", format=line.container, **READER_OPTIONS)
     output = ffmpeg.output(
-        source["V:0"],  # the first video stream that is no cover picture
+        source[str(line.track)],
         "%06d.mp4",
         format="segment",
         segment_format="mp4",

@@ -23,7 +23,7 @@ from opensora.media.probe import VideoInfo
 from opensora.media.timeline import timeline
 from opensora.tables.columns import OK
 
-VERSION = 1  # part of every recipe: raise it when the same settings give other clips
+VERSION = 2  # part of every recipe: raise it when the same settings give other clips
 _RECIPE_DIGITS = 32  # 128 bits: among 10^12 clips of all runs no two meet
 COPYABLE = ("h264", "hevc", "vp9", "av1")  # codecs whose packets an MP4 file takes as they are
 
@@ -179,16 +179,19 @@ def _plan(
 ) -> list[PlannedClip]:
     """Cut one scene at any frame."""
     info = source.info
-    fps = settings.clip_fps(info.fps)
     size = clip_size(info.height, info.width, settings.short_side)
     _, most = settings.tick_limits(source.tick_s)
     pieces = []
     for number, span in enumerate(split_span(source.ticks, *whole, most)):
         row = _row(scene, number, span, source, settings)
         offsets: list[int] = []
+        ticks, uneven = source.ticks[span[0] : span[1] + 1], info.is_variable
+        fps = settings.clip_fps(info.fps)
+        if uneven:
+            fps = settings.uneven_fps(ticks, source.tick_s)
         recipe = ""
         if row["status"] == OK:
-            offsets = choose_frames(source.ticks[span[0] : span[1] + 1], source.tick_s, fps)
+            offsets = choose_frames(ticks, source.tick_s, fps, is_variable=uneven)
             form = (CRF, PRESET, fps, *size)
             shown = (span[0] + offset for offset in offsets)  # these frames, and no others
             recipe = recipe_of(source.digest, "reencode", *form, *shown)

@@ -64,6 +64,15 @@ class ClipSettings:
         """Rate of the clips of a source."""
         return source_fps if self.fps is None else min(source_fps, exact_fps(self.fps))
 
+    def uneven_fps(self, ticks: np.ndarray, tick_s: Fraction) -> Fraction:
+        """Rate of a clip of unevenly spaced frames: at most what the source shows in its time.
+
+        Args:
+            ticks: of the frames of the clip alone, with the end of the last.
+            tick_s: seconds of a tick.
+        """
+        return self.clip_fps((len(ticks) - 1) / (int(ticks[-1] - ticks[0]) * tick_s))
+
 
 def split_span(ticks: np.ndarray, first: int, last: int, most: int) -> list[tuple[int, int]]:
     """Cover frames [first, last) with spans of at most `most` ticks and a rest, none empty.
@@ -99,7 +108,9 @@ def group_stretches(ticks: np.ndarray, points: list[int], most: int) -> list[tup
     return spans
 
 
-def choose_frames(ticks: np.ndarray, tick_s: Fraction, fps: Fraction) -> list[int]:
+def choose_frames(
+    ticks: np.ndarray, tick_s: Fraction, fps: Fraction, *, is_variable: bool = False
+) -> list[int]:
     """Offsets of the source frames that a clip at `fps` shows.
 
     Clip frame k shows what the source shows at time k / fps after its first frame; there is one for
@@ -111,10 +122,15 @@ def choose_frames(ticks: np.ndarray, tick_s: Fraction, fps: Fraction) -> list[in
         ticks: of the frames of the clip alone, with the end of the last.
         tick_s: seconds of a tick.
         fps: rate of the clip.
+        is_variable: frames are unevenly spaced: then the look is half a usual step later, so that
+            frames which come a little late are neither lost nor shown twice.
     """
     frame_ticks = 1 / (fps * tick_s)  # of one clip frame
     count = math.ceil(int(ticks[-1] - ticks[0]) / frame_ticks)
-    times = [math.floor(k * frame_ticks) for k in range(count)]
+    late = Fraction(0)
+    if is_variable:
+        late = min(Fraction(int(np.median(np.diff(ticks)))), frame_ticks) / 2
+    times = [math.floor(k * frame_ticks + late) for k in range(count)]
     return [int(k) for k in np.searchsorted(ticks - ticks[0], times, side="right") - 1]
 
 

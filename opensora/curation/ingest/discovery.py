@@ -11,11 +11,21 @@ from pathlib import Path
 
 from opensora.core.errors import TableError
 from opensora.core.seed import stable_shard
+from opensora.media.formats import is_media
 from opensora.media.probe import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from opensora.tables.columns import LICENCE, PATH
 from opensora.tables.io import read_table
 
 LIST_SUFFIXES = (".csv", ".parquet")
+# of files that are passed over unopened: texts, tables, playlists, sound, archives, weights
+NO_MEDIA_SUFFIXES = frozenset(
+    {
+        *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet", ".md", ".xml", ".yaml", ".yml"),
+        *(".srt", ".vtt", ".ass", ".sub", ".idx", ".m3u", ".m3u8", ".mpd", ".sdp", ".html", ".pdf"),
+        *(".mp3", ".m4a", ".aac", ".wav", ".flac", ".ogg", ".oga", ".opus", ".wma", ".mka", ".ac3"),
+        *(".zip", ".tar", ".gz", ".zst", ".7z", ".py", ".log", ".npy", ".npz", ".safetensors"),
+    }
+)
 LICENCE_NAMES = (LICENCE, "license")  # of a list's column, the first that is there
 
 
@@ -27,7 +37,7 @@ class FoundFiles:
         files: path -> licence ("" where no list tells it), in the order of the inputs, sorted
             inside each folder, no file twice.
         unreadable: folders that could not be listed -> the system's reason.
-        ignored: suffix -> number of files that are no media by their suffix.
+        ignored: suffix -> number of files that are no media, by their suffix or their content.
     """
 
     files: dict[str, str] = field(default_factory=dict)
@@ -159,10 +169,15 @@ def _walk(folder: str, licences: dict[str, str], found: FoundFiles) -> None:
 
 def _add_file(path: str, licences: dict[str, str], found: FoundFiles) -> None:
     suffix = os.path.splitext(path)[1].lower()
-    if suffix in VIDEO_SUFFIXES or suffix in IMAGE_SUFFIXES:
+    if suffix in VIDEO_SUFFIXES or suffix in IMAGE_SUFFIXES or _is_unnamed_media(path, suffix):
         licences.setdefault(path, "")
     else:
         found.ignored[suffix or "(none)"] += 1
+
+
+def _is_unnamed_media(path: str, suffix: str) -> bool:
+    """Whether a file whose name tells nothing begins as a film or a picture."""
+    return suffix not in NO_MEDIA_SUFFIXES and is_media(path)
 
 
 def _read_list(path: str, licences: dict[str, str]) -> None:

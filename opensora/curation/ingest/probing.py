@@ -51,6 +51,9 @@ def probe_row(path: str) -> dict[str, Any]:
         "codec": info.codec,
         "pixel_format": info.pixel_format,
         "rotation": info.rotation,
+        "source_height": info.source_height,
+        "source_width": info.source_width,
+        "sar": round(float(info.pixel), 6),
         "variable_frame_rate": int(info.is_variable),
         "hdr": int(info.hdr),
         "status": OK,
@@ -67,7 +70,8 @@ def failed_row(path: str, reason: str, detail: str, digest: str = "") -> dict[st
         "sha256": digest,
         **{"num_frames": 0, "fps": 0.0, "height": 0, "width": 0, "aspect_ratio": 0.0},
         **{"resolution": 0, "duration": 0.0, "codec": "", "pixel_format": ""},
-        **{"rotation": 0, "variable_frame_rate": 0, "hdr": 0},
+        **{"rotation": 0, "source_height": 0, "source_width": 0, "sar": 0.0},
+        **{"variable_frame_rate": 0, "hdr": 0},
         **{"status": reason, "detail": detail},
     }
 

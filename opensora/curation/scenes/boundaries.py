@@ -7,11 +7,13 @@ fades through black (threshold).
 
 import itertools
 import logging
+from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import cv2
+import numpy as np
 from scenedetect import FrameTimecode
 from scenedetect.detector import FlashFilter, SceneDetector
 from scenedetect.detectors import (
@@ -42,6 +44,8 @@ DEFAULT_THRESHOLDS = {
 }
 WHOLE = "none"  # in place of a detector: each file is one scene
 TRANSITIONS = ("drop", "split", "off")
+_WINDOW = 2  # frames on either side that the adaptive detector averages over
+_Seen = tuple[FrameTimecode, np.ndarray]
 SLOWEST_DECODE = 1e7  # pixels a second that decoding and looking manage at least
 
 
@@ -53,7 +57,7 @@ class SceneSettings:
         detector: one of `DEFAULT_THRESHOLDS`, or `none`: each file is one scene and nothing is
             decoded.
         threshold: None takes the detector's default.
-        min_scene_s: no cut follows another within this many seconds.
+        min_scene_s: a scene between cuts that is shorter goes no further.
         transitions: `drop` makes a dissolve or fade a row of its own that goes no further, `split`
             cuts it in its middle, `off` does not look for any.
     """
@@ -103,10 +107,10 @@ def find_boundaries(info: VideoInfo, settings: SceneSettings) -> Boundaries:
     Raises:
         VideoError: not even the first frame can be decoded.
     """
-    min_frames = max(1, round(settings.min_scene_s * float(info.fps)))
-    judge = _build_detector(settings, min_frames)
+    judge = _build_detector(settings)
+    edges = EdgeCuts() if settings.detector == "adaptive" else None
     finder = TransitionFinder(float(info.fps)) if settings.transitions != "off" else None
-    cuts: set[int] = set()
+    cuts: set[int] = set(timeline(info.path).breaks.tolist())  # there other footage begins
     num_frames = 0
     fault: VideoError | None = None
     try:
@@ -114,6 +118,8 @@ def find_boundaries(info: VideoInfo, settings: SceneSettings) -> Boundaries:
             position = FrameTimecode(num_frames, fps=info.fps)
             bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)  # uint8 [H, W, 3]
             cuts.update(cut.frame_num for cut in judge.process_frame(position, bgr))
+            if edges:
+                edges.add(position, bgr)
             if finder:
                 finder.add(frame)
             num_frames += 1
@@ -129,15 +135,19 @@ def find_boundaries(info: VideoInfo, settings: SceneSettings) -> Boundaries:
     if num_frames:
         last = FrameTimecode(num_frames - 1, fps=info.fps)
         cuts.update(cut.frame_num for cut in judge.post_process(last))
-    transitions = finder.finish() if finder else []
-    reach = finder.step if finder else 0
-    hard = [
-        cut
-        for cut in sorted(cuts)
-        if 0 < cut < num_frames
-        and not any(t.first - reach <= cut <= t.last + reach for t in transitions)
-    ]
+    cuts |= edges.cuts() if edges else set()
+    inside = sorted(cut for cut in cuts if 0 < cut < num_frames)
+    transitions, hard = finder.finish() if finder else [], inside
+    if finder:
+        transitions = [_widened(transition, inside, finder.step) for transition in transitions]
+        hard = [cut for cut in inside if not any(t.first <= cut <= t.last for t in transitions)]
     return Boundaries(hard, transitions, num_frames, fault)
+
+
+def _widened(transition: Transition, cuts: list[int], reach: int) -> Transition:
+    """A transition with the cuts beside it: where it begins and ends is known to a few frames."""
+    near = [c for c in cuts if transition.first - reach <= c <= transition.last + reach]
+    return Transition(min([transition.first, *near]), max([transition.last, *near]))
 
 
 def scenes_of(video: dict[Any, Any], settings: SceneSettings) -> list[dict[str, Any]]:
@@ -157,11 +167,11 @@ def scenes_of(video: dict[Any, Any], settings: SceneSettings) -> list[dict[str, 
     except VideoError as error:
         return [scene_row(video, error.reason, error.detail)]
     rows = []
-    for number, (first, last, status, detail) in enumerate(
-        _spans(found, info, settings.transitions)
-    ):
+    times = [_seconds(tick, tick_s) for tick in ticks]
+    spans = _without_short(_spans(found, info, settings.transitions), times, settings.min_scene_s)
+    for number, (first, last, status, detail) in enumerate(spans):
         row = scene_row(video, status, detail, number)
-        row |= {"start": _seconds(ticks[first], tick_s), "end": _seconds(ticks[last], tick_s)}
+        row |= {"start": times[first], "end": times[last]}
         rows.append({**row, "start_frame": first, "end_frame": last})
     return rows
 
@@ -185,8 +195,11 @@ def scene_limit_s(video: dict[Any, Any], timeout_s: float) -> float:
     return timeout_s + pixels / SLOWEST_DECODE
 
 
-def _spans(found: Boundaries, info: VideoInfo, transitions: str) -> list[tuple[int, int, str, str]]:
-    """(first frame, frame behind the last, status, detail) of all rows, in order."""
+Span = tuple[int, int, str, str]  # first frame, frame behind the last, status, detail
+
+
+def _spans(found: Boundaries, info: VideoInfo, transitions: str) -> list[Span]:
+    """All rows, in order."""
     edges = {0, found.num_frames, *found.cuts}
     lost: set[int] = set()  # first frames of what goes no further
     for transition in found.transitions:
@@ -195,7 +208,7 @@ def _spans(found: Boundaries, info: VideoInfo, transitions: str) -> list[tuple[i
             lost.add(transition.first)
         elif transition.first > 0 and transition.last < found.num_frames:
             edges.add((transition.first + transition.last) // 2)
-    spans = []
+    spans: list[Span] = []
     for first, last in itertools.pairwise(sorted(edges)):
         if first in lost:
             spans.append((first, last, "transition", "one scene flows into the next"))
@@ -207,22 +220,68 @@ def _spans(found: Boundaries, info: VideoInfo, transitions: str) -> list[tuple[i
     return spans
 
 
+def _without_short(spans: list[Span], times: list[float], least_s: float) -> list[Span]:
+    """Mark scenes between cuts that are too short; neighbours become one row.
+
+    A video that is one scene is left to those who cut it into clips.
+    """
+    if len(spans) == 1:
+        return spans
+    kept: list[Span] = []
+    for first, last, status, detail in spans:
+        if status == OK and times[last] - times[first] < least_s:
+            status, detail = "too_short", f"a scene of less than {least_s:g} s"
+            if kept and kept[-1][2] == status:
+                first = kept.pop()[0]
+        kept.append((first, last, status, detail))
+    return kept
+
+
 def _seconds(tick: int, tick_s: Fraction) -> float:
     return round(float(int(tick) * tick_s), 6)
 
 
-def _build_detector(settings: SceneSettings, min_frames: int) -> SceneDetector:
+def _build_detector(settings: SceneSettings) -> SceneDetector:
+    """The detector, telling every cut: of two that are close one would stay inside a scene."""
     name, threshold = settings.detector, settings.threshold
     if threshold is None:
         threshold = DEFAULT_THRESHOLDS[name]
     if name == "adaptive":
-        return AdaptiveDetector(adaptive_threshold=threshold, min_scene_len=min_frames)
+        return AdaptiveDetector(adaptive_threshold=threshold, min_scene_len=1)
     if name == "hash":
-        return HashDetector(threshold=threshold, min_scene_len=min_frames)
+        return HashDetector(threshold=threshold, min_scene_len=1)
     if name == "histogram":
-        return HistogramDetector(threshold=threshold, min_scene_len=min_frames)
+        return HistogramDetector(threshold=threshold, min_scene_len=1)
     if name == "threshold":
-        return ThresholdDetector(threshold=threshold, min_scene_len=min_frames)
-    # SUPPRESS reports a cut at once; MERGE would lose one shortly before the end of a video
+        return ThresholdDetector(threshold=threshold, min_scene_len=1)
+    return _content(threshold)
+
+
+def _content(threshold: float) -> ContentDetector:
+    # a length of 1 would already lose the cut at frame 1
     mode = FlashFilter.Mode.SUPPRESS
-    return ContentDetector(threshold=threshold, min_scene_len=min_frames, filter_mode=mode)
+    return ContentDetector(threshold=threshold, min_scene_len=0, filter_mode=mode)
+
+
+class EdgeCuts:
+    """Cuts among the first and the last frames, where a rolling average has no frames around."""
+
+    def __init__(self) -> None:
+        """Begin with nothing seen."""
+        self._first: list[_Seen] = []
+        self._last: deque[_Seen] = deque(maxlen=_WINDOW + 1)
+
+    def add(self, position: FrameTimecode, frame: np.ndarray) -> None:
+        """Look at the next frame, uint8 [H, W, 3] BGR."""
+        if len(self._first) <= _WINDOW:
+            self._first.append((position, frame))
+        self._last.append((position, frame))
+
+    def cuts(self) -> set[int]:
+        """First frames of scenes among them."""
+        found: set[int] = set()
+        for frames in (self._first, self._last):
+            judge = _content(DEFAULT_THRESHOLDS["content"])
+            for seen in frames:
+                found.update(cut.frame_num for cut in judge.process_frame(*seen))
+        return found

@@ -63,7 +63,7 @@ def _watched(
     for result in progress(results, description="detect_scenes", total=total):
         if isinstance(result, WorkerFailure):
             log.warning("detect_scenes video marked status=%s", result.reason)
-        elif result[-1]["status"] not in (OK, "transition"):
+        elif result[-1]["status"] not in (OK, "transition", "too_short"):
             scene = result[-1]
             log.warning(
                 "detect_scenes video marked id=%s status=%s", scene["video_id"], scene["status"]

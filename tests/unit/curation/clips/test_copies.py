@@ -14,6 +14,7 @@ from opensora.curation.clips.lengths import ClipSettings
 from opensora.curation.clips.split_clips import split_clips
 from opensora.curation.ingest.ingest_videos import ingest_videos
 from opensora.curation.scenes.boundaries import SceneSettings
+from opensora.curation.scenes.boundaries import SceneSettings
 from opensora.curation.scenes.detect_scenes import detect_scenes
 from opensora.media.decode import read_frames
 from opensora.media.encode import ffmpeg_executable, write_video
@@ -40,7 +41,7 @@ def source(folder: Path, name: str, *options: str) -> Path:
 
 def scenes_of(path: Path, *edges: int) -> pd.DataFrame:
     """SCENES of a video whose scenes begin at these frames."""
-    scene = detect_scenes(ingest_videos([path])).iloc[[0]]
+    scene = detect_scenes(ingest_videos([path]), SceneSettings(detector="none")).iloc[[0]]
     starts, ends = list(edges), [*edges[1:], NUM_FRAMES]
     scenes = pd.concat([scene] * len(starts), ignore_index=True)
     scenes["id"] = [f"{scene['video_id'].iloc[0]}_{k:04d}" for k in range(len(starts))]

@@ -109,7 +109,9 @@ def test_an_uneven_source_keeps_its_pace(
     clips = split_clips(scenes, tmp_path / "clips", settings)
     assert list(clips["status"]) == ["ok", "ok", "ok"]
     assert list(clips["start"]) == pytest.approx([0.0, 1.0, 5.0], abs=0.002)
-    assert list(clips["num_frames"]) == [8, 32, 15]  # the last frame stands 0.042 s, as most do
+    # no more frames than the source shows; its last frame stands 0.042 s, as most do
+    assert list(clips["num_frames"]) == [8, 16, 8]
+    assert list(clips["fps"]) == pytest.approx([8.0, 4.0, 8 / 1.792], abs=0.01)
     numbers = [
         [
             int(n)
@@ -118,8 +120,9 @@ def test_an_uneven_source_keeps_its_pace(
         for path, count in zip(clips["path"], clips["num_frames"], strict=True)
     ]
     assert numbers[0] == list(range(0, 24, 3))
-    assert numbers[1] == [24 + k // 2 for k in range(32)]
-    assert numbers[2] == [40 + k // 2 for k in range(15)]
+    assert numbers[1] == list(range(24, 40))
+    assert set(numbers[2]) <= set(range(40, 48))
+    assert numbers[2] == sorted(numbers[2])
 
 
 @pytest.mark.parametrize("turn", [90, 180])
