@@ -48,7 +48,11 @@ def is_uneven(times: np.ndarray) -> bool:
     if len(times) < 3:
         return False
     steps = np.diff(times)
-    return bool(np.ptp(steps) > max(1.0, _UNEVEN * float(np.median(steps))))
+    spread = int(np.ptp(steps))
+    if spread <= _UNEVEN * float(np.median(steps)):
+        return False
+    line = times[0] + np.arange(len(times)) * (int(times[-1] - times[0]) / (len(times) - 1))
+    return spread > 1 or bool(np.abs(times - line).max() > 1)
 
 
 def rate_of(times: np.ndarray | None, tick_s: Fraction, stated: Sequence[Fraction]) -> Fraction:

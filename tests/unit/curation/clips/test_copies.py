@@ -14,7 +14,6 @@ from opensora.curation.clips.lengths import ClipSettings
 from opensora.curation.clips.split_clips import split_clips
 from opensora.curation.ingest.ingest_videos import ingest_videos
 from opensora.curation.scenes.boundaries import SceneSettings
-from opensora.curation.scenes.boundaries import SceneSettings
 from opensora.curation.scenes.detect_scenes import detect_scenes
 from opensora.media.decode import read_frames
 from opensora.media.encode import ffmpeg_executable, write_video
