@@ -1,5 +1,6 @@
 """Pictures, still and moving, as uint8 RGB frames."""
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from opensora.media.formats import OPENED, PICTURES, check_file, content_of
 # for all memory
 MAX_PIXELS = 2**28
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp"})
+_WEBP_FLAGS, _WEBP_ALPHA = 20, 0x10  # place and bit in the extended header
 _USUAL_MS = 100  # of a frame that gives no duration, as browsers have it
 
 
@@ -92,7 +94,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     check_file(path)
     try:
         # the list keeps out readers that start other programs
-        with Image.open(path, formats=PICTURES) as image:
+        with Image.open(_source(path), formats=PICTURES) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _too_large(path, f"{image.width} x {image.height}")
             yield image
@@ -105,6 +107,20 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise _too_large(path, "far too many") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise VideoError("corrupt", f"{path.name} is damaged or cut off ({error})") from error
+
+
+def _source(path: Path) -> Path | io.BytesIO:
+    """The file, or what Pillow shows in full.
+
+    Frames of a WebP may cover a part of it. Where none of them is transparent itself, the file need
+    not say so, and then Pillow shows black where nothing is.
+    """
+    content = content_of(path)
+    if content.picture != "WEBP" or not content.is_moving:
+        return path
+    data = bytearray(path.read_bytes())
+    data[_WEBP_FLAGS] |= _WEBP_ALPHA
+    return io.BytesIO(data)
 
 
 def _too_large(path: Path, pixels: str) -> VideoError:

@@ -121,7 +121,7 @@ def test_a_slide_that_stands_a_minute_stands_a_minute(tmp_path: Path) -> None:
 
 def test_a_capture_with_dropped_frames_keeps_their_time(tmp_path: Path) -> None:
     # AVI has no times: a program that drops a frame leaves its place empty
-    times = [k for k in range(40) if k % 8]
+    times = [*range(10), *range(15, 40)]
     path = write(
         *(tmp_path / "a.avi", map(picture, times)),
         **{"codec": "mjpeg", "rate": 20, "times": times, "tick": Fraction(1, 20)},
@@ -129,4 +129,4 @@ def test_a_capture_with_dropped_frames_keeps_their_time(tmp_path: Path) -> None:
     )
     info = probe(path)
     assert (info.num_frames, info.is_variable) == (35, True)
-    assert info.duration_s == pytest.approx(39 / 20)
+    assert info.duration_s == pytest.approx(40 / 20)
