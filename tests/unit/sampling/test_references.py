@@ -36,12 +36,17 @@ class Halves:
 @pytest.fixture
 def server(tmp_path):
     """A folder served over http on this machine, and the paths that were asked for."""
-    folder, asked = tmp_path / "web", []
+    folder, asked, redirects = tmp_path / "web", [], {}
     folder.mkdir()
 
     class Handler(SimpleHTTPRequestHandler):
         def do_GET(self):
             asked.append(self.path)
+            if self.path in redirects:
+                self.send_response(302)
+                self.send_header("Location", redirects[self.path])
+                self.end_headers()
+                return
             if self.path == "/cut.png":
                 self.send_response(200)
                 self.send_header("Content-Length", "100")
@@ -55,9 +60,8 @@ def server(tmp_path):
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder)) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield SimpleNamespace(
-            folder=folder, asked=asked, url=f"http://127.0.0.1:{http.server_port}"
-        )
+        url = f"http://127.0.0.1:{http.server_port}"
+        yield SimpleNamespace(folder=folder, asked=asked, redirects=redirects, url=url)
         http.shutdown()
 
 
@@ -137,3 +141,32 @@ def test_an_address_that_can_not_be_fetched_is_explained(tmp_path, server, name,
 def test_a_missing_file_is_explained(tmp_path):
     with pytest.raises(ConfigError, match=r"'none\.mp4': no such file"):
         find_references(["none.mp4"], tmp_path)
+
+
+def test_what_is_no_picture_or_video_does_not_stay(tmp_path, server):
+    (server.folder / "a.mp4").write_text("#EXTM3U\n#EXTINF:1,\nother.ts\n")
+    (server.folder / "b.png").write_text("<html>no picture here</html>")
+    for name in ("a.mp4", "b.png"):
+        with pytest.raises(ConfigError, match="no picture or video that is opened"):
+            find_references([f"{server.url}/{name}"], tmp_path)
+    assert not [path for path in (tmp_path / "references").glob("**/*") if path.is_file()]
+
+
+def test_a_file_that_is_too_large_is_left_unread(tmp_path, server, monkeypatch):
+    monkeypatch.setattr("opensora.sampling.references.MAX_BYTES", 1000)
+    Image.effect_noise((64, 64), 80).save(server.folder / "a.png")
+    with pytest.raises(ConfigError, match="more than 1,000 bytes"):
+        find_references([f"{server.url}/a.png"], tmp_path)
+    assert not [path for path in (tmp_path / "references").glob("**/*") if path.is_file()]
+
+
+def test_a_redirect_leads_to_the_web_and_nowhere_else(tmp_path, server):
+    (tmp_path / "canary.png").write_bytes(b"on this disk")
+    canary = (tmp_path / "canary.png").as_uri()
+    Image.new("RGB", (4, 4), "red").save(server.folder / "a.png")
+    server.redirects |= {"/away": canary, "/ftp": "ftp://127.0.0.1:9/a.png", "/here": "/a.png"}
+    for name in ("away", "ftp"):
+        with pytest.raises(ConfigError, match="can not be fetched"):
+            find_references([f"{server.url}/{name}"], tmp_path)
+    (reference,) = find_references([f"{server.url}/here"], tmp_path)
+    assert reference.sha256 == sha256_file(server.folder / "a.png")
