@@ -45,7 +45,13 @@ else:
 
 
 include: "workflow/rules/buckets.smk"
-include: "workflow/rules/precompute.smk"
+
+
+if STORED_STAGES:  # an online stage encodes itself
+
+    include: "workflow/rules/precompute.smk"
+
+
 include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/evaluate.smk"
@@ -69,8 +75,8 @@ rule curate_all:
 
 rule precompute_all:
     input:
-        expand(rules.encode_videos.output, stage=STORED_STAGES, shard=SHARDS),
-        rules.encode_captions.output,
+        latent_indexes(STORED_STAGES),
+        embedding_indexes() if STORED_STAGES else [],
 
 
 rule train_all:

@@ -18,17 +18,18 @@ from opensora.core.seed import derive_seed
 from opensora.core.terminal import align, facts
 from opensora.datasets.stored import LatentDataset
 from opensora.plans.compile import write_plan
-from opensora.stores.embeddings import (
-    EmbeddingStore,
-    write_embedding_index,
-    write_embeddings,
+from opensora.stores.catalogue import Catalogue
+from opensora.stores.embeddings import EmbeddingStore, pack_tokens, write_embeddings
+from opensora.stores.index import (
+    EMBEDDING_COLUMNS,
+    LATENT_COLUMNS,
+    embedding_rows,
+    latent_rows,
+    write_index,
 )
-from opensora.stores.latents import (
-    LatentStore,
-    latent_file_name,
-    write_latent_index,
-    write_latents,
-)
+from opensora.stores.keys import KEY, latent_key, text_key
+from opensora.stores.latents import LatentStore, write_latents
+from opensora.tables.columns import DETAIL, ID, OK, STATUS
 
 GOAL = 0.6  # of a plain sequential read
 _READ_BYTES = 1 << 20  # of one read call, as cp and cat do
@@ -108,7 +109,8 @@ def measure_loader(latents: Path, embeddings: Path, plan: Path, *, rounds: int) 
     """
     if rounds < 1:
         raise ConfigError(f"rounds is {rounds}; expected at least 1")
-    files = [*sorted(latents.rglob("*.safetensors")), *sorted(embeddings.rglob("*.safetensors"))]
+    stores = LatentStore(latents), EmbeddingStore(embeddings)
+    files = [Path(name) for store in stores for name in sorted(set(store.rows["file"]))]
     dataset = LatentDataset(latents, embeddings, plan)
     wanted = _stored_bytes(dataset, latents, embeddings)
     _read_sequentially(files)
@@ -149,24 +151,9 @@ def synthetic_stores(samples: int, batch_size: int) -> Iterator[tuple[Path, Path
     with tempfile.TemporaryDirectory(prefix="opensora-bench-") as folder:
         root = Path(folder)
         ids = [f"clip{number:07d}" for number in range(samples)]
-        latent_files, text_files = [], []
         rng = np.random.default_rng(derive_seed("bench", "loader"))
-        generator = torch.Generator().manual_seed(derive_seed("bench", "loader"))
-        for part, start in enumerate(range(0, samples, _FILE_SAMPLES)):
-            names = ids[start : start + _FILE_SAMPLES]
-            latents = torch.randn(len(names), *_LATENT, generator=generator).bfloat16()
-            items = pd.DataFrame({"id": names, "fps": 24.0, "sha256": ""})
-            latent_files.append(latent_file_name(_BUCKET, part))
-            path = root / "latents" / latent_files[-1]
-            write_latents(path, list(latents), items, _BUCKET, _IDENTITY)
-            lengths = rng.integers(_FEWEST_TOKENS, _TOKENS + 1, len(names)).tolist()
-            tokens = torch.randn(sum(lengths), _DIM, generator=generator).bfloat16()
-            text_files.append(f"texts-{part:05d}.safetensors")
-            path = root / "embeddings" / text_files[-1]
-            write_embeddings(path, tokens.split(lengths), names, _text_identity())
-        write_latent_index(root / "latents", latent_files, _IDENTITY)
-        captions = pd.DataFrame({"id": ids, "text": ids})
-        write_embedding_index(root / "embeddings", text_files, captions, _text_identity())
+        _fill_latents(root / "latents", ids)
+        _fill_embeddings(root / "embeddings", ids, rng)
         order = rng.permutation(samples)
         batches = [
             [ids[place] for place in order[start : start + batch_size]]
@@ -177,6 +164,49 @@ def synthetic_stores(samples: int, batch_size: int) -> Iterator[tuple[Path, Path
         plan.attrs = {"hash": "synthetic"}
         write_plan(plan, root / "plan.parquet")
         yield root / "latents", root / "embeddings", root / "plan.parquet"
+
+
+def _fill_latents(folder: Path, ids: list[str]) -> None:
+    generator = torch.Generator().manual_seed(derive_seed("bench", "loader"))
+    catalogue, found = Catalogue(folder / "store", "0000of0001"), []
+    keys = {name: latent_key(name, str(_BUCKET), 1) for name in ids}
+    for start in range(0, len(ids), _FILE_SAMPLES):
+        names = ids[start : start + _FILE_SAMPLES]
+        values = torch.randn(len(names), *_LATENT, generator=generator).bfloat16()
+        rows = pd.DataFrame({KEY: [keys[name] for name in names], "sha256": names})
+        written = write_latents(catalogue, list(values), rows, str(_BUCKET), _IDENTITY)
+        found.append(catalogue.add(*written, {}))
+    items = pd.DataFrame({ID: ids, "bucket": str(_BUCKET), "fps": 24.0, "sha256": ids})
+    items = items.assign(**{STATUS: OK, DETAIL: "", KEY: list(keys.values())})
+    write_index(
+        *(folder / "0000.parquet", latent_rows(items, pd.concat(found))),
+        columns=LATENT_COLUMNS,
+        store=catalogue.folder,
+        identity=_IDENTITY,
+        files=catalogue.files,
+        gate={},
+    )
+
+
+def _fill_embeddings(folder: Path, ids: list[str], rng: np.random.Generator) -> None:
+    generator = torch.Generator().manual_seed(derive_seed("bench", "texts"))
+    catalogue, found = Catalogue(folder / "store", "0000of0001"), []
+    for start in range(0, len(ids), _FILE_SAMPLES):
+        names = ids[start : start + _FILE_SAMPLES]
+        lengths = rng.integers(_FEWEST_TOKENS, _TOKENS + 1, len(names)).tolist()
+        tokens = torch.randn(sum(lengths), _DIM, generator=generator).bfloat16()
+        tensors = pack_tokens(tokens.split(lengths), int8=False)
+        written = write_embeddings(catalogue, tensors, lengths, names, _text_identity())
+        found.append(catalogue.add(*written, {}))
+    items = pd.DataFrame({ID: ids, STATUS: OK, DETAIL: "", KEY: [text_key(x) for x in ids]})
+    write_index(
+        *(folder / "0000.parquet", embedding_rows(items, pd.concat(found))),
+        columns=EMBEDDING_COLUMNS,
+        store=catalogue.folder,
+        identity=_text_identity(),
+        files=catalogue.files,
+        gate={},
+    )
 
 
 def _text_identity() -> dict[str, object]:

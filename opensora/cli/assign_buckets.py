@@ -8,8 +8,8 @@ HELP = (
 )
 EXAMPLE = (
     "opensora assign-buckets configs/demo/train/stage1.py --data-path mine/manifest.csv"
-    " --plan mine/plan.parquet --validation mine/validation.parquet --summary mine/summary.json"
-    " --world-size 8"
+    " --plan mine/plan.parquet --validation mine/validation.parquet --items mine/items"
+    " --num-shards 8 --summary mine/summary.json --world-size 8"
 )
 TAKES_OVERRIDES = True
 
@@ -21,6 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", metavar="FILE", help="batch plan (.parquet)")
     parser.add_argument(
         "--validation", metavar="FILE", help="plan of the validation split, one pass (.parquet)"
+    )
+    parser.add_argument(
+        "--items",
+        metavar="DIR",
+        help="what encode-videos has to encode for the plans: a table a shard, {0000..}.parquet",
+    )
+    parser.add_argument(
+        "--num-shards", type=int, default=1, metavar="N", help="tables of --items (default: 1)"
     )
     parser.add_argument("--summary", metavar="FILE", help="counts (.json)")
     parser.add_argument("--plot", metavar="FILE", help="the table as bars (.svg)")
@@ -47,13 +55,17 @@ def run(args: argparse.Namespace) -> str:
     from opensora.plans.bars import check_plot_path
     from opensora.plans.compile import write_plan
     from opensora.plans.figures import plot_summary, summary_table
+    from opensora.plans.items import write_items
     from opensora.plans.stage_plan import plan_training
     from opensora.plans.validation_plan import plan_validation
     from opensora.tables.manifest import read_manifest
     from opensora.training.config import KNOWN_FIELDS
 
-    if args.world_size < 1:
-        raise ConfigError(f"--world-size {args.world_size}: expected at least 1")
+    for name, value in (("world-size", args.world_size), ("num-shards", args.num_shards)):
+        if value < 1:
+            raise ConfigError(f"--{name} {value}: expected at least 1")
+    if args.items and not args.plan:
+        raise ConfigError("--items are those of the plan; give --plan FILE too")
     check_plot_path(args.plot)
     config = load_config(args.config, args.overrides, known=KNOWN_FIELDS).to_dict()
     stride = tuple(args.vae_stride)
@@ -63,20 +75,18 @@ def run(args: argparse.Namespace) -> str:
 
         sample_cost = sample_cost_of(config, stride)
     manifest = read_manifest(args.data_path)
-    made = plan_training(
-        manifest,
-        config,
-        world_size=args.world_size,
-        vae_stride=stride,
-        sample_cost=sample_cost,
-    )
+    settings = {"world_size": args.world_size, "vae_stride": stride, "sample_cost": sample_cost}
+    made = plan_training(manifest, config, **settings)
     for warning in made.summary["warnings"]:
         logging.getLogger(__name__).warning("plan %s", warning)
+    interval = made.settings["frame_interval"]
     if args.plan:
         write_plan(made.plan, args.plan, **made.settings)
     if args.validation:
-        interval = made.settings["frame_interval"]
         write_plan(plan_validation(manifest, config), args.validation, frame_interval=interval)
+    if args.items:
+        plans = [path for path in (args.plan, args.validation) if path]
+        write_items(manifest, plans, args.items, frame_interval=interval, shards=args.num_shards)
     if args.summary:
         write_json(args.summary, made.summary)
     if args.plot:

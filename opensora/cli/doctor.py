@@ -1,10 +1,10 @@
-"""`opensora doctor`: examine a latent or embedding store that exists."""
+"""`opensora doctor`: examine latents or embeddings that exist."""
 
 import argparse
 
 HELP = (
-    "Examine stores: every checksum, NaN, mean and deviation, and with the encoders what a few"
-    " clips and captions become when they are decoded or encoded again."
+    "Examine what indexes name: every checksum, NaN, mean and deviation, and with the encoders what"
+    " a few clips and captions become when they are decoded or encoded again. Changes nothing."
 )
 EXAMPLE = (
     "opensora doctor --latents results/demo/latents/stage1 --embeddings results/demo/embeddings"
@@ -16,15 +16,17 @@ EXAMPLE = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "--latents", nargs="+", default=[], metavar="DIR", help="shards, or folders of shards"
+        "--latents", nargs="+", default=[], metavar="DIR", help="folders of indexes, or an index"
     )
-    parser.add_argument("--embeddings", metavar="DIR", help="folder of the embedding store")
+    parser.add_argument("--embeddings", metavar="DIR", help="folder of indexes, or an index")
     parser.add_argument("--manifest", metavar="FILE", help="clips, their paths and captions")
     parser.add_argument(
         "--vae", metavar="FOLDER", help="folder or hub name; decodes a few clips of each bucket"
     )
     parser.add_argument(
-        "--text-encoder", metavar="FOLDER", help="folder or hub name; encodes a few captions again"
+        "--text-encoder",
+        metavar="FOLDER",
+        help="folder or hub name; encodes a few captions again",
     )
     parser.add_argument(
         "--min-psnr",
@@ -53,6 +55,8 @@ def run(args: argparse.Namespace) -> str:
         raise ConfigError("--vae decodes latents; give --latents DIR too")
     if args.text_encoder is not None and args.embeddings is None:
         raise ConfigError("--text-encoder encodes captions again; give --embeddings DIR too")
+    if args.text_encoder is not None and args.manifest is None:
+        raise ConfigError("--text-encoder needs to know the captions; give --manifest FILE too")
     device = choose_device(args.device)
     manifest = None if args.manifest is None else read_manifest(args.manifest)
     found = []

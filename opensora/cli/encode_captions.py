@@ -1,11 +1,15 @@
-"""`opensora encode-captions`: fill the embedding store."""
+"""`opensora encode-captions`: find the embeddings of a shard in the store, or make them."""
 
 import argparse
 
-HELP = "Encode each different caption of a manifest once; finished files are kept on a second run."
+HELP = (
+    "Find the embeddings of captions in a store that runs share, encode each different one that it"
+    " lacks once, and write an index. A second run encodes nothing and loads no encoder; a stopped"
+    " one goes on. A caption without an embedding is a row with its reason."
+)
 EXAMPLE = (
     "opensora encode-captions --manifest mine/manifest.csv --text-encoder mine/models/text_encoder"
-    " --max-length 120 --output mine/embeddings"
+    " --max-length 120 --store mine/store/embeddings --output mine/embeddings/0000.parquet"
 )
 TAKES_THREADS = True
 
@@ -13,7 +17,11 @@ TAKES_THREADS = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "--manifest", required=True, metavar="FILE", help="clips and their captions"
+        "--manifest",
+        nargs="+",
+        required=True,
+        metavar="TABLE",
+        help="clips and their captions; of a folder its Parquet files",
     )
     parser.add_argument(
         "--type",
@@ -25,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text-encoder", metavar="FOLDER", help="folder or hub name, of t5 and clip"
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the store")
+    parser.add_argument("--output", required=True, metavar="INDEX", help="index (.parquet)")
+    parser.add_argument("--store", required=True, metavar="DIR", help="embeddings that runs share")
     parser.add_argument(
         "--max-length", type=int, metavar="L", help="tokens a caption (default: t5 120, clip 77)"
     )
@@ -38,36 +47,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="store whole numbers with a scale per token: half the disk of bf16, error reported",
     )
-    parser.add_argument("--shard", type=int, default=0, metavar="K", help="index of the shard")
+    parser.add_argument(
+        "--shard",
+        type=int,
+        default=0,
+        metavar="K",
+        help="index of the shard: rows whose column `shard` says so, else by a hash of their ids",
+    )
     parser.add_argument("--num-shards", type=int, default=1, metavar="N", help="shards in all")
     parser.add_argument("--device", help="cpu, cuda or cuda:1; cuda where there is one")
 
 
 def run(args: argparse.Namespace) -> str:
-    """Encode; returns the summary line."""
+    """Look up, encode; returns the summary line."""
     from pathlib import Path
+    from typing import Any
 
-    from opensora.models.device import choose_device
-    from opensora.precompute.encode_captions import encode_captions
-    from opensora.precompute.texts import build_text_encoder
-    from opensora.stores.files import check_shard
-    from opensora.tables.manifest import read_manifest
+    from opensora.models.weights.folders import encoder_sha256, resolve_folder
+    from opensora.precompute.encode_captions import encode_captions, read_captions
+    from opensora.precompute.text_encoding import TextEncoding, check_encoder_options
+    from opensora.stores.keys import check_shard
 
     check_shard(args.shard, args.num_shards)
-    text_encoder = build_text_encoder(
-        args.type,
-        from_pretrained=args.text_encoder,
-        max_length=args.max_length,
-        num_classes=args.num_classes,
-        dtype=args.dtype,
-        device=choose_device(args.device),
-    )
-    counts = encode_captions(
-        read_manifest(args.manifest),
-        text_encoder,
-        Path(args.output),
+    given = {
+        "from_pretrained": args.text_encoder,
+        "max_length": args.max_length,
+        "num_classes": args.num_classes,
+    }
+    check_encoder_options(args.type, **given)
+    folder = resolve_folder(args.text_encoder, kind=args.type) if args.text_encoder else None
+    encoding = TextEncoding(
+        kind=args.type,
         dtype=args.dtype,
         int8=args.int8,
+        max_length=args.max_length,
+        num_classes=args.num_classes,
+    )
+
+    def build() -> Any:
+        from opensora.models.device import choose_device  # loads torch, which takes seconds
+        from opensora.precompute.texts import build_text_encoder
+
+        device = choose_device(args.device)
+        return build_text_encoder(args.type, dtype=args.dtype, device=device, **given)
+
+    counts = encode_captions(
+        read_captions([Path(path) for path in args.manifest], args.shard, args.num_shards),
+        Path(args.output),
+        Path(args.store),
+        encoding,
+        build,
+        encoder="" if folder is None else encoder_sha256(folder),
         shard=args.shard,
         num_shards=args.num_shards,
     )
@@ -75,7 +105,9 @@ def run(args: argparse.Namespace) -> str:
     if counts["int8_error"]:
         rms, worst = (counts["int8_error"][name] for name in ("relative_rms", "worst_token"))
         error = f", int8 error {rms:.2%} (worst token {worst:.2%})"
+    rejected = f", {counts['rejected']} not encoded" if counts["rejected"] else ""
     return (
-        f"{counts['texts']} different captions of {counts['clips']} clips,"
-        f" {counts['tokens']} tokens{error} -> {args.output}"
+        f"{counts['texts']} different captions of {counts['clips']} clips: {counts['encoded']}"
+        f" encoded, {counts['found']} found{rejected}, {counts['tokens']} tokens{error}"
+        f" -> {args.output}"
     )

@@ -1,26 +1,41 @@
-"""`opensora encode-videos`: fill one shard of the latent store."""
+"""`opensora encode-videos`: find the latents of a shard in the store, or make them."""
 
 import argparse
 
-HELP = "Encode the clips of a plan with a VAE, one shard; finished files are kept on a second run."
+HELP = (
+    "Find the latents of the clips of one or more stages in a store that runs share, encode those"
+    " that it lacks with a VAE, and write an index for each stage. A second run encodes nothing and"
+    " loads no VAE; a stopped one goes on. A clip that can not be read is a row with its reason."
+)
 EXAMPLE = (
-    "opensora encode-videos --manifest mine/manifest.csv --plan mine/plan.parquet --shard 0"
-    " --num-shards 8 --vae mine/models/vae --output mine/latents/stage1/0000"
+    "opensora encode-videos --items mine/buckets/stage1/0000.parquet --vae mine/models/vae"
+    " --store mine/store/latents --output mine/latents/stage1/0000.parquet"
 )
 TAKES_THREADS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--manifest", required=True, metavar="FILE", help="clips and their paths")
-    parser.add_argument("--plan", required=True, metavar="FILE", help="plan of assign-buckets")
     parser.add_argument(
-        "--validation", metavar="FILE", help="plan of held-out clips, encoded with the others"
+        "--items",
+        nargs="+",
+        required=True,
+        metavar="TABLE",
+        help="clips at their buckets, of `assign-buckets --items`; one table a stage",
     )
-    parser.add_argument("--shard", type=int, default=0, metavar="K", help="index of the shard")
+    parser.add_argument(
+        "--output",
+        nargs="+",
+        required=True,
+        metavar="INDEX",
+        help="an index (.parquet) for each table, in order",
+    )
+    parser.add_argument("--store", required=True, metavar="DIR", help="latents that runs share")
+    parser.add_argument(
+        "--shard", type=int, default=0, metavar="K", help="index of the shard of the tables"
+    )
     parser.add_argument("--num-shards", type=int, default=1, metavar="N", help="shards in all")
     parser.add_argument("--vae", required=True, metavar="FOLDER", help="folder or hub name")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the shard")
     parser.add_argument(
         "--dtype", choices=("bf16", "fp32"), default="bf16", help="stored type (default: bf16)"
     )
@@ -46,16 +61,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> str:
-    """Encode; returns the summary line."""
+    """Look up, encode; returns the summary line."""
     from pathlib import Path
+    from typing import Any
 
     from opensora.core.errors import ConfigError
-    from opensora.models.build import load_autoencoder
-    from opensora.models.device import choose_device
-    from opensora.plans.compile import BatchPlan
-    from opensora.precompute.encode_videos import VideoEncoding, encode_videos
-    from opensora.stores.files import check_shard
-    from opensora.tables.manifest import read_manifest
+    from opensora.models.weights.folders import encoder_sha256, resolve_folder
+    from opensora.precompute.encode_videos import encode_videos, read_items
+    from opensora.precompute.video_encoding import VideoEncoding
+    from opensora.stores.keys import check_shard
 
     check_shard(args.shard, args.num_shards)
     if args.batch_size < 1:
@@ -66,16 +80,29 @@ def run(args: argparse.Namespace) -> str:
         seed=args.seed,
         batch_size=args.batch_size,
         min_psnr=args.min_psnr,
-        device=choose_device(args.device),
     )
-    manifest, plan = read_manifest(args.manifest), BatchPlan(args.plan)
-    validation = None if args.validation is None else BatchPlan(args.validation)
-    vae = load_autoencoder(args.vae, encoding.device, encoding.compute_dtype)
-    shards = {"shard": args.shard, "num_shards": args.num_shards}
+    folder = resolve_folder(args.vae, kind="autoencoder")
+
+    def load() -> tuple[Any, str]:
+        from opensora.models.build import load_autoencoder  # loads torch, which takes seconds
+        from opensora.models.device import choose_device
+        from opensora.precompute.encode_clips import compute_dtype
+
+        device = choose_device(args.device)
+        return load_autoencoder(str(folder), device, compute_dtype(device, args.dtype)), device
+
     counts = encode_videos(
-        manifest, plan, vae, Path(args.output), encoding, validation=validation, **shards
+        [read_items(Path(path)) for path in args.items],
+        [Path(path) for path in args.output],
+        Path(args.store),
+        encoding,
+        load,
+        encoder=encoder_sha256(folder),
+        shard=args.shard,
+        num_shards=args.num_shards,
     )
+    rejected = f", {counts['rejected']} not encoded" if counts["rejected"] else ""
     return (
-        f"{counts['clips']} clips in {counts['files']} files ({counts['kept']} kept)"
-        f" -> {args.output}"
+        f"{counts['clips']} clips in {counts['files']} files: {counts['encoded']} encoded,"
+        f" {counts['found']} found{rejected} -> {', '.join(args.output)}"
     )

@@ -15,7 +15,8 @@ from opensora.models.vae.base import sample_moments
 from opensora.plans.compile import BatchPlan
 from opensora.schedulers.common import Conditions
 from opensora.stores.embeddings import EmbeddingStore
-from opensora.stores.latents import MOMENTS, LatentStore
+from opensora.stores.keys import MOMENTS
+from opensora.stores.latents import LatentStore
 from opensora.stores.memory import BatchMemory
 
 

@@ -12,7 +12,8 @@ from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import read_json
 from opensora.models.vae.base import VideoAutoencoder
 from opensora.models.weights.checkpoint import load_checkpoint
-from opensora.models.weights.pretrained import resolve_folder, resolve_weights
+from opensora.models.weights.folders import resolve_folder
+from opensora.models.weights.pretrained import resolve_weights
 
 _names: set[str] = set()  # what `register_model` registered
 

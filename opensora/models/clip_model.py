@@ -20,7 +20,8 @@ from torch import Tensor
 from opensora.core.errors import CheckpointError
 from opensora.core.io import atomic_path, read_json, write_json
 from opensora.models.weights.files import read_weights
-from opensora.models.weights.pretrained import load_parts, resolve_folder, weights_sha256
+from opensora.models.weights.folders import resolve_folder, weights_sha256
+from opensora.models.weights.pretrained import load_parts
 
 View = Literal["frame", "storyboard"]
 STORYBOARD_FRAMES = 4

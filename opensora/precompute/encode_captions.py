@@ -1,151 +1,158 @@
-"""Encode the captions of a manifest with a text encoder into an embedding store."""
+"""Look up the embeddings of a shard's captions in the store, encode what it lacks, index both."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import torch
-from torch import Tensor
 
-from opensora.core.errors import ConfigError, StoreError
-from opensora.core.log import progress
-from opensora.core.seed import stable_shard
-from opensora.core.versions import VERSIONS
-from opensora.models.device import parse_dtype
-from opensora.precompute.embedding_doctor import CaptionDoctor
-from opensora.precompute.texts import stored_rows
-from opensora.stores.embeddings import (
-    LABELS,
-    EmbeddingStore,
-    is_embedding_file,
-    write_embedding_index,
-    write_embeddings,
-)
-from opensora.stores.files import (
-    FILE_BYTES,
-    check_shard,
-    remove_stale,
-    under_construction,
-)
-from opensora.stores.int8 import int8_error
-from opensora.tables.columns import TEXT
+from opensora.core.errors import StoreError, TableError
+from opensora.plans.items import clip_shards
+from opensora.precompute.encode_videos import marked, say_rejected
+from opensora.precompute.gates import join_text_facts, judge_alike, judge_texts, text_numbers
+from opensora.precompute.text_encoding import TextEncoding
+from opensora.stores.catalogue import Catalogue
+from opensora.stores.index import EMBEDDING_COLUMNS, embedding_rows, write_index
+from opensora.stores.keys import FILE_TEXTS, KEY, check_shard, part_name, text_key
+from opensora.tables.columns import ID, TEXT
+from opensora.tables.manifest import read_manifest
+
+if TYPE_CHECKING:
+    from opensora.precompute.encode_texts import Build
 
 log = logging.getLogger(__name__)
 
-_FILE_TEXTS = 4096
-_BATCH_SIZE = 32
+
+def read_captions(paths: Sequence[Path], shard: int, num_shards: int) -> pd.DataFrame:
+    """Read id and text of the clips of a shard; of a manifest in partitions its own alone.
+
+    Raises:
+        TableError: one is no manifest, or lacks the shard.
+    """
+    one = shard if num_shards > 1 else None
+    captions = pd.concat(
+        [read_manifest(path, columns=(TEXT,), shard=one) for path in paths], ignore_index=True
+    )
+    if one is None:
+        return captions
+    return captions[(clip_shards(captions, num_shards) == shard).to_numpy()]
 
 
 def encode_captions(
-    manifest: pd.DataFrame,
-    text_encoder: Any,
-    folder: Path,
+    captions: pd.DataFrame,
+    output: Path,
+    store: Path,
+    encoding: TextEncoding,
+    build: "Build",
     *,
-    dtype: str = "bf16",
-    int8: bool = False,
+    encoder: str,
     shard: int = 0,
     num_shards: int = 1,
 ) -> dict[str, Any]:
-    """Encode each different caption once; padding is not stored.
+    """Encode each different caption that the store lacks once, and write the shard's index.
 
-    The captions are clean already. Files that hold the right texts from the same encoder,
-    unharmed, are kept, so a stopped run continues. The index is written after the gate.
+    The captions are clean already; padding is not stored. The index is written after the gate.
+    Neither torch nor the encoder is loaded where nothing is missing.
 
     Args:
-        manifest: id and text of the clips.
-        text_encoder: encode(list of B texts) -> y [B, 1, L, D] and, where captions are padded,
-            mask [B, L]; or class labels y [B].
-        folder: of the store; `{folder}.partial` while it is being filled.
-        dtype: "bf16" or "fp32": type of the stored tokens; labels are int64.
-        int8: store whole numbers and a scale per token instead, read back as `dtype`.
-        shard: index of the shard.
-        num_shards: shards in all; a caption belongs to one by its hash, its clips with it.
+        captions: id and text of the shard's clips.
+        output: the index.
+        store: folder of embeddings that runs share.
+        encoding: settings.
+        build: gives the encoder.
+        encoder: hash of the encoder; of labels "".
+        shard: names, with `num_shards`, the part of the store that new files go into.
+        num_shards: shards in all.
 
     Returns:
-        Counts: clips, texts, tokens, files, kept (files that were already finished); `int8_error`
-        (relative_rms, worst_token) or None.
+        Counts: clips, texts, tokens, files, encoded, found, rejected; `int8_error` or None.
 
     Raises:
-        ConfigError: no such shard, int8 for labels, or a caption that is no class.
-        StoreError: the encoder returned NaN, infinity, or no token, or the store fails the gate.
+        StoreError: the embeddings fail the gate, or the encoder gives none at all.
     """
     check_shard(shard, num_shards)
-    identity, stored_dtype = _identity(text_encoder, dtype, int8)
-    texts = sorted(t for t in set(manifest[TEXT]) if stable_shard(t, num_shards) == shard)
-    mine = manifest[manifest[TEXT].isin(texts)]
-    chunks = _chunks(texts, text_encoder, stored_dtype)
-    names, kept = [], 0
-    with under_construction(folder) as work:
-        for part, chunk in enumerate(progress(chunks, description="encode_captions")):
-            name = f"texts-{part:05d}.safetensors"
-            names.append(name)
-            if is_embedding_file(work / name, chunk, identity):
-                kept += 1
-                continue
-            embeddings = [row.to("cpu", stored_dtype) for row in _encode(chunk, text_encoder)]
-            write_embeddings(work / name, embeddings, chunk, identity)
-        remove_stale(work, names)
-        rows = write_embedding_index(work, names, mine, identity)
-        _pass_the_gate(CaptionDoctor(EmbeddingStore(work), mine), text_encoder)
-    tokens = int(rows.drop_duplicates(["file", "row"])["tokens"].sum())
-    counts = {"clips": len(rows), "texts": len(texts), "tokens": tokens, "files": len(names)}
-    error = int8_error(folder, names)
-    if error is not None:
-        log.info("int8 relative_rms=%(relative_rms).5f worst_token=%(worst_token).5f", error)
-    return {**counts, "kept": kept, "int8_error": error}
+    catalogue = Catalogue(store / encoding.address(encoder), part_name(shard, num_shards))
+    captions = captions.assign(**{KEY: captions[TEXT].map(text_key)})
+    texts = captions[[KEY, TEXT]].drop_duplicates(KEY).sort_values(TEXT)
+    found = catalogue.find(texts[KEY])
+    missing = texts[~texts[KEY].isin(found[KEY])]
+    rejected: dict[str, tuple[str, str]] = {}
+    if len(missing):
+        from opensora.precompute.encode_texts import encode_texts  # loads torch
+
+        rejected, added = encode_texts(catalogue, missing[TEXT].tolist(), encoding, build)
+        found = pd.concat([part for part in (found, *added) if len(part)] or [found])
+        _require_some(len(texts), rejected)
+    found = _joined(catalogue, found)
+    gate = _gate(catalogue, texts.merge(found, on=KEY), encoding)
+    write_index(
+        *(output, embedding_rows(marked(captions, rejected), found)),
+        columns=EMBEDDING_COLUMNS,
+        store=catalogue.folder,
+        identity=catalogue.identity() or {},
+        files=catalogue.files,
+        gate=gate,
+    )
+    return {
+        **{"clips": len(captions), "texts": len(texts), "files": found["file"].nunique()},
+        "tokens": int(found["tokens"].sum()) if len(found) else 0,
+        **{"encoded": len(missing) - len(rejected), "found": len(texts) - len(missing)},
+        **{"rejected": len(rejected), "int8_error": gate.get("int8_error")},
+    }
 
 
-def _pass_the_gate(doctor: CaptionDoctor, text_encoder: Any) -> None:
-    doctor.examine()
-    doctor.encode_again(text_encoder)
-    doctor.write()
-    doctor.require_health()
+def _require_some(texts: int, rejected: Mapping[str, tuple[str, str]]) -> None:
+    """Warn of captions without an embedding; where none has one it is the encoder.
 
-
-def _chunks(texts: list[str], text_encoder: Any, dtype: torch.dtype) -> list[list[str]]:
-    """Cut the texts into files of a bounded size."""
-    dim = int(getattr(text_encoder, "output_dim", 1))  # a label is one number
-    longest = dim * _num_tokens(text_encoder) * dtype.itemsize
-    length = max(1, min(_FILE_TEXTS, FILE_BYTES // longest))
-    return [texts[start : start + length] for start in range(0, len(texts), length)]
-
-
-def _num_tokens(text_encoder: Any) -> int:
-    """The most tokens that a caption can have in the store."""
-    return int(getattr(text_encoder, "num_tokens", None) or text_encoder.model_max_length)
-
-
-def _identity(text_encoder: Any, dtype: str, int8: bool) -> tuple[dict[str, Any], torch.dtype]:
-    """What must agree between the embeddings of one training run, and their type."""
-    identity = {**text_encoder.identity(), "dtype": dtype, "version": VERSIONS["encode_captions"]}
-    length = getattr(text_encoder, "model_max_length", None)
-    if length is not None:
-        identity["model_max_length"] = int(length)
-    if _num_tokens(text_encoder) != length:
-        identity["num_tokens"] = _num_tokens(text_encoder)
-    if identity.get("type") != LABELS:
-        return identity | ({"int8": True} if int8 else {}), parse_dtype(dtype)
-    if int8:
-        raise ConfigError("--int8 rounds embeddings and class labels are whole; leave it out")
-    return identity | {"dtype": "int64"}, torch.int64
-
-
-@torch.no_grad()
-def _encode(texts: list[str], text_encoder: Any) -> Iterator[Tensor]:
-    """Yield the tokens [tokens, D] of each text.
-
-    A batch always has as many texts, the last one repeated where the file ends: kernels round
-    differently at another batch size, not for other neighbours.
+    Raises:
+        StoreError: all of several were rejected.
     """
-    for start in range(0, len(texts), _BATCH_SIZE):
-        batch = texts[start : start + _BATCH_SIZE]
-        rows = stored_rows(text_encoder.encode(batch + batch[-1:] * (_BATCH_SIZE - len(batch))))
-        for text, tokens in zip(batch, rows, strict=False):
-            if not len(tokens) or not tokens.isfinite().all():
-                raise StoreError(
-                    f"the text encoder gives {'NaN or infinity' if len(tokens) else 'no token'} for"
-                    f" the caption {text[:60]!r}; check its weights and dtype"
-                )
-            yield tokens
+    say_rejected(rejected)
+    if len(rejected) == texts > 1:
+        reason, detail = next(iter(rejected.values()))
+        raise StoreError(
+            f"none of {texts} captions has an embedding, the first is {reason}: {detail}; check the"
+            " text encoder (its type, weights and dtype)"
+        )
+
+
+def _joined(catalogue: Catalogue, found: pd.DataFrame) -> pd.DataFrame:
+    """The same rows, in few files where they were in many small ones."""
+    small = catalogue.small_files(sorted(set(found["file"])), FILE_TEXTS)
+    if not small:
+        return found
+    from opensora.precompute.join_files import join_embeddings  # loads torch
+
+    join_embeddings(catalogue, small)
+    return catalogue.find(found[KEY])
+
+
+def _gate(catalogue: Catalogue, rows: pd.DataFrame, encoding: TextEncoding) -> dict[str, Any]:
+    """Judge the captions of the shard by the facts of their files, and compare them.
+
+    Args:
+        catalogue: where they are.
+        rows: text, file, tokens and checksum, each caption once.
+        encoding: settings.
+
+    Returns:
+        What people read.
+    """
+    files = sorted(set(rows["file"]))
+    if not files:
+        return {}
+    numbers = text_numbers(join_text_facts([catalogue.facts(file) for file in files]))
+    failures, warnings = judge_texts(numbers, are_labels=encoding.are_labels)
+    if not encoding.are_labels:
+        length = int((catalogue.identity() or {}).get("model_max_length", 0))
+        bad, notes, numbers["alike"] = judge_alike(rows, length)
+        failures, warnings = failures + bad, warnings + notes
+    for sentence in warnings:
+        log.warning("doctor %s", sentence)
+    if failures:
+        raise StoreError(
+            f"{catalogue.folder}: {failures[0]}; check the text encoder (its weights, dtype and"
+            " tokenizer), then encode again with a better one"
+        )
+    return {**numbers, "warnings": warnings}

@@ -1,367 +1,249 @@
-"""Encode the clips of a plan with a video autoencoder into a latent store."""
+"""Look up the latents of a shard's clips in the store, encode what it lacks, index both."""
 
 import logging
-import math
-from collections import deque
-from collections.abc import Collection, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass
-from itertools import groupby, islice
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import torch
-from torch import Tensor
 
-from opensora.buckets.bucket import Bucket
-from opensora.buckets.bucket_config import IMAGE_FPS
-from opensora.core.errors import ConfigError, TableError, VideoError
+from opensora.core.errors import ConfigError, StoreError, TableError
 from opensora.core.io import sha256_file
-from opensora.core.log import progress
-from opensora.core.seed import derive_seed, stable_shard
-from opensora.core.versions import VERSIONS
-from opensora.media.frames import read_clip
-from opensora.models.device import parse_dtype
-from opensora.plans.compile import BatchPlan
-from opensora.precompute.latent_doctor import LatentDoctor
-from opensora.stores.files import (
-    FILE_BYTES,
-    check_shard,
-    remove_stale,
-    under_construction,
-)
-from opensora.stores.latents import (
-    LatentStore,
-    is_latent_file,
-    latent_file_name,
-    write_latent_index,
-    write_latents,
-)
-from opensora.tables.columns import ID, PATH
+from opensora.precompute.gates import join_latent_facts, judge_latents, latent_numbers
+from opensora.precompute.video_encoding import VideoEncoding
+from opensora.stores.catalogue import Catalogue
+from opensora.stores.index import LATENT_COLUMNS, latent_rows, relative, write_index
+from opensora.stores.keys import FILE_LATENTS, KEY, check_shard, latent_key, part_name
+from opensora.tables.columns import DETAIL, ID, OK, PATH, STATUS
+from opensora.tables.io import read_table
+
+if TYPE_CHECKING:
+    from opensora.precompute.encode_clips import Load
 
 log = logging.getLogger(__name__)
-SAMPLE = "sample"  # posterior of which one draw is stored
-_FILE_ITEMS = 1024
-_READERS = 2  # threads; decoding releases the interpreter lock
-_AHEAD = 8  # clips read before they are wanted, at the bucket's size,
-_AHEAD_BYTES = 512 << 20  # fewer if they are larger than this together, but always one
+ITEM_COLUMNS = (ID, PATH, "sha256", "fps", "bucket", "frame_interval")
+_SHOWN = 5  # rejected rows, in the log
+_UNREADABLE = "unreadable"  # as of clips that can not be opened
 
 
-@dataclass(frozen=True, kw_only=True)
-class VideoEncoding:
-    """How clips become latents.
+def read_items(path: Path) -> pd.DataFrame:
+    """Read a table of items.
 
-    Attributes:
-        dtype: "bf16" or "fp32": type of the stored latents, and of the autoencoder on a GPU (on a
-            CPU it computes in fp32).
-        posterior: "sample" (each clip has its own noise, from the seed and its content: a renamed
-            clip keeps its latent), "mean", or "moments" (mean and deviation, from which training
-            draws anew in every epoch).
-        seed: base of the posterior noise.
-        batch_size: frames per forward; changes speed, memory and the last bits only.
-        min_psnr: the gate: least mean PSNR in dB of decoded latents, per bucket.
-        device: "cpu" or "cuda".
+    Raises:
+        TableError: it is missing, or not what `assign-buckets --items` writes.
     """
-
-    dtype: str = "bf16"
-    posterior: str = SAMPLE
-    seed: int = 42
-    batch_size: int = 16
-    min_psnr: float = 15.0
-    device: str = "cpu"
-
-    @property
-    def compute_dtype(self) -> torch.dtype:
-        """Type of the autoencoder's weights."""
-        return torch.float32 if self.device == "cpu" else parse_dtype(self.dtype)
-
-    def identity(self, vae: Any) -> dict[str, Any]:
-        """What must agree between the latents of one training run."""
-        noise = {"seed": self.seed} if self.posterior == SAMPLE else {}
-        version = VERSIONS["encode_videos"]
-        own = {"dtype": self.dtype, "posterior": self.posterior, "version": version}
-        return {**vae.identity(), **own, **noise}
-
-
-class Part(NamedTuple):
-    """The content of one file: rows of `shard_items` of one bucket."""
-
-    bucket: Bucket
-    name: str
-    rows: pd.DataFrame
-
-
-class ClipRequest(NamedTuple):
-    """A clip to read: its id and file, and the bucket it is for."""
-
-    id: str
-    path: str
-    bucket: Bucket
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory of the clip, float32."""
-        return 4 * 3 * self.bucket.num_frames * math.prod(self.bucket.size)
+    items = read_table(path)
+    for name in ITEM_COLUMNS:
+        if name not in items:
+            raise TableError(
+                f"{path}: column {name!r} is missing; give a table that `opensora assign-buckets"
+                " --items` wrote"
+            )
+    return items
 
 
 def encode_videos(
-    manifest: pd.DataFrame,
-    plan: BatchPlan,
-    vae: Any,
-    folder: Path,
+    tables: Sequence[pd.DataFrame],
+    outputs: Sequence[Path],
+    store: Path,
     encoding: VideoEncoding,
+    load: "Load",
     *,
-    validation: BatchPlan | None = None,
+    encoder: str,
     shard: int = 0,
     num_shards: int = 1,
 ) -> dict[str, int]:
-    """Encode every (clip, bucket) pair of the plan that belongs to a shard.
+    """Encode every (clip, bucket) pair that the store lacks, and write an index for each table.
 
-    Files that hold the right clips from the same encoder, unharmed, are kept: a stopped run goes
-    on. Each bucket passes the gate before the next one begins; the index is written last.
+    Each bucket passes the gate before the next one begins; the indexes are written last. Neither
+    torch nor the autoencoder is loaded where nothing is missing.
 
     Args:
-        manifest: MANIFEST table: path, fps and sha256 of the clips.
-        plan: which clips, at which buckets.
-        vae: the autoencoder, on `encoding.device`.
-        folder: of this shard; `{folder}.partial` while it is being filled.
+        tables: items of each stage: id, path, sha256, fps of the frames in use, bucket,
+            frame_interval.
+        outputs: the index of each table.
+        store: folder of latents that runs share.
         encoding: settings.
-        validation: plan of held-out clips, which go into the same store.
-        shard: index of the shard.
-        num_shards: shards in all; a clip belongs to one by a hash of its id.
+        load: gives the autoencoder.
+        encoder: hash of the autoencoder.
+        shard: names, with `num_shards`, the part of the store that new files go into.
+        num_shards: shards in all.
 
     Returns:
-        Counts: clips, files, kept (files that were already finished).
+        Counts: clips (pairs), files, encoded, found, rejected.
 
     Raises:
-        ConfigError: no such shard, a bucket without a latent value, or plans of other frames.
-        TableError: the manifest lacks clips of the plan, or describes them wrongly.
-        VideoError: a clip can not be read.
+        ConfigError: not one output a table, or a bucket without a latent value.
         StoreError: the latents fail the gate.
     """
-    pairs, frame_interval = _pairs(plan, validation)
-    items = shard_items(manifest, pairs, shard, num_shards, frame_interval)
-    identity = encoding.identity(vae)
-    parts = list(_parts(items, vae))
-    vae.micro_batch_size = encoding.batch_size
-    with under_construction(folder) as work:
-        finished = {part.name for part in parts if _is_finished(work, part, identity)}
-        doctor = _doctor(work, items, vae, encoding)
-        # one reader for all files: it reads on while the last clips of a file are encoded
-        with closing(read_clips(_requests(parts, finished), frame_interval)) as clips:
-            steps = progress(parts, description="encode_videos")
-            for _, bucket_parts in groupby(steps, key=lambda part: part.bucket):
-                names = []
-                for part in bucket_parts:
-                    names.append(part.name)
-                    if part.name not in finished:
-                        _fill(work / part.name, part, clips, vae, encoding, identity)
-                write_latent_index(work, names, identity)
-                doctor.examine(LatentStore(work), frame_interval)
-                doctor.write()
-                doctor.require_health()
-        remove_stale(work, [*(part.name for part in parts), *doctor.montages])
-        write_latent_index(work, [part.name for part in parts], identity)
-        doctor.write()
-    return {"clips": len(items), "files": len(parts), "kept": len(finished)}
-
-
-def _doctor(work: Path, items: pd.DataFrame, vae: Any, encoding: VideoEncoding) -> LatentDoctor:
-    """The gate that the latents of these items have to pass."""
-    return LatentDoctor(
-        work,
-        dict(zip(items[ID], items[PATH], strict=True)),
-        vae,
-        min_psnr=encoding.min_psnr,
-        device=encoding.device,
-        dtype=encoding.compute_dtype,
-    )
-
-
-def _pairs(plan: BatchPlan, validation: BatchPlan | None) -> tuple[pd.DataFrame, int]:
-    """The different (id, bucket) pairs of both plans, sorted, and their frame interval.
-
-    Raises:
-        ConfigError: the two take other frames of a clip.
-    """
-    plans = [plan] if validation is None else [plan, validation]
-    intervals = [int(each.metadata.get("frame_interval", 1)) for each in plans]
-    if intervals[0] != intervals[-1]:
-        raise ConfigError(
-            f"--plan takes every {intervals[0]}-th frame and --validation every {intervals[-1]}-th;"
-            " make both with one run of assign-buckets"
-        )
-    pairs = pd.concat([each.items() for each in plans]).drop_duplicates()
-    return pairs.sort_values(["bucket", ID], ignore_index=True), intervals[0]
-
-
-def shard_items(
-    manifest: pd.DataFrame, pairs: pd.DataFrame, shard: int, num_shards: int, frame_interval: int
-) -> pd.DataFrame:
-    """Return the shard's pairs with path, sha256 and fps of the used frames.
-
-    Args:
-        manifest: as of `encode_videos`.
-        pairs: id and bucket.
-        shard: index of the shard.
-        num_shards: shards in all.
-        frame_interval: source frames per used frame.
-
-    Raises:
-        ConfigError: no such shard.
-        TableError: the manifest lacks clips of the plan, or describes them wrongly.
-    """
     check_shard(shard, num_shards)
-    mine = pairs[pairs[ID].map(lambda name: stable_shard(name, num_shards) == shard).astype(bool)]
-    items = mine.merge(manifest[[ID, PATH, "fps", "sha256"]], on=ID, how="left")
-    if items[PATH].isna().any():
-        absent = items.loc[items[PATH].isna(), ID]
-        raise TableError(
-            f"the manifest lacks {len(absent)} clips of the plan, the first {absent.iloc[0]!r}; run"
-            " assign_buckets again with this manifest"
+    if len(tables) != len(outputs) or len(set(outputs)) < len(outputs):
+        raise ConfigError(
+            f"{len(tables)} tables of --items and {len(set(outputs))} different --output; give one"
+            " index for each table, in order"
         )
-    rates = items["fps"].astype(float)
-    if not (rates > 0).all():
-        wrong = items[~(rates > 0)].iloc[0]
-        raise TableError(
-            f"the manifest gives clip {wrong[ID]!r} {wrong['fps']} frames a second, expected more"
-            " than 0; run build_manifest again"
+    catalogue = Catalogue(store / encoding.address(encoder), part_name(shard, num_shards))
+    items = [_with_keys(table) for table in tables]
+    pairs = pd.concat(items).sort_values(["bucket", KEY, ID]).drop_duplicates(KEY)
+    work = _Work(catalogue, encoding)
+    rejected = work.fill(pairs, load)
+    gate = work.gate()
+    for table, output in zip(items, outputs, strict=True):
+        write_index(
+            *(output, latent_rows(marked(table, rejected), work.found)),
+            columns=LATENT_COLUMNS,
+            store=catalogue.folder,
+            identity=catalogue.identity() or {},
+            files=catalogue.files,
+            gate=_of_buckets(gate, set(table["bucket"]), output, catalogue.folder),
         )
-    is_image = items["bucket"].map(lambda name: Bucket.parse(name).is_image)
-    return items.assign(
-        fps=(rates / frame_interval).mask(is_image.astype(bool), IMAGE_FPS),
-        sha256=items["sha256"].fillna(""),
+    found = len(pairs) - work.encoded - len(rejected)
+    counts = {"clips": len(pairs), "files": work.found["file"].nunique(), "found": found}
+    return {**counts, "encoded": work.encoded, "rejected": len(rejected)}
+
+
+def _with_keys(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the key of each row; "" and a reason where its file can not be hashed."""
+    contents = table["sha256"].fillna("").astype(str).tolist()
+    unknown = dict.fromkeys(
+        path for path, content in zip(table[PATH], contents, strict=True) if not content
+    )
+    hashes = {path: _content(path) for path in unknown}
+    contents = [
+        content or hashes[path] for path, content in zip(table[PATH], contents, strict=True)
+    ]
+    rows = zip(contents, table["bucket"], table["frame_interval"], table[PATH], strict=True)
+    # a file that is not there has no content, and nothing is found for its path
+    keys = [latent_key(content or path, b, int(n)) for content, b, n, path in rows]
+    return table.assign(sha256=contents, **{KEY: keys})
+
+
+def marked(rows: pd.DataFrame, rejected: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
+    """The rows with `status` and `detail`, by their keys."""
+    reasons = [rejected.get(key, (OK, "")) for key in rows[KEY]]
+    return rows.assign(
+        **{STATUS: [reason for reason, _ in reasons], DETAIL: [detail for _, detail in reasons]}
     )
 
 
-def _parts(items: pd.DataFrame, vae: Any) -> Iterator[Part]:
-    """Cut the items into files of one bucket and a bounded size, bucket by bucket."""
-    for name, rows in items.groupby("bucket", sort=True):
-        bucket = Bucket.parse(str(name))
-        latent_t, latent_h, latent_w = vae.get_latent_size((bucket.num_frames, *bucket.size))
-        item_bytes = 4 * int(vae.out_channels) * latent_t * latent_h * latent_w  # at most
-        if item_bytes == 0:
-            height, width = bucket.size
-            raise ConfigError(
-                f"bucket {bucket} ({height}x{width} pixels) is smaller than one latent value of"
-                f" {tuple(vae.patch_size)} (frames, rows, columns); use a larger resolution"
-            )
-        length = max(1, min(_FILE_ITEMS, FILE_BYTES // item_bytes))
-        for part, start in enumerate(range(0, len(rows), length)):
-            yield Part(bucket, latent_file_name(bucket, part), rows.iloc[start : start + length])
+def say_rejected(rejected: Mapping[str, tuple[str, str]]) -> None:
+    """Warn of rows that could not be encoded: how many, and the first few."""
+    if rejected:
+        log.warning("not encoded rows=%d", len(rejected))
+    for reason, detail in islice(rejected.values(), _SHOWN):
+        log.warning("not encoded reason=%s %s", reason, detail)
 
 
-def _is_finished(work: Path, part: Part, identity: dict[str, Any]) -> bool:
-    return is_latent_file(work / part.name, part.rows, part.bucket, identity)
-
-
-def _requests(parts: Iterable[Part], finished: Collection[str]) -> Iterator[ClipRequest]:
-    for part in (part for part in parts if part.name not in finished):
-        for name, path in zip(part.rows[ID], part.rows[PATH], strict=True):
-            yield ClipRequest(name, path, part.bucket)
-
-
-def _fill(
-    path: Path,
-    part: Part,
-    clips: Iterator[Tensor],
-    vae: Any,
-    encoding: VideoEncoding,
-    identity: dict[str, Any],
-) -> None:
-    """Encode and write one file."""
-    latents = list(_encode(part, clips, vae, encoding))
-    write_latents(path, latents, part.rows, part.bucket, identity)
-    log.info("encoded bucket=%s clips=%d", part.bucket, len(part.rows))
-
-
-def _encode(
-    part: Part, clips: Iterator[Tensor], vae: Any, encoding: VideoEncoding
-) -> Iterator[Tensor]:
-    """Yield the latent [C, T, H, W] of each row, on the CPU in the stored type.
-
-    A batch always has as many clips, the last one repeated where the file ends: kernels round
-    differently at another batch size, not for other neighbours. So a clip's latent depends on the
-    clip, the seed and `batch_size` alone, and a file made anew has the same bytes.
-    """
-    vae.micro_batch_size = encoding.batch_size
-    batch_size = max(1, encoding.batch_size // part.bucket.num_frames)
-    for start in range(0, len(part.rows), batch_size):
-        rows = part.rows.iloc[start : start + batch_size]
-        pixels = list(islice(clips, len(rows)))
-        missing = batch_size - len(rows)
-        seeds = _noise_seeds(rows, encoding)
-        batch = torch.stack(pixels + pixels[-1:] * missing)
-        latents = _forward(batch, vae, encoding, seeds + seeds[-1:] * missing)
-        yield from latents[: len(rows)].to("cpu", parse_dtype(encoding.dtype))
-
-
-def _noise_seeds(rows: pd.DataFrame, encoding: VideoEncoding) -> list[int]:
-    """A seed for each clip that was just read, by its content and not by its name.
-
-    A file that the manifest gives no sha256 is hashed here, where something is drawn at all.
-    """
-    contents: list[str] = rows["sha256"].tolist()
-    if encoding.posterior == SAMPLE:
-        named = zip(contents, rows[PATH], strict=True)
-        contents = [content or sha256_file(path) for content, path in named]
-    return [derive_seed(encoding.seed, "posterior", content) for content in contents]
-
-
-@torch.no_grad()
-def _forward(pixels: Tensor, vae: Any, encoding: VideoEncoding, seeds: list[int]) -> Tensor:
-    """Encode [B, 3, T, H, W]; when memory is short, halve the frames per call for this file."""
-    on_device = pixels.to(encoding.device, encoding.compute_dtype)
-    while True:
-        # noise is drawn on the CPU: a GPU and a CPU give the same latents up to round-off
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        try:
-            latents: Tensor = vae.encode(
-                on_device, generator=generators, posterior=encoding.posterior
-            )
-            return latents
-        except torch.OutOfMemoryError:
-            if vae.micro_batch_size == 1:
-                raise
-            vae.micro_batch_size = max(1, vae.micro_batch_size // 2)
-            log.warning("out of memory: frames_per_forward=%d", vae.micro_batch_size)
-
-
-def read_clips(
-    requests: Iterable[ClipRequest], frame_interval: int
-) -> Generator[Tensor, None, None]:
-    """Yield `read_clip` of each request in order, some clips ahead in threads.
-
-    Closing the iterator, or leaving it by an error, waits for the clips that are being decoded
-    and drops the rest.
-
-    Raises:
-        VideoError: names the clip that can not be read, when its turn has come.
-    """
-    pending: deque[tuple[Future[Tensor], int]] = deque()
-    waiting = 0  # bytes of the pending clips
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="read_clips") as pool:
-        try:
-            for request in requests:
-                future = pool.submit(_read_request, request, frame_interval)
-                pending.append((future, request.num_bytes))
-                waiting += request.num_bytes
-                while len(pending) > 1 and (len(pending) > _AHEAD or waiting > _AHEAD_BYTES):
-                    future, size = pending.popleft()
-                    waiting -= size
-                    yield future.result()
-            while pending:
-                yield pending.popleft()[0].result()
-        finally:
-            for future, _ in pending:
-                future.cancel()
-
-
-def _read_request(request: ClipRequest, frame_interval: int) -> Tensor:
+def _content(path: str) -> str:
     try:
-        bucket = request.bucket
-        return read_clip(request.path, bucket.num_frames, bucket.size, frame_interval)
-    except VideoError as error:
-        raise VideoError(error.reason, f"clip {request.id}: {error.detail}") from error
+        return sha256_file(path)
+    except OSError:
+        return ""
+
+
+class _Work:
+    """What one job looked up and made.
+
+    Attributes:
+        found: rows of the store as `Catalogue.find` returns them.
+        encoded: how many of them are new.
+    """
+
+    def __init__(self, catalogue: Catalogue, encoding: VideoEncoding) -> None:
+        self._catalogue, self._encoding = catalogue, encoding
+        self._buckets: dict[str, set[str]] = {}  # bucket -> keys
+        self.found = pd.DataFrame()
+        self.encoded = 0
+
+    def fill(self, pairs: pd.DataFrame, load: "Load") -> dict[str, tuple[str, str]]:
+        """Look up, encode what is missing, join small files.
+
+        Returns:
+            key -> reason and detail of those that can not be encoded.
+        """
+        self._buckets = {str(name): set(rows[KEY]) for name, rows in pairs.groupby("bucket")}
+        self.found = self._catalogue.find(pairs[KEY])
+        missing = pairs[~pairs[KEY].isin(self.found[KEY])]
+        rejected: dict[str, tuple[str, str]] = {}
+        for key, content, path in zip(missing[KEY], missing["sha256"], missing[PATH], strict=True):
+            if not content:
+                rejected[key] = (_UNREADABLE, f"{path}: can not be opened")
+        missing = missing[~missing[KEY].isin(rejected)]
+        if len(missing):
+            rejected |= self._encode(missing, load)
+        say_rejected(rejected)
+        self._join()
+        return rejected
+
+    def _encode(self, missing: pd.DataFrame, load: "Load") -> dict[str, tuple[str, str]]:
+        from opensora.precompute.encode_clips import ClipEncoder  # loads torch
+
+        rejected: dict[str, tuple[str, str]] = {}
+        left = missing.groupby("bucket").size().to_dict()
+        for bucket, added in ClipEncoder(self._catalogue, self._encoding, load).encode(missing):
+            rejected |= {key: (e.reason, e.detail) for key, e in added.rejected.items()}
+            if len(added.rows):
+                self.found = pd.concat([self.found, added.rows], ignore_index=True)
+            self.encoded += len(added.rows)
+            left[bucket] -= len(added.rows) + len(added.rejected)
+            if not left[bucket]:
+                self._judge(bucket)
+        return rejected
+
+    def _join(self) -> None:
+        """Make few files of many small ones."""
+        small = {
+            bucket: files
+            for bucket in self._buckets
+            if (files := self._catalogue.small_files(self._files(bucket), FILE_LATENTS))
+        }
+        if not small:
+            return
+        from opensora.precompute.join_files import join_latents  # loads torch
+
+        for files in small.values():
+            join_latents(self._catalogue, files)
+        self.found = self._catalogue.find(self.found[KEY])
+
+    def gate(self) -> dict[str, dict[str, Any]]:
+        """Judge all buckets; bucket -> numbers, `warning`, `montage` (file in the store)."""
+        judged = {name: self._judge(name) for name in self._buckets if self._files(name)}
+        for name, facts in judged.items():
+            if facts["warning"] is not None:
+                log.warning("doctor bucket=%s %s", name, facts["warning"])
+        return judged
+
+    def _judge(self, bucket: str) -> dict[str, Any]:
+        files = self._files(bucket)
+        if not files:
+            return {}
+        numbers = latent_numbers(join_latent_facts([self._catalogue.facts(f) for f in files]))
+        failure, warning = judge_latents(numbers, self._encoding.min_psnr)
+        if failure is not None:
+            raise StoreError(
+                f"{self._catalogue.folder}: bucket {bucket} {failure}; check the VAE (its weights,"
+                " scaling factor and training), then encode again with a better one"
+            )
+        pictures = [Path(file).with_suffix(".png") for file in files]
+        shown = next((p for p in pictures if (self._catalogue.folder / p).is_file()), None)
+        return numbers | {"warning": warning, "montage": None if shown is None else str(shown)}
+
+    def _files(self, bucket: str) -> list[str]:
+        """Those that hold the bucket's rows, the one with most rows first."""
+        names = set(self.found.loc[self.found[KEY].isin(self._buckets[bucket]), "file"])
+        return sorted(names, key=lambda name: (-self._catalogue.rows_of(name), name))
+
+
+def _of_buckets(
+    gate: dict[str, dict[str, Any]], buckets: set[str], output: Path, folder: Path
+) -> dict[str, Any]:
+    """The part of the gate that an index shows; pictures are relative to its folder."""
+    kept = {bucket: dict(facts) for bucket, facts in sorted(gate.items()) if bucket in buckets}
+    warnings = []
+    for bucket, facts in kept.items():
+        warning, picture = facts.pop("warning"), facts.pop("montage")
+        warnings += [f"bucket {bucket} {warning}"] if warning else []
+        if picture is not None:
+            facts["montage"] = relative(folder / picture, output)
+    return {"buckets": kept, "warnings": warnings}

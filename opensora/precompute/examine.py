@@ -1,24 +1,26 @@
-"""Examine stores that exist already, as the gate after encoding does."""
+"""Examine what the indexes of a run name, as the gate after encoding does, and change nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from opensora.buckets.bucket import Bucket
 from opensora.core.errors import StoreError
 from opensora.models.build import load_autoencoder
-from opensora.models.device import parse_dtype
-from opensora.precompute.embedding_doctor import CaptionDoctor
-from opensora.precompute.encode_videos import VideoEncoding
-from opensora.precompute.latent_doctor import LatentDoctor, judge_latents, latent_statistics
+from opensora.precompute.encode_clips import ClipRequest, compute_dtype
+from opensora.precompute.encode_texts import drift
+from opensora.precompute.gates import judge_alike, judge_latents, judge_texts, latent_numbers
+from opensora.precompute.latent_doctor import decibels, few, latent_facts, round_trip
 from opensora.precompute.texts import build_text_encoder
+from opensora.precompute.video_encoding import VideoEncoding
 from opensora.stores.embeddings import EmbeddingStore
+from opensora.stores.keys import MOMENTS
 from opensora.stores.latents import LatentStore
-from opensora.stores.store import store_folders
-from opensora.tables.columns import ID, PATH
+from opensora.tables.columns import ID, PATH, TEXT
+
+_CAPTIONS_AGAIN = 8
 
 
 def examine_latents(
@@ -29,14 +31,14 @@ def examine_latents(
     min_psnr: float,
     device: str,
 ) -> str:
-    """Check every file and row of latent stores and measure their buckets.
+    """Check every file and row of latents and measure their buckets.
 
-    With the autoencoder and the manifest a few clips are decoded and compared with their pixels,
-    and each folder gets its `doctor.json` and pictures anew; without, nothing is written.
+    With the autoencoder and the manifest a few clips of each bucket are decoded and compared with
+    their pixels.
 
     Args:
-        roots: folders with an index, or folders of such folders (the shards of a stage).
-        vae: folder or hub name of the autoencoder that filled them.
+        roots: indexes, or folders of indexes (the shards of a stage).
+        vae: folder or hub name of the autoencoder that made them.
         manifest: id, path and fps of the clips.
         min_psnr: least mean PSNR of a bucket in dB.
         device: where to decode.
@@ -47,45 +49,38 @@ def examine_latents(
     Raises:
         StoreError: the first thing that is wrong.
     """
-    clips = checked = 0
+    clips = checked = rejected = 0
     buckets: set[str] = set()
-    doctors: list[LatentDoctor] = []
     network: Any = None
-    for store in _folders(roots):
-        clips, checked = clips + len(store), checked + store.verify()
+    for root in roots:
+        store = LatentStore(root)
+        clips, rejected = clips + len(store), rejected + len(store.rejected)
+        checked += store.verify()
         buckets |= set(store.rows["bucket"])
-        if vae is None or manifest is None:
-            _judge_alone(store)
-            continue
-        dtype = torch.float32 if device == "cpu" else parse_dtype(store.identity["dtype"])
-        if network is None:
-            network = load_autoencoder(vae, device, dtype)
-            network.micro_batch_size = VideoEncoding.batch_size
-        store.require_identity(network.identity())
-        paths = dict(zip(manifest[ID], manifest[PATH], strict=True))
-        doctors.append(
-            LatentDoctor(store.root, paths, network, min_psnr=min_psnr, device=device, dtype=dtype)
-        )
-        doctors[-1].examine(store, _frame_interval(store, manifest))
-        doctors[-1].write()
-    for doctor in doctors:
-        doctor.require_health()
-    decoded = "decoded samples of each bucket" if doctors else "nothing decoded (no --vae)"
-    return f"{clips} clips in {len(buckets)} buckets, {_size(checked)} unharmed, {decoded}"
+        if vae is not None and manifest is not None and len(store):
+            if network is None:
+                dtype = compute_dtype(device, store.identity["dtype"])
+                network = load_autoencoder(vae, device, dtype)
+                network.micro_batch_size = VideoEncoding.batch_size
+            store.require_identity(network.identity())
+        _judge(store, network, manifest, min_psnr, device)
+    decoded = "nothing decoded (no --vae)" if network is None else "decoded samples of each bucket"
+    found = f"{clips} clips in {len(buckets)} buckets{_left_out(rejected)}"
+    return f"{found}, {_size(checked)} unharmed, {decoded}"
 
 
 def examine_embeddings(
     root: Path, *, text_encoder: str | None, manifest: pd.DataFrame | None, device: str
 ) -> str:
-    """Check every file and row of an embedding store and compare its captions.
+    """Check every file and row of embeddings and compare their captions.
 
-    With the text encoder a few captions are encoded again, and the folder gets its `doctor.json`
-    anew; without, nothing is written. Class labels need no network to be made again.
+    With the text encoder and the manifest a few captions are encoded again; class labels need no
+    network for it.
 
     Args:
-        root: folder of the store.
-        text_encoder: folder or hub name of the encoder that filled it.
-        manifest: id and text of the clips it should hold.
+        root: an index, or a folder of indexes.
+        text_encoder: folder or hub name of the encoder that made them.
+        manifest: id and text of the clips they should be of.
         device: where to encode.
 
     Returns:
@@ -96,55 +91,129 @@ def examine_embeddings(
     """
     store = EmbeddingStore(root)
     checked = store.verify()
-    doctor = CaptionDoctor(store, manifest)
-    doctor.examine()
-    again = "none encoded again (no --text-encoder)"
-    if len(store) and (text_encoder is not None or store.holds_labels):
-        dtype = "fp32" if device == "cpu" else store.identity["dtype"]
-        encoder = build_text_encoder(
-            store.identity["type"],
-            from_pretrained=text_encoder,
-            max_length=store.identity.get("model_max_length"),
-            num_classes=store.identity.get("num_classes"),
-            dtype=dtype,
-            device=device,
+    unique = store.rows.drop_duplicates(["file", "row"])
+    least, bad = _measure(store, unique)
+    if bad:
+        what = (
+            "labels are none of the classes" if store.holds_labels else "values are NaN or infinite"
         )
-        store.require_identity(encoder.identity())
-        doctor.encode_again(encoder)
-        doctor.write()
-        again = "some encoded again"
-    doctor.require_health()
-    captions = doctor.report["captions"]
-    return f"{captions} captions of {len(store)} clips, {_size(checked)} unharmed, {again}"
+        raise _useless(store, f"{bad} {what}")
+    numbers: dict[str, Any] = {"drift": 0.0, "norm": [least]}
+    failures: list[str] = []
+    again = "none encoded again (no --text-encoder, or no --manifest)"
+    if manifest is not None and len(unique):
+        texts = unique[ID].map(_captions_of(store, manifest))
+        if not store.holds_labels:
+            length = int(store.identity.get("model_max_length", 0))
+            failures = judge_alike(unique.assign(text=texts), length)[0]
+        if text_encoder is not None or store.holds_labels:
+            numbers["drift"] = _encode_again(store, texts, text_encoder, device)
+            again = "some encoded again"
+    failures += judge_texts(numbers, are_labels=store.holds_labels)[0]
+    if failures:
+        raise _useless(store, failures[0])
+    captions = f"{len(unique)} captions of {len(store)} clips"
+    return f"{captions}{_left_out(len(store.rejected))}, {_size(checked)} unharmed, {again}"
 
 
-def _folders(roots: Sequence[Path]) -> Iterator[LatentStore]:
-    """The store of each folder that holds clips, after a look at all shards of a root together."""
-    for root in roots:
-        LatentStore(root)
-        for folder in store_folders(root):
-            store = LatentStore(folder)
-            if len(store):
-                yield store
-
-
-def _judge_alone(store: LatentStore) -> None:
+def _judge(
+    store: LatentStore,
+    network: Any,
+    manifest: pd.DataFrame | None,
+    min_psnr: float,
+    device: str,
+) -> None:
+    are_moments = store.identity.get("posterior") == MOMENTS
     for name, rows in store.rows.groupby("bucket", sort=True):
-        failure, _ = judge_latents(latent_statistics(store, rows))
+        facts = latent_facts(map(store.at, rows.index), are_moments=are_moments)
+        if network is not None and manifest is not None and not facts["bad_values"]:
+            facts["psnr"] = _decode_some(store, rows, network, manifest, device)
+        failure, _ = judge_latents(latent_numbers(facts), min_psnr)
         if failure is not None:
             raise StoreError(
                 f"{store.root}: bucket {name} {failure}; check the VAE (its weights, scaling factor"
-                " and training), then encode again"
+                " and training), then encode again with a better one"
             )
 
 
-def _frame_interval(store: LatentStore, manifest: pd.DataFrame) -> int:
-    """Source frames per used frame: the rate of the used ones is the condition."""
-    is_video = store.rows["bucket"].map(lambda name: not Bucket.parse(name).is_image)
-    videos = store.rows[is_video.astype(bool)].merge(manifest[[ID, "fps"]], on=ID)
-    if videos.empty:
-        return 1
-    return max(1, round(float(videos["fps_y"].iloc[0]) / float(videos["fps_x"].iloc[0])))
+def _decode_some(
+    store: LatentStore, rows: pd.DataFrame, network: Any, manifest: pd.DataFrame, device: str
+) -> list[float]:
+    """PSNR in dB of a few clips of a bucket that the manifest knows."""
+    known = rows.merge(manifest[[ID, PATH, "fps"]], on=ID, suffixes=("", "_source"))
+    found = []
+    for pick in few(len(known)) if len(known) else []:
+        row = known.iloc[pick]
+        bucket = Bucket.parse(row["bucket"])
+        interval = 1 if bucket.is_image else max(1, round(row["fps_source"] / row["fps"]))
+        pair = round_trip(
+            store.get(row[ID], bucket),
+            ClipRequest(row[ID], row[PATH], bucket, interval).read,
+            network,
+            are_moments=store.identity.get("posterior") == MOMENTS,
+            device=device,
+            dtype=compute_dtype(device, store.identity["dtype"]),
+        )
+        found += [] if pair is None else [decibels(*pair)]
+    return found
+
+
+def _measure(store: EmbeddingStore, rows: pd.DataFrame) -> tuple[float, int]:
+    """The least length of a token, and the number of values that are none; or of bad labels."""
+    least, bad = float("inf"), 0
+    for position in rows.index:
+        tokens = store.at(position)
+        if store.holds_labels:
+            bad += int(not 0 <= int(tokens) < int(store.identity["num_classes"]))
+            continue
+        bad += int((~tokens.isfinite()).sum())
+        least = min(least, float(tokens.double().norm(dim=1).min()))
+    return least, bad
+
+
+def _captions_of(store: EmbeddingStore, manifest: pd.DataFrame) -> dict[str, str]:
+    """The caption of each clip; every clip of the manifest has one.
+
+    Raises:
+        StoreError: some have none.
+    """
+    captions = dict(zip(manifest[ID], manifest[TEXT], strict=True))
+    absent = sorted(set(captions) - {*store.rows[ID], *store.rejected[ID]})
+    if absent:
+        raise _useless(
+            store, f"{len(absent)} clips of the manifest are absent, the first {absent[0]!r}"
+        )
+    return captions
+
+
+def _encode_again(
+    store: EmbeddingStore, texts: pd.Series, text_encoder: str | None, device: str
+) -> float:
+    """The relative RMS between stored and new embeddings of a few captions."""
+    encoder = build_text_encoder(
+        store.identity["type"],
+        from_pretrained=text_encoder,
+        max_length=store.identity.get("model_max_length"),
+        num_classes=store.identity.get("num_classes"),
+        dtype="fp32" if device == "cpu" else store.identity["dtype"],
+        device=device,
+    )
+    store.require_identity(encoder.identity())
+    known = texts[texts.notna()].iloc[::-1]
+    picks = known.iloc[:: max(1, len(known) // _CAPTIONS_AGAIN)]
+    lost, total = drift(picks.tolist(), [store.at(place) for place in picks.index], encoder)
+    return float((lost / max(total, 1e-30)) ** 0.5)
+
+
+def _useless(store: EmbeddingStore, sentence: str) -> StoreError:
+    return StoreError(
+        f"{store.root}: {sentence}; check the text encoder (its weights, dtype and tokenizer), then"
+        " encode again with a better one"
+    )
+
+
+def _left_out(rejected: int) -> str:
+    return f", {rejected} not encoded" if rejected else ""
 
 
 def _size(num_bytes: int) -> str:

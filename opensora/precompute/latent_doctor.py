@@ -1,36 +1,28 @@
-"""The gate after encoding: latents that would train nothing but noise stop the run here.
+"""Measure latents with the autoencoder: the facts of a data file that the gate judges by.
 
-Writes `doctor.json`: per bucket the number of bad values, mean and deviation per channel, and
-how well a few clips survive encoding and decoding (PSNR), with a picture of them.
+Sums per channel, bad values, and how well a few clips survive encoding and decoding (PSNR), with a
+picture of them.
 """
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
 
-from opensora.buckets.bucket import Bucket
-from opensora.core.errors import StoreError
-from opensora.core.io import atomic_path, write_json
+from opensora.core.errors import VideoError
+from opensora.core.io import atomic_path
 from opensora.core.process import threads_in_use
-from opensora.media.frames import psnr, read_clip, to_uint8
-from opensora.stores.latents import MOMENTS, LatentStore
+from opensora.media.frames import psnr, to_uint8
 
 log = logging.getLogger(__name__)
 
-DOCTOR_NAME = "doctor.json"
-_CLIPS_PER_BUCKET = 4
-_LEAST_DEVIATION = 1e-3  # latents this flat carry no picture
-# Scaled latents have mean 0 and deviation 1, roughly; those of Stable Diffusion's autoencoder
-# without its scaling factor have a deviation above 5.
-_LARGEST_MEAN, _LARGEST_DEVIATION = 5.0, 5.0
+_CLIPS = 4  # of a file, or of a bucket that exists already
 _PEAK = 2.0  # pixels span [-1, 1]
 _EQUAL_DB = 120.0  # above what any float32 decoder reaches
 _FRAMES = 3  # of each clip: the first, the middle and the last one
@@ -45,174 +37,84 @@ class Decoder(Protocol):
         """Latents [B, C, t, h, w] -> pixels [B, 3, T, H, W]."""
 
 
-class LatentDoctor:
-    """Examines the buckets of one store folder and keeps the report.
-
-    Attributes:
-        report: `buckets` (per bucket items, bad_values, mean, std, overall_std, psnr, montage),
-            `failures` and `warnings` (sentences), `min_psnr`.
+def latent_facts(latents: Iterable[Tensor], *, are_moments: bool) -> dict[str, Any]:
+    """Sums over rows of one bucket in one pass.
 
     Args:
-        folder: where `doctor.json` and the pictures go.
-        paths: clip id -> file, to compare decoded latents with.
-        decoder: the autoencoder.
-        min_psnr: least mean PSNR of a bucket in dB.
-        device: where the decoder is.
-        dtype: type of the decoder's weights.
+        latents: [C, T, H, W] each.
+        are_moments: means and deviations; the sums are of the means, `spread` of the deviations,
+            and a negative deviation is a bad value.
+
+    Returns:
+        `items`; `bad_values`; `count` of values per channel; `sum`, `square` and `spread` per
+        channel, None where they are no number; `psnr`, an empty list; `threads`.
     """
-
-    def __init__(
-        self,
-        folder: Path,
-        paths: Mapping[str, str],
-        decoder: Decoder,
-        *,
-        min_psnr: float,
-        device: str,
-        dtype: torch.dtype,
-    ) -> None:
-        self._folder = folder
-        self._paths = paths
-        self._decoder = decoder
-        self._device = device
-        self._dtype = dtype
-        self.report: dict[str, Any] = {
-            "buckets": {},
-            "failures": [],
-            "warnings": [],
-            "min_psnr": min_psnr,
-            "threads": threads_in_use(),
-        }
-
-    @property
-    def montages(self) -> list[str]:
-        """Names of the pictures written so far."""
-        return [facts["montage"] for facts in self.report["buckets"].values() if "montage" in facts]
-
-    def examine(self, store: LatentStore, frame_interval: int) -> None:
-        """Measure every bucket of a store, each row with its checksum.
-
-        Args:
-            store: latents; a bucket that was examined before is examined anew.
-            frame_interval: as the clips were read.
-
-        Raises:
-            StoreError: a file is damaged.
-        """
-        for name, rows in store.rows.groupby("bucket", sort=True):
-            bucket = Bucket.parse(str(name))
-            facts = latent_statistics(store, rows)
-            failure, warning = judge_latents(facts)
-            if failure is None:
-                picks = np.unique(np.linspace(0, len(rows) - 1, _CLIPS_PER_BUCKET).astype(int))
-                pairs = [
-                    self._round_trip(store, item, bucket, frame_interval)
-                    for item in rows["id"].iloc[picks]
-                ]
-                facts["psnr"] = [round(_decibels(*pair), 2) for pair in pairs]
-                facts["montage"] = f"doctor_{name}.png".replace("|", "_")
-                write_montage(self._folder / facts["montage"], pairs)
-                mean, least = float(np.mean(facts["psnr"])), self.report["min_psnr"]
-                if not mean >= least:
-                    failure = f"decodes at {mean:.1f} dB, below {least:g} dB"
-            self.report["buckets"][str(name)] = facts
-            if failure is not None:
-                self.report["failures"].append(f"bucket {name} {failure}")
-            if warning is not None:
-                self.report["warnings"].append(f"bucket {name} {warning}")
-                log.warning("doctor bucket=%s %s", name, warning)
-
-    def write(self) -> None:
-        """Write `doctor.json`."""
-        write_json(self._folder / DOCTOR_NAME, self.report)
-
-    def require_health(self) -> None:
-        """Stop if anything failed.
-
-        Raises:
-            StoreError: one sentence with the first failure.
-        """
-        if self.report["failures"]:
-            raise StoreError(
-                f"{self._folder / DOCTOR_NAME}: {self.report['failures'][0]}; check the VAE (its"
-                " weights, scaling factor and training), then encode again"
-            )
-
-    @torch.no_grad()
-    def _round_trip(
-        self, store: LatentStore, item: str, bucket: Bucket, frame_interval: int
-    ) -> tuple[Tensor, Tensor]:
-        """Pixels of a clip and what its latents decode to, both [3, T, H, W] in [-1, 1]."""
-        latents = store.get(item, bucket)[None]
-        if store.identity.get("posterior") == MOMENTS:
-            latents = latents.chunk(2, dim=1)[0]  # the means
-        decoded = self._decoder.decode(latents.to(self._device, self._dtype))[0].float().cpu()
-        pixels = read_clip(self._paths[item], bucket.num_frames, bucket.size, frame_interval)
-        # lengths that are no multiple of the autoencoder's stride lose their remainder
-        T, H, W = (min(sizes) for sizes in zip(decoded.shape[1:], pixels.shape[1:], strict=True))
-        return pixels[:, :T, :H, :W], decoded[:, :T, :H, :W].clamp(-1, 1)
-
-
-def judge_latents(facts: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Compare the numbers of a bucket with their limits: failure and warning, each or none."""
-    if facts["bad_values"]:
-        return f"holds {facts['bad_values']} NaN or infinite values", None
-    if facts["overall_std"] < _LEAST_DEVIATION:
-        return f"is flat (deviation {facts['overall_std']:.2g})", None
-    for what, limit in (("mean", _LARGEST_MEAN), ("std", _LARGEST_DEVIATION)):
-        value = max(facts[what], key=abs)
-        if abs(value) > limit:
-            channel = facts[what].index(value)
-            return f"has {what} {value:.3g} in channel {channel}, beyond {limit:g}", None
-    flat = [k for k, value in enumerate(facts["std"]) if value < _LEAST_DEVIATION]
-    if flat:
-        return None, f"is flat in channel {flat[0]} ({len(flat)} of {len(facts['std'])} channels)"
-    return None, None
-
-
-def latent_statistics(store: LatentStore, rows: pd.DataFrame) -> dict[str, Any]:
-    """Mean and deviation per channel in one pass over stored rows of one bucket.
-
-    Of moments these are the means; `posterior_std` is the mean deviation of the posterior per
-    channel, and a negative deviation is a bad value.
-
-    Raises:
-        StoreError: a file is damaged.
-    """
-    are_moments = store.identity.get("posterior") == MOMENTS
-    count, bad = 0, 0
-    total = square = spread = torch.zeros(1, dtype=torch.float64)
-    for position in rows.index:
-        values = store.at(position).double().flatten(1)  # [C, T*H*W]
+    items = count = bad = 0
+    total = square = spread = torch.zeros(0, dtype=torch.float64)
+    for row in latents:
+        values = row.double().flatten(1)  # [C, T*H*W]
         bad += int((~values.isfinite()).sum())
         if are_moments:
             values, deviations = values.chunk(2)
             bad += int((deviations < 0).sum())
-            spread = spread + deviations.sum(1)
-        count += values.shape[1]
-        total = total + values.sum(1)
-        square = square + values.square().sum(1)
-    mean = total / count
-    variance = (square / count - mean.square()).clamp(min=0)  # [C]
-    overall = (square.mean() / count - mean.mean().square()).clamp(min=0).sqrt()
-    facts = {
-        "items": len(rows),
-        "bad_values": bad,
-        "mean": [_number(value) for value in mean.tolist()],
-        "std": [_number(value) for value in variance.sqrt().tolist()],
-        "overall_std": _number(float(overall)) or 0.0,
+            spread = deviations.sum(1) + (spread if items else 0)
+        total = values.sum(1) + (total if items else 0)
+        square = values.square().sum(1) + (square if items else 0)
+        items, count = items + 1, count + values.shape[1]
+    sums = {"sum": total, "square": square, "spread": spread}
+    return {
+        **{"items": items, "bad_values": bad, "count": count},
+        **{name: [_number(value) for value in part.tolist()] for name, part in sums.items()},
+        **{"psnr": [], "threads": threads_in_use()},
     }
-    if are_moments:
-        facts["posterior_std"] = [_number(value) for value in (spread / count).tolist()]
-    return facts
+
+
+def few(number: int) -> list[int]:
+    """Positions of the rows to decode, of so many."""
+    return [int(k) for k in np.unique(np.linspace(0, number - 1, _CLIPS).astype(int))]
+
+
+@torch.no_grad()
+def round_trip(
+    latents: Tensor,
+    read: Callable[[], Tensor],
+    decoder: Decoder,
+    *,
+    are_moments: bool,
+    device: str,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor] | None:
+    """Pixels of a clip and what its latents decode to, both [3, T, H, W] in [-1, 1].
+
+    Args:
+        latents: [C, T, H, W].
+        read: gives the pixels as they were encoded.
+        decoder: the autoencoder.
+        are_moments: decode the means alone.
+        device: where the decoder is.
+        dtype: type of its weights.
+
+    Returns:
+        None where the clip can not be read any more.
+    """
+    try:
+        pixels = read()
+    except VideoError as error:
+        log.warning("doctor left out: %s", error)
+        return None
+    rows = latents[None].chunk(2, dim=1)[0] if are_moments else latents[None]
+    decoded = decoder.decode(rows.to(device, dtype))[0].float().cpu()
+    # lengths that are no multiple of the autoencoder's stride lose their remainder
+    T, H, W = (min(sizes) for sizes in zip(decoded.shape[1:], pixels.shape[1:], strict=True))
+    return pixels[:, :T, :H, :W], decoded[:, :T, :H, :W].clamp(-1, 1)
 
 
 def _number(value: float) -> float | None:
-    """Round for JSON, which has no NaN."""
-    return round(value, 6) if math.isfinite(value) else None
+    """JSON has no NaN."""
+    return value if math.isfinite(value) else None
 
 
-def _decibels(original: Tensor, decoded: Tensor) -> float:
+def decibels(original: Tensor, decoded: Tensor) -> float:
     """PSNR of two clips in [-1, 1]; equal ones get a number that JSON can hold."""
     return min(float(psnr(original[None], decoded[None], peak=_PEAK)), _EQUAL_DB)
 

@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from opensora.config.registry import MODELS, build_module
-from opensora.core.errors import ConfigError
-from opensora.stores.embeddings import LABELS
+from opensora.precompute.text_encoding import check_encoder_options
+from opensora.stores.keys import LABELS
 
 
 def build_text_encoder(
@@ -33,22 +33,9 @@ def build_text_encoder(
         ConfigError: something is missing, or has no effect.
         CheckpointError: the folder can not be loaded.
     """
-    given = {
-        "--text-encoder": from_pretrained,
-        "--max-length": max_length,
-        "--num-classes": num_classes,
-    }
-    needed = "--num-classes" if kind == LABELS else "--text-encoder"
-    allowed = {needed} if kind == LABELS else {needed, "--max-length"}
-    for name, value in given.items():
-        if value is not None and name not in allowed:
-            raise ConfigError(f"{name} {value} has no effect with --type {kind}; leave it out")
-    if given[needed] is None:
-        raise ConfigError(f"--type {kind} needs {needed}")
-    for name in ("--max-length", "--num-classes"):
-        value = given[name]
-        if isinstance(value, int) and value < 1:
-            raise ConfigError(f"{name} {value}: expected at least 1")
+    check_encoder_options(
+        kind, from_pretrained=from_pretrained, max_length=max_length, num_classes=num_classes
+    )
     if kind == LABELS:
         return build_module({"type": kind, "num_classes": num_classes, "device": device}, MODELS)
     fields: dict[str, Any] = {"type": kind, "from_pretrained": from_pretrained, "device": device}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from opensora.core.errors import OpenSoraError
 from opensora.core.io import read_json
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 ATTRIBUTES = ("colour", "shape", "direction")  # what the detector of the demo world looks at
 # encoder that a run trains itself -> the file that says how good it is, and what it saw
 SMALL_MODELS = {"vae": "psnr.json", "clip": "retrieval.json", "text_encoder": "words.json"}
+_INDEX_METADATA = b"opensora_store"  # as stores/index.py writes it
 _CONFIG_SUFFIXES = {".py", ".yaml", ".yml", ".json"}
 
 
@@ -38,8 +40,8 @@ class StageFolder:
         samples: `samples/{name}/samples.csv`, paths still relative to `samples_dir`.
         samples_dir: folder of that table.
         evaluation: `evaluation/{name}.json`.
-        doctor: shard below `latents/{name}` -> its doctor.json.
-        latents_dir: `latents/{name}`, with the pictures that the doctor names.
+        doctor: shard -> what the gate found, from its index `latents/{name}/{shard}.parquet`.
+        latents_dir: `latents/{name}`, from which the gate names its pictures.
     """
 
     name: str
@@ -159,7 +161,7 @@ def read_benchmarks(folder: Path, run: str) -> pd.DataFrame:
 
 def _stage(root: Path, name: str) -> StageFolder:
     metrics = root / "train" / name / "metrics.jsonl"
-    gates = sorted((root / "latents" / name).rglob("doctor.json"))
+    indexes = sorted((root / "latents" / name).glob("[0-9]*.parquet"))
     return StageFolder(
         name=name,
         buckets=_json(root / "buckets" / name / "summary.json"),
@@ -167,9 +169,25 @@ def _stage(root: Path, name: str) -> StageFolder:
         samples=_table(root / "samples" / name / "samples.csv", SAMPLES),
         samples_dir=root / "samples" / name,
         evaluation=_json(root / "evaluation" / f"{name}.json"),
-        doctor={str(p.parent.relative_to(root / "latents" / name)): read_json(p) for p in gates},
+        doctor={path.stem: _gate(path) for path in indexes},
         latents_dir=root / "latents" / name,
     )
+
+
+def _gate(index: Path) -> dict[str, Any]:
+    """What the gate found on the latents of one shard.
+
+    Raises:
+        OpenSoraError: the file is no index of a store.
+    """
+    try:
+        metadata = pq.read_schema(index).metadata
+        found: dict[str, Any] = json.loads(metadata[_INDEX_METADATA])["gate"]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise OpenSoraError(
+            f"{index}: not a readable index of a store; delete it and run encode_videos again"
+        ) from error
+    return found
 
 
 def parse_funnel_stage(entry: dict[str, Any]) -> FunnelStage:

@@ -48,7 +48,7 @@ def latent_rows(reports: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Join the gates of all shards: one row per bucket.
 
     Args:
-        reports: shard -> its doctor.json.
+        reports: shard -> what its gate found.
 
     Returns:
         Rows with bucket, items, bad_values, low and high (least and largest deviation of a
@@ -72,12 +72,12 @@ def latent_rows(reports: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows.values(), key=lambda row: row["bucket"])
 
 
-def latent_failures(reports: dict[str, dict[str, Any]]) -> list[str]:
-    """Sentences of all gates that failed, each with its shard."""
+def latent_warnings(reports: dict[str, dict[str, Any]]) -> list[str]:
+    """Sentences of all gates that warned, each with its shard."""
     return [
         f"{shard}: {sentence}"
         for shard, report in reports.items()
-        for sentence in report.get("failures", [])
+        for sentence in report.get("warnings", [])
     ]
 
 

@@ -97,10 +97,10 @@ def cards(stage: StageFolder, page_dir: Path, budget: Budget) -> list[Card]:
 def montages(stage: StageFolder, page_dir: Path, budget: Budget) -> list[tuple[str, str]]:
     """One picture per bucket of clips above their reconstructions: bucket and its URL."""
     first: dict[str, str] = {}
-    for shard, report in stage.doctor.items():
+    for report in stage.doctor.values():
         for bucket, facts in report.get("buckets", {}).items():
             if bucket not in first and facts.get("montage"):
-                file = stage.latents_dir / shard / facts["montage"]
+                file = stage.latents_dir / facts["montage"]
                 first[bucket] = _url(file, page_dir, budget)
     return [(bucket, url) for bucket, url in sorted(first.items()) if url]
 

@@ -11,7 +11,7 @@ from opensora import __version__
 from opensora.core.io import write_text
 from opensora.report import quantities, sections
 from opensora.report.collect import RunFolder, StageFolder, collect
-from opensora.report.facts import bucket_table, latent_failures, latent_rows, psnr_facts
+from opensora.report.facts import bucket_table, latent_warnings, latent_rows, psnr_facts
 from opensora.report.footage import flow
 from opensora.report.gallery import Budget, cards, montages
 
@@ -95,7 +95,7 @@ def render(run: RunFolder, page_dir: Path, *, embed_mb: float) -> str:
                 (
                     s.name,
                     latent_rows(s.doctor),
-                    latent_failures(s.doctor),
+                    latent_warnings(s.doctor),
                     montages(s, page_dir, budget),
                 )
                 for s in run.stages

@@ -8,7 +8,8 @@ from typing import Any
 from opensora.config.load import load_config
 from opensora.core.errors import ConfigError
 from opensora.models.weights.files import find_weights
-from opensora.models.weights.pretrained import files_sha256, resolve_weights
+from opensora.models.weights.folders import files_sha256
+from opensora.models.weights.pretrained import resolve_weights
 
 TRAINING_CONFIG = "config.py"  # beside the weights, written by training
 

@@ -17,116 +17,65 @@ from torch import Tensor
 
 from opensora.core.errors import StoreError
 from opensora.models.device import parse_dtype
-from opensora.stores.files import (
-    as_bytes,
-    checksum,
-    map_tensors,
-    read_record,
-    write_index,
-    write_store_file,
-)
-from opensora.stores.int8 import RECORD_FIELD, dequantise, quantise, rounding_error
+from opensora.stores.catalogue import Catalogue
+from opensora.stores.files import as_bytes, checksum, write_store_file
+from opensora.stores.index import EMBEDDING_COLUMNS
+from opensora.stores.int8 import dequantise, quantise
+from opensora.stores.keys import KEY, LABELS, file_name, text_key
 from opensora.stores.memory import BatchMemory
 from opensora.stores.store import Store
-from opensora.tables.columns import ID, TEXT
+from opensora.tables.columns import ID
 
 MADE_BY = "encode_captions"
-LABELS = "classes"  # type of an identity: class labels in the place of embeddings
-_TOKENS, _SCALES, _OFFSETS = "tokens", "scales", "offsets"
-_COLUMNS = {
-    ID: "str",
-    "file": "str",
-    "row": "int64",
-    "start": "int64",
-    "tokens": "int64",
-    "checksum": "int64",
-}
+TOKENS, SCALES, OFFSETS = "tokens", "scales", "offsets"
+
+
+def pack_tokens(embeddings: Sequence[Tensor], *, int8: bool) -> dict[str, Tensor]:
+    """Lay embeddings [tokens, dim] behind one another; int8 rounds them, with a scale a token."""
+    if not int8:
+        return {TOKENS: torch.cat(list(embeddings))}
+    rows = [quantise(embedding) for embedding in embeddings]
+    return {
+        TOKENS: torch.cat([values for values, _ in rows]),  # [sum of tokens, dim]
+        SCALES: torch.cat([scales for _, scales in rows]),  # [sum of tokens]
+    }
 
 
 def write_embeddings(
-    path: Path, embeddings: Sequence[Tensor], texts: Sequence[str], identity: Mapping[str, Any]
-) -> None:
-    """Write one file; an identity with `int8` rounds the tokens first.
+    catalogue: Catalogue,
+    tensors: Mapping[str, Tensor],
+    lengths: Sequence[int],
+    texts: Sequence[str],
+    identity: Mapping[str, Any],
+) -> tuple[Path, pd.DataFrame]:
+    """Write one file, which `Catalogue.add` then enters.
 
     Args:
-        path: the file.
-        embeddings: one tensor [tokens, dim] per text, on the CPU.
+        catalogue: of the encoder's address.
+        tensors: of `pack_tokens`, on the CPU.
+        lengths: tokens of each text.
         texts: the captions, all different.
-        identity: the encoder.
-    """
-    lengths = [len(embedding) for embedding in embeddings]
-    tensors = {_OFFSETS: torch.tensor([0, *accumulate(lengths)])}  # [texts + 1]
-    error = {}
-    if identity.get("int8"):
-        rows = [quantise(embedding) for embedding in embeddings]
-        tensors[_TOKENS] = torch.cat([values for values, _ in rows])  # [sum of tokens, dim]
-        tensors[_SCALES] = torch.cat([scales for _, scales in rows])  # [sum of tokens]
-        error = {RECORD_FIELD: rounding_error(embeddings, rows)}
-    else:
-        tensors[_TOKENS] = torch.cat(list(embeddings))
-    record = {
-        "identity": dict(identity),
-        "texts": list(texts),
-        "tokens": lengths,
-        "checksums": _checksums(tensors, lengths),
-        **error,
-    }
-    write_store_file(path, tensors, record)
-
-
-def is_embedding_file(path: Path, texts: Sequence[str], identity: Mapping[str, Any]) -> bool:
-    """Tell whether a file holds exactly these texts from this encoder, every bit as written."""
-    record, tensors = read_record(path), map_tensors(path)
-    if record is None or tensors is None:
-        return False
-    if record.get("identity") != dict(identity) or record.get("texts") != list(texts):
-        return False
-    lengths = record.get("tokens", [])
-    parts = [tensors[name] for name in (_TOKENS, _SCALES) if name in tensors]
-    offsets = tensors.get(_OFFSETS, torch.empty(0))
-    if offsets.tolist() != [0, *accumulate(lengths)] or any(
-        len(part) != sum(lengths) for part in parts
-    ):
-        return False
-    return record.get("checksums") == _checksums(tensors, lengths)
-
-
-def _checksums(tensors: Mapping[str, Tensor], lengths: list[int]) -> list[int]:
-    """Of each text: its tokens, and their scales where there are some."""
-    parts = [tensors[name].split(lengths) for name in (_TOKENS, _SCALES) if name in tensors]
-    return [checksum(*map(as_bytes, row)) for row in zip(*parts, strict=True)]
-
-
-def write_embedding_index(
-    folder: Path, names: Sequence[str], captions: pd.DataFrame, identity: Mapping[str, Any]
-) -> pd.DataFrame:
-    """Write the index: one row per clip, rows of equal captions point to the same tokens.
-
-    Args:
-        folder: where the files are.
-        names: finished files.
-        captions: id and text of each clip; every text is in one of the files.
         identity: the encoder.
 
     Returns:
-        The rows of the index.
+        The file, and its rows for `Catalogue.add`.
     """
-    parts = []
-    for name in names:
-        record = read_record(folder / name)
-        if record is None:
-            raise StoreError(f"{folder / name}: unreadable; delete it and run {MADE_BY} again")
-        lengths = record["tokens"]
-        part = pd.DataFrame({TEXT: record["texts"], "file": name, "tokens": lengths})
-        starts = [0, *accumulate(lengths)][:-1]
-        parts.append(part.assign(row=range(len(part)), start=starts, checksum=record["checksums"]))
-    kinds = {name: kind for name, kind in _COLUMNS.items() if name != ID} | {TEXT: "str"}
-    empty = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})
-    texts = pd.concat(parts, ignore_index=True).astype(kinds) if parts else empty
-    rows = captions[[ID, TEXT]].merge(texts, on=TEXT, how="left", validate="many_to_one")
-    rows = rows[list(_COLUMNS)].astype(_COLUMNS)
-    write_index(folder, rows, identity)
-    return rows
+    keys = [text_key(text) for text in texts]
+    offsets = [0, *accumulate(lengths)]
+    record: dict[str, Any] = {"identity": dict(identity), "keys": keys}
+    record |= {"texts": list(texts), "tokens": list(lengths)}
+    path = catalogue.path_of(file_name("texts", keys))
+    content = {**tensors, OFFSETS: torch.tensor(offsets)}  # [texts + 1]
+    written = write_store_file(path, content, record, _checksums)
+    rows = {KEY: keys, "row": range(len(keys)), "start": offsets[:-1], "tokens": list(lengths)}
+    return path, pd.DataFrame(rows | {"checksum": written["checksums"]})
+
+
+def _checksums(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> list[int]:
+    """Of each text: its tokens, and their scales where there are some."""
+    lengths = record["tokens"]
+    parts = [tensors[name].split(lengths) for name in (TOKENS, SCALES) if name in tensors]
+    return [checksum(*map(as_bytes, row)) for row in zip(*parts, strict=True)]
 
 
 class EmbeddingStore(Store):
@@ -140,13 +89,13 @@ class EmbeddingStore(Store):
     """
 
     def __init__(self, root: str | Path) -> None:
-        super().__init__(root, made_by=MADE_BY, columns=_COLUMNS)
+        super().__init__(root, made_by=MADE_BY, columns=EMBEDDING_COLUMNS)
         self._starts = self.rows["start"].to_numpy()
         self._lengths = self.rows["tokens"].to_numpy()
         self._positions = {name: position for position, name in enumerate(self.rows[ID])}
         if len(self._positions) < len(self.rows):
             twice = self.rows[ID][self.rows[ID].duplicated()].iloc[0]
-            raise StoreError(f"{self.root}: holds {twice!r} twice; delete it and run {MADE_BY}")
+            raise self.doubled(repr(twice))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -184,14 +133,14 @@ class EmbeddingStore(Store):
         tensors = self.tensors(self.file_numbers[position])
         start = self._starts[position]
         span = slice(start, start + self._lengths[position])
-        names = (_TOKENS, _SCALES) if _SCALES in tensors else (_TOKENS,)
+        names = (TOKENS, SCALES) if SCALES in tensors else (TOKENS,)
         return tuple(tensors[name].rows[span].reshape(-1) for name in names)
 
     def verify(self) -> int:
         """Check everything as every store does, and that offsets and index agree."""
         checked = super().verify()
         for name, rows in self.rows.groupby("file"):
-            offsets = self.tensors(self.file_numbers[rows.index[0]])[_OFFSETS]
+            offsets = self.tensors(self.file_numbers[rows.index[0]])[OFFSETS]
             bounds = offsets.tensor(offsets.rows).numpy()
             first, last = bounds[rows["row"]], bounds[rows["row"] + 1]
             if (first != rows["start"]).any() or (last - first != rows["tokens"]).any():
@@ -235,7 +184,7 @@ class EmbeddingStore(Store):
         numbers, starts = self.file_numbers[where].tolist(), self._starts[where].tolist()
         lengths = self._lengths[where]
         first = self.tensors(numbers[0])
-        tokens, is_int8 = first[_TOKENS], _SCALES in first
+        tokens, is_int8 = first[TOKENS], SCALES in first
         dtype = parse_dtype(self.identity["dtype"]) if is_int8 else tokens.dtype
         token_bytes = math.prod(tokens.shape) * dtype.itemsize
         filled = (lengths * token_bytes).tolist()
@@ -245,9 +194,9 @@ class EmbeddingStore(Store):
         stops, checked = (self._starts[where] + lengths).tolist(), self.checked[where].tolist()
         for place, (number, start, stop) in enumerate(zip(numbers, starts, stops, strict=True)):
             tensors = self.tensors(number)
-            data = tensors[_TOKENS].rows[start:stop].reshape(-1)
+            data = tensors[TOKENS].rows[start:stop].reshape(-1)
             if is_int8:
-                scales = tensors[_SCALES]
+                scales = tensors[SCALES]
                 row = batch[place, : stop - start]
                 dequantise(tokens.tensor(data), scales.tensor(scales.rows[start:stop]), row)
             else:

@@ -1,48 +1,69 @@
-"""Files of the latent and embedding stores: safetensors that say who wrote them, and checksums.
+"""Data files of the latent and embedding stores: safetensors that say what they hold.
 
-A store folder holds `*.safetensors` files and `index.parquet`. Each file carries one JSON record
-in its header (`identity` of the encoder, what the rows are, a checksum per row); the index repeats
-per row what a reader needs and holds, per file, its size and the hash of its header.
+Each carries one JSON record in its header: `identity` of the encoder, the `keys` of its rows, a
+checksum per row.
 """
 
 import hashlib
 import json
-import shutil
 import zlib
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from opensora.core.errors import ConfigError
-from opensora.core.io import atomic_path
+from opensora.stores.catalogue import new_file
 
-INDEX_NAME = "index.parquet"
-PARTIAL_SUFFIX = ".partial"  # of a folder that is being filled; no reader looks into it
-FILE_BYTES = 256 << 20  # about as much goes into one file
 # safetensors does not order the keys of its metadata; a single one keeps the bytes the same
 _RECORD = "opensora"
-_INDEX_METADATA = b"opensora_store"
 _WORD_BYTES = 8
 _LINE_BYTES = 512 * _WORD_BYTES
-CHECKSUM = "crc32 of sums"  # how `checksum` works; older stores say nothing
+# checksum of each row, of the tensors and the record of a file
+Checksums = Callable[[Mapping[str, Tensor], Mapping[str, Any]], list[int]]
 
 
-def write_store_file(path: Path, tensors: dict[str, Tensor], record: Mapping[str, Any]) -> None:
-    """Write tensors and their record atomically; equal content gives equal bytes."""
+def write_store_file(
+    path: Path, tensors: dict[str, Tensor], record: Mapping[str, Any], checksums: Checksums
+) -> dict[str, Any]:
+    """Write tensors and their record; equal content gives equal bytes.
+
+    A sound file of the same keys and encoder that another job made meanwhile stays.
+
+    Args:
+        path: the file.
+        tensors: its content.
+        record: `identity`, `keys` and more.
+        checksums: of the rows; they go into the record.
+
+    Returns:
+        The record of the file that stands in its place.
+    """
+    record = {**record, "checksums": checksums(tensors, record)}
+    if path.exists() and not is_sound(path, record, checksums):
+        path.unlink()
     text = json.dumps(record, sort_keys=True)
-    with atomic_path(path) as temporary:
+    with new_file(path) as temporary:
         metadata = {_RECORD: json.dumps([_sha256(text), text])}
         save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata)
+    return read_record(path) or record
+
+
+def is_sound(path: Path, expected: Mapping[str, Any], checksums: Checksums) -> bool:
+    """Tell whether a file has these keys of this encoder, every bit as written."""
+    record, tensors = read_record(path), map_tensors(path)
+    if record is None or tensors is None or record.get("checksums") is None:
+        return False
+    if any(record.get(name) != expected[name] for name in ("identity", "keys")):
+        return False
+    try:
+        return record["checksums"] == checksums(tensors, record)
+    except (KeyError, RuntimeError, TypeError):  # other tensors than such a file has
+        return False
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -99,76 +120,3 @@ def checksum(*parts: np.ndarray) -> int:
             lines = zlib.crc32(np.einsum("ij->i", table), lines)  # faster than reduce
         columns = zlib.crc32(part[whole:].data, columns)
     return ((lines << 32 | columns) + 2**63) % 2**64 - 2**63
-
-
-def write_index(folder: Path, rows: pd.DataFrame, identity: Mapping[str, Any]) -> None:
-    """Write `folder/index.parquet` for the files that `rows` names in column `file`."""
-    files = {
-        name: {"size": (folder / name).stat().st_size, "header": header_hash(folder / name)}
-        for name in sorted(set(rows["file"]))
-    }
-    facts = {"identity": dict(identity), "files": files, "checksum": CHECKSUM}
-    record = json.dumps(facts, sort_keys=True)
-    table = pa.Table.from_pandas(rows, preserve_index=False)
-    with atomic_path(folder / INDEX_NAME) as temporary:
-        pq.write_table(table.replace_schema_metadata({_INDEX_METADATA: record}), temporary)
-
-
-def header_hash(path: Path) -> str:
-    """SHA-256 of the length field and the JSON header of a safetensors file."""
-    with open(path, "rb") as file:
-        length = file.read(_WORD_BYTES)
-        size = min(int.from_bytes(length, "little"), path.stat().st_size)
-        return hashlib.sha256(length + file.read(size)).hexdigest()
-
-
-def read_store_index(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read `folder/index.parquet`: its rows; `identity`, `files`, `checksum` as they were written.
-
-    Raises:
-        OSError, KeyError, TypeError, ValueError: it is damaged, or no index of a store.
-    """
-    table = pq.read_table(folder / INDEX_NAME)
-    return table.to_pandas(), json.loads(table.schema.metadata[_INDEX_METADATA])
-
-
-@contextmanager
-def under_construction(folder: Path) -> Iterator[Path]:
-    """Yield `{folder}.partial`, holding what earlier runs finished; put it in place on success.
-
-    A workflow manager deletes the outputs of a failed job; the partial folder is not one of them.
-    """
-    work = folder.with_name(f"{folder.name}{PARTIAL_SUFFIX}")
-    if folder.is_dir() and not work.exists():
-        folder.rename(work)  # a second run reuses what is there
-    work.mkdir(parents=True, exist_ok=True)
-    index = work / INDEX_NAME
-    index.unlink(missing_ok=True)
-    try:
-        yield work
-    except BaseException:
-        index.unlink(missing_ok=True)  # a reader must not take a part for the whole
-        raise
-    if folder.is_dir():
-        shutil.rmtree(folder)
-    work.rename(folder)
-
-
-def remove_stale(work: Path, names: Collection[str]) -> None:
-    """Delete store files and pictures that belong to nothing in the new store."""
-    for pattern in ("*.safetensors", "*.png"):
-        for path in work.glob(pattern):
-            if path.name not in names:
-                path.unlink()
-
-
-def check_shard(shard: int, num_shards: int) -> None:
-    """Refuse a shard that does not exist.
-
-    Raises:
-        ConfigError: expected 0 <= shard < num_shards.
-    """
-    if not 0 <= shard < num_shards:
-        raise ConfigError(
-            f"--shard {shard} --num-shards {num_shards}: expected 0 <= shard < num-shards"
-        )

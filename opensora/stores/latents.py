@@ -11,116 +11,50 @@ from torch import Tensor
 
 from opensora.buckets.bucket import Bucket
 from opensora.core.errors import StoreError
-from opensora.stores.files import (
-    as_bytes,
-    checksum,
-    map_tensors,
-    read_record,
-    write_index,
-    write_store_file,
-)
+from opensora.stores.catalogue import Catalogue
+from opensora.stores.files import as_bytes, checksum, write_store_file
+from opensora.stores.index import LATENT_COLUMNS
+from opensora.stores.keys import KEY, file_name
 from opensora.stores.memory import BatchMemory
 from opensora.stores.store import MappedTensor, Store
 from opensora.tables.columns import ID
 
 MADE_BY = "encode_videos"
-MOMENTS = "moments"  # posterior mode of an identity: mean and deviation instead of one draw
-_TENSOR = "latents"
-_COLUMNS = {
-    ID: "str",
-    "bucket": "str",
-    "file": "str",
-    "row": "int64",
-    "num_frames": "int64",
-    "height": "int64",
-    "width": "int64",
-    "fps": "float64",
-    "sha256": "str",
-    "checksum": "int64",
-}
-
-
-def latent_file_name(bucket: Bucket, part: int) -> str:
-    """Name of the `part`-th file of a bucket."""
-    return f"{bucket.resolution}_{bucket.num_frames}_{bucket.aspect_ratio}-{part:05d}.safetensors"
+TENSOR = "latents"
 
 
 def write_latents(
-    path: Path,
+    catalogue: Catalogue,
     latents: Sequence[Tensor],
-    items: pd.DataFrame,
-    bucket: Bucket,
+    rows: pd.DataFrame,
+    bucket: str,
     identity: Mapping[str, Any],
-) -> None:
-    """Write the samples of one file.
+) -> tuple[Path, pd.DataFrame]:
+    """Write the samples of one file, which `Catalogue.add` then enters.
 
     Args:
-        path: the file.
+        catalogue: of the encoder's address.
         latents: N tensors [C, T, H, W] on the CPU; the channels of "moments" are C means, then C
             standard deviations.
-        items: N rows with id, fps (of the frames in use) and sha256 of the clip file.
+        rows: N rows with key, and sha256 of the clip file.
         bucket: the bucket of all of them.
         identity: the encoder.
-    """
-    stacked = torch.stack(list(latents))  # [N, C, T, H, W]
-    checksums = [checksum(row) for row in as_bytes(stacked, 2)]
-    record = _record(items, bucket, identity) | {"checksums": checksums}
-    write_store_file(path, {_TENSOR: stacked}, record)
-
-
-def _record(items: pd.DataFrame, bucket: Bucket, identity: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "identity": dict(identity),
-        "bucket": str(bucket),
-        "ids": items[ID].tolist(),
-        "fps": items["fps"].tolist(),
-        "sha256": items["sha256"].tolist(),
-    }
-
-
-def is_latent_file(
-    path: Path, items: pd.DataFrame, bucket: Bucket, identity: Mapping[str, Any]
-) -> bool:
-    """Tell whether a file holds exactly these items from this encoder, every bit as written."""
-    record, tensors = read_record(path), map_tensors(path)
-    if record is None or tensors is None or _TENSOR not in tensors:
-        return False
-    if any(record.get(name) != value for name, value in _record(items, bucket, identity).items()):
-        return False
-    return record.get("checksums") == [checksum(row) for row in as_bytes(tensors[_TENSOR], 2)]
-
-
-def write_latent_index(
-    folder: Path, names: Sequence[str], identity: Mapping[str, Any]
-) -> pd.DataFrame:
-    """Write the index of finished files; no file gives a valid empty index.
 
     Returns:
-        The rows of the index.
+        The file, and its rows for `Catalogue.add`.
     """
-    frames = []
-    for name in names:
-        record = read_record(folder / name)
-        if record is None:
-            raise StoreError(f"{folder / name}: unreadable; delete it and run {MADE_BY} again")
-        bucket = Bucket.parse(record["bucket"])
-        height, width = bucket.size
-        rows = pd.DataFrame({ID: record["ids"], "bucket": record["bucket"], "file": name})
-        frames.append(
-            rows.assign(
-                row=range(len(rows)),
-                num_frames=bucket.num_frames,
-                height=height,
-                width=width,
-                fps=record["fps"],
-                sha256=record["sha256"],
-                checksum=record["checksums"],
-            )
-        )
-    empty = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in _COLUMNS.items()})
-    rows = pd.concat(frames, ignore_index=True).astype(_COLUMNS) if frames else empty
-    write_index(folder, rows[list(_COLUMNS)], identity)
-    return rows
+    keys = rows[KEY].tolist()
+    record = {"identity": dict(identity), "bucket": bucket, "keys": keys}
+    record["sha256"] = rows["sha256"].tolist()
+    stacked = torch.stack(list(latents))  # [N, C, T, H, W]
+    path = catalogue.path_of(file_name(bucket.replace("|", "_"), keys))
+    written = write_store_file(path, {TENSOR: stacked}, record, _checksums)
+    columns = {KEY: keys, "row": range(len(keys)), "checksum": written["checksums"]}
+    return path, pd.DataFrame(columns | {"sha256": record["sha256"]})
+
+
+def _checksums(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> list[int]:
+    return [checksum(row) for row in as_bytes(tensors[TENSOR], 2)]
 
 
 class LatentStore(Store):
@@ -134,7 +68,7 @@ class LatentStore(Store):
     """
 
     def __init__(self, root: str | Path) -> None:
-        super().__init__(root, made_by=MADE_BY, columns=_COLUMNS)
+        super().__init__(root, made_by=MADE_BY, columns=LATENT_COLUMNS)
         self._row_numbers = self.rows["row"].to_numpy()
         self.fps = self.rows["fps"].to_numpy(dtype=np.float32)
         self._positions: dict[str, dict[str, int]] = {
@@ -144,7 +78,7 @@ class LatentStore(Store):
         if sum(map(len, self._positions.values())) < len(self.rows):
             keys = self.rows[["bucket", ID]]
             bucket, twice = keys[keys.duplicated()].iloc[0]
-            raise StoreError(f"{self.root}: two files hold {bucket} {twice}; delete the old folder")
+            raise self.doubled(f"{bucket} {twice}")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -160,7 +94,7 @@ class LatentStore(Store):
         except KeyError as error:
             raise StoreError(
                 f"{self.root}: no latent of {identity!r} in bucket {bucket}; run {MADE_BY} with the"
-                " plan that training reads"
+                " items of the plan that training reads"
             ) from error
 
     def missing(self, items: pd.DataFrame) -> pd.DataFrame:
@@ -174,7 +108,7 @@ class LatentStore(Store):
         return (self._mapped_latents(position).rows[self._row_numbers[position]],)
 
     def _mapped_latents(self, position: int) -> MappedTensor:
-        return self.tensors(self.file_numbers[position])[_TENSOR]
+        return self.tensors(self.file_numbers[position])[TENSOR]
 
     def get(self, identity: str, bucket: Bucket) -> Tensor:
         """Return the latent of a clip at a bucket, [C, T, H, W] in the stored dtype.
@@ -211,12 +145,12 @@ class LatentStore(Store):
         """
         where = np.asarray(positions)
         numbers, rows = self.file_numbers[where].tolist(), self._row_numbers[where].tolist()
-        first = self.tensors(numbers[0])[_TENSOR]
+        first = self.tensors(numbers[0])[TENSOR]
         lent = memory.take(len(numbers), first.rows.shape[1])
         # plain lists and numpy: a batch takes few operations beside the copies
         checked = self.checked[where].tolist()
         for place, (number, row) in enumerate(zip(numbers, rows, strict=True)):
-            data = self.tensors(number)[_TENSOR].rows[row]
+            data = self.tensors(number)[TENSOR].rows[row]
             lent.array[place] = data
             if not checked[place]:  # now that the copy brought it into the cache
                 self.check(positions[place], (data,))

@@ -1,8 +1,8 @@
-"""Read a store of latents or embeddings, by memory map and with as few checks as are safe.
+"""Read the latents or embeddings of a run, by memory map and with as few checks as are safe.
 
 What is checked when: opening a store compares the size of every file; the first use of a file
 compares the hash of its header; the first read of a row compares its checksum. Nothing is read
-that is not asked for. `Store.verify` and the next run of the encoder check everything.
+that is not asked for. `Store.verify` checks everything.
 """
 
 from abc import ABC, abstractmethod
@@ -16,28 +16,29 @@ import torch
 from torch import Tensor
 
 from opensora.core.errors import StoreError
-from opensora.stores.files import (
-    CHECKSUM,
-    INDEX_NAME,
-    PARTIAL_SUFFIX,
-    as_bytes,
-    checksum,
-    header_hash,
-    map_tensors,
-    read_store_index,
-)
+from opensora.stores.files import as_bytes, checksum, map_tensors
+from opensora.stores.index import CHECKSUM, header_hash, read_index
+from opensora.tables.columns import DETAIL, ID, OK, STATUS
 
 _MAX_MAPPED_FILES = 8192  # a map holds no file handle; the kernel allows 65530 maps
+_OLD_NAME = "index.parquet"  # of the layout before: files and index in one folder
 
 
-def store_folders(root: Path) -> list[Path]:
-    """Folders at or below `root` that hold an index, but for those still being filled."""
-    found = (path.parent for path in root.rglob(INDEX_NAME))
-    return sorted(
-        folder
-        for folder in found
-        if not any(part.endswith(PARTIAL_SUFFIX) for part in folder.relative_to(root).parts)
-    )
+def index_files(root: Path) -> list[Path]:
+    """The indexes of a folder, or the one that is given, by name.
+
+    Raises:
+        StoreError: it is of the layout before.
+    """
+    if root.is_file():
+        return [root]
+    old = next(iter(sorted(root.rglob(_OLD_NAME))), None)
+    if old is not None:
+        raise StoreError(
+            f"{root}: holds {old.relative_to(root)} of the layout before; `opensora doctor --adopt`"
+            " takes it into the store, or run the rule that makes the folder anew"
+        )
+    return sorted(path for path in root.glob("*.parquet") if not path.name.startswith("."))
 
 
 class MappedTensor(NamedTuple):
@@ -53,11 +54,12 @@ class MappedTensor(NamedTuple):
 
 
 class Store(ABC):
-    """The rows of every `index.parquet` at or below a folder.
+    """The rows of every index in a folder, or of one index.
 
     Attributes:
-        root: the folder.
-        rows: what the indexes say, one row per item; `file` is relative to `root`.
+        root: the folder, or the index.
+        rows: what the indexes say, one row per item that was encoded; `file` is a path.
+        rejected: rows of items that could not be encoded, with `status` and `detail`.
         identity: the encoder that wrote all of it.
         file_numbers: int [rows], the file of each row.
         checked: bool [rows], whether the checksum of a row was compared.
@@ -67,8 +69,8 @@ class Store(ABC):
         """Read the indexes.
 
         Args:
-            root: folder of the store.
-            made_by: the rule that fills it, for error messages.
+            root: folder of indexes, or one of them.
+            made_by: the rule that makes them, for error messages.
             columns: columns every index has, with their pandas types.
         """
         self.root = Path(root)
@@ -77,12 +79,15 @@ class Store(ABC):
         self._files: dict[str, dict[str, Any]] = {}
         self._sound: set[int] = set()  # numbers of files whose header was compared
         self._mapped: dict[int, dict[str, MappedTensor]] = {}  # by number of the file
-        folders = store_folders(self.root)
-        if not folders:
-            raise StoreError(f"{self.root}: holds no {INDEX_NAME}; rule {made_by} makes it")
+        indexes = index_files(self.root)
+        if not indexes:
+            raise StoreError(f"{self.root}: holds no index; rule {made_by} makes it")
         self.identity: dict[str, Any] = {}
-        frames = [self._read_index(folder, columns) for folder in folders]
-        self.rows: pd.DataFrame = pd.concat(frames, ignore_index=True).astype(dict(columns))
+        frames = [self._read_index(path, columns) for path in indexes]
+        rows = pd.concat(frames, ignore_index=True).astype(dict(columns))
+        is_ok = rows[STATUS] == OK
+        self.rows: pd.DataFrame = rows[is_ok].drop(columns=[STATUS, DETAIL]).reset_index(drop=True)
+        self.rejected: pd.DataFrame = rows[~is_ok].reset_index(drop=True)
         numbers, names = pd.factorize(self.rows["file"])
         self.file_numbers, self._file_names = numbers, list(names)
         self._checksums = self.rows["checksum"].to_numpy()
@@ -90,28 +95,23 @@ class Store(ABC):
         for name in self._files:
             self._require_size(name)
 
-    def _read_index(self, folder: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    def _read_index(self, path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+        again = f"delete it and run {self._command} again, which finds what is encoded"
         try:
-            table, record = read_store_index(folder)
-            rows = table[list(columns)]
+            table, record = read_index(path)
+            rows, files = table[list(columns)], record["files"]
+            store = (path.resolve().parent / record["store"]).resolve()
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise StoreError(
-                f"{folder / INDEX_NAME}: not a readable store index; run {self._command} for"
-                f" {folder} again"
-            ) from error
+            raise StoreError(f"{path}: not a readable index of a store; {again}") from error
         if record.get("checksum") != CHECKSUM:
-            raise StoreError(
-                f"{folder / INDEX_NAME}: has checksums of another version; run {self._command} for"
-                f" {folder} again"
-            )
-        if len(rows) == 0:
+            raise StoreError(f"{path}: has checksums of another version; {again}")
+        if not files:
             return rows  # an empty shard knows no encoder that could disagree
         if self.identity:
-            require_identity(record["identity"], self.identity, where=folder)
+            require_identity(record["identity"], self.identity, where=path)
         self.identity = record["identity"]
-        inside = folder.relative_to(self.root)
-        self._files |= {str(inside / name): facts for name, facts in record["files"].items()}
-        return rows.assign(file=[str(inside / name) for name in rows["file"]])
+        self._files |= {str(store / name): facts for name, facts in files.items()}
+        return rows.assign(file=[str(store / name) if name else "" for name in rows["file"]])
 
     def require_identity(self, expected: Mapping[str, Any]) -> None:
         """Refuse the store unless the encoder that wrote it agrees with `expected`.
@@ -135,7 +135,7 @@ class Store(ABC):
             return
         if checksum(*parts) != self._checksums[position]:
             name = self._file_names[self.file_numbers[position]]
-            raise self.damaged(name, f"the checksum of {self.rows['id'].iat[position]} fails")
+            raise self.damaged(name, f"the checksum of {self.rows[ID].iat[position]} fails")
         self.checked[position] = True
 
     def verify(self) -> int:
@@ -171,10 +171,10 @@ class Store(ABC):
         name = self._file_names[number]
         self._require_size(name)
         if number not in self._sound:
-            if header_hash(self.root / name) != self._files[name]["header"]:
+            if header_hash(Path(name)) != self._files[name]["header"]:
                 raise self.damaged(name, "its header differs from the index")
             self._sound.add(number)
-        tensors = map_tensors(self.root / name)
+        tensors = map_tensors(Path(name))
         if tensors is None:
             raise self.damaged(name, "its header can not be read")
         mapped = {
@@ -187,7 +187,7 @@ class Store(ABC):
         return mapped
 
     def _require_size(self, name: str) -> None:
-        path, expected = self.root / name, self._files[name]["size"]
+        path, expected = Path(name), self._files[name]["size"]
         if not path.is_file():
             raise self.damaged(name, "the file is missing")
         size = path.stat().st_size
@@ -196,10 +196,17 @@ class Store(ABC):
 
     def damaged(self, name: str, detail: str) -> StoreError:
         """Return the error for a file that is not what the index describes."""
-        path = self.root / name
         return StoreError(
-            f"{path}: damaged ({detail}); run {self._command} for {path.parent} again, which makes"
-            " damaged files anew and keeps the others"
+            f"{name}: damaged ({detail}); delete it and run {self._command} again, in a workflow"
+            f" with --forcerun {self._made_by}: what is missing alone is encoded"
+        )
+
+    def doubled(self, what: str) -> StoreError:
+        """Return the error for an item that stands twice."""
+        names = ", ".join(path.name for path in index_files(self.root))
+        return StoreError(
+            f"{self.root}: {what} stands twice in its indexes ({names}); delete those of an earlier"
+            " number of shards"
         )
 
 
@@ -213,5 +220,5 @@ def require_identity(found: Mapping[str, Any], expected: Mapping[str, Any], *, w
         if found.get(name) != value:
             raise StoreError(
                 f"{where}: encoded with {name} {found.get(name)!r}, expected {value!r}; use the"
-                " same encoder, or delete the folder and encode it again"
+                " same encoder, or encode again with the other one"
             )

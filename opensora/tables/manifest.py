@@ -23,7 +23,11 @@ _MAX_SLUG = 40  # characters of the file name that an id repeats, for people
 
 
 def read_manifest(
-    path: str | Path, *, needs_text: bool = True, columns: Collection[str] | None = None
+    path: str | Path,
+    *,
+    needs_text: bool = True,
+    columns: Collection[str] | None = None,
+    shard: int | None = None,
 ) -> pd.DataFrame:
     """Read a table of clips and fill in what can be derived from the columns that are there.
 
@@ -35,6 +39,7 @@ def read_manifest(
             `text` are known (`columns.SPELLINGS`). Or a folder of Parquet partitions.
         needs_text: False also takes tables of clips and videos: their good rows, without texts.
         columns: what is needed of a large manifest besides ids and sizes; None is everything.
+        shard: of a folder, the partition of this number alone.
 
     Returns:
         A MANIFEST table, of which `columns` may name a part; all further columns are kept. Of
@@ -44,7 +49,7 @@ def read_manifest(
         TableError: a needed column is missing, a size is no whole number of at least 1, or an id
             is empty or there twice; the sentence names row and column.
     """
-    frame = _read(path, None if columns is None else _needed(columns))
+    frame = _read(path, None if columns is None else _needed(columns), shard)
     if not needs_text and STATUS in frame:
         frame = frame[frame[STATUS] == OK].reset_index(drop=True)
     if not needs_text or (columns is not None and TEXT not in _needed(columns)):
@@ -69,9 +74,9 @@ def read_manifest(
     return frame[[name for name in frame if name in kept]]
 
 
-def _read(path: str | Path, columns: Collection[str] | None) -> pd.DataFrame:
+def _read(path: str | Path, columns: Collection[str] | None, shard: int | None) -> pd.DataFrame:
     if Path(path).is_dir():
-        return with_known_names(read_parts(path, columns))
+        return with_known_names(read_parts(path, columns, shard=shard))
     return with_known_names(read_table(path, columns=columns)).drop(columns=SHARD, errors="ignore")
 
 

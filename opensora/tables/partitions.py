@@ -109,31 +109,39 @@ def write_parts(
         file.unlink()
 
 
-def read_parts(folder: str | Path, columns: Collection[str] | None = None) -> pd.DataFrame:
+def read_parts(
+    folder: str | Path, columns: Collection[str] | None = None, *, shard: int | None = None
+) -> pd.DataFrame:
     """Read the partitions of a folder in the order of their names.
 
     Args:
         folder: its `*.parquet` are read.
         columns: only these, where they are there; None reads all.
+        shard: only the partition of this number; None reads all.
 
     Returns:
         All rows, with the number in the name of their file in the column `shard`.
 
     Raises:
-        TableError: there is none, one is unreadable, has no number or that of another, or other
+        TableError: there is none (of this number), one is unreadable, has no number or that of another, or other
             columns than the first.
     """
     files = [file for file in sorted(Path(folder).glob(f"*{PARQUET}")) if not _is_hidden(file)]
     if not files:
         raise TableError(f"{folder}: no partition of a table in it; expected 0000{PARQUET}, ...")
     tables: list[pa.Table] = []
-    for shard, file in _numbered(files).items():
+    parts = _numbered(files)
+    if shard is not None:
+        if shard not in parts:
+            raise TableError(f"{folder}: no partition of shard {shard} in it; make it anew")
+        parts = {shard: parts[shard]}
+    for number, file in parts.items():
         try:
             rows = read_parquet(file, columns).replace_schema_metadata(None)
         except (pa.ArrowException, OSError) as error:
             raise TableError(f"{file}: not a readable table ({error})") from error
         rows = rows.drop_columns([SHARD]) if SHARD in rows.column_names else rows
-        tables.append(rows.append_column(SHARD, pa.array([shard] * len(rows), pa.int64())))
+        tables.append(rows.append_column(SHARD, pa.array([number] * len(rows), pa.int64())))
         _check_columns(tables[0], rows.column_names, files[0], file)
     try:  # of other writers a column may be without a type where it has no value
         whole = pa.concat_tables(tables, promote_options="permissive")

@@ -23,7 +23,7 @@ from opensora.datasets.masks import MaskGenerator
 from opensora.models.build import takes_frame_mask, use_grad_checkpoint
 from opensora.models.weights.checkpoint import load_checkpoint
 from opensora.plans.compile import BatchPlan
-from opensora.stores.embeddings import LABELS
+from opensora.stores.keys import LABELS
 from opensora.training.checkpoint import (
     EMA,
     Checkpoint,

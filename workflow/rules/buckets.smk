@@ -9,6 +9,7 @@ rule assign_buckets:
         plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
         validation=f"{RUN}/buckets/{{stage}}/validation.parquet",
         summary=f"{RUN}/buckets/{{stage}}/summary.json",
+        items=[f"{RUN}/buckets/{{stage}}/{shard}.parquet" for shard in SHARDS],
     log:
         f"logs/assign_buckets/{config['run']}/{{stage}}.log",
     benchmark:
@@ -24,6 +25,7 @@ rule assign_buckets:
             version=VERSIONS["assign_buckets"],
             world_size=lambda wildcards: world_size(wildcards.stage),
             vae_stride=config["encode"]["vae_stride"],
+            num_shards=config["num_shards"],
             config=lambda wildcards: plan_fields(
                 stage_config(wildcards),
                 seed=config["seed"],
@@ -32,6 +34,8 @@ rule assign_buckets:
         ),
         config=stage_config,
         manifest=MANIFEST,
+        items=lambda wildcards: f"{RUN}/buckets/{wildcards.stage}",
+        num_shards=config["num_shards"],
         world_size=lambda wildcards: world_size(wildcards.stage),
         vae_stride=config["encode"]["vae_stride"],
         seed=config["seed"],
@@ -39,5 +43,6 @@ rule assign_buckets:
     shell:
         "opensora assign-buckets {params.config:q} --data-path {params.manifest} "
         "--plan {output.plan} --validation {output.validation} --summary {output.summary} "
+        "--items {params.items} --num-shards {params.num_shards} "
         "--world-size {params.world_size} --vae-stride {params.vae_stride} --seed {params.seed} "
         "{params.epochs} > {log} 2>&1"

@@ -206,10 +206,19 @@ def training_data(stage):
             *model_files("vae"),
             *model_files("text_encoder"),
         ]
-    return [
-        *expand(f"{RUN}/latents/{stage}/{{shard}}", shard=SHARDS),
-        f"{RUN}/embeddings",
-    ]
+    return [*latent_indexes([stage]), *embedding_indexes()]
+
+
+def latent_indexes(stages):
+    """Which rows of the store are the clips of some stages."""
+    return expand(
+        f"{RUN}/latents/{{stage}}/{{shard}}.parquet", stage=stages, shard=SHARDS
+    )
+
+
+def embedding_indexes():
+    """Which rows of the store are the captions of the run."""
+    return expand(f"{RUN}/embeddings/{{shard}}.parquet", shard=SHARDS)
 
 
 def data_options(stage):

@@ -1,19 +1,21 @@
-"""Fill the latent and embedding stores ahead of training."""
+"""Find latents and embeddings in the store, make what it lacks, ahead of training.
+
+The bulky files lie in the store, which runs share and nobody declares: Snakemake deletes what a
+rule declares before its job. Declared are the indexes.
+"""
 
 
 rule encode_videos:
-    """Encode one shard of a stage's clips with the VAE."""
+    """Encode what the store lacks of one shard's clips, for all stages at once."""
     input:
-        manifest=PARTITIONS,
-        plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
-        validation=f"{RUN}/buckets/{{stage}}/validation.parquet",
+        items=[f"{RUN}/buckets/{stage}/{{shard}}.parquet" for stage in STORED_STAGES],
         vae=model_files("vae"),
     output:
-        folder=directory(f"{RUN}/latents/{{stage}}/{{shard}}"),
+        indexes=[f"{RUN}/latents/{stage}/{{shard}}.parquet" for stage in STORED_STAGES],
     log:
-        f"logs/encode_videos/{config['run']}/{{stage}}/{{shard}}.log",
+        f"logs/encode_videos/{config['run']}/{{shard}}.log",
     benchmark:
-        f"benchmarks/encode_videos/{config['run']}/{{stage}}/{{shard}}.tsv"
+        f"benchmarks/encode_videos/{config['run']}/{{shard}}.tsv"
     conda:
         "../../environment.yml"
     threads: config["resources"]["threads"]
@@ -25,38 +27,37 @@ rule encode_videos:
         identity=identity(
             version=VERSIONS["encode_videos"],
             vae=model_folder("vae"),
-            num_shards=config["num_shards"],
             dtype=config["encode"]["dtype"],
             posterior=config["encode"]["posterior"],
             min_psnr=config["encode"]["min_psnr"],
             seed=config["seed"],
         ),
-        manifest=MANIFEST,
         vae=lambda wildcards: model_folder("vae"),
+        store=f"{STORE}/latents",
         shard=lambda wildcards: int(wildcards.shard),
-        num_shards=config["num_shards"],
+        num_shards=lambda wildcards, input: config["num_shards"],
         dtype=config["encode"]["dtype"],
         posterior=config["encode"]["posterior"],
         min_psnr=config["encode"]["min_psnr"],
         seed=config["seed"],
     shell:
-        "opensora encode-videos --manifest {params.manifest} --plan {input.plan} --validation {input.validation} "
+        "opensora encode-videos --items {input.items} --store {params.store} "
         "--shard {params.shard} --num-shards {params.num_shards} --vae {params.vae:q} "
         "--dtype {params.dtype} --posterior {params.posterior} --seed {params.seed} "
-        "--min-psnr {params.min_psnr} --output {output.folder} --threads {threads} > {log} 2>&1"
+        "--min-psnr {params.min_psnr} --output {output.indexes} --threads {threads} > {log} 2>&1"
 
 
 rule encode_captions:
-    """Encode every distinct caption once."""
+    """Encode what the store lacks of one shard's captions, every distinct one once."""
     input:
-        manifest=PARTITIONS,
+        manifest=f"{MANIFEST}/{{shard}}.parquet",
         text_encoder=model_files("text_encoder"),
     output:
-        folder=directory(f"{RUN}/embeddings"),
+        index=f"{RUN}/embeddings/{{shard}}.parquet",
     log:
-        f"logs/encode_captions/{config['run']}/all.log",
+        f"logs/encode_captions/{config['run']}/{{shard}}.log",
     benchmark:
-        f"benchmarks/encode_captions/{config['run']}/all.tsv"
+        f"benchmarks/encode_captions/{config['run']}/{{shard}}.tsv"
     conda:
         "../../environment.yml"
     threads: config["resources"]["threads"]
@@ -70,15 +71,20 @@ rule encode_captions:
             type=config["models"]["text_encoder"]["type"],
             text_encoder=model_folder("text_encoder"),
             num_classes=config["models"]["text_encoder"]["num_classes"],
+            num_shards=config["num_shards"],
             dtype=config["encode"]["dtype"],
             max_length=config["encode"]["max_length"],
             int8=config["encode"]["int8"],
         ),
         manifest=MANIFEST,
         text_encoder=text_encoder_options(),
+        store=f"{STORE}/embeddings",
+        shard=lambda wildcards: int(wildcards.shard),
+        num_shards=config["num_shards"],
         dtype=config["encode"]["dtype"],
         int8="--int8" if config["encode"]["int8"] else "",
     shell:
-        "opensora encode-captions --manifest {params.manifest} "
+        "opensora encode-captions --manifest {params.manifest} --store {params.store} "
+        "--shard {params.shard} --num-shards {params.num_shards} "
         "{params.text_encoder:q} --dtype {params.dtype} {params.int8} "
-        "--output {output.folder} --threads {threads} > {log} 2>&1"
+        "--output {output.index} --threads {threads} > {log} 2>&1"

@@ -12,11 +12,7 @@ rule report:
         expand(rules.assign_buckets.output.summary, stage=REPORTED_STAGES),
         expand(rules.train.output.metrics, stage=REPORTED_STAGES),
         expand(rules.train.output.config, stage=REPORTED_STAGES),
-        expand(
-            rules.encode_videos.output,
-            stage=[name for name in REPORTED_STAGES if name in STORED_STAGES],
-            shard=SHARDS,
-        ),
+        latent_indexes([name for name in REPORTED_STAGES if name in STORED_STAGES]),
         CURATED,
         score_tables(),
         trained_models(),

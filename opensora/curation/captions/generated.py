@@ -56,7 +56,8 @@ class TransformersCaptioner(Captioner):
 
         from opensora.models.device import choose_device, parse_dtype
         from opensora.models.text_encoder.vocabulary import check_words
-        from opensora.models.weights.pretrained import load_network, load_parts, resolve_folder
+        from opensora.models.weights.folders import resolve_folder
+        from opensora.models.weights.pretrained import load_network, load_parts
 
         for name, value in (
             ("num_frames", num_frames),

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from opensora.models.layers.embeddings import CaptionEmbedder
 from opensora.models.text_encoder.vocabulary import check_fit, load_tokenizer
-from opensora.models.weights.pretrained import load_network, resolve_folder, weights_sha256
+from opensora.models.weights.folders import resolve_folder, weights_sha256
+from opensora.models.weights.pretrained import load_network
 
 
 class TextEncoder:

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from opensora.models.weights.pretrained import load_network, resolve_folder, weights_sha256
+from opensora.models.weights.folders import resolve_folder, weights_sha256
+from opensora.models.weights.pretrained import load_network
 
 POSTERIORS = ("sample", "mean", "moments")
 Generators = torch.Generator | Sequence[torch.Generator]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from opensora.core.errors import CheckpointError
 from opensora.core.io import atomic_path
 from opensora.models.weights.files import find_weights, read_weights
+from opensora.models.weights.folders import files_sha256
 from opensora.models.weights.layouts import (
     POSITION_TABLES,
     NamedWeights,
@@ -21,7 +22,6 @@ from opensora.models.weights.layouts import (
     normalise,
     starts_of,
 )
-from opensora.models.weights.pretrained import files_sha256
 
 log = logging.getLogger(__name__)
 

@@ -1,18 +1,15 @@
-"""Weights by name: on this disk, on a hub, official files; folders of other libraries."""
+"""Weights by name: on this disk, on a hub, official files; loaders of other libraries."""
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
-from hashlib import sha256
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from huggingface_hub import snapshot_download
 from safetensors.torch import save_file
 
 from opensora.core.errors import CheckpointError, OpenSoraError
-from opensora.core.io import sha256_file
 from opensora.models.weights.files import (
     SUFFIXES,
     VARIANTS,
@@ -20,6 +17,7 @@ from opensora.models.weights.files import (
     folder_variant,
     read_weights,
 )
+from opensora.models.weights.folders import resolve_folder
 from opensora.models.weights.wrappers import has_wrappers
 
 DOWNLOADS = Path("pretrained_models")  # below the working folder, as in the reference
@@ -40,8 +38,6 @@ OFFICIAL_FILES = {
     "OpenSora-v1-HQ-16x512x512.pth": f"{_OPENSORA}/OpenSora-v1-HQ-16x512x512.pth",
 }  # names that configs give, and where the files are published
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-_WANTED = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt")
-_WEIGHTS = (".safetensors", ".bin")
 _Loaded = TypeVar("_Loaded")
 
 
@@ -72,43 +68,6 @@ def resolve_weights(name: str | Path) -> Path:
         f"{name}: no such file or folder; give a weight file ({', '.join(SUFFIXES)}), a folder, or"
         " a hub name"
     )
-
-
-def resolve_folder(
-    name: str | Path,
-    *,
-    kind: str,
-    cache_dir: str | None = None,
-    local_files_only: bool = False,
-) -> Path:
-    """A folder on this disk for a path or a hub name, downloaded into the hub cache if needed.
-
-    Args:
-        name: folder, or a name on the Hugging Face hub.
-        kind: what is loaded, for the message.
-        cache_dir: folder of the hub cache; None = the user's.
-        local_files_only: take a hub name from the cache alone, never from the network.
-
-    Raises:
-        CheckpointError: neither a folder nor a name that can be fetched.
-    """
-    if Path(name).is_dir():
-        return Path(name)
-    try:
-        return Path(
-            snapshot_download(
-                str(name),
-                allow_patterns=list(_WANTED),
-                cache_dir=cache_dir,
-                local_files_only=local_files_only,
-            )
-        )
-    except (OSError, ValueError) as error:
-        where = "is in the hub cache" if local_files_only else "can be fetched from here"
-        raise CheckpointError(
-            f"{kind}: {str(name)!r} is neither a folder on this disk nor a hub name that {where};"
-            " make or download the weights and give their folder"
-        ) from error
 
 
 def load_parts(load: Callable[[], _Loaded], folder: Path, *, kind: str) -> _Loaded:
@@ -170,21 +129,3 @@ def _bare_copy(folder: Path, target: Path) -> Path:
         if not file.name.endswith((".index.json", *(f".index.{v}.json" for v in VARIANTS))):
             shutil.copyfile(file, target / file.name)
     return target
-
-
-def weights_sha256(folder: Path) -> str:
-    """One hash over all weight files of a folder, in the order of their names.
-
-    Raises:
-        CheckpointError: no weight file there.
-    """
-    files = sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS)
-    if not files:
-        raise CheckpointError(f"{folder}: holds no weights ({' or '.join(_WEIGHTS)})")
-    return files_sha256(files)
-
-
-def files_sha256(files: Sequence[Path]) -> str:
-    """The hash of one file; of several, the hash of their hashes in this order."""
-    digests = [sha256_file(path) for path in files]
-    return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()

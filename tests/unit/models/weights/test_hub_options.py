@@ -4,7 +4,7 @@ import pytest
 
 from opensora.config.registry import MODELS, build_module, check_fields, registered_names
 from opensora.core.errors import CheckpointError
-from opensora.models.weights import pretrained
+from opensora.models.weights import folders
 
 NAME = "some-lab/some-weights"
 FROM_THE_HUB = [
@@ -27,7 +27,7 @@ def test_they_reach_the_hub(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
         asked.update({"name": name, **options})
         raise FileNotFoundError(name)
 
-    monkeypatch.setattr(pretrained, "snapshot_download", download)
+    monkeypatch.setattr(folders, "snapshot_download", download)
     fields = {"type": kind, "from_pretrained": NAME}
     with pytest.raises(CheckpointError, match="is in the hub cache"):
         build_module({**fields, "cache_dir": "cache", "local_files_only": True}, MODELS)

@@ -10,12 +10,8 @@ from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import sha256_file
 from opensora.models.build import build_empty
-from opensora.models.weights.pretrained import (
-    OFFICIAL_FILES,
-    files_sha256,
-    resolve_folder,
-    resolve_weights,
-)
+from opensora.models.weights.folders import files_sha256, resolve_folder
+from opensora.models.weights.pretrained import OFFICIAL_FILES, resolve_weights
 
 
 def test_a_path_means_itself(tmp_path):

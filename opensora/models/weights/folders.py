@@ -1,0 +1,92 @@
+"""Folders of weights: found by name, and known by what is in them. Nothing here loads torch."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+
+from opensora.core.errors import CheckpointError
+from opensora.core.io import sha256_file
+
+_WEIGHTS = (".safetensors", ".bin")
+_SETTINGS = (".json", ".model", ".txt")  # configurations, tokenizers, vocabularies
+_WANTED = [f"*{suffix}" for suffix in (*_WEIGHTS, *_SETTINGS)]
+# what training an encoder here writes beside it for people
+_REPORTS = {"psnr.json", "retrieval.json", "words.json"}
+
+
+def resolve_folder(
+    name: str | Path,
+    *,
+    kind: str,
+    cache_dir: str | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """A folder on this disk for a path or a hub name, downloaded into the hub cache if needed.
+
+    Args:
+        name: folder, or a name on the Hugging Face hub.
+        kind: what is loaded, for the message.
+        cache_dir: folder of the hub cache; None = the user's.
+        local_files_only: take a hub name from the cache alone, never from the network.
+
+    Raises:
+        CheckpointError: neither a folder nor a name that can be fetched.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return Path(
+            snapshot_download(
+                str(name),
+                allow_patterns=_WANTED,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+            )
+        )
+    except (OSError, ValueError) as error:
+        where = "is in the hub cache" if local_files_only else "can be fetched from here"
+        raise CheckpointError(
+            f"{kind}: {str(name)!r} is neither a folder on this disk nor a hub name that {where};"
+            " make or download the weights and give their folder"
+        ) from error
+
+
+def weights_sha256(folder: Path) -> str:
+    """One hash over all weight files of a folder, in the order of their names.
+
+    Raises:
+        CheckpointError: no weight file there.
+    """
+    return files_sha256(_weight_files(folder))
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS)
+    if not files:
+        raise CheckpointError(f"{folder}: holds no weights ({' or '.join(_WEIGHTS)})")
+    return files
+
+
+def files_sha256(files: Sequence[Path]) -> str:
+    """The hash of one file; of several, the hash of their hashes in this order."""
+    digests = [sha256_file(path) for path in files]
+    return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
+
+
+def encoder_sha256(folder: Path) -> str:
+    """One hash over everything in a folder that decides what an encoder computes.
+
+    These are its weights, configurations, tokenizers and vocabularies by name; what training it
+    here reports beside them is left out.
+
+    Raises:
+        CheckpointError: no weight file there.
+    """
+    settings = [path for path in folder.iterdir() if path.suffix in _SETTINGS]
+    kept = [path for path in settings if path.name not in _REPORTS]
+    digest = sha256()
+    for path in sorted([*_weight_files(folder), *kept]):
+        digest.update(f"{path.name} {sha256_file(path)}\n".encode())
+    return digest.hexdigest()

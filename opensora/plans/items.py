@@ -1,0 +1,114 @@
+"""What a stage has to encode: the clips of its plans at their buckets, one table a shard.
+
+A table depends on which pairs of a clip and a bucket occur, never on the order of the plan: another
+seed or number of processes deals the same pairs out, and nothing is encoded again.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from opensora.buckets.bucket import Bucket
+from opensora.buckets.bucket_config import IMAGE_FPS
+from opensora.core.errors import TableError
+from opensora.core.seed import stable_shard
+from opensora.plans.compile import BatchPlan
+from opensora.tables.columns import ID, PATH, SHARD
+from opensora.tables.io import write_table
+
+_TYPES = {
+    **dict.fromkeys((ID, PATH, "sha256", "bucket", "split"), "str"),
+    **{"fps": "float64", "frame_interval": "int64"},
+}
+
+
+def clip_shards(manifest: pd.DataFrame, num_shards: int) -> pd.Series:
+    """The shard of each clip: its video's where the manifest says it, else by a hash of its id.
+
+    Raises:
+        TableError: the manifest names a shard that there is not.
+    """
+    if SHARD not in manifest:
+        return manifest[ID].map(lambda name: stable_shard(name, num_shards)).astype("int64")
+    shards = manifest[SHARD].astype("int64")
+    if not shards.between(0, num_shards - 1).all():
+        raise TableError(
+            f"the manifest has clips of shard {int(shards.max())} and there are {num_shards}; run"
+            " build_manifest again with this number of shards"
+        )
+    return shards
+
+
+def plan_items(
+    manifest: pd.DataFrame, plans: Sequence[BatchPlan], *, frame_interval: int, num_shards: int
+) -> list[pd.DataFrame]:
+    """The pairs of some plans, shard by shard, sorted by bucket and id.
+
+    Args:
+        manifest: MANIFEST table: path, fps and sha256 of the clips.
+        plans: which clips, at which buckets, over all epochs.
+        frame_interval: source frames per used frame.
+        num_shards: how many tables.
+
+    Returns:
+        Tables of id, path, sha256, fps (of the frames in use), bucket, frame_interval and split.
+
+    Raises:
+        TableError: the manifest lacks clips of a plan, or describes them wrongly.
+    """
+    pairs = pd.concat([plan.items() for plan in plans]).drop_duplicates()
+    pairs = pairs.sort_values(["bucket", ID], ignore_index=True)
+    clips = manifest[[ID, PATH, "fps", "sha256", "split"]]
+    clips = clips.assign(**{SHARD: clip_shards(manifest, num_shards)})
+    items = pairs.merge(clips, on=ID, how="left")
+    if items[PATH].isna().any():
+        absent = items.loc[items[PATH].isna(), ID]
+        raise TableError(
+            f"the manifest lacks {len(absent)} clips of the plan, the first {absent.iloc[0]!r}; run"
+            " assign_buckets again with this manifest"
+        )
+    rates = items["fps"].astype(float)
+    if not (rates > 0).all():
+        wrong = items[~(rates > 0)].iloc[0]
+        raise TableError(
+            f"the manifest gives clip {wrong[ID]!r} {wrong['fps']} frames a second, expected more"
+            " than 0; run build_manifest again"
+        )
+    is_image = items["bucket"].map(lambda name: Bucket.parse(name).is_image)
+    items = items.assign(
+        fps=(rates / frame_interval).mask(is_image.astype(bool), IMAGE_FPS),
+        sha256=items["sha256"].fillna("").astype(str),
+        frame_interval=frame_interval,
+    )
+    columns = [ID, PATH, "sha256", "fps", "bucket", "frame_interval", "split"]
+    return [
+        items.loc[items[SHARD] == shard, columns].reset_index(drop=True)
+        for shard in range(num_shards)
+    ]
+
+
+def write_items(
+    manifest: pd.DataFrame,
+    plans: Sequence[str | Path],
+    folder: str | Path,
+    *,
+    frame_interval: int,
+    shards: int,
+) -> None:
+    """Write `{shard}.parquet` for each shard; see `plan_items`.
+
+    Args:
+        manifest: MANIFEST table.
+        plans: files of plans.
+        folder: where the tables go.
+        frame_interval: source frames per used frame.
+        shards: how many tables.
+    """
+    tables = plan_items(
+        *(manifest, [BatchPlan(path) for path in plans]),
+        frame_interval=frame_interval,
+        num_shards=shards,
+    )
+    for shard, table in enumerate(tables):
+        write_table(table.astype(_TYPES), Path(folder) / f"{shard:04d}.parquet")
