@@ -73,7 +73,7 @@ def encode_captions(
     """
     check_shard(shard, num_shards)
     catalogue = Catalogue(store / encoding.address(encoder), part_name(shard, num_shards))
-    captions = captions.assign(**{KEY: captions[TEXT].map(text_key)})
+    captions = captions[[ID, TEXT]].assign(**{KEY: captions[TEXT].map(text_key).astype("str")})
     texts = captions[[KEY, TEXT]].drop_duplicates(KEY).sort_values(TEXT)
     found = catalogue.find(texts[KEY])
     missing = texts[~texts[KEY].isin(found[KEY])]

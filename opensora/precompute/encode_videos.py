@@ -116,7 +116,8 @@ def _with_keys(table: pd.DataFrame) -> pd.DataFrame:
     rows = zip(contents, table["bucket"], table["frame_interval"], table[PATH], strict=True)
     # a file that is not there has no content, and nothing is found for its path
     keys = [latent_key(content or path, b, int(n)) for content, b, n, path in rows]
-    return table.assign(sha256=contents, **{KEY: keys})
+    items = table[list(ITEM_COLUMNS)]
+    return items.assign(sha256=contents, **{KEY: pd.Series(keys, table.index, dtype="str")})
 
 
 def marked(rows: pd.DataFrame, rejected: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
@@ -170,6 +171,8 @@ class _Work:
             if not content:
                 rejected[key] = (_UNREADABLE, f"{path}: can not be opened")
         missing = missing[~missing[KEY].isin(rejected)]
+        for bucket in self._buckets.keys() - set(missing["bucket"]):
+            self._judge(bucket)  # what failed before fails before anything is encoded
         if len(missing):
             rejected |= self._encode(missing, load)
         say_rejected(rejected)

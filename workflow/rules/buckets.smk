@@ -9,7 +9,7 @@ rule assign_buckets:
         plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
         validation=f"{RUN}/buckets/{{stage}}/validation.parquet",
         summary=f"{RUN}/buckets/{{stage}}/summary.json",
-        items=[f"{RUN}/buckets/{{stage}}/{shard}.parquet" for shard in SHARDS],
+        tables=[f"{RUN}/buckets/{{stage}}/{shard}.parquet" for shard in SHARDS],
     log:
         f"logs/assign_buckets/{config['run']}/{{stage}}.log",
     benchmark:
@@ -34,7 +34,7 @@ rule assign_buckets:
         ),
         config=stage_config,
         manifest=MANIFEST,
-        items=lambda wildcards: f"{RUN}/buckets/{wildcards.stage}",
+        folder=lambda wildcards: f"{RUN}/buckets/{wildcards.stage}",
         num_shards=config["num_shards"],
         world_size=lambda wildcards: world_size(wildcards.stage),
         vae_stride=config["encode"]["vae_stride"],
@@ -43,6 +43,6 @@ rule assign_buckets:
     shell:
         "opensora assign-buckets {params.config:q} --data-path {params.manifest} "
         "--plan {output.plan} --validation {output.validation} --summary {output.summary} "
-        "--items {params.items} --num-shards {params.num_shards} "
+        "--items {params.folder} --num-shards {params.num_shards} "
         "--world-size {params.world_size} --vae-stride {params.vae_stride} --seed {params.seed} "
         "{params.epochs} > {log} 2>&1"

@@ -8,7 +8,7 @@ rule declares before its job. Declared are the indexes.
 rule encode_videos:
     """Encode what the store lacks of one shard's clips, for all stages at once."""
     input:
-        items=[f"{RUN}/buckets/{stage}/{{shard}}.parquet" for stage in STORED_STAGES],
+        tables=[f"{RUN}/buckets/{stage}/{{shard}}.parquet" for stage in STORED_STAGES],
         vae=model_files("vae"),
     output:
         indexes=[f"{RUN}/latents/{stage}/{{shard}}.parquet" for stage in STORED_STAGES],
@@ -41,7 +41,7 @@ rule encode_videos:
         min_psnr=config["encode"]["min_psnr"],
         seed=config["seed"],
     shell:
-        "opensora encode-videos --items {input.items} --store {params.store} "
+        "opensora encode-videos --items {input.tables} --store {params.store} "
         "--shard {params.shard} --num-shards {params.num_shards} --vae {params.vae:q} "
         "--dtype {params.dtype} --posterior {params.posterior} --seed {params.seed} "
         "--min-psnr {params.min_psnr} --output {output.indexes} --threads {threads} > {log} 2>&1"

@@ -9,8 +9,8 @@ from opensora.core.errors import StoreError
 from opensora.core.seed import derive_seed
 from opensora.datasets.stored import LatentDataset
 from opensora.plans.compile import write_plan
-from opensora.stores.embeddings import write_embedding_index, write_embeddings
-from opensora.stores.latents import LatentStore, write_latent_index, write_latents
+from opensora.stores.latents import LatentStore
+from tests import tiny_stores
 
 BUCKET = Bucket("32px", 2, "0.60")
 IDENTITY = {"type": "V", "dtype": "fp32", "posterior": "moments"}
@@ -28,13 +28,12 @@ def moments(name: str) -> torch.Tensor:
 
 @pytest.fixture
 def folder(tmp_path):
-    items = pd.DataFrame({"id": IDS, "fps": 8.0, "sha256": "s"})
-    rows = [moments(name) for name in IDS]
-    write_latents(tmp_path / "latents/x.safetensors", rows, items, BUCKET, IDENTITY)
-    write_latent_index(tmp_path / "latents", ["x.safetensors"], IDENTITY)
-    write_embeddings(tmp_path / "text/t.safetensors", [torch.ones(1, 2)], ["a"], TEXT)
-    captions = pd.DataFrame({"id": IDS, "text": "a"})
-    write_embedding_index(tmp_path / "text", ["t.safetensors"], captions, TEXT)
+    latents = {(name, BUCKET): moments(name) for name in IDS}
+    tiny_stores.fill_latents(tmp_path / "latents/0000.parquet", latents, IDENTITY)
+    captions = dict.fromkeys(IDS, "a")
+    tiny_stores.fill_embeddings(
+        tmp_path / "text/0000.parquet", {"a": torch.ones(1, 2)}, captions, TEXT
+    )
     # the same batch in two epochs, then the clips in another order
     plan = pd.DataFrame({"epoch": [0, 1, 1], "bucket": str(BUCKET)})
     plan["ids"] = [IDS, IDS, IDS[::-1]]
@@ -68,9 +67,8 @@ def test_the_draw_changes_with_epoch_and_seed_and_not_with_the_neighbours(folder
 
 
 def test_draws_and_moments_do_not_mix_in_one_store(folder):
-    items = pd.DataFrame({"id": ["c2"], "fps": 8.0, "sha256": "s"})
     other = {**IDENTITY, "posterior": "sample", "seed": 42}
-    write_latents(folder / "latents/1/y.safetensors", [moments("c0")[:2]], items, BUCKET, other)
-    write_latent_index(folder / "latents/1", ["y.safetensors"], other)
+    latents = {("c2", BUCKET): moments("c0")[:2]}
+    tiny_stores.fill_latents(folder / "latents/0001.parquet", latents, other)
     with pytest.raises(StoreError, match="encoded with posterior 'sample', expected 'moments'"):
         LatentStore(folder / "latents")

@@ -3,9 +3,9 @@ import json
 import pandas as pd
 import pytest
 import torch
+from opensora.precompute.embedding_doctor import CaptionDoctor
 
 from opensora.core.errors import StoreError
-from opensora.precompute.embedding_doctor import CaptionDoctor
 from opensora.precompute.encode_captions import encode_captions
 from opensora.stores.embeddings import (
     EmbeddingStore,

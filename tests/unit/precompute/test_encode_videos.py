@@ -1,35 +1,31 @@
 import itertools
-import json
-import os
 import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from opensora.buckets.bucket import Bucket
-from opensora.core.errors import ConfigError, StoreError, TableError, VideoError
+from opensora.core.errors import ConfigError, StoreError
 from opensora.core.io import sha256_file
 from opensora.media.frames import read_clip
 from opensora.plans.compile import BatchPlan, write_plan
-from opensora.precompute.encode_videos import VideoEncoding, encode_videos, shard_items
+from opensora.precompute.video_encoding import VideoEncoding
+from opensora.stores.index import read_index
 from opensora.stores.latents import LatentStore
 
+from .encoding import contents, encode
 from .patch_autoencoder import PatchAutoencoder
 
 VIDEO, IMAGE = Bucket("24px", 4, "1.00"), Bucket("24px", 1, "1.00")
-FP32 = VideoEncoding(dtype="fp32", posterior="mean")
-
-
-def contents(folder):
-    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.suffix != ".json"}
 
 
 def test_latents_are_the_encoder_s_and_carry_its_identity(world, tmp_path):
-    counts = encode_videos(world.manifest, world.plan, PatchAutoencoder(), tmp_path / "out", FP32)
-    assert counts == {"clips": 8, "files": 2, "kept": 0}
-    store = LatentStore(tmp_path / "out")
+    counts = encode(world, tmp_path, PatchAutoencoder())
+    assert counts == {"clips": 8, "files": 2, "encoded": 8, "found": 0, "rejected": 0}
+    store = LatentStore(tmp_path / "run/latents")
     for row in world.manifest.itertuples():
         bucket = IMAGE if row.num_frames == 1 else VIDEO
         wanted = PatchAutoencoder().encode(
@@ -44,8 +40,8 @@ def test_latents_are_the_encoder_s_and_carry_its_identity(world, tmp_path):
 
 
 def test_the_model_is_told_120_frames_a_second_for_images(world, tmp_path):
-    encode_videos(world.manifest, world.plan, PatchAutoencoder(), tmp_path / "out", FP32)
-    fps = LatentStore(tmp_path / "out").rows.set_index("id")["fps"]
+    encode(world, tmp_path, PatchAutoencoder())
+    fps = LatentStore(tmp_path / "run/latents").rows.set_index("id")["fps"]
     assert fps["c0"] == 8.0
     assert fps["c6"] == 120.0
 
@@ -56,14 +52,9 @@ def test_a_frame_interval_of_the_plan_changes_frames_and_rate(world, tmp_path):
     plan.attrs = {"hash": "h"}
     write_plan(plan, tmp_path / "plan.parquet", frame_interval=4)
     bucket = Bucket("24px", 2, "1.00")
-    encode_videos(
-        world.manifest,
-        BatchPlan(tmp_path / "plan.parquet"),
-        PatchAutoencoder(),
-        tmp_path / "o",
-        FP32,
-    )
-    store = LatentStore(tmp_path / "o")
+    plans = {"latents": BatchPlan(tmp_path / "plan.parquet")}
+    encode(world, tmp_path, PatchAutoencoder(), plans=plans)
+    store = LatentStore(tmp_path / "run/latents")
     assert store.rows["fps"].tolist() == [2.0]
     clip = read_clip(
         world.manifest.set_index("id").loc["c1", "path"], bucket.num_frames, bucket.size, 4
@@ -75,18 +66,11 @@ def test_a_frame_interval_of_the_plan_changes_frames_and_rate(world, tmp_path):
 def test_shards_and_batch_sizes_do_not_change_the_latents(world, tmp_path, posterior):
     settings = {"dtype": "fp32", "posterior": posterior}
     whole = VideoEncoding(**settings, batch_size=16)
-    encode_videos(world.manifest, world.plan, PatchAutoencoder(0.1), tmp_path / "whole", whole)
+    encode(world, tmp_path / "whole", PatchAutoencoder(0.1), whole)
+    few = VideoEncoding(**settings, batch_size=4)
     for shard in range(3):
-        encode_videos(
-            world.manifest,
-            world.plan,
-            PatchAutoencoder(0.1),
-            tmp_path / "parts" / str(shard),
-            VideoEncoding(**settings, batch_size=4),
-            shard=shard,
-            num_shards=3,
-        )
-    one, many = LatentStore(tmp_path / "whole"), LatentStore(tmp_path / "parts")
+        encode(world, tmp_path / "parts", PatchAutoencoder(0.1), few, shard=shard, num_shards=3)
+    one, many = (LatentStore(tmp_path / name / "run/latents") for name in ("whole", "parts"))
     assert set(one.rows["id"]) == set(many.rows["id"])
     for row in one.rows.itertuples():
         bucket = Bucket.parse(row.bucket)
@@ -97,9 +81,9 @@ def test_a_draw_depends_on_seed_and_clip(world, tmp_path):
     names = {"a": 1, "b": 1, "c": 2}
     for name, seed in names.items():
         encoding = VideoEncoding(dtype="fp32", posterior="sample", seed=seed)
-        encode_videos(world.manifest, world.plan, PatchAutoencoder(0.1), tmp_path / name, encoding)
+        encode(world, tmp_path / name, PatchAutoencoder(0.1), encoding)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")  # byte by byte
-    a, c = (LatentStore(tmp_path / name).get("c0", VIDEO) for name in "ac")
+    a, c = (LatentStore(tmp_path / name / "run/latents").get("c0", VIDEO) for name in "ac")
     assert not torch.equal(a, c)
     mean = PatchAutoencoder().encode(
         read_clip(world.manifest["path"][0], VIDEO.num_frames, VIDEO.size, 1)[None],
@@ -128,8 +112,10 @@ def test_noise_follows_from_the_content_and_not_from_the_name(world, tmp_path, h
     write_plan(renamed, tmp_path / "plan.parquet", frame_interval=1)
     plans = {"before": world.plan, "after": BatchPlan(tmp_path / "plan.parquet")}
     for name, manifest in {"before": before, "after": after}.items():
-        encode_videos(manifest, plans[name], PatchAutoencoder(0.1), tmp_path / name, DRAWN)
-    one, other = LatentStore(tmp_path / "before"), LatentStore(tmp_path / "after")
+        plan = {"latents": plans[name]}
+        folder = tmp_path / name  # each with a store of its own
+        encode(world, folder, PatchAutoencoder(0.1), DRAWN, manifest=manifest, plans=plan)
+    one, other = (LatentStore(tmp_path / name / "run/latents") for name in plans)
     noises = []
     for row in one.rows.itertuples():
         bucket = Bucket.parse(row.bucket)
@@ -143,82 +129,17 @@ def test_noise_follows_from_the_content_and_not_from_the_name(world, tmp_path, h
         assert not torch.allclose(one_noise, other_noise, atol=1e-3)
 
 
-def test_a_file_without_hash_is_hashed_only_where_something_is_drawn(world, tmp_path, monkeypatch):
-    hashed = []
-    monkeypatch.setattr(
-        "opensora.precompute.encode_videos.sha256_file", lambda path: hashed.append(path) or "h"
-    )
-    unknown = world.manifest.assign(sha256=["", None, *["known"] * 6])
-    encode_videos(unknown, world.plan, PatchAutoencoder(), tmp_path / "mean", FP32)
-    assert hashed == []
-    encode_videos(unknown, world.plan, PatchAutoencoder(0.1), tmp_path / "drawn", DRAWN)
-    assert hashed == world.manifest["path"].tolist()[:2]
-
-
-def test_an_empty_shard_is_a_valid_empty_store(world, tmp_path):
+def test_an_empty_shard_is_a_valid_empty_index(world, tmp_path):
     counts = [
-        encode_videos(
-            world.manifest,
-            world.plan,
-            PatchAutoencoder(),
-            tmp_path / str(shard),
-            FP32,
-            shard=shard,
-            num_shards=24,
-        )["clips"]
+        encode(world, tmp_path, PatchAutoencoder(), shard=shard, num_shards=24)["clips"]
         for shard in range(24)
     ]
     assert sum(counts) == 8
-    empty = counts.index(0)
-    assert len(LatentStore(tmp_path / str(empty))) == 0
-    assert len(LatentStore(tmp_path)) == 8
-
-
-class StopsAtThe(PatchAutoencoder):
-    """Fails at a given call, as a killed job would."""
-
-    def __init__(self, call: int) -> None:
-        super().__init__()
-        self.last = call
-
-    def encode(self, x, *, generator, posterior):
-        if len(self.calls) + 1 == self.last:
-            raise KeyboardInterrupt
-        return super().encode(x, generator=generator, posterior=posterior)
-
-
-def test_a_stopped_run_continues_where_it_was(world, tmp_path):
-    # images (first bucket) finish, then the videos are interrupted
-    with pytest.raises(KeyboardInterrupt):
-        encode_videos(world.manifest, world.plan, StopsAtThe(call=2), tmp_path / "out", FP32)
-    assert not (tmp_path / "out").exists()
-    finished = tmp_path / "out.partial" / "24px_1_1.00-00000.safetensors"
-    before = finished.stat().st_mtime_ns
-    vae = PatchAutoencoder()
-    counts = encode_videos(world.manifest, world.plan, vae, tmp_path / "out", FP32)
-    assert counts["kept"] == 1
-    assert not (tmp_path / "out.partial").exists()
-    assert (tmp_path / "out" / finished.name).stat().st_mtime_ns == before
-    encode_videos(world.manifest, world.plan, PatchAutoencoder(), tmp_path / "straight", FP32)
-    assert contents(tmp_path / "out") == contents(tmp_path / "straight")
-
-
-def test_a_second_run_encodes_nothing_and_a_changed_clip_is_encoded_again(world, tmp_path):
-    encode_videos(world.manifest, world.plan, PatchAutoencoder(), tmp_path / "out", FP32)
-    vae = PatchAutoencoder()
-    counts = encode_videos(world.manifest, world.plan, vae, tmp_path / "out", FP32)
-    assert (counts["kept"], vae.calls) == (2, [])
-    changed = world.manifest.assign(sha256=world.manifest["sha256"].replace("hash6", "new"))
-    counts = encode_videos(changed, world.plan, vae, tmp_path / "out", FP32)
-    assert (counts["kept"], vae.calls) == (1, [16])  # both images share a file and a full batch
-
-
-def test_files_of_an_older_plan_are_removed(world, tmp_path):
-    encode_videos(world.manifest, world.plan, PatchAutoencoder(), tmp_path / "out", FP32)
-    stale = tmp_path / "out" / "512_1_1.0-00000.safetensors"
-    os.link(tmp_path / "out" / "24px_1_1.00-00000.safetensors", stale)
-    encode_videos(world.manifest, world.plan, PatchAutoencoder(), tmp_path / "out", FP32)
-    assert not stale.exists()
+    empty = tmp_path / f"run/latents/{counts.index(0):04d}.parquet"
+    assert len(LatentStore(empty)) == 0
+    full = tmp_path / f"run/latents/{counts.index(max(counts)):04d}.parquet"
+    assert pq.read_schema(empty).remove_metadata() == pq.read_schema(full).remove_metadata()
+    assert len(LatentStore(tmp_path / "run/latents")) == 8
 
 
 class Broken(PatchAutoencoder):
@@ -245,29 +166,31 @@ class Broken(PatchAutoencoder):
     ],
 )
 def test_the_gate_stops_useless_latents_with_one_sentence(world, tmp_path, how, message):
+    vae = Broken(how)
     with pytest.raises(StoreError, match=message) as caught:
-        encode_videos(world.manifest, world.plan, Broken(how), tmp_path / "out", FP32)
+        encode(world, tmp_path, vae)
     assert "\n" not in str(caught.value)
-    assert not (tmp_path / "out").exists()
-    report = json.loads((tmp_path / "out.partial" / "doctor.json").read_text())
-    assert list(report["buckets"]) == [str(IMAGE)]  # the second bucket was not even begun
-    assert len(report["failures"]) == 1
-    with pytest.raises(StoreError, match="no index"):
-        LatentStore(tmp_path / "out.partial")
+    assert str(IMAGE) in str(caught.value)
+    assert vae.calls == [16]  # the second bucket was not even begun
+    assert not (tmp_path / "run").exists()  # no index
+    vae.calls.clear()
+    with pytest.raises(StoreError, match=message):
+        encode(world, tmp_path, vae)
+    assert vae.calls == []  # nor is anything encoded to fail again
 
 
-def test_the_doctor_measures_what_was_stored(world, tmp_path):
-    encode_videos(world.manifest, world.plan, PatchAutoencoder(), tmp_path / "out", FP32)
-    report = json.loads((tmp_path / "out" / "doctor.json").read_text())
-    facts = report["buckets"][str(VIDEO)]
-    store = LatentStore(tmp_path / "out")
+def test_the_gate_measures_what_was_stored(world, tmp_path):
+    encode(world, tmp_path, PatchAutoencoder())
+    gate = read_index(tmp_path / "run/latents/0000.parquet")[1]["gate"]
+    facts = gate["buckets"][str(VIDEO)]
+    store = LatentStore(tmp_path / "run/latents")
     values = torch.stack([store.get(f"c{k}", VIDEO) for k in range(6)]).transpose(0, 1).flatten(1)
     np.testing.assert_allclose(facts["mean"], values.mean(1), atol=1e-5)
     np.testing.assert_allclose(facts["std"], values.std(1, correction=0), atol=1e-5)
     assert facts["items"] == 6
     assert len(facts["psnr"]) == 4
     assert min(facts["psnr"]) > 60  # nothing is lost
-    assert report["failures"] == []
+    assert gate["warnings"] == []
 
 
 class ShortOfMemory(PatchAutoencoder):
@@ -279,22 +202,10 @@ class ShortOfMemory(PatchAutoencoder):
 
 def test_short_memory_halves_the_frames_per_call_and_goes_on(world, tmp_path, caplog):
     vae = ShortOfMemory()
-    encode_videos(world.manifest, world.plan, vae, tmp_path / "out", FP32)
+    encode(world, tmp_path, vae)
     assert vae.micro_batch_size == 2  # 16, 8, 4, 2
     assert caplog.text.count("out of memory") == 2 * 3  # each of the two files begins at 16
-    assert len(LatentStore(tmp_path / "out")) == 8
-
-
-def test_clips_that_the_manifest_lacks_are_counted(world, tmp_path):
-    with pytest.raises(TableError, match="lacks 2 clips of the plan, the first 'c6'"):
-        shard_items(world.manifest.iloc[:6], world.plan.items(), 0, 1, 1)
-
-
-@pytest.mark.parametrize("rate", [float("nan"), 0.0, -8.0])
-def test_a_clip_without_a_frame_rate_is_named(world, rate):
-    manifest = world.manifest.assign(fps=[8.0, rate] + [8.0] * 6)
-    with pytest.raises(TableError, match=r"clip 'c1' (nan|-?\d\.0) frames a second, expected"):
-        shard_items(manifest, world.plan.items(), 0, 1, 1)
+    assert len(LatentStore(tmp_path / "run/latents")) == 8
 
 
 def test_a_bucket_smaller_than_one_latent_value_is_named(world, tmp_path):
@@ -305,31 +216,21 @@ def test_a_bucket_smaller_than_one_latent_value_is_named(world, tmp_path):
             return size[0], size[1] // 32, size[2] // 32
 
     with pytest.raises(ConfigError, match=r"24px\|1\|1\.00 \(24x24 pixels\) is smaller than one"):
-        encode_videos(world.manifest, world.plan, Coarse(), tmp_path / "out", FP32)
-
-
-def test_a_clip_that_vanished_is_named(world, tmp_path):
-    manifest = world.manifest.assign(path=world.manifest["path"].str.replace("clip4", "gone"))
-    with pytest.raises(VideoError, match=r"clip c4: .*gone\.mp4"):
-        encode_videos(manifest, world.plan, PatchAutoencoder(), tmp_path / "out", FP32)
-    # the images were finished before; nothing but the videos is encoded by the next run
-    vae = PatchAutoencoder()
-    counts = encode_videos(world.manifest, world.plan, vae, tmp_path / "out", FP32)
-    assert (counts["kept"], vae.calls) == (1, [4, 4])
+        encode(world, tmp_path, Coarse())
 
 
 def test_a_batch_always_has_as_many_clips(world, tmp_path):
     vae = PatchAutoencoder()
     encoding = VideoEncoding(dtype="fp32", posterior="mean", batch_size=16)
-    encode_videos(world.manifest, world.plan, vae, tmp_path / "out", encoding)
+    encode(world, tmp_path, vae, encoding)
     # 2 images and 6 clips of 4 frames, 16 frames a batch; the last batch is filled up
     assert vae.calls == [16, 4, 4]
 
 
 def test_moments_take_twice_the_channels_and_say_so(world, tmp_path):
     encoding = VideoEncoding(dtype="fp32", posterior="moments")
-    encode_videos(world.manifest, world.plan, PatchAutoencoder(0.1), tmp_path / "out", encoding)
-    store = LatentStore(tmp_path / "out")
+    encode(world, tmp_path, PatchAutoencoder(0.1), encoding)
+    store = LatentStore(tmp_path / "run/latents")
     assert store.identity["posterior"] == "moments"
     assert "seed" not in store.identity  # nothing was drawn yet
     mean, deviation = store.get("c0", VIDEO).chunk(2)

@@ -6,12 +6,12 @@ import json
 import pandas as pd
 import pytest
 import torch
+from opensora.precompute.embedding_doctor import CaptionDoctor
 
 from opensora.cli import encode_captions as encode_captions_command
 from opensora.core.errors import ConfigError, StoreError
 from opensora.models import text_encoder
 from opensora.models.text_encoder import ClassEncoder
-from opensora.precompute.embedding_doctor import CaptionDoctor
 from opensora.precompute.encode_captions import encode_captions
 from opensora.precompute.examine import examine_embeddings
 from opensora.precompute.texts import build_text_encoder, stored_rows

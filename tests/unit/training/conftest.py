@@ -12,10 +12,9 @@ from opensora.acceleration.workers import worker_group
 from opensora.buckets.bucket import Bucket
 from opensora.core.seed import derive_seed
 from opensora.plans.compile import compile_plan, write_plan
-from opensora.stores.embeddings import write_embedding_index, write_embeddings
-from opensora.stores.latents import latent_file_name, write_latent_index, write_latents
 from opensora.training import loop
 from opensora.training.config import TrainConfig
+from tests import tiny_stores
 
 NUM_CLIPS, BATCH, TEXT_DIM, MAX_LENGTH = 8, 2, 6, 5
 VAE = {"type": "vae", "weights": "1234"}
@@ -36,15 +35,12 @@ def make_stores(
 
     What a clip holds depends on its id alone.
     """
-    names, placed = [], []
+    stored, placed = {}, []
     for bucket in CELLS:
         height, width = bucket.size
         ids = [f"{bucket.num_frames}_{k}" for k in range(num_clips)]
-        items = pd.DataFrame({"id": ids, "fps": 8.0, "sha256": "00"})
         shape = (4, bucket.num_frames, height // 4, width // 4)
-        latents = [torch.randn(shape, generator=seeded(name)) for name in ids]
-        names.append(latent_file_name(bucket, 0))
-        write_latents(root / "latents" / names[-1], latents, items, bucket, VAE)
+        stored |= {(name, bucket): torch.randn(shape, generator=seeded(name)) for name in ids}
         placed.append(
             pd.DataFrame(
                 {
@@ -58,14 +54,14 @@ def make_stores(
                 }
             )
         )
-    write_latent_index(root / "latents", names, VAE)
+    tiny_stores.fill_latents(root / "latents/0000.parquet", stored, VAE, fps=8.0)
     assignment = pd.concat(placed, ignore_index=True)
-    captions = pd.DataFrame({"id": assignment["id"], "text": assignment["id"]})
-    tokens = [
-        torch.randn(2 + len(name) % 4, TEXT_DIM, generator=seeded(name)) for name in captions["id"]
-    ]
-    write_embeddings(root / "embeddings" / "all.safetensors", tokens, list(captions["text"]), TEXT)
-    write_embedding_index(root / "embeddings", ["all.safetensors"], captions, TEXT)
+    tokens = {
+        name: torch.randn(2 + len(name) % 4, TEXT_DIM, generator=seeded(name))
+        for name in assignment["id"]
+    }
+    captions = {name: name for name in tokens}
+    tiny_stores.fill_embeddings(root / "embeddings/0000.parquet", tokens, captions, TEXT)
     buckets = {"24px": {2: (1.0, BATCH), 1: (1.0, BATCH)}}
     cost = (lambda bucket: float(bucket.num_frames)) if balance else None
     plan = compile_plan(

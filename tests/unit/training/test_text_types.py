@@ -10,6 +10,7 @@ from opensora.config.load import load_config
 from opensora.core.errors import ConfigError
 from opensora.models.text_encoder import ClassEncoder
 from opensora.precompute.encode_captions import encode_captions
+from opensora.precompute.text_encoding import TextEncoding
 from opensora.stores.embeddings import EmbeddingStore
 from opensora.training import loop
 
@@ -23,7 +24,12 @@ def labelled(stores: dict[str, str], tmp_path: Path) -> dict[str, str]:
     """The session's stores, with class labels in the place of embeddings."""
     ids = EmbeddingStore(stores["embeddings"]).rows["id"]
     manifest = pd.DataFrame({"id": ids, "text": [str(k % 3) for k in range(len(ids))]})
-    encode_captions(manifest, ClassEncoder(3), tmp_path / "labels")
+    encode_captions(
+        *(manifest, tmp_path / "labels/0000.parquet", tmp_path / "store"),
+        TextEncoding(kind="classes", num_classes=3),
+        lambda: ClassEncoder(3),
+        encoder="",
+    )
     return {**stores, "embeddings": str(tmp_path / "labels")}
 
 

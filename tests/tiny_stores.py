@@ -1,0 +1,90 @@
+"""Latents and embeddings of a few values, in a store with an index as the encoders leave them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from opensora.buckets.bucket import Bucket
+from opensora.stores.catalogue import Catalogue
+from opensora.stores.embeddings import pack_tokens, write_embeddings
+from opensora.stores.index import (
+    EMBEDDING_COLUMNS,
+    LATENT_COLUMNS,
+    embedding_rows,
+    latent_rows,
+    write_index,
+)
+from opensora.stores.keys import KEY, latent_key, text_key
+from opensora.stores.latents import write_latents
+
+PART = "0000of0001"
+
+
+def fill_latents(
+    index: Path,
+    latents: Mapping[tuple[str, Bucket], torch.Tensor],
+    identity: Mapping[str, Any],
+    *,
+    fps: float = 12.5,
+    rejected: Sequence[tuple[str, Bucket, str]] = (),
+    store: Path | None = None,
+) -> list[Path]:
+    """Write latents, a file a bucket, and an index that names them; returns the files."""
+    catalogue = Catalogue(store or index.parent.parent / "store" / index.stem, PART)
+    items = pd.DataFrame(
+        [{"id": name, "bucket": str(bucket), "status": "ok"} for name, bucket in latents]
+        + [{"id": name, "bucket": str(b), "status": reason} for name, b, reason in rejected],
+        columns=["id", "bucket", "status"],
+    ).assign(fps=fps, detail="", frame_interval=1)
+    items["sha256"] = "content of " + items["id"]
+    items[KEY] = [
+        latent_key(x, b, 1) for x, b in zip(items["sha256"], items["bucket"], strict=True)
+    ]
+    found, files = [pd.DataFrame({KEY: []})], []
+    for bucket, rows in items[items["status"] == "ok"].groupby("bucket"):
+        values = [latents[name, Bucket.parse(bucket)] for name in rows["id"]]
+        path, entries = write_latents(catalogue, values, rows, str(bucket), identity)
+        found.append(catalogue.add(path, entries, {}))
+        files.append(path)
+    write_index(
+        *(index, latent_rows(items, pd.concat(found))),
+        columns=LATENT_COLUMNS,
+        store=catalogue.folder,
+        identity=identity if files else {},
+        files=catalogue.files,
+        gate={},
+    )
+    return files
+
+
+def fill_embeddings(
+    index: Path,
+    tokens: Mapping[str, torch.Tensor],
+    captions: Mapping[str, str],
+    identity: Mapping[str, Any],
+    *,
+    rejected: Mapping[str, str] = {},
+    store: Path | None = None,
+) -> Path:
+    """Write the tokens of texts into one file, and an index of id -> text; returns the file."""
+    catalogue = Catalogue(store or index.parent.parent / "store" / index.stem, PART)
+    tensors = pack_tokens(list(tokens.values()), int8=bool(identity.get("int8")))
+    lengths = [len(rows) for rows in tokens.values()]
+    path, entries = write_embeddings(catalogue, tensors, lengths, list(tokens), identity)
+    found = catalogue.add(path, entries, {})
+    items = pd.DataFrame(
+        [{"id": name, KEY: text_key(text), "status": "ok"} for name, text in captions.items()]
+        + [{"id": name, KEY: "", "status": reason} for name, reason in rejected.items()]
+    )
+    write_index(
+        *(index, embedding_rows(items.assign(detail=""), found)),
+        columns=EMBEDDING_COLUMNS,
+        store=catalogue.folder,
+        identity=identity,
+        files=catalogue.files,
+        gate={},
+    )
+    return path
