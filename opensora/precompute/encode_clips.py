@@ -123,6 +123,9 @@ class ClipEncoder:
                 pixels.append(clip)
                 waiting.append(place)
             if pixels and (len(pixels) == batch_size or place == len(rows) - 1):
+                self._require_autoencoder()
+                if not latents:  # a new file
+                    self._vae.micro_batch_size = self._encoding.batch_size
                 latents += self._encode_batch(pixels, rows.iloc[waiting], batch_size)
                 places += waiting
                 pixels, waiting = [], []
@@ -131,7 +134,6 @@ class ClipEncoder:
                 part = rows.iloc[places[:length]]
                 yield Added(self._write(latents[:length], part), rejected)
                 latents, places, rejected = latents[length:], places[length:], {}
-                self._vae.micro_batch_size = self._encoding.batch_size
         if rejected:
             yield Added(pd.DataFrame({KEY: []}), rejected)
 
@@ -145,7 +147,6 @@ class ClipEncoder:
         differently at another batch size, not for other neighbours. So a clip's latent depends on
         the clip, the seed and `batch_size` alone, and a file made anew has the same bytes.
         """
-        self._require_autoencoder()
         missing = size - len(pixels)
         # by its content and not by its name
         seeds = [derive_seed(self._encoding.seed, "posterior", x) for x in rows["sha256"]]
@@ -180,7 +181,6 @@ class ClipEncoder:
         if self._vae is not None:
             return
         self._vae, self._device = self._load()
-        self._vae.micro_batch_size = self._encoding.batch_size
         for bucket in self._buckets:
             height, width = bucket.size
             if not math.prod(self._vae.get_latent_size((bucket.num_frames, height, width))):

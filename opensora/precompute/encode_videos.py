@@ -171,8 +171,9 @@ class _Work:
             if not content:
                 rejected[key] = (_UNREADABLE, f"{path}: can not be opened")
         missing = missing[~missing[KEY].isin(rejected)]
-        for bucket in self._buckets.keys() - set(missing["bucket"]):
-            self._judge(bucket)  # what failed before fails before anything is encoded
+        for bucket in self._buckets:
+            if bucket not in set(missing["bucket"]):
+                self._judge(bucket)  # what failed before fails before anything is encoded
         if len(missing):
             rejected |= self._encode(missing, load)
         say_rejected(rejected)

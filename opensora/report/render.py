@@ -11,7 +11,7 @@ from opensora import __version__
 from opensora.core.io import write_text
 from opensora.report import quantities, sections
 from opensora.report.collect import RunFolder, StageFolder, collect
-from opensora.report.facts import bucket_table, latent_warnings, latent_rows, psnr_facts
+from opensora.report.facts import bucket_table, latent_rows, latent_warnings, psnr_facts
 from opensora.report.footage import flow
 from opensora.report.gallery import Budget, cards, montages
 

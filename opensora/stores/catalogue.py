@@ -137,14 +137,18 @@ class Catalogue:
         """
         record = _record_of(path) | {_ROWS: len(rows)}
         index = path.with_suffix(".parquet")
-        if _read_record(index) != record:  # none, or that of a file that was lost
-            write_json(path.with_suffix(".json"), facts)
+        facts_path = path.with_suffix(".json")
+        # none, or that of a file that was lost
+        if _read_record(index) != record or not facts_path.is_file():
+            write_json(facts_path, facts)
             if picture is not None:
                 os.replace(picture, path.with_suffix(".png"))
             table = pa.Table.from_pandas(rows, preserve_index=False)
             metadata = {METADATA: json.dumps(record, sort_keys=True)}
             with atomic_path(index) as temporary:
                 pq.write_table(table.replace_schema_metadata(metadata), temporary)
+        if picture is not None:
+            picture.unlink(missing_ok=True)
         name = str(path.relative_to(self.folder))
         self.files[name] = record
         return rows.assign(file=name)
