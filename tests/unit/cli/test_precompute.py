@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -15,9 +17,11 @@ from opensora.core.seed import derive_seed
 from opensora.datasets.stored import LatentDataset
 from opensora.media.encode import write_video
 from opensora.models.vae import sample_moments
+from opensora.stores.embeddings import EmbeddingStore
 from opensora.stores.latents import LatentStore
 from opensora.tables.columns import MANIFEST
 from opensora.tables.io import write_table
+from opensora.tables.manifest import read_manifest
 from tests.tiny_encoders import save_t5, save_vae
 
 CONFIG = 'bucket_config = {"24px": {4: (1.0, 2), 1: (1.0, 1)}}\nepochs = 2\nseed = 5\n'
@@ -48,20 +52,26 @@ def inputs(tmp_path_factory):
 
 def assign(inputs, out, *more: str) -> int:
     words = ["assign-buckets", str(inputs / "config.py"), "--data-path", f"{inputs}/manifest.csv"]
-    words += ["--plan", f"{out}/plan.parquet"]
+    words += ["--plan", f"{out}/plan.parquet", "--items", f"{out}/items"]
     return main([*words, "--summary", f"{out}/summary.json", *more])
 
 
-def encode(inputs, out, *more: str) -> int:
-    words = ["encode-videos", "--manifest", f"{inputs}/manifest.csv", "--vae", f"{inputs}/vae"]
-    words += ["--plan", f"{out}/plan.parquet", "--output", f"{out}/latents/0000"]
+def encode(inputs, out, *more: str, shard: int = 0, run: str = "latents") -> int:
+    words = [
+        "encode-videos",
+        "--items",
+        f"{out}/items/{shard:04d}.parquet",
+        "--vae",
+        f"{inputs}/vae",
+    ]
+    words += ["--store", f"{out}/store", "--output", f"{out}/{run}/{shard:04d}.parquet"]
     return main([*words, "--dtype", "fp32", "--device", "cpu", *more])
 
 
 def encode_texts(inputs, out, *more: str) -> int:
     words = ["encode-captions", "--manifest", f"{inputs}/manifest.csv", "--max-length", "16"]
-    words += ["--text-encoder", f"{inputs}/t5", "--output", f"{out}/embeddings"]
-    return main([*words, "--device", "cpu", *more])
+    words += ["--text-encoder", f"{inputs}/t5", "--store", f"{out}/texts"]
+    return main([*words, "--output", f"{out}/embeddings/0000.parquet", "--device", "cpu", *more])
 
 
 def test_from_manifest_to_training_batches(inputs, tmp_path, capsys):
@@ -88,7 +98,7 @@ def test_from_manifest_to_training_batches(inputs, tmp_path, capsys):
 def test_held_out_clips_are_stored_with_the_others_and_read_by_their_own_plan(inputs, tmp_path):
     held_out = ["--validation", f"{tmp_path}/validation.parquet"]
     assert assign(inputs, tmp_path, *held_out) == 0
-    assert encode(inputs, tmp_path, "--min-psnr", "0", *held_out) == 0
+    assert encode(inputs, tmp_path, "--min-psnr", "0") == 0
     assert encode_texts(inputs, tmp_path) == 0
     stores = tmp_path / "latents", tmp_path / "embeddings"
     validation = LatentDataset(*stores, tmp_path / "validation.parquet")
@@ -100,19 +110,74 @@ def test_held_out_clips_are_stored_with_the_others_and_read_by_their_own_plan(in
     training = LatentDataset(*stores, tmp_path / "plan.parquet")
     assert "c6" not in {name for k in range(len(training)) for name in training[k]["ids"]}
     # the latents of the others are what they are without it
-    assert encode(inputs, tmp_path, "--min-psnr", "0", "--output", f"{tmp_path}/alone") == 0
-    alone, both = latents_of(tmp_path / "alone"), latents_of(tmp_path / "latents")
+    assert assign(inputs, tmp_path / "alone") == 0
+    assert encode(inputs, tmp_path / "alone", "--min-psnr", "0") == 0
+    alone, both = latents_of(tmp_path / "alone/latents"), latents_of(tmp_path / "latents")
     assert len(both) == len(alone) + 1
     assert all(torch.equal(both[key], alone[key]) for key in alone)
 
 
-def test_plans_of_other_frames_do_not_mix(inputs, tmp_path, capsys):
+def test_a_second_run_encodes_nothing_and_another_stage_what_is_new(inputs, tmp_path, capsys):
     assert assign(inputs, tmp_path) == 0
-    held_out = ["--validation", f"{tmp_path}/validation.parquet"]
-    options = ["--bucket_config.24px.4", "(0, None)", "--bucket_config.24px.2", "(1.0, 2)"]
-    assert assign(inputs, tmp_path / "other", *held_out, "--frame-interval", "2", *options) == 0
-    assert encode(inputs, tmp_path, *held_out) == 2
-    assert "--plan takes every 1-th frame and --validation every 2-th" in capsys.readouterr().err
+    assert encode(inputs, tmp_path, "--min-psnr", "0") == 0
+    assert "6 clips in 2 files: 6 encoded, 0 found -> " in capsys.readouterr().out
+    assert encode(inputs, tmp_path, "--min-psnr", "0") == 0
+    assert "6 clips in 2 files: 0 encoded, 6 found -> " in capsys.readouterr().out
+    frames = ["--bucket_config.24px.4", "(0, None)", "--bucket_config.24px.2", "(1.0, 2)"]
+    second = tmp_path / "stage2"
+    assert assign(inputs, second, "--frame-interval", "2", *frames) == 0
+    words = ["encode-videos", "--vae", f"{inputs}/vae", "--store", f"{tmp_path}/store"]
+    words += ["--items", f"{tmp_path}/items/0000.parquet", f"{second}/items/0000.parquet"]
+    words += ["--output", f"{tmp_path}/latents/0000.parquet", f"{second}/latents/0000.parquet"]
+    words += ["--dtype", "fp32", "--device", "cpu", "--min-psnr", "0"]
+    assert main(words) == 0
+    assert "11 clips in 3 files: 5 encoded, 6 found -> " in capsys.readouterr().out
+    rows = LatentStore(second / "latents").rows.set_index(["id", "bucket"])
+    assert rows.loc[("c0", "24px|2|1.00"), "fps"] == 4.0
+    assert main([*words[:-4], "--output", f"{tmp_path}/one.parquet"]) == 2
+    assert "2 tables of --items and 1 different --output" in capsys.readouterr().err
+
+
+def test_captions_are_split_by_a_column_or_by_their_clips(inputs, tmp_path, capsys):
+    manifest = read_manifest(inputs / "manifest.csv").assign(shard=[0, 0, 0, 0, 0, 1, 1])
+    (tmp_path / "manifest").mkdir()
+    write_table(manifest.iloc[:5], tmp_path / "manifest/0000.parquet")
+    write_table(manifest.iloc[5:], tmp_path / "manifest/0001.parquet")
+    words = ["--manifest", f"{tmp_path}/manifest", "--num-shards", "2"]
+    counts = []
+    for shard in range(2):
+        output = f"{tmp_path}/embeddings/{shard:04d}.parquet"
+        more = [*words, "--shard", str(shard), "--output", output]
+        assert encode_texts(inputs, tmp_path, *more) == 0
+        counts.append(capsys.readouterr().out.split(": ")[1])
+    assert counts == ["2 different captions of 5 clips", "2 different captions of 2 clips"]
+    assert len(EmbeddingStore(tmp_path / "embeddings")) == 7
+    assert encode_texts(inputs, tmp_path, "--manifest", str(inputs / "vae")) == 2
+    assert "holds no .parquet; give a manifest, or a folder of them" in capsys.readouterr().err
+    assert encode_texts(inputs, tmp_path, *words[:2]) == 2
+    assert "has clips of shard 1 and there are 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [encode, encode_texts])
+def test_a_run_that_finds_everything_loads_no_torch(inputs, tmp_path, command, monkeypatch):
+    assert assign(inputs, tmp_path) == 0
+    words = ["--min-psnr", "0"] if command is encode else []
+    assert command(inputs, tmp_path, *words) == 0
+    asked: list[list[str]] = []
+    monkeypatch.setattr(f"{__name__}.main", lambda words: asked.append(words) or 0)
+    command(inputs, tmp_path, *words)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "opensora.cli.main", *asked[0]],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert ", 6 found" in done.stdout or ", 2 found" in done.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "opensora.stores.catalogue" in loaded
+    assert not loaded & {"torch", "diffusers", "transformers", "av", "cv2"}
 
 
 def test_equal_runs_write_equal_bytes(inputs, tmp_path):
@@ -120,8 +185,8 @@ def test_equal_runs_write_equal_bytes(inputs, tmp_path):
         assert assign(inputs, tmp_path / name) == 0
         assert encode(inputs, tmp_path / name, "--min-psnr", "0", "--seed", "3") == 0
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*"))
-    # two tables, doctor, index, and of two buckets latents and a picture each
-    assert len(files) == 8
+    # plan, summary, items, index, identity; of two buckets latents, index, facts and a picture
+    assert len(files) == 5 + 2 * 4
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 
@@ -156,6 +221,7 @@ def test_what_the_user_can_mend_is_one_line_and_code_2(inputs, tmp_path, capsys,
     ("options", "message"),
     [
         (["--shard", "2", "--num-shards", "2"], "0 <= shard < num-shards"),
+        (["--store", "/dev/null/store"], "could not be written"),
         (["--device", "cuda:77"], "this machine shows"),
         (["--device", "tpu"], "expected cpu, cuda or cuda:1"),
     ],
@@ -182,12 +248,11 @@ def latents_of(folder):
 def test_a_clip_has_the_same_latent_to_the_last_bit_in_every_shard(inputs, tmp_path, posterior):
     options = ["--posterior", posterior, "--min-psnr", "0", "--seed", "7"]
     assert assign(inputs, tmp_path / "one") == 0
-    assert assign(inputs, tmp_path / "three") == 0
+    assert assign(inputs, tmp_path / "three", "--num-shards", "3") == 0
     assert encode(inputs, tmp_path / "one", *options) == 0
     for shard in range(3):
-        out = f"{tmp_path}/three/latents/{shard:04d}"
-        more = ["--shard", str(shard), "--num-shards", "3", "--output", out]
-        assert encode(inputs, tmp_path / "three", *options, *more) == 0
+        more = ["--shard", str(shard), "--num-shards", "3"]
+        assert encode(inputs, tmp_path / "three", *options, *more, shard=shard) == 0
     one, three = (latents_of(tmp_path / name / "latents") for name in ("one", "three"))
     assert one.keys() == three.keys()
     assert all(torch.equal(one[key], three[key]) for key in one)

@@ -64,11 +64,13 @@ def stores(world: Path, config: Path, folder: Path) -> list[str]:
     """Fill the stores of the plan; returns the words that name them."""
     data, plan = f"{world}/manifest.csv", f"{folder}/plan.parquet"
     commands = [
-        f"assign-buckets {config} --data-path {data} --plan {plan}",
-        f"encode-videos --manifest {data} --plan {plan} --vae {world}/vae --dtype fp32"
-        f" --output {folder}/latents --posterior mean --min-psnr 0 --device cpu",
+        f"assign-buckets {config} --data-path {data} --plan {plan} --items {folder}/items",
+        f"encode-videos --items {folder}/items/0000.parquet --vae {world}/vae --dtype fp32"
+        f" --store {folder}/store --output {folder}/latents/0000.parquet"
+        " --posterior mean --min-psnr 0 --device cpu",
         f"encode-captions --manifest {data} --text-encoder {world}/t5 --dtype fp32"
-        f" --output {folder}/embeddings --max-length 16 --device cpu",
+        f" --store {folder}/texts --output {folder}/embeddings/0000.parquet"
+        " --max-length 16 --device cpu",
     ]
     for command in commands:
         assert main(command.split()) == 0, command

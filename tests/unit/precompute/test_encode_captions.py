@@ -5,8 +5,11 @@ from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
 from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import StoreError
-from opensora.precompute.encode_captions import encode_captions
+from opensora.precompute.text_encoding import TextEncoding
 from opensora.stores.embeddings import EmbeddingStore
+from opensora.stores.index import read_index
+
+from .encoding import contents, data_files, encode_texts
 
 TEXTS = ["a red dot", "a dot", "a red dot", ""]
 
@@ -33,11 +36,11 @@ def manifest() -> pd.DataFrame:
 
 
 def test_each_different_caption_is_encoded_once_without_padding(encoder, tmp_path):
-    counts = encode_captions(manifest(), encoder, tmp_path / "out", dtype="fp32")
+    counts = encode_texts(manifest(), tmp_path, encoder)
     lengths = {text: len(text) + 1 for text in TEXTS}
-    assert counts["texts"] == 3
+    assert (counts["texts"], counts["encoded"], counts["found"]) == (3, 3, 0)
     assert counts["tokens"] == sum(lengths.values())
-    store = EmbeddingStore(tmp_path / "out")
+    store = EmbeddingStore(tmp_path / "run/texts")
     for name, text in zip(manifest()["id"], TEXTS, strict=True):
         tokens = store.get(name)
         assert tokens.shape == (lengths[text], 16)
@@ -49,34 +52,147 @@ def test_each_different_caption_is_encoded_once_without_padding(encoder, tmp_pat
 
 
 def test_bf16_is_the_default_and_half_the_size(encoder, tmp_path):
-    encode_captions(manifest(), encoder, tmp_path / "out")
-    assert EmbeddingStore(tmp_path / "out").get("c0").dtype == torch.bfloat16
+    encode_texts(manifest(), tmp_path, encoder, TextEncoding())
+    assert EmbeddingStore(tmp_path / "run/texts").get("c0").dtype == torch.bfloat16
 
 
-def test_a_second_run_keeps_the_files_until_the_captions_change(encoder, tmp_path):
-    encode_captions(manifest(), encoder, tmp_path / "out")
-    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
-    assert encode_captions(manifest(), encoder, tmp_path / "out")["kept"] == 1
-    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
+def test_a_second_run_finds_all_and_a_changed_caption_is_one_text(encoder, tmp_path):
+    encode_texts(manifest(), tmp_path, encoder)
+    before = contents(tmp_path)
+    again = encode_texts(manifest(), tmp_path, None)  # there is no encoder to load
+    assert (again["found"], again["encoded"]) == (3, 0)
+    assert contents(tmp_path) == before
     changed = manifest().replace("a dot", "two dots")
-    assert encode_captions(changed, encoder, tmp_path / "out")["kept"] == 0
-    assert len(EmbeddingStore(tmp_path / "out").get("c1")) == len("two dots") + 1
+    counts = encode_texts(changed, tmp_path, encoder)
+    assert (counts["found"], counts["encoded"]) == (2, 1)
+    assert len(EmbeddingStore(tmp_path / "run/texts").get("c1")) == len("two dots") + 1
 
 
-def test_a_manifest_without_clips_gives_a_valid_empty_store(encoder, tmp_path):
-    encode_captions(manifest().iloc[:0], encoder, tmp_path / "out")
-    assert len(EmbeddingStore(tmp_path / "out")) == 0
+def test_shards_share_texts_and_another_run_finds_them(encoder, tmp_path):
+    shards = [manifest().iloc[:2], manifest().iloc[2:]]  # both have "a red dot"
+    counts = [
+        encode_texts(rows, tmp_path, encoder, shard=k, num_shards=2)
+        for k, rows in enumerate(shards)
+    ]
+    assert [(count["found"], count["encoded"]) for count in counts] == [(0, 2), (1, 1)]
+    other = encode_texts(manifest(), tmp_path, None, run="b")
+    assert other["found"] == 3
+    one, all_ = EmbeddingStore(tmp_path / "run/texts"), EmbeddingStore(tmp_path / "b/texts")
+    assert all(torch.equal(one.get(name), all_.get(name)) for name in manifest()["id"])
 
 
-def test_a_broken_encoder_is_named_with_the_caption(encoder, tmp_path):
-    class Overflowing:
-        model_max_length, output_dim = 12, 16
-        identity = encoder.identity
+def test_many_small_files_of_texts_are_joined(encoder, tmp_path):
+    texts = [f"text {k}" for k in range(17)]
+    for k in range(17):
+        rows = pd.DataFrame({"id": texts[: k + 1], "text": texts[: k + 1]})
+        counts = encode_texts(rows, tmp_path, encoder)
+    assert (counts["files"], len(data_files(tmp_path))) == (1, 18)
+    store = EmbeddingStore(tmp_path / "run/texts")
+    assert store.verify() > 0
+    encode_texts(rows, tmp_path / "fresh", encoder)
+    fresh = EmbeddingStore(tmp_path / "fresh/run/texts")
+    assert all(torch.equal(store.get(text), fresh.get(text)) for text in texts)
+    assert encode_texts(rows, tmp_path, None)["files"] == 1
 
-        def encode(self, texts):
-            encoded = encoder.encode(texts)
-            return {"y": encoded["y"] / 0, "mask": encoded["mask"]}
 
-    with pytest.raises(StoreError, match="NaN or infinity for the caption"):
-        encode_captions(manifest(), Overflowing(), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+def test_a_manifest_without_clips_gives_a_valid_empty_index(encoder, tmp_path):
+    encode_texts(manifest().iloc[:0], tmp_path, None)
+    assert len(EmbeddingStore(tmp_path / "run/texts")) == 0
+
+
+class Broken:
+    """Gives NaN for some texts, and no token for others."""
+
+    model_max_length, output_dim = 12, 16
+
+    def __init__(self, encoder, nan=(), nothing=()) -> None:
+        self.encoder, self.nan, self.nothing = encoder, nan, nothing
+        self.identity = encoder.identity
+
+    def encode(self, texts):
+        encoded = self.encoder.encode(texts)
+        for row, text in enumerate(texts):
+            if text in self.nan:
+                encoded["y"][row] = float("nan")
+            if text in self.nothing:
+                encoded["mask"][row] = 0
+        return encoded
+
+
+def test_a_caption_without_an_embedding_is_a_row_with_its_reason(encoder, tmp_path, caplog):
+    broken = Broken(encoder, nan=["a red dot"], nothing=[""])
+    counts = encode_texts(manifest(), tmp_path, broken)
+    assert (counts["encoded"], counts["rejected"]) == (1, 2)
+    store = EmbeddingStore(tmp_path / "run/texts")
+    assert store.rows["id"].tolist() == ["c1"]
+    rejected = dict(zip(store.rejected["id"], store.rejected["status"], strict=True))
+    assert rejected == {"c0": "bad_values", "c2": "bad_values", "c3": "no_token"}
+    assert "NaN or infinity for the caption 'a red dot'" in caplog.text
+
+
+def test_an_encoder_that_gives_nothing_at_all_is_refused(encoder, tmp_path):
+    with pytest.raises(StoreError, match="none of 3 captions has an embedding, the first is bad_"):
+        encode_texts(manifest(), tmp_path, Broken(encoder, nan=TEXTS))
+    assert not (tmp_path / "run").exists()
+
+
+class Lengths:
+    """A text encoder: token k of a caption of n letters is [n, k + 1]."""
+
+    output_dim, model_max_length = 2, 6
+
+    def __init__(self, *, dropout: bool = False) -> None:
+        self.texts: list[str] = []
+        self.dropout = dropout
+
+    def identity(self):
+        return {"type": "lengths"}
+
+    def encode(self, texts):
+        self.texts += texts
+        lengths = torch.tensor([len(text) for text in texts])
+        y = torch.stack((lengths[:, None].expand(-1, 6), torch.arange(1, 7).expand(len(texts), 6)))
+        y = y.permute(1, 2, 0)[:, None].float()  # [B, 1, L, 2]
+        if self.dropout:
+            y = torch.nn.functional.dropout(y, 0.1)
+        return {"y": y, "mask": (torch.arange(6) < lengths[:, None]).long()}
+
+
+def captions(*texts: str) -> pd.DataFrame:
+    return pd.DataFrame({"id": [f"c{k}" for k in range(len(texts))], "text": texts})
+
+
+def test_the_encoder_sees_each_different_caption_once_and_the_gate_a_few_again(tmp_path):
+    encoder = Lengths()
+    encode_texts(captions("a", "bb", "a", "a", "bb", "a"), tmp_path, encoder)
+    batch, again = encoder.texts[:32], encoder.texts[32:]
+    assert batch == ["a"] + ["bb"] * 31  # a full batch, the last caption repeated
+    assert again == ["bb", "a"]
+    gate = read_index(tmp_path / "run/texts/0000.parquet")[1]["gate"]
+    assert (gate["drift"], gate["captions"], gate["tokens"]) == (0.0, 2, 3)
+    # [1, 1]; [2, 1], [2, 2]
+    lengths = [2**0.5, 5**0.5, 8**0.5]
+    assert gate["norm"] == pytest.approx([lengths[0], sum(lengths) / 3, lengths[2]], abs=1e-6)
+
+
+def test_an_encoder_that_never_says_the_same_is_refused_and_runs_once(tmp_path):
+    torch.manual_seed(0)
+    with pytest.raises(StoreError, match="equal captions get embeddings that differ by"):
+        encode_texts(captions("aaa", "bbbb"), tmp_path, Lengths(dropout=True))
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(StoreError, match="equal captions get embeddings that differ by"):
+        encode_texts(captions("aaa", "bbbb"), tmp_path, None)
+
+
+def test_int8_is_reported_in_the_counts_and_by_the_gate(tmp_path):
+    error = encode_texts(
+        captions("aaa"), tmp_path, Lengths(), TextEncoding(dtype="fp32", int8=True)
+    )
+    # tokens [3, 1], [3, 2], [3, 3] with scale 3/127: 1 becomes 42 steps, 2 becomes 85
+    lost = [42 * 3 / 127 - 1, 85 * 3 / 127 - 2]
+    rms = (sum(x * x for x in lost) / (10 + 13 + 18)) ** 0.5
+    assert error["int8_error"]["relative_rms"] == pytest.approx(rms, abs=1e-6)
+    assert error["int8_error"]["worst_token"] == pytest.approx(abs(lost[0]) / 10**0.5, abs=1e-6)
+    record = read_index(tmp_path / "run/texts/0000.parquet")[1]
+    assert record["gate"]["int8_error"] == error["int8_error"]
+    assert record["identity"]["int8"] is True

@@ -1,51 +1,22 @@
-import json
-
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from opensora.buckets.bucket import Bucket
-from opensora.core.errors import StoreError
-from opensora.precompute.encode_videos import VideoEncoding, encode_videos
-from opensora.precompute.latent_doctor import judge_latents, latent_statistics, write_montage
-from opensora.stores.latents import LatentStore, write_latent_index, write_latents
+from opensora.core.errors import StoreError, VideoError
+from opensora.precompute.gates import latent_numbers
+from opensora.precompute.latent_doctor import latent_facts, round_trip, write_montage
+from opensora.precompute.video_encoding import VideoEncoding
+from opensora.stores.index import read_index
 
+from .encoding import data_files, encode
 from .patch_autoencoder import PatchAutoencoder
 
-GOOD = {"bad_values": 0, "overall_std": 1.0, "mean": [0.1, -0.2], "std": [0.9, 1.1]}
 
-
-@pytest.mark.parametrize(
-    ("facts", "failure", "warning"),
-    [
-        ({}, None, None),
-        ({"bad_values": 3, "mean": [None]}, "holds 3 NaN or infinite values", None),
-        ({"overall_std": 0.0005}, r"is flat \(deviation 0.0005\)", None),
-        ({"mean": [0.0, -5.1]}, "has mean -5.1 in channel 1, beyond 5", None),
-        ({"std": [5.5, 1.0]}, "has std 5.5 in channel 0, beyond 5", None),
-        ({"mean": [5.0, 0.0]}, None, None),
-        ({"std": [1.0, 0.0]}, None, r"is flat in channel 1 \(1 of 2 channels\)"),
-    ],
-)
-def test_numbers_are_compared_with_their_limits(facts, failure, warning):
-    for expected, found in zip((failure, warning), judge_latents(GOOD | facts), strict=True):
-        if expected is None:
-            assert found is None
-        else:
-            assert pd.Series([found]).str.fullmatch(expected).all(), found
-
-
-def test_statistics_of_moments_are_those_of_the_means(tmp_path):
-    bucket, identity = Bucket("32px", 2, "0.60"), {"posterior": "moments"}
+def test_statistics_of_moments_are_those_of_the_means():
     torch.manual_seed(0)
     rows = [torch.cat([torch.randn(3, 2, 3, 5), torch.rand(3, 2, 3, 5)]) for _ in range(4)]
-    items = pd.DataFrame({"id": list("abcd"), "fps": 8.0, "sha256": "s"})
-    write_latents(tmp_path / "x.safetensors", rows, items, bucket, identity)
-    write_latent_index(tmp_path, ["x.safetensors"], identity)
-    store = LatentStore(tmp_path)
-    facts = latent_statistics(store, store.rows)
+    facts = latent_numbers(latent_facts(rows, are_moments=True))
     values = torch.stack(rows).transpose(0, 1).flatten(1)  # [6, ...]
     np.testing.assert_allclose(facts["mean"], values[:3].mean(1), atol=1e-5)
     np.testing.assert_allclose(facts["std"], values[:3].std(1, correction=0), atol=1e-5)
@@ -57,7 +28,7 @@ def test_a_negative_deviation_is_a_bad_value(world, tmp_path):
     encoding = VideoEncoding(dtype="fp32", posterior="moments")
     with pytest.raises(StoreError, match=r"24px\|1\|1.00 holds 3456 NaN"):
         # two images of 48 x 6 x 6 values, each with deviation -0.1
-        encode_videos(world.manifest, world.plan, PatchAutoencoder(-0.1), tmp_path / "o", encoding)
+        encode(world, tmp_path, PatchAutoencoder(-0.1), encoding)
 
 
 def test_the_montage_shows_originals_above_what_was_decoded(tmp_path):
@@ -83,20 +54,29 @@ def test_large_frames_are_made_smaller_and_single_frames_shown_once(tmp_path):
         assert image.size == (80 + 4, 2 * (160 + 4))
 
 
-def test_each_bucket_gets_a_picture_and_old_ones_go(world, tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "doctor_99px_1_1.00.png").write_bytes(b"of an older plan")
-    encoding = VideoEncoding(dtype="fp32", posterior="mean")
-    encode_videos(world.manifest, world.plan, PatchAutoencoder(), out, encoding)
-    report = json.loads((out / "doctor.json").read_text())
-    names = [facts["montage"] for facts in report["buckets"].values()]
-    assert sorted(names) == ["doctor_24px_1_1.00.png", "doctor_24px_4_1.00.png"]
-    assert sorted(path.name for path in out.glob("*.png")) == sorted(names)
-    with Image.open(out / "doctor_24px_4_1.00.png") as image:
+def test_each_file_gets_a_picture_that_the_index_names(world, tmp_path):
+    encode(world, tmp_path, PatchAutoencoder())
+    gate = read_index(tmp_path / "run/latents/0000.parquet")[1]["gate"]
+    pictures = {
+        bucket: tmp_path / "run/latents" / facts["montage"]
+        for bucket, facts in gate["buckets"].items()
+    }
+    assert sorted(path.resolve() for path in pictures.values()) == [
+        path.with_suffix(".png") for path in data_files(tmp_path)
+    ]
+    with Image.open(pictures["24px|4|1.00"]) as image:
         top, bottom = np.split(np.asarray(image).astype(int), 2)
     assert abs(top - bottom).max() <= 1  # nothing is lost by this autoencoder
     assert top.shape == (28, 4 * 3 * 28, 3)  # four clips, three frames of 24 pixels
+
+
+def test_a_clip_that_is_gone_is_not_decoded(caplog):
+    def read():
+        raise VideoError("corrupt", "gone.mp4")
+
+    options = {"are_moments": False, "device": "cpu", "dtype": torch.float32}
+    assert round_trip(torch.zeros(48, 1, 6, 6), read, PatchAutoencoder(), **options) is None
+    assert "gone.mp4" in caplog.text
 
 
 def test_a_bad_bucket_stops_before_the_next_one_is_encoded(world, tmp_path):
@@ -108,9 +88,8 @@ def test_a_bad_bucket_stops_before_the_next_one_is_encoded(world, tmp_path):
             return super().decode(z / 40)
 
     vae = Unscaled()
-    encoding = VideoEncoding(dtype="fp32", posterior="mean")
     with pytest.raises(
         StoreError, match=r"24px\|1\|1.00 has (mean|std) .* beyond 5; check the VAE"
     ):
-        encode_videos(world.manifest, world.plan, vae, tmp_path / "out", encoding)
+        encode(world, tmp_path, vae)
     assert vae.calls == [16]  # one batch of images, no video

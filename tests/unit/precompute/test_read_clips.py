@@ -8,7 +8,7 @@ from opensora.buckets.bucket import Bucket
 from opensora.core.errors import VideoError
 from opensora.media.encode import write_video
 from opensora.media.frames import read_clip
-from opensora.precompute.encode_videos import ClipRequest, read_clips
+from opensora.precompute.encode_clips import ClipRequest, read_clips
 
 BUCKET = Bucket("24px", 3, "1.00")
 
@@ -45,19 +45,21 @@ def test_clips_come_in_order_however_many_threads_read(tmp_path):
     for k in range(12):
         paths.append(tmp_path / f"{k}.mp4")
         write_video(paths[-1], np.full((3, 32, 32, 3), 20 * k, np.uint8), 8)
-    requests = [ClipRequest(path.stem, str(path), BUCKET) for path in paths]
-    found = [float((clip.mean() + 1) / 2 * 255) for clip in read_clips(requests, 1)]
+    requests = [ClipRequest(path.stem, str(path), BUCKET, 1) for path in paths]
+    found = [float((clip.mean() + 1) / 2 * 255) for clip in read_clips(requests)]
     assert found == pytest.approx([20 * k for k in range(12)], abs=3)
 
 
-def test_a_broken_clip_is_named_when_its_turn_has_come(counting_video, tmp_path):
+def test_a_broken_clip_is_an_error_when_its_turn_has_come(counting_video, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     paths = {"good": counting_video, "broken": tmp_path / "bad.mp4", "next": counting_video}
-    clips = read_clips((ClipRequest(name, str(path), BUCKET) for name, path in paths.items()), 1)
+    clips = read_clips(ClipRequest(name, str(path), BUCKET, 1) for name, path in paths.items())
     assert next(clips).shape == (3, 3, 24, 24)
-    with pytest.raises(VideoError, match="clip broken: ") as error:
-        next(clips)
-    assert error.value.reason in ("not_a_video", "corrupt", "unreadable")
+    error = next(clips)
+    assert isinstance(error, VideoError)
+    assert error.reason in ("not_a_video", "corrupt", "unreadable")
+    assert "bad.mp4" in error.detail
+    assert next(clips).shape == (3, 3, 24, 24)  # the others go on
     assert list(clips) == []
 
 
@@ -65,17 +67,17 @@ def test_a_broken_clip_is_named_when_its_turn_has_come(counting_video, tmp_path)
     ("ahead_bytes", "most"), [(1 << 30, 4), (0, 2), (2 * 3 * 3 * 24 * 24 * 4, 3)]
 )
 def test_reading_ahead_is_bounded_in_clips_and_bytes(monkeypatch, ahead_bytes, most):
-    monkeypatch.setattr("opensora.precompute.encode_videos._AHEAD", 3)
-    monkeypatch.setattr("opensora.precompute.encode_videos._AHEAD_BYTES", ahead_bytes)
-    monkeypatch.setattr("opensora.precompute.encode_videos.read_clip", lambda path, *_: path)
+    monkeypatch.setattr("opensora.precompute.encode_clips._AHEAD", 3)
+    monkeypatch.setattr("opensora.precompute.encode_clips._AHEAD_BYTES", ahead_bytes)
+    monkeypatch.setattr("opensora.precompute.encode_clips.read_clip", lambda path, *_: path)
     asked = []
 
     def requests():
         for k in range(10):
             asked.append(k)
-            yield ClipRequest(str(k), str(k), BUCKET)
+            yield ClipRequest(str(k), str(k), BUCKET, 1)
 
-    clips = read_clips(requests(), 1)
+    clips = read_clips(requests())
     for k in range(10):
         assert next(clips) == str(k)
         assert len(asked) == min(k + most, 10)
@@ -84,9 +86,9 @@ def test_reading_ahead_is_bounded_in_clips_and_bytes(monkeypatch, ahead_bytes, m
 def test_leaving_early_stops_the_threads(monkeypatch):
     started = []
     monkeypatch.setattr(
-        "opensora.precompute.encode_videos.read_clip", lambda path, *_: started.append(path) or path
+        "opensora.precompute.encode_clips.read_clip", lambda path, *_: started.append(path) or path
     )
-    clips = read_clips((ClipRequest(str(k), str(k), BUCKET) for k in range(100)), 1)
+    clips = read_clips(ClipRequest(str(k), str(k), BUCKET, 1) for k in range(100))
     next(clips)
     clips.close()
     assert len(started) <= 9

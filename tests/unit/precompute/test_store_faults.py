@@ -127,9 +127,7 @@ def test_what_is_not_as_it_was_written_is_made_again(world, tmp_path, how):
     victim, other = data_files(tmp_path)
     before = other.stat().st_mtime_ns
     harm(victim, how)
-    with pytest.raises(
-        StoreError, match=r"damaged \(.*run `opensora encode-videos`"
-    ) as error:
+    with pytest.raises(StoreError, match=r"damaged \(.*run `opensora encode-videos`") as error:
         LatentStore(tmp_path / "run/latents").verify()
     assert victim.name in str(error.value)
     assert "\n" not in str(error.value)

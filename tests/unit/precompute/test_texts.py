@@ -1,23 +1,28 @@
 """Every text encoder fills a store: a vector a token, a vector a caption, or a class label."""
 
 import argparse
-import json
+from inspect import signature
 
 import pandas as pd
 import pytest
 import torch
-from opensora.precompute.embedding_doctor import CaptionDoctor
 
 from opensora.cli import encode_captions as encode_captions_command
+from opensora.config.registry import MODELS
 from opensora.core.errors import ConfigError, StoreError
 from opensora.models import text_encoder
 from opensora.models.text_encoder import ClassEncoder
-from opensora.precompute.encode_captions import encode_captions
 from opensora.precompute.examine import examine_embeddings
+from opensora.precompute.text_encoding import MAX_LENGTHS, TextEncoding
 from opensora.precompute.texts import build_text_encoder, stored_rows
-from opensora.stores.embeddings import EmbeddingStore, write_embedding_index, write_embeddings
+from opensora.stores.embeddings import EmbeddingStore
+from opensora.stores.index import read_index
 from opensora.stores.memory import BatchMemory
+from tests import tiny_stores
 
+from .encoding import encode_texts
+
+CLASSES = TextEncoding(kind="classes", num_classes=9)
 TYPES = ("t5", "clip", "classes")
 NOTHING = {"from_pretrained": None, "max_length": None, "num_classes": None}
 
@@ -73,8 +78,9 @@ def test_padding_is_left_out_and_what_has_none_is_stored_whole():
 
 def test_a_pooled_text_is_one_token_of_the_store(video_world, tmp_path):
     encoder = build("clip", from_pretrained=str(video_world / "clip"), max_length=16)
-    encode_captions(captions("box a", "box b", "box a"), encoder, tmp_path / "out", dtype="fp32")
-    store = EmbeddingStore(tmp_path / "out")
+    encoding = TextEncoding(kind="clip", dtype="fp32", max_length=16)
+    encode_texts(captions("box a", "box b", "box a"), tmp_path, encoder, encoding)
+    store = EmbeddingStore(tmp_path / "run/texts")
     assert store.max_length == 1
     assert (store.identity["type"], store.identity["model_max_length"]) == ("clip", 16)
     for name, text in {"c0": "box a", "c1": "box b"}.items():
@@ -87,42 +93,56 @@ def test_a_pooled_text_is_one_token_of_the_store(video_world, tmp_path):
 def test_pooled_captions_that_can_not_be_told_apart_stop_the_run(video_world, tmp_path):
     encoder = build("clip", from_pretrained=str(video_world / "clip"), max_length=4)
     with pytest.raises(StoreError, match="have the embedding of another one"):
-        encode_captions(captions("abcd", "abce"), encoder, tmp_path / "out")
+        encode_texts(captions("abcd", "abce"), tmp_path, encoder, TextEncoding(kind="clip"))
 
 
 def test_class_labels_are_whole_numbers(tmp_path):
     texts = ["0", "7", "07", "0"]  # another text of the same class is no sign of a bad encoder
-    counts = encode_captions(captions(*texts), ClassEncoder(9), tmp_path / "out")
+    counts = encode_texts(captions(*texts), tmp_path, ClassEncoder(9), CLASSES)
     assert (counts["texts"], counts["tokens"]) == (3, 3)
-    store = EmbeddingStore(tmp_path / "out")
+    store = EmbeddingStore(tmp_path / "run/texts")
     assert store.holds_labels
     assert store.max_length == 1
     assert store.identity.items() >= {"type": "classes", "num_classes": 9, "dtype": "int64"}.items()
     labels = [store.get(f"c{k}") for k in range(4)]
     assert all(label.dtype == torch.int64 and label.shape == (1, 1) for label in labels)
     assert [int(label) for label in labels] == [0, 7, 7, 0]
-    report = json.loads((tmp_path / "out/doctor.json").read_text())
-    assert (report["captions"], report["classes"], report["drift"]) == (3, 2, 0.0)
-    assert (report["failures"], report["warnings"]) == ([], [])
+    gate = read_index(tmp_path / "run/texts/0000.parquet")[1]["gate"]
+    assert (gate["captions"], gate["drift"], gate["warnings"]) == (3, 0.0, [])
     assert "some encoded again" in examine_embeddings(
-        tmp_path / "out", text_encoder=None, manifest=captions(*texts), device="cpu"
+        tmp_path / "run/texts", text_encoder=None, manifest=captions(*texts), device="cpu"
     )
 
 
-def test_a_caption_that_is_no_class_and_rounded_classes_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="'a cat' is not a class; give numbers from 0 to 8"):
-        encode_captions(captions("1", "a cat"), ClassEncoder(9), tmp_path / "out")
+def test_a_caption_that_is_no_class_is_a_row_and_rounded_classes_are_refused(tmp_path):
+    counts = encode_texts(captions("1", "a cat", "2"), tmp_path, ClassEncoder(9), CLASSES)
+    assert (counts["encoded"], counts["rejected"]) == (2, 1)
+    store = EmbeddingStore(tmp_path / "run/texts")
+    assert [int(store.get(name)) for name in ("c0", "c2")] == [1, 2]
+    (row,) = store.rejected.itertuples()
+    assert (row.id, row.status) == ("c1", "no_class")
+    assert row.detail == "text 'a cat' is not a class; give numbers from 0 to 8"
     with pytest.raises(ConfigError, match="class labels are whole; leave it out"):
-        encode_captions(captions("1"), ClassEncoder(9), tmp_path / "out", int8=True)
+        TextEncoding(kind="classes", num_classes=9, int8=True)
 
 
 def test_the_doctor_finds_labels_that_are_no_classes_or_others_than_before(tmp_path):
     identity = {"type": "classes", "num_classes": 3, "num_tokens": 1}
-    rows = [torch.tensor([[label]]) for label in (1, 5)]
-    write_embeddings(tmp_path / "t.safetensors", rows, ["1", "2"], identity)
-    write_embedding_index(tmp_path, ["t.safetensors"], captions("1", "2"), identity)
-    doctor = CaptionDoctor(EmbeddingStore(tmp_path), captions("1", "2"))
-    doctor.examine()
-    doctor.encode_again(ClassEncoder(3))
-    assert doctor.report["failures"][0] == "1 labels are none of the 3 classes, the first 5"
-    assert "equal captions get embeddings that differ" in doctor.report["failures"][1]
+    for name, label, message in (
+        ("a", 5, "1 labels are none of the classes"),
+        ("b", 2, "equal captions get embeddings that differ"),
+    ):
+        index = tmp_path / name / "run/0000.parquet"
+        tokens = {text: torch.tensor([[value]]) for text, value in {"1": 1, "0": label}.items()}
+        tiny_stores.fill_embeddings(index, tokens, {"c0": "1", "c1": "0"}, identity)
+        with pytest.raises(StoreError, match=message):
+            examine_embeddings(index, text_encoder=None, manifest=captions("1", "0"), device="cpu")
+
+
+def test_the_lengths_where_nothing_is_asked_for_are_those_of_the_encoders():
+    for kind, length in MAX_LENGTHS.items():
+        made = signature(MODELS.get(kind)).parameters["model_max_length"].default
+        assert made == length
+        encoding = TextEncoding(kind=kind)
+        assert encoding.address("x") == TextEncoding(kind=kind, max_length=length).address("x")
+        assert encoding.address("x") != TextEncoding(kind=kind, max_length=9).address("x")
