@@ -75,11 +75,12 @@ def plan_items(
             f"the manifest gives clip {wrong[ID]!r} {wrong['fps']} frames a second, expected more"
             " than 0; run build_manifest again"
         )
-    is_image = items["bucket"].map(lambda name: Bucket.parse(name).is_image)
+    is_image = items["bucket"].map(lambda name: Bucket.parse(name).is_image).astype(bool)
+    intervals = pd.Series(frame_interval, index=items.index)
     items = items.assign(
-        fps=(rates / frame_interval).mask(is_image.astype(bool), IMAGE_FPS),
+        fps=(rates / frame_interval).mask(is_image, IMAGE_FPS),
         sha256=items["sha256"].fillna("").astype(str),
-        frame_interval=frame_interval,
+        frame_interval=intervals.mask(is_image, 1),  # the first frame is the same at any
     )
     columns = [ID, PATH, "sha256", "fps", "bucket", "frame_interval", "split"]
     return [

@@ -159,7 +159,7 @@ FAULTS = {
         "unknown field 'num_stepz'"
     ),
     "opensora doctor --latent mine/latents": "unrecognized arguments: --latent",
-    "opensora encode-videos --manifest mine/manifest.csv": "arguments are required: --plan",
+    "opensora encode-videos --vae mine/vae": "arguments are required: --items",
     "opensora split-clip --min-s 1": "no command 'split-clip'",
     "opensora bench modle": "invalid choice: 'modle'",
     "snakemake --profile profiles/local train_al": "train_al: not in the repository",

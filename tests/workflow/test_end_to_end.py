@@ -123,9 +123,9 @@ def test_an_untrained_vae_does_not_pass_the_gate(
     torch.manual_seed(0)
     fields = read_fields(REPOSITORY / config["models"]["vae"]["config"], [], VaeConfig)
     build_vae(fields).save_pretrained(tmp_path / "vae")  # decodes at 11.5 dB
-    words = ["encode-videos", "--manifest", str(run / "manifest"), "--posterior", "mean"]
-    words += ["--plan", str(run / "buckets/stage1/plan.parquet"), "--vae", f"{tmp_path}/vae"]
-    words += ["--output", str(tmp_path / "latents")]
+    words = ["encode-videos", "--items", str(run / "buckets/stage1/0000.parquet")]
+    words += ["--posterior", "mean", "--vae", f"{tmp_path}/vae", "--store", f"{tmp_path}/store"]
+    words += ["--output", str(tmp_path / "latents.parquet")]
     least = config["encode"]["min_psnr"]
     assert main([*words, "--dtype", "fp32", "--min-psnr", str(least)]) == EXIT_USER
     assert f"dB, below {least:g} dB; check the VAE" in capfd.readouterr().err
@@ -178,11 +178,15 @@ def test_a_second_run_from_nothing_gives_the_same_bytes(
         f"{name}/000{k}.parquet" for name in ("clips", "captions", "manifest") for k in (0, 1)
     ]
     plans = [f"buckets/{stage}/plan.parquet" for stage in ("stage1", "stage2")]
-    stores = [path.relative_to(run) for path in sorted(run.glob("*/stage*/*/*.safetensors"))]
-    texts = [path.relative_to(run) for path in sorted(run.glob("embeddings/*.safetensors"))]
-    assert len(stores) >= 8
-    for name in [*tables, *plans, *stores, *texts]:
+    indexes = [path.relative_to(run) for path in sorted(run.glob("latents/*/*.parquet"))]
+    indexes += [path.relative_to(run) for path in sorted(run.glob("embeddings/*.parquet"))]
+    store = run.parent / "store"
+    stored = [path.relative_to(store) for path in sorted(store.rglob("*.safetensors"))]
+    assert len(stored) >= 6
+    for name in [*tables, *plans, *indexes]:
         assert (again / name).read_bytes() == (run / name).read_bytes(), name
+    for name in stored:
+        assert (again.parent / "store" / name).read_bytes() == (store / name).read_bytes(), name
     for stage in ("stage1", "stage2"):
         assert losses_of(again / "train" / stage) == losses_of(run / "train" / stage)
 

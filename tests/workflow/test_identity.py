@@ -144,8 +144,8 @@ CHANGES: dict[str, tuple[Edit, dict[str, int]]] = {
         {"build_manifest": 1},
     ),
     "a threshold of scenes": (setting("scenes", {"threshold": 20.0}), {"detect_scenes": 2}),
-    "`encode.posterior`": (setting("encode.posterior", "sample"), {"encode_videos": 4}),
-    "`encode.min_psnr`": (setting("encode.min_psnr", 12), {"encode_videos": 4}),
+    "`encode.posterior`": (setting("encode.posterior", "sample"), {"encode_videos": 2}),
+    "`encode.min_psnr`": (setting("encode.min_psnr", 12), {"encode_videos": 2}),
     "`sample.num_samples`": (setting("sample.num_samples", 2), {"sample": 1}),
 }
 # the same with encoders that are given by name
@@ -320,7 +320,7 @@ def test_swapped_encoders_encode_everything_again(
 ) -> None:
     edit = GIVEN_CHANGES["the given `vae` and `clip` change places"][0]
     everything = started(*with_given_encoders, edit)[1]
-    assert everything.items() >= {"score_captions": 2, "encode_videos": 4, "evaluate": 1}.items()
+    assert everything.items() >= {"score_captions": 2, "encode_videos": 2, "evaluate": 1}.items()
 
 
 @pytest.mark.parametrize("rule", SETTINGS)

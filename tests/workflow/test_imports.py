@@ -20,6 +20,11 @@ WITHOUT_TORCH = [
     "opensora.curation.manifest.import_manifest",
     "opensora.curation.scenes.import_scenes",
     "opensora.bench.curation_stages",
+    "opensora.plans.items",
+    "opensora.precompute.encode_videos",
+    "opensora.precompute.encode_captions",
+    "opensora.stores.catalogue",
+    "opensora.models.weights.folders",
 ]
 
 

@@ -42,9 +42,7 @@ def test_sound_stores_are_counted(stores, capsys):
     assert "3 captions of 6 clips" in line
 
 
-def test_with_the_encoders_clips_are_decoded_and_captions_encoded_again(
-    video_world, stores, capsys
-):
+def test_with_the_encoders_clips_are_decoded_and_captions_encoded(video_world, stores, capsys):
     before = {path: path.read_bytes() for path in stores.rglob("*") if path.is_file()}
     words = ["--latents", f"{stores}/latents", "--vae", f"{video_world}/vae", "--min-psnr", "0"]
     words += ["--embeddings", f"{stores}/embeddings", "--text-encoder", f"{video_world}/t5"]

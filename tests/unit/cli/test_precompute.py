@@ -56,7 +56,7 @@ def assign(inputs, out, *more: str) -> int:
     return main([*words, "--summary", f"{out}/summary.json", *more])
 
 
-def encode(inputs, out, *more: str, shard: int = 0, run: str = "latents") -> int:
+def encode(inputs, out, *more: str, shard: int = 0) -> int:
     words = [
         "encode-videos",
         "--items",
@@ -64,7 +64,7 @@ def encode(inputs, out, *more: str, shard: int = 0, run: str = "latents") -> int
         "--vae",
         f"{inputs}/vae",
     ]
-    words += ["--store", f"{out}/store", "--output", f"{out}/{run}/{shard:04d}.parquet"]
+    words += ["--store", f"{out}/store", "--output", f"{out}/latents/{shard:04d}.parquet"]
     return main([*words, "--dtype", "fp32", "--device", "cpu", *more])
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from opensora.report.facts import bucket_table, compact, latent_failures, latent_rows, psnr_facts
+from opensora.report.facts import bucket_table, compact, latent_rows, latent_warnings, psnr_facts
 
 
 def test_bucket_rows_share_the_tokens_of_the_largest():
@@ -24,11 +24,11 @@ def test_bucket_rows_share_the_tokens_of_the_largest():
 def test_gates_of_all_shards_are_joined():
     facts = {"items": 3, "bad_values": 0, "std": [0.9, 1.1], "psnr": [30.0, 34.0]}
     other = {"items": 4, "bad_values": 2, "std": [0.5, None], "psnr": [35.0]}
-    failure = {"buckets": {"b": other}, "failures": ["bucket b holds 2 NaN or infinite values"]}
-    reports = {"0000": {"buckets": {"b": facts}, "failures": []}, "0001": failure}
+    warned = {"buckets": {"b": other}, "warnings": ["bucket b is flat in channel 1"]}
+    reports = {"0000": {"buckets": {"b": facts}, "warnings": []}, "0001": warned}
     expected = {"bucket": "b", "items": 7, "bad_values": 2, "low": 0.5, "high": 1.1, "psnr": 33.0}
     assert latent_rows(reports) == [expected]
-    assert latent_failures(reports) == ["0001: bucket b holds 2 NaN or infinite values"]
+    assert latent_warnings(reports) == ["0001: bucket b is flat in channel 1"]
 
 
 def test_reconstruction_figures_are_listed_per_size():

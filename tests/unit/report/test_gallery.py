@@ -1,10 +1,11 @@
 from pathlib import Path
 
+import pandas as pd
 from PIL import Image
 
-from opensora.core.io import write_json
 from opensora.report.collect import collect
 from opensora.report.gallery import Budget, Chip, cards, montages
+from opensora.stores.index import LATENT_COLUMNS, write_index
 
 
 def test_chips_say_what_was_asked_and_what_was_seen(run_dir):
@@ -43,17 +44,24 @@ def test_names_can_not_become_another_scheme(run_dir):
 
 
 def test_each_bucket_shows_one_montage_and_lost_ones_are_left_out(run_dir: Path) -> None:
-    latents = run_dir / "latents" / "stage1"
+    latents, store = run_dir / "latents" / "stage1", run_dir.parent / "store" / "latents" / "x"
+    (store / "0000of0002").mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(store / "0000of0002/a.png")
     for shard in ("0000", "0001"):
-        pictures = {"a": "a.png", "b": "lost.png", "c": None}
+        pictures = {"a": "0000of0002/a.png", "b": "0000of0002/lost.png"}
+        facts = {"items": 1, "bad_values": 0, "std": [1.0], "psnr": [30.0]}
         buckets = {
-            name: {"items": 1, "bad_values": 0, "std": [1.0], "psnr": [30.0], "montage": picture}
+            name: facts | {"montage": f"../../../store/latents/x/{picture}"}
             for name, picture in pictures.items()
         }
-        write_json(latents / shard / "doctor.json", {"buckets": buckets, "failures": []})
-        Image.new("RGB", (4, 4)).save(latents / shard / "a.png")
+        write_index(
+            *(latents / f"{shard}.parquet", pd.DataFrame(columns=list(LATENT_COLUMNS))),
+            columns=LATENT_COLUMNS,
+            **{"store": store, "identity": {}, "files": {}},
+            gate={"buckets": buckets | {"c": facts}, "warnings": []},
+        )
     stage = collect(run_dir).stages[0]
     shown = montages(stage, run_dir, Budget(10_000))
     assert [bucket for bucket, _ in shown] == ["a"]
     assert shown[0][1].startswith("data:image/png;base64,")
-    assert montages(stage, run_dir, Budget(0)) == [("a", "latents/stage1/0000/a.png")]
+    assert montages(stage, run_dir, Budget(0)) == [("a", "../store/latents/x/0000of0002/a.png")]
