@@ -9,7 +9,7 @@ HELP = (
 EXAMPLE = (
     "opensora assign-buckets configs/demo/train/stage1.py --data-path mine/manifest.csv"
     " --plan mine/plan.parquet --validation mine/validation.parquet --items mine/items"
-    " --num-shards 8 --summary mine/summary.json --world-size 8"
+    " --num-shards 8 --left-out mine/left_out.parquet --summary mine/summary.json --world-size 8"
 )
 TAKES_OVERRIDES = True
 
@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--num-shards", type=int, default=1, metavar="N", help="tables of --items (default: 1)"
+    )
+    parser.add_argument(
+        "--left-out", metavar="FILE", help="training clips in no batch, with reasons (.parquet)"
     )
     parser.add_argument("--summary", metavar="FILE", help="counts (.json)")
     parser.add_argument("--plot", metavar="FILE", help="the table as bars (.svg)")
@@ -58,6 +61,8 @@ def run(args: argparse.Namespace) -> str:
     from opensora.plans.items import write_items
     from opensora.plans.stage_plan import plan_training
     from opensora.plans.validation_plan import plan_validation
+    from opensora.tables.columns import LEFT_OUT
+    from opensora.tables.io import write_table
     from opensora.tables.manifest import read_manifest
     from opensora.training.config import KNOWN_FIELDS
 
@@ -87,6 +92,8 @@ def run(args: argparse.Namespace) -> str:
     if args.items:
         plans = [path for path in (args.plan, args.validation) if path]
         write_items(manifest, plans, args.items, frame_interval=interval, shards=args.num_shards)
+    if args.left_out:
+        write_table(made.left_out(), args.left_out, LEFT_OUT)
     if args.summary:
         write_json(args.summary, made.summary)
     if args.plot:
@@ -94,7 +101,8 @@ def run(args: argparse.Namespace) -> str:
     sys.stdout.write(summary_table(made.summary))
     totals = made.summary["totals"]
     placed = totals["clips"] - sum(made.summary["dropped"].values())
-    written = [path for path in (args.plan, args.validation, args.summary, args.plot) if path]
+    outputs = (args.plan, args.validation, args.left_out, args.summary, args.plot)
+    written = [path for path in outputs if path]
     return (
         f"{placed} of {totals['clips']} clips in {len(made.summary['buckets'])} buckets,"
         f" {totals['steps']} steps over {totals['epochs']} epochs"

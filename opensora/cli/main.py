@@ -27,6 +27,7 @@ COMMANDS = {
     "train-text-encoder": "train a small byte-level T5 encoder on captions",
     "encode-videos": "fill the latent store",
     "encode-captions": "fill the embedding store",
+    "settle-plan": "take what could not be encoded out of a plan, account for every clip",
     "doctor": "examine a latent or embedding store",
     "train": "train a diffusion transformer",
     "sample": "sample videos for prompts",

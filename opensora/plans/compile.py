@@ -24,18 +24,12 @@ from opensora.core.errors import ConfigError, TableError
 from opensora.core.io import atomic_path
 from opensora.core.seed import derive_seed
 from opensora.plans.balance import SampleCost, StepBalancer
+from opensora.plans.entries import MOST_CLIPS, Entries, entries_of, entries_of_file
 from opensora.plans.micro_batches import EpochBatches, batch_sizes, count_cells, form_batches
 from opensora.tables.columns import ID
 
 _METADATA = b"opensora_plan"
-_IDS = pa.list_(pa.large_string())
-_SCHEMA = pa.schema(
-    {
-        "epoch": pa.int32(),
-        "bucket": pa.string(),
-        "ids": _IDS,
-    }
-)
+_COLUMNS = ["epoch", "bucket", "clips", "new_ids"]
 
 
 class MicroBatch(NamedTuple):
@@ -56,7 +50,6 @@ def compile_plan(
     drop_last: bool = True,
     sample_cost: SampleCost | None = None,
     max_batches: int | None = None,
-    max_clips: int | None = None,
 ) -> pd.DataFrame:
     """Compile the micro batches of all epochs, every one full and every rank as many.
 
@@ -73,14 +66,14 @@ def compile_plan(
         sample_cost: makes the batches of a step cost about the same (`balance.py`), and the
             sequence depend on the world size.
         max_batches: stop with the epoch that reaches so many entries.
-        max_clips: stop with the epoch that reaches so many clips, counted once per epoch.
 
     Returns:
-        Columns epoch, bucket (text), ids (list), in order. `attrs["hash"]` identifies
-        the sequence; "compiled_epochs" of the "epochs" are there.
+        Columns epoch, bucket (text), ids (lists of texts, kept as numbers: `entries.py`), in
+        order. `attrs["hash"]` identifies the sequence; "compiled_epochs" of the "epochs" are there.
 
     Raises:
-        ConfigError: no batch can be filled, or the plan has fewer batches than ranks.
+        ConfigError: no batch can be filled, the plan has fewer batches than ranks, or more clips
+            than its numbers can count.
     """
     if min(epochs, world_size) < 1 or len(assignments) not in (1, epochs):
         raise ValueError(f"{epochs=}, {world_size=} and {len(assignments)=} do not fit together")
@@ -89,15 +82,17 @@ def compile_plan(
     digest = hashlib.sha256()
     tables: list[pa.Table] = []
     number = clips = 0
+    most_batches = max_batches or math.inf
     for epoch in range(epochs):
         table = assignments[epoch % len(assignments)]
         batches = form_batches(table, rules, seed=seed, epoch=epoch, drop_last=drop_last)
         rng = np.random.default_rng(derive_seed(seed, "plan", epoch))
         order = balancer.order(batches, rng) if balancer else rng.permutation(len(batches))
         tables.append(_epoch_table(epoch, batches, order, digest))
-        number, clips = number + len(order), clips + batches.sizes.sum()
-        if number >= (max_batches or math.inf) or clips >= (max_clips or math.inf):
+        number, clips = number + len(order), clips + int(batches.sizes.sum())
+        if number >= most_batches:
             break
+        _require_countable(clips, epoch + 1, epochs, share=min(1.0, number / most_batches))
     if number == 0:
         raise ConfigError(explain_no_batch(assignments[0], rules))
     _require_a_step(number, epochs, world_size)
@@ -105,6 +100,24 @@ def compile_plan(
     plan.attrs |= {"hash": digest.hexdigest(), "world_size": world_size}
     plan.attrs |= {"epochs": epochs, "compiled_epochs": len(tables)}
     return plan
+
+
+def _require_countable(clips: int, done: int, epochs: int, *, share: float) -> None:
+    """Refuse a plan that will have too many clips before it fills the memory.
+
+    Args:
+        clips: of the epochs that are compiled.
+        done: those epochs.
+        epochs: all that are asked for.
+        share: of the batches that are wanted at most, those compiled; 0 without such a limit.
+    """
+    expected = clips / done * epochs if share == 0 else min(clips / done * epochs, clips / share)
+    if expected > MOST_CLIPS:
+        raise ConfigError(
+            f"epochs: {clips / done:,.0f} clips an epoch make {expected:,.0f} in {epochs} epochs"
+            f" and a plan counts up to {MOST_CLIPS:,}; set epochs to"
+            f" {max(1, int(MOST_CLIPS * done / clips))} or less, or num_steps to a smaller number"
+        )
 
 
 def plan_of_batches(batches: EpochBatches, order: np.ndarray) -> pd.DataFrame:
@@ -145,9 +158,7 @@ def _epoch_table(epoch: int, batches: EpochBatches, order: np.ndarray, digest: A
     digest.update(f"{epoch} {len(order)}\x1f{chr(31).join(names.to_pylist())}".encode())
     for part in (batches.cell[order], offsets, batches.hashes[clips]):
         digest.update(np.ascontiguousarray(part).astype("<u8").tobytes())
-    lists = pa.ListArray.from_arrays(
-        pa.array(offsets, pa.int32()), batches.ids.take(pa.array(clips)), type=_IDS
-    )
+    lists = Entries(offsets.astype(np.int32), clips.astype(np.int32), batches.ids).column()
     epochs = pa.array(np.full(len(order), epoch, dtype=np.int32))
     return pa.table({"epoch": epochs, "bucket": bucket, "ids": lists})
 
@@ -182,9 +193,18 @@ def explain_no_batch(assignment: pd.DataFrame, rules: Sequence[BucketRule]) -> s
 def write_plan(plan: pd.DataFrame, path: str | Path, **settings: Any) -> None:
     """Write a compiled plan as Parquet; its hash and `settings` go into the schema's metadata."""
     metadata = json.dumps({**plan.attrs, **settings}, sort_keys=True)
-    table = pa.Table.from_pandas(plan, schema=_SCHEMA, preserve_index=False)
+    clips, new_ids = entries_of(pa.array(plan["ids"])).file_columns()
+    table = pa.table(
+        {
+            "epoch": pa.array(plan["epoch"], pa.int32()),
+            "bucket": pa.array(plan["bucket"], pa.string()),
+            "clips": clips,
+            "new_ids": new_ids,
+        },
+        metadata={_METADATA: metadata},
+    )
     with atomic_path(path) as temporary:
-        pq.write_table(table.replace_schema_metadata({_METADATA: metadata}), temporary)
+        pq.write_table(table, temporary, use_dictionary=["epoch", "bucket"])
 
 
 class BatchPlan:
@@ -193,18 +213,25 @@ class BatchPlan:
     Attributes:
         metadata: hash, world_size and epochs of the compilation and the settings stored with it.
         hash: identity of the sequence; a resumed run compares it.
-        table: columns epoch, bucket and ids.
+        entries: the clips of all entries.
+        table: columns epoch, bucket and ids; the latter are `entries`.
     """
 
     def __init__(self, path: str | Path) -> None:
         try:
-            table = pq.read_table(path, columns=_SCHEMA.names, memory_map=True)
-            self.table = table.cast(_SCHEMA).combine_chunks()
-            self.metadata: dict[str, Any] = json.loads(
-                pq.read_schema(path).metadata[_METADATA],
-            )
+            file = pq.ParquetFile(path, memory_map=True, read_dictionary=["bucket"])
+            self.metadata: dict[str, Any] = json.loads(file.schema_arrow.metadata[_METADATA])
+            if "ids" in file.schema_arrow.names:  # of a run begun before ids were numbers
+                table = file.read(["epoch", "bucket", "ids"])
+                self.entries = entries_of(table["ids"])
+            else:
+                table = file.read(_COLUMNS)
+                self.entries = entries_of_file(table["clips"], table["new_ids"])
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise TableError(f"{path}: not a batch plan; rule assign_buckets makes it") from error
+        self._buckets = table["bucket"].unify_dictionaries().combine_chunks()
+        columns = {"epoch": table["epoch"].combine_chunks(), "bucket": self._buckets}
+        self.table = pa.table({**columns, "ids": self.entries.column()})
         self.hash: str = self.metadata["hash"]
 
     def __len__(self) -> int:
@@ -222,21 +249,21 @@ class BatchPlan:
 
     def items(self) -> pd.DataFrame:
         """Return the unique (id, bucket) pairs, columns id and bucket (text), sorted."""
-        ids, id_names = _sorted_codes(pc.list_flatten(self.table["ids"]))
-        entry, buckets = _sorted_codes(self.table["bucket"])
-        bucket = entry[pc.list_parent_indices(self.table["ids"]).to_numpy()]
-        key = np.sort(pd.unique(bucket * len(id_names) + ids))  # few of many: no need to sort all
+        ids, id_names = _in_order(self.entries.ids)
+        buckets, bucket_names = _in_order(self._buckets.dictionary)
+        entry = buckets[self._buckets.indices.to_numpy()]
+        key = entry[self.entries.entry] * max(len(id_names), 1) + ids[self.entries.clips]
+        key = np.sort(pd.unique(key))  # few of many: no need to sort all
         columns = {
             ID: id_names.take(pa.array(key % max(len(id_names), 1))),
-            "bucket": buckets.take(pa.array(key // max(len(id_names), 1))),
+            "bucket": bucket_names.take(pa.array(key // max(len(id_names), 1))),
         }
         return pa.table(columns).to_pandas().astype(str)
 
 
-def _sorted_codes(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
-    """Number the values of a column of text in their order; returns int64 codes and the values."""
-    encoded = pa.chunked_array(column).combine_chunks().dictionary_encode()
-    order = pc.sort_indices(encoded.dictionary)
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order.to_numpy()] = np.arange(len(order))
-    return rank[encoded.indices.to_numpy()], encoded.dictionary.take(order)
+def _in_order(values: pa.Array) -> tuple[np.ndarray, pa.Array]:
+    """The place of each text in their order, int64, and the texts in order."""
+    order = pc.sort_indices(values)
+    place = np.empty(len(order), dtype=np.int64)
+    place[order.to_numpy()] = np.arange(len(order))
+    return place, values.take(order)

@@ -1,6 +1,7 @@
 """From a manifest and a training config to the batch plan of one stage."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, overload
 
@@ -14,26 +15,42 @@ from opensora.buckets.bucket import (
     TokenGrid,
     assign_buckets,
 )
-from opensora.buckets.bucket_config import BucketConfig, parse_bucket_config
+from opensora.buckets.bucket_config import BucketConfig, BucketRule, parse_bucket_config
 from opensora.core.errors import ConfigError
 from opensora.core.seed import hash_ids
 from opensora.plans.balance import COST, SampleCost, check_balance_mode
 from opensora.plans.compile import compile_plan
+from opensora.plans.left_out import left_out
 from opensora.plans.summary import summarize_plan
 from opensora.tables.columns import ID, MANIFEST
 
 log = logging.getLogger(__name__)
 
 TRAIN = "train"
-MAX_PLANNED_CLIPS = 1 << 24  # about half a gigabyte of ids
+_SPARE = 1.05  # batches beyond num_steps where epochs have them: some clips may not be readable
 
 
 class TrainingPlan(NamedTuple):
-    """What `plan_training` makes: the plan, its summary, and the settings stored with it."""
+    """What `plan_training` makes: the plan, its summary, and the settings stored with it.
+
+    Attributes:
+        plan: as `compile_plan` returns it.
+        summary: see `summarize_plan`.
+        settings: seed, frame_interval, balance, drop_last, num_steps.
+        assignments: the tables it was compiled from.
+        rules: the parsed bucket config.
+    """
 
     plan: pd.DataFrame
     summary: dict[str, Any]
     settings: dict[str, Any]
+    assignments: Sequence[pd.DataFrame]
+    rules: list[BucketRule]
+
+    def left_out(self) -> pd.DataFrame:
+        """Columns id and reason of the training clips that no epoch has."""
+        drop_last = self.settings["drop_last"]
+        return left_out(self.assignments, self.plan, self.rules, drop_last=drop_last)
 
 
 def bucket_config_of(config: Mapping[str, Any]) -> BucketConfig:
@@ -202,7 +219,8 @@ def plan_training(
         sample_cost: what balances the steps where `balance` is "cost"; None counts tokens.
 
     Raises:
-        ConfigError: no bucket_config and no fixed size, or no batch can be formed.
+        ConfigError: no bucket_config and no fixed size, no batch can be formed, or all epochs
+            together have fewer steps than num_steps.
     """
     seed, epochs = int(config.get("seed", 42)), config.get("epochs", 1)
     balance, drop_last = check_balance_mode(config.get("balance")), config.get("drop_last", True)
@@ -219,28 +237,28 @@ def plan_training(
         world_size=world_size,
         drop_last=drop_last,
         sample_cost=(sample_cost or grid.tokens) if balance == COST else None,
-        max_batches=num_steps * world_size if num_steps else None,
-        max_clips=None if num_steps else MAX_PLANNED_CLIPS,
+        max_batches=math.ceil(_SPARE * num_steps * world_size) if num_steps else None,
     )
+    if num_steps:
+        require_steps(num_steps, len(plan), epochs=epochs, world_size=world_size)
     summary = summarize_plan(assignments[0], plan, buckets, grid=grid, drop_last=drop_last)
     if config.get("bucket_config") and field_of(config, "batch_size") is not None:
         summary["warnings"].append("batch_size has no effect: bucket_config says it per bucket")
-    summary["warnings"] += _length_warnings(summary["totals"], epochs, num_steps)
     settings = {"seed": seed, "frame_interval": frame_interval_of(config), "balance": balance}
-    return TrainingPlan(plan, summary, settings)
+    settings |= {"drop_last": drop_last, "num_steps": num_steps}
+    return TrainingPlan(plan, summary, settings, assignments, parse_bucket_config(buckets))
 
 
-def _length_warnings(totals: Mapping[str, Any], epochs: int, num_steps: int | None) -> list[str]:
-    """Sentences about a plan that is shorter than what was asked for."""
-    steps, compiled = totals["steps"], totals["epochs"]
-    if num_steps and num_steps > steps:
-        return [
-            f"num_steps is {num_steps} but {epochs} epochs make {steps} steps: raise epochs to"
-            f" {-(-num_steps * epochs // steps)}"
-        ]
-    if not num_steps and compiled < epochs:
-        return [
-            f"epochs is {epochs} but the plan ends after {compiled} epochs, {steps} steps, at"
-            f" {MAX_PLANNED_CLIPS:,} clips: set num_steps to as many steps as you want to train"
-        ]
-    return []
+def require_steps(num_steps: int, batches: int, *, epochs: int, world_size: int) -> None:
+    """Refuse a plan that ends before the steps that are wanted.
+
+    Raises:
+        ConfigError: names both numbers and the epochs that are needed.
+    """
+    steps = batches // world_size
+    if steps < num_steps:
+        needed = -(-num_steps * world_size * epochs // max(batches, 1))
+        raise ConfigError(
+            f"num_steps is {num_steps} and {epochs} epochs of the plan hold {steps} steps of"
+            f" {world_size} processes: set epochs to {needed}, or num_steps to {steps} or less"
+        )

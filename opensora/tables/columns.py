@@ -113,6 +113,7 @@ ASSIGNMENT = Table(
         *("bucket_height", "bucket_width", "reason"),
     ),
 )
+LEFT_OUT = Table("left_out", "assign_buckets", (ID, "reason"))  # clips in no batch of a plan
 SAMPLES = Table(
     "samples", "sample", (ID, PATH, "prompt", "seed", "num_frames", "height", "width", "fps")
 )

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +23,7 @@ import pyarrow.compute as pc
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import CheckpointError, OpenSoraError
 from opensora.plans.compile import BatchPlan, whole_steps, write_plan
+from opensora.plans.entries import entries_of, in_table, join_entries
 from opensora.plans.stage_plan import plan_training
 from opensora.tables.manifest import read_manifest
 from opensora.training.checkpoint import EMA, Counters, newest_checkpoint
@@ -33,10 +35,9 @@ PLAN = "plan.parquet"
 SOURCE = "given"  # hash of the plan that was given last
 FORMER = "continues"  # hashes of the plans that this one equals up to `UNTIL`
 UNTIL = "continues_until"
-_ENTRY = ["epoch", "bucket", "ids"]
 
 
-def settle_plan(config: TrainConfig, workers: Workers) -> Path:
+def choose_plan(config: TrainConfig, workers: Workers) -> Path:
     """Decide which plan the run replays; the main worker writes it, the others wait.
 
     Returns:
@@ -49,7 +50,7 @@ def settle_plan(config: TrainConfig, workers: Workers) -> Path:
     problem: OpenSoraError | None = None
     if workers.is_main:
         try:
-            _settle(config.given_plan, config.state_folder)
+            _choose(config.given_plan, config.state_folder)
         except OpenSoraError as error:
             problem = error
     problem = workers.gather(problem)[0]
@@ -85,7 +86,7 @@ def continues_plan(plan: BatchPlan, counters: Counters) -> bool:
     return is_former and counters.micro_batches <= plan.metadata[UNTIL]
 
 
-def _settle(given: Path, state: Path) -> None:
+def _choose(given: Path, state: Path) -> None:
     new, target = BatchPlan(given), state / PLAN
     found = newest_checkpoint(state)
     if found is None or not target.is_file():
@@ -158,12 +159,25 @@ def _end_of_epoch(plan: BatchPlan, used: int) -> int:
 def _joined(old: BatchPlan, new: BatchPlan, until: int) -> tuple[pa.Table, int]:
     """The old entries before `until`, then the new ones of all later epochs; and the first such."""
     epoch = old.table["epoch"][until - 1].as_py() + 1
-    later = new.table.filter(pc.greater_equal(new.table["epoch"], epoch))
-    return pa.concat_tables([old.table.slice(0, until), later]), epoch
+    begin = int(pc.sum(pc.less(new.table["epoch"], epoch)).as_py())
+    parts = (old.table.slice(0, until), new.table.slice(begin))
+    columns: dict[str, Any] = {
+        name: pa.concat_arrays([part[name].combine_chunks().cast(kind) for part in parts])
+        for name, kind in (("epoch", pa.int32()), ("bucket", pa.string()))
+    }
+    columns["ids"] = join_entries([entries_of(part["ids"]) for part in parts]).column()
+    return pa.table(columns), epoch
 
 
 def _same_entries(one: pa.Table, other: pa.Table) -> bool:
-    return bool(one.select(_ENTRY).equals(other.select(_ENTRY)))
+    """Whether two sequences are equal, however their clips and buckets are numbered."""
+    if len(one) != len(other) or not one["epoch"].equals(other["epoch"]):
+        return False
+    if not one["bucket"].cast(pa.string()).equals(other["bucket"].cast(pa.string())):
+        return False
+    mine, others = entries_of(one["ids"]), entries_of(other["ids"])
+    same_sizes = np.array_equal(mine.offsets, others.offsets)
+    return same_sizes and np.array_equal(mine.clips, in_table(others, mine.ids))
 
 
 def _write(table: pa.Table, given: BatchPlan, target: Path, more: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ from opensora.training.config import TrainConfig
 from opensora.training.data import BatchSource, open_source
 from opensora.training.ema import Ema
 from opensora.training.metrics import MetricsLog, open_wandb
-from opensora.training.plan import SOURCE, continues_plan, settle_plan
+from opensora.training.plan import SOURCE, choose_plan, continues_plan
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
     """
     check_plugin(config.plugin, workers.device)
     # 1. data, model and scheduler
-    source = open_source(config, workers, settle_plan(config, workers))
+    source = open_source(config, workers, choose_plan(config, workers))
     model, model_config = build_model(config, source)
     scheduler = build_module(config.scheduler, SCHEDULERS)
     masks = mask_generator(config, model)
@@ -217,7 +217,7 @@ def count_steps(config: TrainConfig, num_micro_batches: int, done: Counters, wor
     """Optimizer steps after which the run is finished.
 
     Raises:
-        ConfigError: the plan holds less than one step for all workers.
+        ConfigError: the plan holds less than one step for all workers, or less than `num_steps`.
     """
     steps = done.step + (num_micro_batches - done.micro_batches) // world
     if steps == 0:
@@ -225,7 +225,13 @@ def count_steps(config: TrainConfig, num_micro_batches: int, done: Counters, wor
             f"dataset.plan holds {num_micro_batches} micro batches, fewer than the {world} workers;"
             " use fewer processes, or smaller batches in bucket_config"
         )
-    return min(steps, config.num_steps or steps)
+    if config.num_steps is not None and config.num_steps > steps:
+        raise ConfigError(
+            f"num_steps is {config.num_steps} and dataset.plan holds {num_micro_batches} micro"
+            f" batches, {steps} steps of {world} workers; make the plan again with more epochs and"
+            f" this number of workers, or set num_steps to {steps} or less"
+        )
+    return config.num_steps or steps
 
 
 def _open_metrics(config: TrainConfig, counters: Counters) -> MetricsLog:

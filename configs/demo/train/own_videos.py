@@ -3,5 +3,5 @@
 _base_ = ["stage1.py"]
 
 bucket_config = dict(_delete_=True, **{"48px": {1: (1.0, 4), 16: (1.0, 4)}})
-epochs = 20
 num_steps = 60
+epochs = 240  # more than few videos need for them: the plan ends with num_steps

@@ -69,11 +69,6 @@ def test_a_clip_that_can_not_fill_a_batch_is_warned_about():
     assert any("no clip is trained in ('32px', 4)" in w for w in summary["warnings"])
 
 
-def test_too_many_steps_for_the_plan_names_the_epochs_needed():
-    summary = plan_training(manifest(), {**CONFIG, "num_steps": 11}).summary
-    assert any("raise epochs to 6" in warning for warning in summary["warnings"])  # 6 * 2 >= 11
-
-
 def test_random_buckets_differ_between_epochs():
     config = {**CONFIG, "bucket_config": {"32px": {16: (0.5, 1)}}, "epochs": 4}
     plan = plan_training(manifest(), config).plan
@@ -103,13 +98,35 @@ def test_a_wanted_number_of_steps_ends_the_plan():
     assert len(made.summary["warnings"]) == 1  # the one about back-off
 
 
-def test_a_plan_of_too_many_clips_ends_early_and_says_so(monkeypatch):
-    monkeypatch.setattr("opensora.plans.stage_plan.MAX_PLANNED_CLIPS", 30)
+def test_steps_that_no_epoch_holds_are_refused_with_the_epochs_needed():
+    config = {**CONFIG, "num_steps": 9}  # 2 batches an epoch, 3 epochs
+    with pytest.raises(ConfigError, match=r"num_steps is 9 and 3 epochs .* hold 6 steps") as error:
+        plan_training(manifest(), config)
+    assert "set epochs to 5, or num_steps to 6 or less" in str(error.value)
+    assert len(plan_training(manifest(), {**config, "epochs": 5}).plan) == 10
+    with pytest.raises(ConfigError, match="hold 3 steps of 2 processes: set epochs to 9"):
+        plan_training(manifest(), config, world_size=2)
+
+
+def test_a_few_batches_are_spare_where_epochs_have_them():
+    made = plan_training(manifest(), {**CONFIG, "epochs": 1000, "num_steps": 40})
+    assert made.summary["totals"]["steps"] == 42
+    assert len(plan_training(manifest(), {**CONFIG, "epochs": 20, "num_steps": 40}).plan) == 40
+
+
+def test_long_plans_are_compiled_to_their_end():
     made = plan_training(manifest(), {**CONFIG, "epochs": 1000})
-    assert made.summary["totals"]["epochs"] == 4  # 8 clips an epoch
-    assert any(
-        "epochs is 1000 but the plan ends after 4 epochs" in w for w in made.summary["warnings"]
-    )
+    assert made.summary["totals"]["epochs"] == 1000
+    assert made.summary["totals"]["samples"] == 8000
+
+
+def test_more_clips_than_int32_counts_are_refused_before_they_are_compiled(monkeypatch):
+    monkeypatch.setattr("opensora.plans.compile.MOST_CLIPS", 30)  # 8 clips an epoch
+    with pytest.raises(ConfigError, match="8 clips an epoch make 40 in 5 epochs") as error:
+        plan_training(manifest(), {**CONFIG, "epochs": 5})
+    assert "set epochs to 3 or less, or num_steps" in str(error.value)
+    assert len(plan_training(manifest(), {**CONFIG, "epochs": 3}).plan) == 6
+    assert len(plan_training(manifest(), {**CONFIG, "epochs": 5, "num_steps": 5}).plan) == 6
 
 
 def test_a_balanced_plan_orders_the_same_batches_by_cost():

@@ -11,7 +11,7 @@ from opensora.acceleration.workers import worker_group
 from opensora.core.errors import CheckpointError, Stopped
 from opensora.plans.compile import BatchPlan
 from opensora.training.config import TrainConfig
-from opensora.training.plan import settle_plan
+from opensora.training.plan import choose_plan
 
 from .conftest import interrupt_at, make_stores, run
 
@@ -80,7 +80,7 @@ def test_a_run_that_grew_can_be_stopped_again_and_grow_again(resume):
 def test_a_stop_before_the_first_checkpoint_of_the_continued_plan_loses_nothing(resume):
     grown = resume(num_clips=10)
     with worker_group() as workers:
-        settle_plan(grown, workers)  # and then the power fails
+        choose_plan(grown, workers)  # and then the power fails
     run(grown)
     assert len(losses(grown)) == 20
 

@@ -77,7 +77,7 @@ def test_two_workers_train_on_the_average_of_their_gradients(make_config, tmp_pa
 
 
 def test_sigterm_ends_with_75_and_one_process_continues_where_two_stopped(make_config, tmp_path):
-    config = make_config(num_steps=100_000, ckpt_every=100_000, log_every=1)
+    config = make_config(num_steps=None, ckpt_every=100_000, log_every=1)
     # the plan has 32 micro batches: ask the two workers to stop as soon as they have begun
     process = start(command(config, tmp_path))
     metrics = Path(config.outputs) / "state/metrics.jsonl"
