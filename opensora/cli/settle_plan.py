@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-rejected",
         type=float,
-        default=0.01,
+        default=0.01,  # plans.settle_plan.MAX_REJECTED, which is slow to import
         metavar="SHARE",
         help="largest share of the plan's clips that may be missing (default: 0.01)",
     )

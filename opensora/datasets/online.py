@@ -3,10 +3,12 @@
 Source: Open-Sora 1.1 (`datasets/datasets.py`, VideoTextDataset and VariableVideoTextDataset).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -15,10 +17,12 @@ from opensora.buckets.bucket import Bucket
 from opensora.buckets.bucket_config import IMAGE_FPS
 from opensora.config.registry import DATASETS
 from opensora.core.errors import ConfigError, TableError, VideoError
+from opensora.datasets.rejects import Reject, Rejects
 from opensora.media.decode import iter_wanted
 from opensora.media.frames import FrameTransform, choose_window
 from opensora.media.images import is_image
 from opensora.plans.compile import BatchPlan
+from opensora.plans.settle_plan import MAX_REJECTED
 from opensora.schedulers.common import Conditions
 from opensora.tables.columns import ID, PATH, TEXT
 from opensora.tables.manifest import read_manifest
@@ -70,6 +74,7 @@ class VariableVideoTextDataset:
         transform_name: str = "resize_crop",
         *,
         seed: int = 42,
+        max_rejected: float = MAX_REJECTED,
     ) -> None:
         """Read the manifest and check that plan and settings agree with it.
 
@@ -82,6 +87,7 @@ class VariableVideoTextDataset:
             image_size: (height, width) of every batch; None = what the plan says.
             transform_name: "resize_crop" fills the size, "center" cuts a square.
             seed: of the choice of frames.
+            max_rejected: largest share of the plan's clips that may be unreadable.
 
         Raises:
             TableError: manifest or plan is missing, or the manifest lacks columns or clips.
@@ -98,6 +104,11 @@ class VariableVideoTextDataset:
         for bucket in map(Bucket.parse, pairs["bucket"].drop_duplicates()):
             self._check_bucket(bucket, num_frames, size)
         self._items = self._read_items(pairs[ID].drop_duplicates(), Path(root or ""))
+        self.rejects = Rejects(len(self._items), max_rejected)
+        self._unreadable: set[tuple[str, int, int]] = set()  # what need not be tried again
+        buckets = self.plan.table["bucket"].combine_chunks().indices.to_numpy()
+        self._of_bucket = [np.flatnonzero(buckets == k) for k in range(buckets.max() + 1)]
+        self._buckets = buckets
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -105,17 +116,21 @@ class VariableVideoTextDataset:
     def __getitem__(self, position: int) -> VideoBatch:
         """Decode the micro batch at a flat position of the plan.
 
+        The place of a clip that can not be read is taken by the next clip of its bucket, in the
+        order of the plan from there on, that can be read and is not in the batch already; behind
+        the last one the plan begins again, and a bucket without others gives one of the batch
+        once more. So what a batch holds follows from plan and files.
+
         Raises:
-            VideoError: a file is missing or can not be read, named with its id.
+            ConfigError: too many clips of the plan can not be read, or none of a bucket.
         """
-        epoch, bucket, ids = self.plan[position]
+        _, bucket, ids = self.plan[position]
         height, width = bucket.size
         shape = (len(ids), 3, bucket.num_frames, height, width)
         # a GPU reads page-locked memory without a further copy
         video = torch.empty(shape, pin_memory=torch.cuda.is_available())  # [B, 3, T, H, W]
         transform = FrameTransform(self._transform_name, bucket.size)
-        for name, clip in zip(ids, video, strict=True):
-            self._read_into(clip, name, epoch, transform)
+        ids = self._fill(video, position, transform)
         items = [self._items[name] for name in ids]
         of_bucket = torch.tensor([bucket.num_frames, height, width, height / width])
         num_frames, heights, widths, ratios = of_bucket[:, None].repeat(1, len(ids))
@@ -132,6 +147,48 @@ class VariableVideoTextDataset:
 
     def _condition_fps(self, item: _Item, bucket: Bucket) -> float:
         return IMAGE_FPS if bucket.is_image else item.fps / self._frame_interval
+
+    def _fill(self, video: Tensor, position: int, transform: FrameTransform) -> list[str]:
+        """Fill `video` [B, 3, T, H, W]; returns who is in it."""
+        epoch, bucket, planned = self.plan[position]
+        ids = list(planned)
+        for place, clip in enumerate(video):
+            if self._reads(clip, ids[place], epoch, transform):
+                continue
+            others = (name for name in self._behind(position) if name not in ids)
+            inside = (name for name in self._behind(position) if name in ids)
+            for name in chain(others, inside):  # the latter where a bucket has no more clips
+                if self._reads(clip, name, epoch, transform):
+                    ids[place] = name
+                    break
+            else:
+                raise ConfigError(
+                    f"{self.data_path}: no clip of bucket {bucket} can be read (first:"
+                    f" {self._items[ids[place]].path}); restore the files, or take the clips out of"
+                    " the manifest"
+                )
+        return ids
+
+    def _behind(self, position: int) -> Iterator[str]:
+        """Clips of the bucket of an entry, from the next entry once around the plan."""
+        entries = self._of_bucket[self._buckets[position]]
+        first = int(np.searchsorted(entries, position, side="right"))
+        for entry in np.roll(entries, -first):
+            yield from self.plan[int(entry)].ids
+
+    def _reads(self, clip: Tensor, name: str, epoch: int, transform: FrameTransform) -> bool:
+        """Fill `clip` [3, T, H, W], or note why not."""
+        window = (name, epoch, clip.shape[1])
+        if window in self._unreadable:
+            return False
+        try:
+            self._read_into(clip, name, epoch, transform)
+        except VideoError as error:
+            path = str(self._items[name].path)
+            self._unreadable.add(window)
+            self.rejects.add(Reject(name, path, error.reason, error.detail))
+            return False
+        return True
 
     def _read_into(self, clip: Tensor, name: str, epoch: int, transform: FrameTransform) -> None:
         """Fill `clip` [3, T, H, W]; an image fills all frames."""
@@ -154,16 +211,7 @@ class VariableVideoTextDataset:
             for index, picture in iter_wanted(item.path, window):
                 transform(picture, clip[:, places[index]])
         except ValueError as error:  # another file than the manifest describes
-            raise VideoError(
-                "too_short",
-                f"clip {name!r} of {self.data_path}: {error}; make the manifest again",
-            ) from error
-        except VideoError as error:
-            raise VideoError(
-                error.reason,
-                f"clip {name!r} of {self.data_path}: {item.path}: {error.detail}; restore the file,"
-                " or take the clip out of the manifest",
-            ) from error
+            raise VideoError("too_short", str(error)) from error
 
     def _check_bucket(
         self, bucket: Bucket, num_frames: int | None, size: tuple[int | None, ...] | None
@@ -220,6 +268,7 @@ class VideoTextDataset(VariableVideoTextDataset):
         transform_name: str = "center",
         *,
         seed: int = 42,
+        max_rejected: float = MAX_REJECTED,
     ) -> None:
         """Read the manifest; arguments and errors as VariableVideoTextDataset."""
         super().__init__(
@@ -231,4 +280,5 @@ class VideoTextDataset(VariableVideoTextDataset):
             image_size,
             transform_name,
             seed=seed,
+            max_rejected=max_rejected,
         )

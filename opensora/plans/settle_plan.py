@@ -25,6 +25,7 @@ from opensora.tables.columns import DETAIL, ID, OK, STATUS
 
 LATENTS_RULE, EMBEDDINGS_RULE = "encode_videos", "encode_captions"
 SETTLED_FROM = "settled_from"  # hash of the plan as it was compiled
+MAX_REJECTED = 0.01  # share of a plan's clips
 _SHOWN_REASONS = 3
 
 
@@ -113,8 +114,8 @@ def require_few(rejected: pd.DataFrame, num_clips: int, max_rejected: float) -> 
             )
         raise ConfigError(
             f"{len(clips)} of the {num_clips} clips of the plan, {100 * share:.3g} %, can not be"
-            f" trained: {'; '.join(reasons[:_SHOWN_REASONS])}; mend the files and encode them"
-            f" again, or raise max_rejected, which is {max_rejected:g}"
+            f" trained: {'; '.join(reasons[:_SHOWN_REASONS])}; mend the files and run it again,"
+            f" or raise max_rejected, which is {max_rejected:g}"
         )
 
 

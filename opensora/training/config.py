@@ -9,6 +9,7 @@ from mmengine.config import Config
 from opensora.config.load import load_config
 from opensora.config.registry import check_parts
 from opensora.core.errors import ConfigError
+from opensora.plans.settle_plan import MAX_REJECTED
 
 # used by other commands that read the same config file (assign-buckets, plan, encode-*, sample)
 SHARED_FIELDS = (
@@ -69,6 +70,8 @@ class TrainConfig:
     """Of weights, timesteps, noise and dropout."""
     load: str | None = None
     """Weights to start from: a checkpoint file, or the outputs of an earlier stage (its EMA)."""
+    max_rejected: float = MAX_REJECTED
+    """Online: largest share of the plan's clips that may turn out to be unreadable."""
     log_every: int = 10
     """Steps per line of metrics.jsonl."""
     ckpt_every: int = 1000
@@ -105,6 +108,8 @@ class TrainConfig:
                 f"lr is {self.lr} and optimizer.lr is {self.optimizer['lr']}; keep one of the two"
             )
         _require(self.posterior in POSTERIORS, "posterior", self.posterior, "'sample' or 'mean'")
+        share = self.max_rejected
+        _require(0 <= share <= 1, "max_rejected", share, "a share from 0 to 1")
         self._check_stored() if self.dataset["type"] == STORED else self._check_online()
 
     def _check_stored(self) -> None:
@@ -121,6 +126,12 @@ class TrainConfig:
             raise ConfigError(
                 f"posterior is {self.posterior!r} but the latents are stored already, so it has no"
                 " effect; drop it (encode-videos has --posterior)"
+            )
+
+        if self.max_rejected != MAX_REJECTED:
+            raise ConfigError(
+                f"max_rejected is {self.max_rejected!r} but the latents are stored already, so it"
+                " has no effect; drop it (settle-plan has --max-rejected)"
             )
 
     def _check_online(self) -> None:

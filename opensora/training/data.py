@@ -19,6 +19,7 @@ from opensora.config.registry import DATASETS, MODELS, build_module
 from opensora.core.errors import ConfigError
 from opensora.core.seed import derive_seed
 from opensora.datasets.online import VariableVideoTextDataset, VideoBatch
+from opensora.datasets.rejects import Rejects
 from opensora.datasets.stored import LatentBatch, LatentDataset
 from opensora.models.device import parse_dtype
 from opensora.plans.compile import BatchPlan
@@ -39,6 +40,7 @@ class BatchSource(Protocol):
         text_dim: D.
         max_length: L.
         num_readers: threads that may read at the same time; None = any number.
+        rejects: clips that could not be read; None where all are read before training.
     """
 
     plan: BatchPlan
@@ -49,6 +51,7 @@ class BatchSource(Protocol):
     text_dim: int
     max_length: int
     num_readers: int | None
+    rejects: Rejects | None
 
     def read(self, position: int) -> Any:
         """Read the micro batch at a position, on the CPU; in any order."""
@@ -72,7 +75,7 @@ def open_source(config: TrainConfig, workers: Workers, plan: Path) -> BatchSourc
         CheckpointError: an encoder can not be loaded.
     """
     fields = {**config.dataset, "plan": str(plan)}
-    dataset = build_module(fields, DATASETS, seed=config.seed)
+    dataset = build_module(fields, DATASETS, seed=config.seed, max_rejected=config.max_rejected)
     if isinstance(dataset, LatentDataset):
         return StoredSource(dataset)
     return OnlineSource(dataset, config, workers)
@@ -82,6 +85,7 @@ class StoredSource:
     """Micro batches from the latent and embedding stores; see `BatchSource`."""
 
     num_readers: int | None = 1  # a store keeps few files open at a time
+    rejects: Rejects | None = None
 
     def __init__(self, dataset: LatentDataset) -> None:
         self._dataset = dataset
@@ -132,6 +136,7 @@ class OnlineSource:
         self._vae.to(workers.device, parse_dtype(dtype))
         self._captions = CaptionEncoder(build_module(config.text_encoder, MODELS, **place))
         self.plan = dataset.plan
+        self.rejects: Rejects | None = dataset.rejects
         bucket = only_bucket(self.plan)
         self.latent_size = (
             None if bucket is None else self._vae.get_latent_size((bucket.num_frames, *bucket.size))

@@ -15,6 +15,8 @@ from opensora.core.process import threads_in_use
 from opensora.training.checkpoint import Checkpoint, write_checkpoint, write_outputs
 from opensora.training.config import TrainConfig
 from opensora.training.data import read_ahead
+from opensora.training.rejects import FILE as REJECTED
+from opensora.training.rejects import write_rejected
 from opensora.training.start import TrainingRun, encoder_identities, prepare_run
 from opensora.training.step import StepResult, train_step
 from opensora.training.watch import FirstStepsCheck, StopSignals, Watchdog
@@ -51,6 +53,8 @@ def train(config: TrainConfig, resolved: Any, workers: Workers) -> str:
             model=run.engine.module.state_dict(),
             ema=run.ema.state_dict(),
         )
+        rejected = [] if run.rejected is None else run.rejected.rows()
+        write_rejected(Path(config.outputs) / REJECTED, rejected)
     done = run.counters
     smooth = "none" if done.loss_ema is None else f"{done.loss_ema:.4f}"
     return f"{done.step} steps, loss {smooth}, {done.seconds:.0f} s -> {config.outputs}"
@@ -82,6 +86,8 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog) -> Non
         )
         if run.ema is not None:
             run.ema.update(step)
+        if run.rejected is not None and _is_due(run, result):
+            run.rejected.share()
         _record(run, result, position, clock)
         if result.predict_zero is not None and run.workers.is_main:
             check.observe(result.loss, result.predict_zero)
@@ -114,6 +120,8 @@ def _completed(resolved: Any, run: TrainingRun) -> Any:
 
 def save_checkpoint(run: TrainingRun, *, finished: bool = False) -> None:
     """Write a checkpoint; all workers take part, the main one writes."""
+    if run.rejected is not None:
+        run.rejected.share()
     if run.metrics is not None:
         run.counters = replace(run.counters, loss_ema=run.metrics.loss_ema)
     optimizer = run.engine.state_dict()  # gathers what a plugin has split
@@ -151,15 +159,20 @@ class _Clock:
         return rate
 
 
+def _is_due(run: TrainingRun, result: StepResult) -> bool:
+    """Whether this step is one of those that are written down."""
+    step = run.counters.step
+    return step % run.config.log_every == 0 or step == run.total_steps or result.stop
+
+
 def _record(run: TrainingRun, result: StepResult, position: int, clock: _Clock) -> None:
     """Write a line of metrics where one is due."""
     if run.metrics is None:
         return
     run.metrics.observe(result.loss)
-    step = run.counters.step
-    if step % run.config.log_every == 0 or step == run.total_steps or result.stop:
+    if _is_due(run, result):
         run.metrics.write(
-            step,
+            run.counters.step,
             # in fp16 a step may overflow; JSON has no infinity
             grad_norm=result.grad_norm if math.isfinite(result.grad_norm) else None,
             lr=result.lr,

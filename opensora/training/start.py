@@ -37,6 +37,8 @@ from opensora.training.data import BatchSource, open_source
 from opensora.training.ema import Ema
 from opensora.training.metrics import MetricsLog, open_wandb
 from opensora.training.plan import SOURCE, choose_plan, continues_plan
+from opensora.training.rejects import FILE as REJECTED
+from opensora.training.rejects import RejectedClips
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class TrainingRun:
         counters: where it stands.
         ema: averaged weights, on the main worker only.
         metrics: metrics.jsonl, on the main worker only.
+        rejected: unreadable clips; None where none are met while training.
     """
 
     config: TrainConfig
@@ -75,6 +78,7 @@ class TrainingRun:
     counters: Counters
     ema: Ema | None
     metrics: MetricsLog | None
+    rejected: RejectedClips | None
 
 
 def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
@@ -132,6 +136,14 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
         counters=counters,
         ema=ema,
         metrics=_open_metrics(config, counters) if workers.is_main else None,
+        rejected=None
+        if source.rejects is None
+        else RejectedClips(
+            source.rejects,
+            config.state_folder / REJECTED,
+            workers,
+            resumes=checkpoint is not None,
+        ),
     )
 
 

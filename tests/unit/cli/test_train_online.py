@@ -217,27 +217,68 @@ def test_what_the_user_can_mend_is_one_line_and_code_2(video_world, config, tmp_
     assert message in error
 
 
-def test_a_video_that_vanished_is_named_with_its_id(video_world, config, tmp_path, capsys):
-    manifest = pd.read_csv(video_world / "manifest.csv")
-    manifest.loc[2, "path"] = str(tmp_path / "gone.mp4")
-    manifest.to_csv(tmp_path / "manifest.csv", index=False)
-    words = [*online(video_world), "--data-path", str(tmp_path / "manifest.csv")]
-    assert train(config, tmp_path / "out", *words) == 2
+@pytest.fixture
+def damaged(video_world, tmp_path) -> list[str]:
+    """Words for training on the world with a clip that is cut off and one that is gone."""
+    cut = tmp_path / "cut.mp4"
+    data = (video_world / "clip2.mp4").read_bytes()
+    cut.write_bytes(data[: len(data) // 2])
+    manifest = pd.read_csv(video_world / "manifest.csv").set_index("id")
+    manifest.loc["clip2", "path"] = str(cut)
+    manifest.loc["clip4", "path"] = str(tmp_path / "gone.mp4")
+    manifest.reset_index().to_csv(tmp_path / "manifest.csv", index=False)
+    return [*online(video_world), "--data-path", str(tmp_path / "manifest.csv")]
+
+
+def losses(outputs: Path) -> list[float]:
+    return [line["loss"] for line in lines(outputs)]
+
+
+def test_unreadable_clips_are_listed_and_others_take_their_place(damaged, config, tmp_path, capsys):
+    words = [*damaged, "--max-rejected", "0.5"]
+    out = tmp_path / "straight"
+    assert train(config, out, *words) == 0
+    log = capsys.readouterr().err
+    assert log.count("clip_rejected id=clip2") == log.count("clip_rejected id=clip4") == 1
+    table = pd.read_csv(out / "rejected.csv")
+    assert table["id"].tolist() == ["clip2", "clip4"]
+    assert set(table["stage"]) == {"train"}
+    assert table["reason"].tolist()[1] == "missing"
+    assert table["path"].tolist() == [str(tmp_path / "cut.mp4"), str(tmp_path / "gone.mp4")]
+    assert len(losses(out)) == 8
+    # stopped and gone on with, it is the same run
+    with stopping_after(3):
+        assert train(config, tmp_path / "halves", *words, "--num-workers", "2") == 75
+    assert (tmp_path / "halves/state/rejected.csv").is_file()
+    assert train(config, tmp_path / "halves", *words) == 0
+    assert losses(tmp_path / "halves") == losses(out)
+    halves = tmp_path / "halves/rejected.csv"
+    assert halves.read_bytes() == (out / "rejected.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_meet_the_same_clips(damaged, config, tmp_path):
+    words = [*damaged, "--max-rejected", "0.5", "--num-workers", "0"]
+    assert train(config, tmp_path / "one", *words, "--processes", "1") == 0
+    assert train(config, tmp_path / "two", *words, "--processes", "2") == 0
+    tables = [(tmp_path / name / "rejected.csv").read_bytes() for name in ("one", "two")]
+    assert tables[0] == tables[1]
+    assert len(lines(tmp_path / "two")) == 4
+
+
+def test_too_many_unreadable_clips_end_the_run_with_reasons(damaged, config, tmp_path, capsys):
+    assert train(config, tmp_path / "out", *damaged) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "clip 'clip2' of" in error
-    assert f"{tmp_path}/gone.mp4" in error
+    assert "1 of the 6 clips of the plan, 16.7 %, can not be trained" in error
+    assert "raise max_rejected, which is 0.01" in error
     assert not (tmp_path / "out/model.safetensors").exists()
 
 
 @pytest.mark.slow
-def test_a_video_that_vanished_ends_all_processes(video_world, config, tmp_path, capfd):
-    manifest = pd.read_csv(video_world / "manifest.csv")
-    manifest.loc[2, "path"] = str(tmp_path / "gone.mp4")
-    manifest.to_csv(tmp_path / "manifest.csv", index=False)
-    words = [*online(video_world), "--data-path", str(tmp_path / "manifest.csv")]
-    assert train(config, tmp_path / "out", *words, "--processes", "2") == 2
+def test_a_video_that_vanished_ends_all_processes(damaged, config, tmp_path, capfd):
+    assert train(config, tmp_path / "out", *damaged, "--processes", "2") == 2
     error = capfd.readouterr().err
-    assert f"{tmp_path}/gone.mp4" in error
+    assert "raise max_rejected" in error
     assert "Traceback" not in error
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from opensora.buckets.bucket import assign_buckets
 from opensora.config.registry import DATASETS, build_module
-from opensora.core.errors import ConfigError, TableError, VideoError
+from opensora.core.errors import ConfigError, TableError
 from opensora.datasets.online import VariableVideoTextDataset, VideoTextDataset
 from opensora.media.decode import read_frames
 from opensora.media.encode import write_video
@@ -156,23 +156,80 @@ def test_settings_that_are_not_those_of_the_plan_are_refused(world):
         variable(world, transform_name="fill")
 
 
-def test_a_file_that_is_gone_short_or_damaged_is_named_with_its_id(world, tmp_path):
+@pytest.fixture
+def copy(world: Path, tmp_path: Path) -> Path:
     for path in world.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    dataset = variable(tmp_path)
-    clips = [p for p in range(len(dataset)) if dataset.plan[p].ids[0].startswith("c")]
-    position = clips[0]
-    name = dataset.plan[position].ids[0]
-    path = tmp_path / f"clip{name[1]}.mp4"
-    path.unlink()
-    with pytest.raises(VideoError, match=rf"clip '{name}' of .*{path}: .* does not exist"):
-        dataset[position]
-    write_video(path, moving(1, 40, 64)[:10], FPS)
-    with pytest.raises(VideoError, match=rf"clip '{name}' .* it has 10; make the manifest again"):
-        [dataset[p] for p in clips]
-    path.write_bytes(b"\x00\x00\x00\x18ftypmp42 no video")
-    with pytest.raises(VideoError, match=rf"clip '{name}' .*damaged"):
-        dataset[position]
+    return tmp_path
+
+
+def of_clips(dataset: VariableVideoTextDataset) -> list[int]:
+    return [p for p in range(len(dataset)) if dataset.plan[p].ids[0].startswith("c")]
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason", "detail"),
+    [
+        (lambda path: path.unlink(), "missing", "does not exist"),
+        (lambda path: write_video(path, moving(1, 40, 64)[:10], FPS), "too_short", "it has 10"),
+        (lambda path: path.write_bytes(b"\x00\x00\x00\x18ftypmp42 no"), None, ""),
+        (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 3]), None, ""),
+    ],
+    ids=["gone", "short", "damaged", "cut off"],
+)
+def test_the_next_clip_of_the_bucket_takes_the_place_of_an_unreadable_one(
+    copy, world, damage, reason, detail
+):
+    whole, dataset = variable(world), variable(copy, max_rejected=0.5)
+    positions = of_clips(dataset)
+    first = dataset.plan[positions[0]].ids
+    damage(copy / f"clip{first[1][1]}.mp4")
+    batch = dataset[positions[0]]
+    taker = dataset.plan[positions[1]].ids[0]  # of the same epoch: another clip
+    assert batch["ids"] == [first[0], taker]
+    epoch = dataset.plan[positions[0]].epoch
+    window = choose_window(taker, FRAMES, 8, INTERVAL, seed=SEED, epoch=epoch)
+    pixels = torch.from_numpy(read_frames(copy / f"clip{taker[1]}.mp4", window))
+    size = dataset.plan[positions[0]].bucket.size
+    expected = transform_video(pixels.permute(0, 3, 1, 2), "resize_crop", size).transpose(0, 1)
+    assert (batch["video"][1] - expected).abs().max() < 1e-5
+    assert torch.equal(batch["video"][0], whole[positions[0]]["video"][0])
+    (found,) = dataset.rejects.take()
+    assert (found.id, found.path) == (first[1], str(copy / f"clip{first[1][1]}.mp4"))
+    assert reason is None or found.reason == reason
+    assert found.reason
+    assert detail in found.detail
+    # whoever reads, in whatever order, sees the same
+    again = variable(copy, max_rejected=0.5)
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(again.__getitem__, reversed(range(len(again)))))
+    for position, other in zip(reversed(range(len(again))), together, strict=True):
+        assert dataset[position]["ids"] == other["ids"]
+        assert torch.equal(dataset[position]["video"], other["video"])
+
+
+def test_a_bucket_without_other_clips_gives_one_of_the_batch_again(copy):
+    dataset = variable(copy, max_rejected=0.5)
+    images = sorted(set(range(len(dataset))) - set(of_clips(dataset)))
+    gone, left = dataset.plan[images[0]].ids
+    (copy / f"image{gone[1]}.png").unlink()
+    assert dataset[images[0]]["ids"] == [left, left]
+    (copy / f"image{left[1]}.png").unlink()
+    fresh = variable(copy, max_rejected=0.5)
+    with pytest.raises(
+        ConfigError, match=r"no clip of bucket 24px\|1\|.* can be read .first: .*png"
+    ):
+        fresh[images[0]]
+
+
+def test_more_unreadable_clips_than_allowed_end_the_run(copy):
+    for k in range(2):
+        (copy / f"clip{k}.mp4").unlink()
+    dataset = variable(copy, max_rejected=0.2)  # of six clips
+    with pytest.raises(
+        ConfigError, match=r"2 of the 6 clips of the plan, 33.3 %, .*missing 2 \(su"
+    ):
+        [dataset[position] for position in range(len(dataset))]
 
 
 def test_a_manifest_without_columns_or_clips_of_the_plan_is_refused(world, tmp_path):

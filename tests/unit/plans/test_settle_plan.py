@@ -143,8 +143,8 @@ def test_too_many_rejected_clips_are_an_error_with_reasons_and_the_setting():
         stage.require_few(rows, 299, 0.01)
     assert str(error.value) == (
         "3 of the 299 clips of the plan, 1 %, can not be trained: truncated 2 (such as 'a': x);"
-        " missing 1 (such as 'c': z); mend the files and encode them again, or raise max_rejected,"
-        " which is 0.01"
+        " missing 1 (such as 'c': z); mend the files and run it again, or raise max_rejected, which"
+        " is 0.01"
     )
 
 
