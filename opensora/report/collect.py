@@ -36,6 +36,8 @@ class StageFolder:
     Attributes:
         name: stage.
         buckets: `buckets/{name}/summary.json`.
+        ledger: `buckets/{name}/ledger.json`.
+        rejected: `buckets/{name}/rejected.csv`, and `train/{name}/rejected.csv` behind it.
         metrics: `train/{name}/metrics.jsonl`, one row per logged step.
         samples: `samples/{name}/samples.csv`, paths still relative to `samples_dir`.
         samples_dir: folder of that table.
@@ -46,6 +48,8 @@ class StageFolder:
 
     name: str
     buckets: dict[str, Any] | None
+    ledger: dict[str, Any] | None
+    rejected: pd.DataFrame
     metrics: pd.DataFrame
     samples: pd.DataFrame
     samples_dir: Path
@@ -165,6 +169,10 @@ def _stage(root: Path, name: str) -> StageFolder:
     return StageFolder(
         name=name,
         buckets=_json(root / "buckets" / name / "summary.json"),
+        ledger=_json(root / "buckets" / name / "ledger.json"),
+        rejected=pd.concat(
+            [_table(root / kind / name / "rejected.csv", REJECTED) for kind in ("buckets", "train")]
+        ),
         metrics=read_metrics(metrics) if metrics.is_file() else pd.DataFrame(),
         samples=_table(root / "samples" / name / "samples.csv", SAMPLES),
         samples_dir=root / "samples" / name,

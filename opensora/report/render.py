@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from opensora.report.collect import RunFolder, StageFolder, collect
 from opensora.report.facts import bucket_table, latent_rows, latent_warnings, psnr_facts
 from opensora.report.footage import flow
 from opensora.report.gallery import Budget, cards, montages
+from opensora.report.seen import Seen, seen_chart, seen_lines
 
 _MEGABYTE = 1_000_000
 _SECTIONS = ("Samples", "Evaluation", "Footage", "Clips", "Buckets", "Encoders", "Training")
@@ -30,8 +32,8 @@ RULES = (
         "assign_buckets",
         "train_vae",
     ),
-    *("train_text_encoder", "encode_videos", "encode_captions", "train", "sample", "evaluate"),
-    "report",
+    *("train_text_encoder", "encode_videos", "encode_captions", "settle_plan", "train", "sample"),
+    *("evaluate", "report"),
 )
 
 
@@ -84,6 +86,7 @@ def render(run: RunFolder, page_dir: Path, *, embed_mb: float) -> str:
             evaluations=[_evaluation(stage) for stage in reversed(run.stages) if stage.evaluation],
             flow=flow(run.funnel),
             footage_top=max((stage.seconds_in for stage in run.funnel), default=0.0) or 1.0,
+            seen=_seen(run),
             rejected=sections.rejected_summary(run),
             rejected_files=files,
             rejected_more=more,
@@ -167,6 +170,26 @@ def _model_curves(run: RunFolder) -> list[tuple[str, str, list[sections.Figure]]
         for name, metrics in run.models.items()
     ]
     return [curve for curve in curves if curve[2]]
+
+
+def _seen(run: RunFolder) -> list[dict[str, Any]]:
+    """The ledger of every stage: a chart, its lines, and what could not be read."""
+    stages = []
+    for stage in run.stages:
+        if stage.ledger is not None:
+            lines: list[Seen] = seen_lines(stage.ledger)
+            label = f"Footage of {stage.name}: seen so many times, or never seen because"
+            pairs = Counter(zip(stage.rejected["stage"], stage.rejected["reason"], strict=True))
+            stages.append(
+                {
+                    "name": stage.name,
+                    "chart": seen_chart(lines, label=label),
+                    "lines": lines,
+                    "clips": stage.ledger["total"]["clips"],
+                    "rejected": [(*pair, count) for pair, count in sorted(pairs.items())],
+                }
+            )
+    return stages
 
 
 def _training(run: RunFolder) -> list[dict[str, Any]]:

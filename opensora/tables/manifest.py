@@ -62,6 +62,7 @@ def read_manifest(
             )
     for name in ("num_frames", "height", "width"):
         frame[name] = _whole_numbers(frame[name], name, path)
+    _warn_of_rates(frame, path)
     frame = fill_manifest(frame)
     for problem, wrong in {
         "is empty; give every clip an id": (frame[ID] == ""),
@@ -120,6 +121,19 @@ def fill_manifest(frame: pd.DataFrame) -> pd.DataFrame:
     }
     frame = frame.assign(**{k: make() for k, make in derived.items() if k not in frame})
     return frame[[*MANIFEST.columns, *(c for c in frame.columns if c not in MANIFEST.columns)]]
+
+
+def _warn_of_rates(frame: pd.DataFrame, path: str | Path) -> None:
+    """Say where the rate of a video is assumed; an image has none."""
+    rates = frame["fps"] if "fps" in frame else pd.Series(float("nan"), index=frame.index)
+    lacks = (rates.isna() & (frame["num_frames"] > 1)).to_numpy()
+    if lacks.any():
+        row = int(lacks.argmax())
+        log.warning(
+            "%s: fps has no value in %d rows of videos, the first is row %d (%s); %g frames a"
+            " second are assumed: give the column fps, or let import-manifest look into the files",
+            *(path, int(lacks.sum()), row + 1, frame[PATH].iloc[row], FOREIGN_FPS),
+        )
 
 
 def _whole_numbers(values: pd.Series, name: str, path: str | Path) -> pd.Series:

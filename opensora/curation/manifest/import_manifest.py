@@ -88,9 +88,9 @@ def import_manifest(
     good = rows[STATUS] == OK
     for name in _SIZES:  # a marked row may lack them
         rows[name] = rows[name].where(good, rows[name].fillna(0)).fillna(0).astype("int64")
-    seconds = (rows["num_frames"] / rows["fps"].fillna(FOREIGN_FPS)).where(rows["num_frames"] > 1)
+    seconds = _seconds(rows)
     ledger = Ledger()
-    kept = ledger.close(RULE, rows.assign(seconds=seconds.fillna(0.0).round(6)))
+    kept = ledger.close(RULE, rows.assign(seconds=seconds))
     if kept.empty:
         raise TableError(f"manifest: none of {len(rows)} rows can be used: {ledger.top_reasons()}")
     taken = fill_manifest(kept.drop(columns=[STATUS, DETAIL, "seconds"])).reset_index(drop=True)
@@ -112,6 +112,19 @@ def import_manifest(
         captions=learned[[ID, TEXT, "text_len", STATUS, DETAIL]],
         corrected=corrected,
     )
+
+
+def _seconds(rows: pd.DataFrame) -> pd.Series:
+    """Footage of each row; what stays has the rate that its table or its file tells."""
+    lacks = rows["fps"].isna() & (rows["num_frames"] > 1)
+    if lacks.any():
+        log.warning(
+            "import_manifest rows=%d of those left out have no fps; their seconds count as if it"
+            " were %g (first: %s)",
+            *(int(lacks.sum()), FOREIGN_FPS, rows[PATH][lacks].iloc[0]),
+        )
+    seconds = rows["num_frames"] / rows["fps"].fillna(FOREIGN_FPS)
+    return seconds.where(rows["num_frames"] > 1).fillna(0.0).round(6)
 
 
 def _prepared(table: pd.DataFrame, root: str | Path | None) -> pd.DataFrame:

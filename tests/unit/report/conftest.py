@@ -68,6 +68,14 @@ def run_dir(tmp_path: Path) -> Path:
     write_text(root / "models" / "vae" / "metrics.jsonl", '{"step": 1, "loss": 1.0}\n' * 2)
     seen = {"trained_on": {"clips": 1234, "listing": "0f0f0f0f0f0f"}}
     write_json(root / "models" / "vae" / "psnr.json", {"mean": 30.0, "min": 20.0, **seen})
+    some = {"clips": 1, "seconds": 2.0}
+    ledger = {"total": some, "splits": {"train": some}, "seen": [{"times": 3, **some}]}
+    ledger |= {"max_times": 3, "never": {"no_bucket": {}, "left_over": {}, "rejected": {}}}
+    write_json(root / "buckets" / "stage1" / "ledger.json", ledger)
+    lost = pd.DataFrame(
+        [("c9", "c9.mp4", "train", "cut_off", HOSTILE)], columns=list(REJECTED.columns)
+    )
+    write_table(lost, root / "train" / "stage1" / "rejected.csv", REJECTED)
     stage = {"stage": "build_manifest", "rows_in": 2, "seconds_in": 6.0, "rows_kept": 1}
     reasons = {"flow_below_min": {"rows": 1, "seconds": 4.0}}
     write_json(

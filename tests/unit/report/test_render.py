@@ -67,6 +67,8 @@ def test_the_numbers_of_the_run_are_shown(page):
         "50 % 10 to 90 %",
         "1 min 15 s",
         "2.0 GiB",
+        "seen 3 times",
+        "Not readable: 1 cut off in train; others took their place.",
     ):
         assert expected in text
     assert page.tags.count("video") == 2
@@ -75,7 +77,7 @@ def test_the_numbers_of_the_run_are_shown(page):
 def test_an_empty_run_names_the_rules_that_fill_it(tmp_path):
     write_report(tmp_path, tmp_path / "index.html")
     text = Page((tmp_path / "index.html").read_text(encoding="utf-8")).text
-    rules = ("sample", "evaluate", "build_manifest", "assign_buckets", "train")
+    rules = ("sample", "evaluate", "build_manifest", "assign_buckets", "settle_plan", "train")
     for rule in rules:
         assert re.search(rf"rules? .*{rule} .*make", text)
 

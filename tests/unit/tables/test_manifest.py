@@ -39,6 +39,25 @@ def test_the_smallest_table_will_do_and_our_own_is_left_alone(tmp_path: Path) ->
     pd.testing.assert_frame_equal(read_manifest(tmp_path / "own.parquet"), small)
 
 
+@pytest.mark.parametrize(("rates", "row"), [(",,", 2), (",30,", 4), (",30,25", None)])
+def test_an_assumed_rate_is_said_with_its_rows(tmp_path, caplog, rates, row) -> None:
+    path = tmp_path / "meta.csv"
+    rates = rates.split(",")
+    lines = ["path,text,num_frames,height,width,fps"]
+    lines += [f"image.png,hi,1,8,8,{rates[0]}"]
+    lines += [f"x{k}.mp4,hi,24,8,8,{rate}" for k, rate in enumerate([rates[1], "12", rates[2]])]
+    path.write_text("\n".join(lines) + "\n")
+    with caplog.at_level("WARNING"):
+        table = read_manifest(path)
+    if row is None:
+        assert caplog.text == ""
+        return
+    count = rates.count("") - 1  # an image needs none
+    assert f"fps has no value in {count} rows of videos, the first is row {row}" in caplog.text
+    assert f"(x{row - 2}.mp4); 24 frames a second are assumed" in caplog.text
+    assert table["fps"][row - 1] == 24.0
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
