@@ -10,7 +10,7 @@ HELP = (
 EXAMPLE = (
     "opensora train configs/demo/train/stage1.py --outputs mine/stage1"
     " --dataset.latents results/demo/latents/stage1 --dataset.embeddings results/demo/embeddings"
-    " --dataset.plan results/demo/buckets/stage1/plan.parquet\n"
+    " --dataset.plan results/demo/buckets/stage1/settled.parquet\n"
     "  opensora train configs/opensora/train/16x256x256.py --data-path mine/manifest.csv --gpus 8"
 )
 TAKES_OVERRIDES = True

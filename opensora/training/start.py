@@ -136,14 +136,7 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
         counters=counters,
         ema=ema,
         metrics=_open_metrics(config, counters) if workers.is_main else None,
-        rejected=None
-        if source.rejects is None
-        else RejectedClips(
-            source.rejects,
-            config.state_folder / REJECTED,
-            workers,
-            resumes=checkpoint is not None,
-        ),
+        rejected=_open_rejected(config, source, workers, resumes=checkpoint is not None),
     )
 
 
@@ -254,6 +247,15 @@ def _open_metrics(config: TrainConfig, counters: Counters) -> MetricsLog:
         loss_ema=counters.loss_ema,
         send=open_wandb(vars(config), folder) if config.wandb else None,
     )
+
+
+def _open_rejected(
+    config: TrainConfig, source: BatchSource, workers: Workers, *, resumes: bool
+) -> RejectedClips | None:
+    if source.rejects is None:
+        return None
+    path = config.state_folder / REJECTED
+    return RejectedClips(source.rejects, path, workers, resumes=resumes)
 
 
 def recipe_hash(config: TrainConfig, source: BatchSource, model: dict[str, Any]) -> str:

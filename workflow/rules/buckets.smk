@@ -8,6 +8,7 @@ rule assign_buckets:
     output:
         plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
         validation=f"{RUN}/buckets/{{stage}}/validation.parquet",
+        left_out=f"{RUN}/buckets/{{stage}}/left_out.parquet",
         summary=f"{RUN}/buckets/{{stage}}/summary.json",
         tables=[f"{RUN}/buckets/{{stage}}/{shard}.parquet" for shard in SHARDS],
     log:
@@ -42,7 +43,7 @@ rule assign_buckets:
         epochs=lambda wildcards: options(epochs=STAGE[wildcards.stage]["epochs"]),
     shell:
         "opensora assign-buckets {params.config:q} --data-path {params.manifest} "
-        "--plan {output.plan} --validation {output.validation} --summary {output.summary} "
+        "--plan {output.plan} --validation {output.validation} --left-out {output.left_out} --summary {output.summary} "
         "--items {params.folder} --num-shards {params.num_shards} "
         "--world-size {params.world_size} --vae-stride {params.vae_stride} --seed {params.seed} "
         "{params.epochs} > {log} 2>&1"

@@ -1,12 +1,14 @@
-"""`opensora bench buckets`: speed of the bucket assignment, or balance of the plan."""
+"""`opensora bench buckets`: speed of the bucket assignment, balance or size of the plan."""
 
 import argparse
 
 HELP = (
     "Time the bucket assignment of a synthetic manifest against a loop over its rows; with"
-    " --stragglers, compare how long ranks wait for the slowest in random and in balanced order."
+    " --stragglers, compare how long ranks wait for the slowest in random and in balanced order;"
+    " with --epochs, compile a plan of so many and say what it takes."
 )
 ROWS, STRAGGLER_ROWS = 10_000_000, 1_000_000
+_COUNTS = ("sample", "repeats", "ranks", "epochs")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ranks", type=int, default=64, metavar="W", help="ranks of the simulation (default: 64)"
     )
+    parser.add_argument("--epochs", type=int, metavar="N", help="compile a plan of so many")
     parser.add_argument("--output", metavar="FILE", help="the figures (.json)")
 
 
@@ -42,16 +45,12 @@ def run(args: argparse.Namespace) -> str:
     from opensora.bench.buckets import FRAME_INTERVAL, STAGE_2, synthetic_manifest
     from opensora.buckets.bucket_config import BucketConfig
     from opensora.config.load import load_config
-    from opensora.core.errors import ConfigError
     from opensora.core.io import write_json
     from opensora.plans.stage_plan import bucket_config_of, frame_interval_of
 
     default = STRAGGLER_ROWS if args.stragglers else ROWS
     rows = default if args.rows is None else args.rows
-    counts = {"rows": rows, "sample": args.sample, "repeats": args.repeats, "ranks": args.ranks}
-    for name, value in counts.items():
-        if value < 1:
-            raise ConfigError(f"--{name} {value}: expected at least 1")
+    _require_counts(rows=rows, **{name: getattr(args, name) for name in _COUNTS})
     config: BucketConfig = STAGE_2
     interval, model = FRAME_INTERVAL, {"type": "STDiT2-XL/2", "qk_norm": True}
     if args.config:
@@ -71,6 +70,15 @@ def run(args: argparse.Namespace) -> str:
             f"{args.ranks} ranks: slowest / mean {result['random']['slowest']:.3f} in random order,"
             f" {result['cost']['slowest']:.3f} balanced by cost"
         )
+    elif args.epochs is not None:
+        from opensora.bench import plan
+
+        result = plan.bench_plan(clips, config, frame_interval=interval, epochs=args.epochs)
+        text = plan.plan_report(dict(result))
+        summary = (
+            f"{result['clips']:,} clips of {args.epochs} epochs, {result['memory_bytes']:.1f} bytes"
+            f" each, compiled in {result['seconds']['compile']:.1f} s"
+        )
     else:
         from opensora.bench import buckets
 
@@ -86,3 +94,11 @@ def run(args: argparse.Namespace) -> str:
         write_json(args.output, result)
     sys.stdout.write(text)
     return summary
+
+
+def _require_counts(**counts: int | None) -> None:
+    from opensora.core.errors import ConfigError
+
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} {value}: expected at least 1")

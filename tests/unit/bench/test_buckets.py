@@ -55,6 +55,17 @@ def test_balanced_steps_wait_less():
     assert 0 <= found["cost"]["waiting"] < found["random"]["waiting"] < 1
 
 
+def test_a_plan_is_measured_with_the_command(capsys, tmp_path):
+    output = tmp_path / "plan.json"
+    words = ["--rows", "20000", "--epochs", "3", "--output", str(output)]
+    assert main(["bench", "buckets", *words]) == 0
+    assert "bytes a clip and epoch" in capsys.readouterr().out
+    found = json.loads(output.read_text())
+    assert 30_000 < found["clips"] < 60_000
+    assert 4 < found["memory_bytes"] < 25  # ids are shared by only three epochs
+    assert main(["bench", "buckets", "--epochs", "0"]) == 2
+
+
 def test_the_command_prints_and_writes(capsys, tmp_path):
     output = tmp_path / "bench.json"
     words = ["bench", "buckets", "--rows", "2000", "--sample", "50", "--repeats", "1"]
