@@ -24,6 +24,7 @@ from opensora.acceleration.workers import Workers
 from opensora.core.errors import CheckpointError, OpenSoraError
 from opensora.plans.compile import BatchPlan, whole_steps, write_plan
 from opensora.plans.entries import entries_of, in_table, join_entries
+from opensora.plans.settle_plan import SETTLED_FROM
 from opensora.plans.stage_plan import plan_training
 from opensora.tables.manifest import read_manifest
 from opensora.training.checkpoint import EMA, Counters, newest_checkpoint
@@ -142,12 +143,11 @@ def _what_differs(old: BatchPlan, new: BatchPlan, gone: list[str], used: int) ->
 
 def _is_redealt(old: BatchPlan, new: BatchPlan) -> bool:
     """Whether a plan was made again for other processes, which may order its batches anew."""
-    passing = ("hash", "world_size", SOURCE, FORMER, UNTIL)
-    one, other = (
-        {name: value for name, value in plan.metadata.items() if name not in passing}
-        for plan in (old, new)
-    )
-    return one == other and old.metadata["world_size"] != new.metadata["world_size"]
+    passing = {"hash", "world_size", "num_steps", SETTLED_FROM, SOURCE, FORMER, UNTIL}
+    one, other = old.metadata, new.metadata
+    common = (one.keys() & other.keys()) - passing  # plans of before say less
+    is_same = all(one[name] == other[name] for name in common)
+    return is_same and one["world_size"] != other["world_size"]
 
 
 def _end_of_epoch(plan: BatchPlan, used: int) -> int:
