@@ -52,6 +52,7 @@ if STORED_STAGES:  # an online stage encodes itself
     include: "workflow/rules/precompute.smk"
 
 
+include: "workflow/rules/settle.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/evaluate.smk"

@@ -28,6 +28,7 @@ VERSIONS = {
     "train_text_encoder": 1,
     "encode_videos": 4,
     "encode_captions": 4,
+    "settle_plan": 1,
     "train": 1,
     "sample": 2,
     "evaluate": 1,

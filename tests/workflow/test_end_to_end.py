@@ -141,6 +141,21 @@ def test_samples_are_videos_for_held_out_prompts(run: Path) -> None:
         assert (run / "samples/stage2" / path).stat().st_size > 1000
 
 
+def test_the_ledger_of_each_stage_adds_up_to_the_manifest(run: Path) -> None:
+    manifest = read_table(run / "manifest.csv", MANIFEST)
+    for stage in ("stage1", "stage2"):
+        ledger = json.loads((run / f"buckets/{stage}/ledger.json").read_text())
+        never = [line for reasons in ledger["never"].values() for line in reasons.values()]
+        held_out = [line for name, line in ledger["splits"].items() if name != "train"]
+        lines = [*ledger["seen"], *never, *held_out]
+        assert sum(line["clips"] for line in lines) == len(manifest)
+        seconds = (manifest["end"] - manifest["start"]).sum()
+        assert sum(line["seconds"] for line in lines) == pytest.approx(seconds)
+        assert ledger["seen"]
+        assert len(read_table(run / f"train/{stage}/rejected.csv", REJECTED)) == 0
+    assert "seen n times" in (run / "report/index.html").read_text()
+
+
 def test_evaluation_and_report_stand(run: Path) -> None:
     evaluation = json.loads((run / "evaluation/stage2.json").read_text())
     assert not evaluation["skipped"]

@@ -211,6 +211,7 @@ NAMES = {
 # settings of another kind: the machine's; what names of outputs or an input say, or CHANGES tells
 ELSEWHERE = {
     *("run", "num_shards", "stages.0.name", "sample.stages"),
+    "max_rejected",  # decides whether there is a result, not which
     *("resources.threads", "resources.encode_gpus", "resources.sample_gpus"),
     *("stages.0.nodes", "stages.0.gpus", "stages.0.processes"),
     *("stages.0.config", "sample.config", "models.vae.config", "models.clip.config"),

@@ -111,7 +111,7 @@ def test_a_config_of_the_reference_trains_from_stores(folder: Path, name: str) -
         "type": "LatentDataset",
         "latents": f"results/tiny/latents/{results.name}",
         "embeddings": "results/tiny/embeddings",
-        "plan": f"results/tiny/buckets/{results.name}/plan.parquet",
+        "plan": f"results/tiny/buckets/{results.name}/settled.parquet",
     }
     assert saved["encoders"]["text_encoder"]["type"] == encoder
     assert saved["model"]["type"] == model

@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parents[2]
 DESIGN_STAGES = {
     *("make_demo", "ingest_videos", "detect_scenes", "split_clips", "score_clips"),
     *("caption_clips", "build_manifest", "assign_buckets", "encode_videos", "encode_captions"),
-    *("train", "sample", "evaluate", "report"),
+    *("settle_plan", "train", "sample", "evaluate", "report"),
 }
 
 

@@ -221,6 +221,18 @@ def embedding_indexes():
     return expand(f"{RUN}/embeddings/{{shard}}.parquet", shard=SHARDS)
 
 
+def latent_indexes(stage):
+    """Which clips of a stage are encoded, shard by shard; none where it encodes as it goes."""
+    shards = [] if STAGE[stage]["online"] else SHARDS
+    return expand(f"{RUN}/latents/{stage}/{{shard}}.parquet", shard=shards)
+
+
+def embedding_indexes(stage):
+    """The same of captions."""
+    shards = [] if STAGE[stage]["online"] else SHARDS
+    return expand(f"{RUN}/embeddings/{{shard}}.parquet", shard=shards)
+
+
 def data_options(stage):
     """The same as options of train."""
     length = config["encode"]["max_length"]

@@ -4,7 +4,7 @@
 rule train:
     """Train one stage from the weights of the stage before; a stopped job continues."""
     input:
-        plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
+        plan=f"{RUN}/buckets/{{stage}}/settled.parquet",
         data=lambda wildcards: training_data(wildcards.stage),
         load=lambda wildcards: (
             f"{RUN}/train/{PREVIOUS_STAGE[wildcards.stage]}/ema.safetensors"
@@ -19,6 +19,7 @@ rule train:
         ema=f"{RUN}/train/{{stage}}/ema.safetensors",
         config=f"{RUN}/train/{{stage}}/config.py",
         metrics=f"{RUN}/train/{{stage}}/metrics.jsonl",
+        rejected=f"{RUN}/train/{{stage}}/rejected.csv",
     log:
         f"logs/train/{config['run']}/{{stage}}.log",
     benchmark:
@@ -48,6 +49,12 @@ rule train:
         outputs=lambda wildcards: f"{RUN}/train/{wildcards.stage}",
         data=lambda wildcards: data_options(wildcards.stage),
         load=lambda wildcards, input: ["--load", input.load] if input.load else [],
+        # a limit decides whether there is a result, not which
+        max_rejected=lambda wildcards, input: (
+            options(max_rejected=config["max_rejected"])
+            if STAGE[wildcards.stage]["online"]
+            else []
+        ),
         # functions of resources are not compared: the plan knows how many workers there are
         nodes=lambda wildcards, resources: STAGE[wildcards.stage]["nodes"],
         gpus=lambda wildcards, resources: STAGE[wildcards.stage]["gpus"],
@@ -56,4 +63,4 @@ rule train:
     shell:
         "opensora train {params.config:q} --outputs {params.outputs} {params.load:q} "
         "--nodes {params.nodes} --gpus {params.gpus} --processes {params.processes} --seed {params.seed} --threads {threads} "
-        "--dataset.plan {input.plan} {params.data:q} > {log} 2>&1"
+        "--dataset.plan {input.plan} {params.data:q} {params.max_rejected} > {log} 2>&1"
