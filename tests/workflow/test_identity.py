@@ -115,7 +115,7 @@ CHANGES: dict[str, tuple[Edit, dict[str, int]]] = {
         {"assign_buckets": 1},
     ),
     "`epochs` of a config": (
-        replace_in("base.py", "epochs = 1", "epochs = 2"),
+        replace_in("base.py", "epochs = 4", "epochs = 5"),
         {"assign_buckets": 2},
     ),
     "`processes` of a stage": (setting("stages.0.processes", 2), {"assign_buckets": 1}),

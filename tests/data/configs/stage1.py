@@ -1,7 +1,7 @@
 """The smallest stage 1: a few steps on images and short clips."""
 
 bucket_config = {"32px": {1: (1.0, 4), 8: (1.0, 2)}}
-epochs = 1
+epochs = 4  # few clips fill as many steps as num_steps
 num_steps = 4
 
 model = dict(

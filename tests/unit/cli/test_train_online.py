@@ -264,6 +264,12 @@ def test_two_processes_meet_the_same_clips(damaged, config, tmp_path):
     tables = [(tmp_path / name / "rejected.csv").read_bytes() for name in ("one", "two")]
     assert tables[0] == tables[1]
     assert len(lines(tmp_path / "two")) == 4
+    # two processes that go on after their second step do the same
+    words += ["--processes", "2"]
+    assert train(config, tmp_path / "halves", *words, "--num-steps", "2") == 0
+    assert train(config, tmp_path / "halves", *words) == 0
+    assert losses(tmp_path / "halves") == losses(tmp_path / "two")
+    assert (tmp_path / "halves/rejected.csv").read_bytes() == tables[0]
 
 
 def test_too_many_unreadable_clips_end_the_run_with_reasons(damaged, config, tmp_path, capsys):
