@@ -9,8 +9,8 @@ HELP = (
 )
 EXAMPLE = (
     "opensora settle-plan --manifest mine/manifest.csv --plan mine/plan.parquet"
-    " --left-out mine/left_out.parquet --latents mine/latents/stage1/0000.parquet"
-    " --embeddings mine/embeddings/0000.parquet --settled mine/settled.parquet"
+    " --left-out mine/left_out.parquet --latents mine/latents/stage1"
+    " --embeddings mine/embeddings --settled mine/settled.parquet"
     " --rejected mine/rejected.csv --ledger mine/ledger.json"
 )
 
@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="its table of clips in no batch",
     )
     parser.add_argument(
-        "--latents", nargs="+", metavar="FILE", help="latent indexes of all shards (.parquet)"
+        "--latents", nargs="+", metavar="PATH", help="latent indexes of all shards, or their folder"
     )
     parser.add_argument(
-        "--embeddings", nargs="+", metavar="FILE", help="embedding indexes of all shards (.parquet)"
+        "--embeddings", nargs="+", metavar="PATH", help="embedding indexes, or their folder"
     )
     parser.add_argument(
         "--max-rejected",

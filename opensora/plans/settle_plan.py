@@ -32,12 +32,23 @@ _SHOWN_REASONS = 3
 def read_index(paths: Sequence[str | Path], rule: str, *, has_buckets: bool) -> pd.DataFrame:
     """Read what a plan needs of the indexes of all shards: who is encoded, and why not.
 
+    Args:
+        paths: indexes, or folders of them.
+        rule: that made them.
+        has_buckets: whether a row is of one bucket.
+
     Raises:
         TableError: a file is missing, or is no such index.
     """
     columns = [ID, *(["bucket"] if has_buckets else []), STATUS, DETAIL]
+    files: list[Path] = []
+    for path in map(Path, paths):
+        inside = sorted(file for file in path.glob("*.parquet") if not file.name.startswith("."))
+        files += inside if path.is_dir() else [path]
+    if not files:
+        raise TableError(f"{paths[0]}: holds no index of {rule}; run it")
     parts = []
-    for path in paths:
+    for path in files:
         try:
             parts.append(pq.read_table(path, columns=columns).to_pandas().astype(str))
         except (OSError, ValueError, KeyError) as error:

@@ -209,6 +209,11 @@ def training_data(stage):
     return [*latent_indexes([stage]), *embedding_indexes()]
 
 
+def stored_data(stage):
+    """The indexes of what was encoded ahead for a stage; none where it encodes as it goes."""
+    return [] if STAGE[stage]["online"] else training_data(stage)
+
+
 def latent_indexes(stages):
     """Which rows of the store are the clips of some stages."""
     return expand(
@@ -219,18 +224,6 @@ def latent_indexes(stages):
 def embedding_indexes():
     """Which rows of the store are the captions of the run."""
     return expand(f"{RUN}/embeddings/{{shard}}.parquet", shard=SHARDS)
-
-
-def latent_indexes(stage):
-    """Which clips of a stage are encoded, shard by shard; none where it encodes as it goes."""
-    shards = [] if STAGE[stage]["online"] else SHARDS
-    return expand(f"{RUN}/latents/{stage}/{{shard}}.parquet", shard=shards)
-
-
-def embedding_indexes(stage):
-    """The same of captions."""
-    shards = [] if STAGE[stage]["online"] else SHARDS
-    return expand(f"{RUN}/embeddings/{{shard}}.parquet", shard=shards)
 
 
 def data_options(stage):

@@ -4,11 +4,10 @@
 rule settle_plan:
     """Settle the plan of one stage and write its ledger."""
     input:
-        manifest=f"{RUN}/manifest.csv",
+        manifest=PARTITIONS,
         plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
         left_out=f"{RUN}/buckets/{{stage}}/left_out.parquet",
-        latents=lambda wildcards: latent_indexes(wildcards.stage),
-        embeddings=lambda wildcards: embedding_indexes(wildcards.stage),
+        indexes=lambda wildcards: stored_data(wildcards.stage),
     output:
         plan=f"{RUN}/buckets/{{stage}}/settled.parquet",
         rejected=f"{RUN}/buckets/{{stage}}/rejected.csv",
@@ -25,12 +24,18 @@ rule settle_plan:
         runtime=60,
     params:
         identity=identity(version=VERSIONS["settle_plan"]),
-        indexes=lambda wildcards, input: options(
-            latents=list(input.latents), embeddings=list(input.embeddings)
+        manifest=MANIFEST,
+        indexes=lambda wildcards, input: (
+            options(
+                latents=f"{RUN}/latents/{wildcards.stage}",
+                embeddings=f"{RUN}/embeddings",
+            )
+            if input.indexes
+            else []
         ),
         # a limit decides whether there is a result, not which
         max_rejected=lambda wildcards, input: config["max_rejected"],
     shell:
-        "opensora settle-plan --manifest {input.manifest} --plan {input.plan} --left-out {input.left_out} "
+        "opensora settle-plan --manifest {params.manifest} --plan {input.plan} --left-out {input.left_out} "
         "{params.indexes:q} --max-rejected {params.max_rejected} --settled {output.plan} "
         "--rejected {output.rejected} --ledger {output.ledger} > {log} 2>&1"
