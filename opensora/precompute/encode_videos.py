@@ -13,7 +13,13 @@ from opensora.core.io import sha256_file
 from opensora.precompute.gates import join_latent_facts, judge_latents, latent_numbers
 from opensora.precompute.video_encoding import VideoEncoding
 from opensora.stores.catalogue import Catalogue
-from opensora.stores.index import LATENT_COLUMNS, latent_rows, relative, write_index
+from opensora.stores.index import (
+    LATENT_COLUMNS,
+    latent_rows,
+    relative,
+    remove_older,
+    write_index,
+)
 from opensora.stores.keys import FILE_LATENTS, KEY, check_shard, latent_key, part_name
 from opensora.tables.columns import DETAIL, ID, OK, PATH, STATUS
 from opensora.tables.io import read_table
@@ -98,6 +104,7 @@ def encode_videos(
             files=catalogue.files,
             gate=_of_buckets(gate, set(table["bucket"]), output, catalogue.folder),
         )
+        remove_older(output, num_shards)
     found = len(pairs) - work.encoded - len(rejected)
     counts = {"clips": len(pairs), "files": work.found["file"].nunique(), "found": found}
     return {**counts, "encoded": work.encoded, "rejected": len(rejected)}

@@ -110,6 +110,15 @@ def write_index(
         pq.write_table(table.replace_schema_metadata(metadata), temporary)
 
 
+def remove_older(index: Path, num_shards: int) -> None:
+    """Remove the indexes of shards that are no more, beside one: readers take a whole folder."""
+    if not index.stem.isdecimal():
+        return  # one index by itself
+    for other in index.parent.glob("*.parquet"):
+        if other.stem.isdecimal() and int(other.stem) >= num_shards:
+            other.unlink(missing_ok=True)
+
+
 def relative(place: Path, index: Path) -> str:
     """The path of a file or folder from the folder of an index."""
     return os.path.relpath(place.resolve(), index.parent.resolve())
