@@ -26,7 +26,7 @@ from opensora.plans.settle_plan import MAX_REJECTED
 from opensora.schedulers.common import Conditions
 from opensora.tables.columns import ID, PATH, TEXT
 from opensora.tables.manifest import read_manifest
-from opensora.text.caption import clean_caption
+from opensora.text.clean import clean_caption
 
 _COLUMNS = (ID, PATH, TEXT, "num_frames", "fps")  # of the manifest
 

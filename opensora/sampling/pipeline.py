@@ -25,7 +25,7 @@ from opensora.sampling.checks import (
     warn_unseen_size,
 )
 from opensora.sampling.settings import SamplingSettings
-from opensora.text.caption import clean_caption
+from opensora.text.clean import clean_caption
 
 _CLASSES = "classes"
 _LABEL_PREFIX = "label_"  # of model.condition

@@ -23,7 +23,8 @@ from opensora.tables.columns import (
     SCORES,
     VIDEOS,
 )
-from opensora.text.caption import clean_caption, count_words
+from opensora.text.caption import count_words
+from opensora.text.clean import clean_caption
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,8 @@ from opensora.tables.columns import (
 )
 from opensora.tables.io import with_known_names
 from opensora.tables.manifest import FOREIGN_FPS, fill_manifest, make_id
-from opensora.text.caption import clean_caption, count_words
+from opensora.text.caption import count_words
+from opensora.text.clean import clean_caption
 
 log = logging.getLogger(__name__)
 

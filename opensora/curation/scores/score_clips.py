@@ -17,7 +17,7 @@ from opensora.curation.scores.scorer import ClipFrames, Scorer
 from opensora.media.decode import read_frames
 from opensora.stores.rows import RowStore
 from opensora.tables.columns import OK, SCORES
-from opensora.text.caption import clean_caption
+from opensora.text.clean import clean_caption
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import pytest
 
 from opensora.core.errors import ConfigError
 from opensora.sampling.prompt_text import loop_texts, read_prompts, split_fields
-from opensora.text.caption import clean_caption
+from opensora.text.clean import clean_caption
 
 DATA = Path(__file__).parents[2] / "data" / "reference"
 RECORDED = json.loads((DATA / "mask_strategies.json").read_text())["v1.1.0"]
