@@ -53,4 +53,5 @@ def run(args: argparse.Namespace) -> str:
     captions = caption_clips(clips, captioner, languages=args.languages)
     write_table(captions, args.output, CAPTIONS)
     good = int((captions["status"] == "ok").sum())
-    return f"{good} of {len(captions)} clips have a caption -> {args.output}"
+    remarks = "".join(f"; {remark}" for remark in captioner.remarks())
+    return f"{good} of {len(captions)} clips have a caption{remarks} -> {args.output}"

@@ -14,9 +14,12 @@ from typing import Any, NamedTuple
 MAX_CHARACTERS = 5_000  # some 1000 tokens; longer text describes no clip
 _TAGS = re.compile(r"<!--.*?-->|<(script|style)\b.*?</\1\s*>|</?[a-zA-Z][^<>]{0,500}>", re.DOTALL)
 _LINKS = re.compile(r"\b(?:https?://|www\.)\S+", re.IGNORECASE)
+_LABEL = r"(?:caption|description|answer|assistant)"
 _ANSWER = re.compile(
-    r"^(?:(?:sure|certainly|of course|okay|here (?:is|are)|here's|as an ai\b[^.!:]*|caption"
-    r"|description|answer|assistant)\b[^.!:\n]{0,80}[.!:,]+\s*)+",
+    r"^(?:(?:sure|certainly|of course|okay)[.!:,]+\s*"
+    r"|as an ai\b[^.!:\n]{0,80}[.!:,]+\s*"
+    rf"|(?:here (?:is|are)|here's)\b[^.!:\n]{{0,60}}\b{_LABEL}s?\b[^.!:\n]{{0,60}}[.!:,]+\s*"
+    rf"|{_LABEL}\b[^.!:,\n]{{0,60}}:\s*)+",
     re.IGNORECASE,
 )
 _MEDIUM = r"(?:video|clip|image|photo|picture|scene|footage|frame|shot|sequence)s?"
@@ -47,10 +50,12 @@ def tidy_caption(text: str) -> str:
     Returns:
         One line; plain descriptions come back as they are. May be empty.
     """
-    text = html.unescape(text)
-    text = _LINKS.sub(" ", _TAGS.sub(" ", text))
-    # control and private characters say nothing; line breaks become blanks
-    text = "".join(" " if unicodedata.category(c) in _UNSEEN else c for c in text)
+    if "&" in text:
+        text = html.unescape(text)
+    text = _LINKS.sub(" ", _TAGS.sub(" ", text) if "<" in text else text)
+    if not text.isprintable():
+        # control and private characters say nothing; line breaks become blanks
+        text = "".join(" " if unicodedata.category(c) in _UNSEEN else c for c in text)
     text = " ".join(text.split())
     if len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES and text.count(text[0]) == 2:
         text = text[1:-1].strip()

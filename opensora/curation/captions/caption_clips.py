@@ -18,7 +18,15 @@ from opensora.text.caption import (
     known_languages,
     tidy_caption,
 )
+from opensora.text.replies import REFUSED, UNFINISHED, UNREADABLE, answer_of
 
+ENCODING = "caption_encoding"
+_REASONS = {
+    REFUSED: "the model refused",
+    UNFINISHED: "the reply has no finished answer",
+    UNREADABLE: "the reply is an object without a text",
+}
+_SHOWN = 60  # characters of a reply that a reason shows
 SURE = 0.5  # probability above which a text is taken to be in another language
 _BATCH = 32  # clips handed to a captioner at once
 
@@ -44,12 +52,36 @@ class Clip:
     end: float
 
 
+@dataclass(frozen=True)
+class NoCaption:
+    """Why a clip has no caption.
+
+    Attributes:
+        status: the mark of its row, such as "caption_unreadable".
+        detail: names the file and what is wrong with it.
+    """
+
+    status: str
+    detail: str
+
+
 class Captioner(ABC):
     """Gives each clip a text, or "" where it has none; the same clip always gets the same."""
 
     @abstractmethod
-    def caption(self, clips: Sequence[Clip]) -> list[str]:
-        """Return one raw text per clip, in their order; "" means no caption."""
+    def caption(self, clips: Sequence[Clip]) -> list[str | NoCaption]:
+        """Return one raw text per clip, in their order, or why it has none; "" means no caption."""
+
+    def prepare(self, clips: Sequence[Clip]) -> None:  # noqa: B027 - most have nothing to check
+        """Look at all clips before the first is captioned.
+
+        Raises:
+            TableError: what was given for captions speaks of none of them.
+        """
+
+    def remarks(self) -> list[str]:
+        """What a reader of the summary should know, after all clips are captioned."""
+        return []
 
 
 def caption_clips(
@@ -66,13 +98,18 @@ def caption_clips(
     Returns:
         A CAPTIONS table, one row per clip in the same order. The text is tidy but not yet
         prepared for a text encoder: the manifest does that. Marks are `no_caption`,
-        `caption_too_long` and `caption_language`; a clip that was marked before keeps its mark.
+        `caption_too_long`, `caption_language`, those of `text.replies`, `caption_encoding`, and
+        what the captioner says; a clip that was marked before keeps its mark.
 
     Raises:
         ConfigError: an unknown language.
+        TableError: what was given for captions speaks of none of the clips.
     """
     if languages:
         _check_languages(languages)
+    usable = clips[clips["status"] == OK].to_dict("records")
+    if usable:
+        captioner.prepare(_as_clips(usable))
     rows: list[dict[Any, Any]] = []
     for batch in progress(list(_batches(clips)), description="caption_clips"):
         good = [row for row in batch if row["status"] == OK]
@@ -103,7 +140,7 @@ def _as_clips(rows: list[dict[Any, Any]]) -> list[Clip]:
     ]
 
 
-def _row(clip: dict[Any, Any], raw: str, languages: Collection[str]) -> dict[Any, Any]:
+def _row(clip: dict[Any, Any], raw: str | NoCaption, languages: Collection[str]) -> dict[Any, Any]:
     status, detail, text = clip["status"], clip["detail"], ""
     if status == OK:
         text, status, detail = _judge(raw, str(clip["source"]), languages)
@@ -116,14 +153,24 @@ def _row(clip: dict[Any, Any], raw: str, languages: Collection[str]) -> dict[Any
     }
 
 
-def _judge(raw: str, source: str, languages: Collection[str]) -> tuple[str, str, str]:
+def _judge(raw: str | NoCaption, source: str, languages: Collection[str]) -> tuple[str, str, str]:
     """Text, status and detail of a good clip."""
-    if len(raw) > MAX_CHARACTERS:
-        detail = f"the caption has {len(raw)} characters; at most {MAX_CHARACTERS} are read"
+    if isinstance(raw, NoCaption):
+        return "", raw.status, raw.detail
+    answer = answer_of(raw)
+    if answer.reason:
+        return "", answer.reason, f"{_REASONS[answer.reason]}: {' '.join(raw.split())[:_SHOWN]!r}"
+    if len(answer.text) > MAX_CHARACTERS:
+        size = len(answer.text)
+        detail = f"the caption has {size} characters; at most {MAX_CHARACTERS} are read"
         return "", "caption_too_long", detail
-    text = tidy_caption(raw)
+    text = tidy_caption(answer.text)
     if not text:
         return "", "no_caption", f"no caption was found for {source}"
+    if "\ufffd" in text:
+        place = text.index("\ufffd")
+        detail = f"character {place} of the caption of {source} was lost in another encoding"
+        return "", ENCODING, f"{detail}: {text[max(0, place - 20) : place + 20]!r}"
     if languages:
         found = detect_language(text)
         if found.code not in languages and found.probability >= SURE:

@@ -12,9 +12,10 @@ from PIL import Image
 
 from opensora.config.registry import CAPTIONERS
 from opensora.core.errors import ConfigError, VideoError
-from opensora.curation.captions.caption_clips import Captioner, Clip
+from opensora.curation.captions.caption_clips import Captioner, Clip, NoCaption
 from opensora.media.decode import read_frames
 from opensora.media.probe import probe
+from opensora.text.replies import UNFINISHED, whole_sentences
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +82,12 @@ class TransformersCaptioner(Captioner):
         self._max_new_tokens = max_new_tokens
         self._batch_size = batch_size
 
-    def caption(self, clips: Sequence[Clip]) -> list[str]:
-        """Describe each clip; "" where its file can not be read."""
-        texts = dict.fromkeys(range(len(clips)), "")
+    def caption(self, clips: Sequence[Clip]) -> list[str | NoCaption]:
+        """Describe each clip; "" where its file can not be read.
+
+        Of an answer that was cut off its whole sentences count.
+        """
+        texts: dict[int, str | NoCaption] = dict.fromkeys(range(len(clips)), "")
         frames: dict[int, list[Image.Image]] = {}
         for k, clip in enumerate(clips):
             try:
@@ -94,7 +98,8 @@ class TransformersCaptioner(Captioner):
         for start in range(0, len(order), self._batch_size):
             batch = order[start : start + self._batch_size]
             answers = self._answer([frames[k] for k in batch])
-            texts.update(zip(batch, answers, strict=True))
+            for k, (text, is_cut) in zip(batch, answers, strict=True):
+                texts[k] = self._whole(text) if is_cut else text
         return list(texts.values())
 
     def _frames(self, clip: Clip) -> list[Image.Image]:
@@ -103,7 +108,15 @@ class TransformersCaptioner(Captioner):
         indices = [(2 * k + 1) * length // (2 * count) for k in range(count)]
         return [Image.fromarray(frame) for frame in read_frames(clip.path, indices)]
 
-    def _answer(self, clips: list[list[Image.Image]]) -> list[str]:
+    def _whole(self, text: str) -> str | NoCaption:
+        whole = whole_sentences(text)
+        if whole:
+            return whole
+        detail = f"no sentence ended within {self._max_new_tokens} tokens: {text[:60]!r}"
+        return NoCaption(UNFINISHED, detail)
+
+    def _answer(self, clips: list[list[Image.Image]]) -> list[tuple[str, bool]]:
+        """The text for each clip, and whether it was cut off."""
         # `to` casts the pictures only: tokens are whole numbers
         inputs = self._inputs(clips).to(self._device, dtype=self._model.dtype)
         tokens = self._model.generate(
@@ -112,7 +125,20 @@ class TransformersCaptioner(Captioner):
         if self._is_chat:  # the answer follows the question
             tokens = tokens[:, inputs["input_ids"].shape[1] :]
         texts = self._processor.batch_decode(tokens, skip_special_tokens=True)
-        return [" ".join(text.split()) for text in texts]
+        ends = self._ends()
+        is_cut = [bool(ends) and row[-1] not in ends for row in tokens.tolist()]
+        return [(text.strip(), cut) for text, cut in zip(texts, is_cut, strict=True)]
+
+    def _ends(self) -> set[int]:
+        """Tokens that follow a finished answer; none where the model names none."""
+        config = self._model.generation_config
+        ends = config.eos_token_id
+        named = ends if isinstance(ends, list) else [ends]
+        return (
+            {token for token in (*named, config.pad_token_id) if token is not None}
+            if ends
+            else set()
+        )
 
     def _inputs(self, clips: list[list[Image.Image]]) -> Any:
         if not self._is_chat:

@@ -1,18 +1,17 @@
 """Captions that came with the data: tables of captions, or a text file beside each source."""
 
 import ast
-import json
 import logging
-import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from opensora.config.registry import CAPTIONERS
 from opensora.core.errors import TableError
-from opensora.curation.captions.caption_clips import Captioner, Clip
+from opensora.curation.captions.beside import Beside
+from opensora.curation.captions.caption_clips import Captioner, Clip, NoCaption
+from opensora.curation.captions.spans import Span, seconds_in
 from opensora.tables.clock import seconds_of
 from opensora.tables.io import read_table
 
@@ -22,18 +21,11 @@ PANDA_COLUMNS = frozenset({"videoID", "timestamp", "caption"})
 MIN_OVERLAP = 0.5  # of the shorter of the two spans; less than this is a neighbour's caption
 
 
-@dataclass(frozen=True)
-class _Span:
-    """A text for [start, end) seconds of a source."""
-
-    start: float
-    end: float
-    text: str
-
-
 @CAPTIONERS.register_module("sidecar")
 class SidecarCaptioner(Captioner):
     """Looks up the caption whose time span shares most with the clip's.
+
+    Of several captions for one span the first counts; the others are counted as spare.
 
     Args:
         paths: CSV or Parquet tables with the columns `path, text` and, for videos, `start, end`
@@ -42,112 +34,157 @@ class SidecarCaptioner(Captioner):
             `videoID` (the file's name without suffix), and lists in `timestamp` and `caption`. With
             no tables, `SOURCE.txt` (one caption for the whole file) or `SOURCE.json` (an object
             with `text`, or a list of objects with `text`, `start`, `end`) beside the source is
-            read, SOURCE being its name without the suffix.
+            read, SOURCE being its name without the suffix; see `beside.py`.
 
     Raises:
         TableError: a table is missing or lacks a column.
     """
 
     def __init__(self, paths: Sequence[str | Path] = ()) -> None:
-        self._tables = [Path(path) for path in paths]
-        self._spans: dict[Path, list[_Span]] = defaultdict(list)
-        self._by_stem: dict[str, list[_Span]] = defaultdict(list)
-        for path in self._tables:
-            self._read(path)
+        self._tables = [_read_table(Path(path)) for path in paths]
+        self._spans: dict[Path, list[Span]] = defaultdict(list)
+        self._by_stem: dict[str, list[Span]] = defaultdict(list)
+        for table in self._tables:
+            for source, spans in table.by_source.items():
+                self._spans[source].extend(spans)
+            for stem, spans in table.by_stem.items():
+                self._by_stem[stem].extend(spans)
+        self._beside = Beside()
+        self._spare = 0
 
-    def caption(self, clips: Sequence[Clip]) -> list[str]:
+    def prepare(self, clips: Sequence[Clip]) -> None:
+        """A table must speak of a clip, or at least of files that are there: of another shard's.
+
+        Raises:
+            TableError: it does not.
+        """
+        sources = {clip.source.resolve() for clip in clips}
+        stems = {source.stem for source in sources}
+        met = [table.meets(sources, stems) for table in self._tables]
+        for table, meets in zip(self._tables, met, strict=True):
+            if not meets and not (table.has_files() if table.by_source else any(met)):
+                raise TableError(table.complaint(sources))
+
+    def caption(self, clips: Sequence[Clip]) -> list[str | NoCaption]:
         """Find each clip's text; "" where no span shares at least half of it."""
         return [self._caption(clip) for clip in clips]
 
-    def _caption(self, clip: Clip) -> str:
+    def remarks(self) -> list[str]:
+        """How many captions no clip got because it got another."""
+        return [f"{self._spare} captions are spare: the first of a span counts"] * bool(self._spare)
+
+    def _caption(self, clip: Clip) -> str | NoCaption:
         if self._tables:
             spans = self._spans.get(clip.source.resolve(), [])
             spans = spans or self._by_stem.get(clip.source.stem, [])
         else:
-            spans = _read_beside(clip.source)
-        if clip.kind == "image":
-            return spans[0].text if spans else ""
-        shares = [_share(span, clip) for span in spans]
-        best = max(range(len(spans)), key=shares.__getitem__, default=None)
-        if best is None or _relative(shares[best], spans[best], clip) < MIN_OVERLAP:
+            found = self._beside.spans(clip.source)
+            if isinstance(found, NoCaption):
+                return found
+            spans = found
+        best = _best(spans, clip)
+        if best is None:
             return ""
-        return spans[best].text
-
-    def _read(self, path: Path) -> None:
-        table = read_table(path)
-        if set(table.columns) >= PANDA_COLUMNS:
-            for row in table.to_dict("records"):
-                self._by_stem[str(row["videoID"])].extend(_panda_spans(row, path))
-        else:
-            for name in ("path", "text"):
-                if name not in table.columns:
-                    raise TableError(
-                        f"{path}: captions need a column {name!r}; it has {list(table)}"
-                    )
-            folder = path.parent.resolve()
-            for row in table.to_dict("records"):
-                self._spans[(folder / row["path"]).resolve()].append(_span(row, path))
-        log.info("caption_clips sidecar=%s rows=%d", path, len(table))
+        self._spare += sum((span.start, span.end) == (best.start, best.end) for span in spans) - 1
+        return best.text
 
 
-def _read_beside(source: Path) -> list[_Span]:
-    text = source.with_suffix(".txt")
-    if text.is_file():
-        return [_span({"text": text.read_text(encoding="utf-8", errors="replace").strip()}, text)]
-    structured = source.with_suffix(".json")
-    if not structured.is_file():
-        return []
+class _Table(NamedTuple):
+    """A table of captions, by resolved source or by the source's name without its suffix."""
+
+    path: Path
+    by_source: dict[Path, list[Span]]
+    by_stem: dict[str, list[Span]]
+
+    def meets(self, sources: set[Path], stems: set[str]) -> bool:
+        """Whether one of its rows speaks of one of these."""
+        return not sources.isdisjoint(self.by_source) or not stems.isdisjoint(self.by_stem)
+
+    def has_files(self) -> bool:
+        """Whether one of its paths is a file."""
+        return any(source.is_file() for source in self.by_source)
+
+    def complaint(self, sources: set[Path]) -> str:
+        """Says that none of its rows is of use."""
+        names = [str(name) for name in (*self.by_source, *self.by_stem)]
+        if not names:
+            return f"{self.path}: the table has no row"
+        what = "paths is a file or the source of a clip; they start from the table's folder"
+        if self.by_stem:
+            what = "videoIDs is the name, without suffix, of a source"
+        return (
+            f"{self.path}: none of its {len(names)} {what}; the first is {names[0]},"
+            f" a source is {min(map(str, sources))}"
+        )
+
+
+def _read_table(path: Path) -> _Table:
+    table = read_table(path)
+    found = _Table(path, defaultdict(list), defaultdict(list))
+    if set(table.columns) >= PANDA_COLUMNS:
+        for row in table.to_dict("records"):
+            found.by_stem[str(row["videoID"])].extend(_panda_spans(row, path))
+    else:
+        for name in ("path", "text"):
+            if name not in table.columns:
+                raise TableError(f"{path}: captions need a column {name!r}; it has {list(table)}")
+        folder = path.parent.resolve()
+        for row in table.to_dict("records"):
+            found.by_source[(folder / row["path"]).resolve()].append(_span(row, path))
+    log.info("caption_clips sidecar=%s rows=%d", path, len(table))
+    return found
+
+
+def _span(row: dict[Any, Any], where: Path) -> Span:
     try:
-        found = json.loads(structured.read_text(encoding="utf-8"))
-        rows = found if isinstance(found, list) else [found]
-        return [_span(row, structured) for row in rows]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TableError(
-            f"{structured}: expected an object with 'text', or a list of objects with 'text',"
-            f" 'start' and 'end' ({error})"
-        ) from error
+        start, end = seconds_in(row)
+    except ValueError as error:
+        raise TableError(f"{where}: {error}") from error
+    return Span(start, end, str(row["text"]))
 
 
-def _span(row: dict[Any, Any], where: Path) -> _Span:
-    """A span from a row; a missing start is 0, a missing end is the end of the file."""
-    start, end = (_seconds(row.get(name), where) for name in ("start", "end"))
-    return _Span(
-        start=0.0 if start is None else start,
-        end=math.inf if end is None else end,
-        text=str(row["text"]),
-    )
-
-
-def _panda_spans(row: dict[Any, Any], where: Path) -> list[_Span]:
+def _panda_spans(row: dict[Any, Any], where: Path) -> list[Span]:
     """The clips of one Panda-70M video: lists of ["0:00:02.6", "0:00:11.6"] and of captions."""
     try:
-        times, texts = (ast.literal_eval(str(row[name])) for name in ("timestamp", "caption"))
+        times, texts = (_listed(row[name]) for name in ("timestamp", "caption"))
         return [
-            _Span(seconds_of(start) or 0.0, seconds_of(end) or 0.0, str(text))
+            Span(seconds_of(start) or 0.0, seconds_of(end) or 0.0, _text(text))
             for (start, end), text in zip(times, texts, strict=True)
         ]
-    except (ValueError, SyntaxError, TypeError) as error:
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
         raise TableError(
             f"{where}: videoID {row['videoID']!r}: expected as many [start, end] pairs in timestamp"
             f" as texts in caption ({error})"
         ) from error
 
 
-def _seconds(value: Any, where: Path) -> float | None:
-    """Seconds of a cell; None where it is empty."""
-    try:
-        return seconds_of(value)
-    except ValueError as error:
-        raise TableError(
-            f"{where}: start and end are seconds, or h:mm:ss.sss; {value!r} is neither"
-        ) from error
+def _listed(cell: Any) -> Any:
+    """The list of a cell: as text in CSV, as it is in Parquet."""
+    return ast.literal_eval(cell) if isinstance(cell, str) else list(cell)
 
 
-def _share(span: _Span, clip: Clip) -> float:
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _best(spans: Sequence[Span], clip: Clip) -> Span | None:
+    """The span that shares most with a clip, the first of equal ones; None below `MIN_OVERLAP`."""
+    if clip.kind == "image":
+        return spans[0] if spans else None
+    shares = [_share(span, clip) for span in spans]
+    best = max(range(len(spans)), key=shares.__getitem__, default=None)
+    if best is None or _relative(shares[best], spans[best], clip) < MIN_OVERLAP:
+        return None
+    return spans[best]
+
+
+def _share(span: Span, clip: Clip) -> float:
     """Seconds that a span and a clip have in common."""
     return max(0.0, min(span.end, clip.end) - max(span.start, clip.start))
 
 
-def _relative(share: float, span: _Span, clip: Clip) -> float:
+def _relative(share: float, span: Span, clip: Clip) -> float:
     shorter = min(span.end - span.start, clip.end - clip.start)
     return share / shorter if shorter > 0 else 0.0

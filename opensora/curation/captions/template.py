@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from opensora.config.registry import CAPTIONERS
-from opensora.curation.captions.caption_clips import Captioner, Clip
+from opensora.curation.captions.caption_clips import Captioner, Clip, NoCaption
 
 TEMPLATE = "{kind} of {label}"
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -14,7 +14,7 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 class TemplateCaptioner(Captioner):
     """`video of apply eye makeup` for a file in the folder `ApplyEyeMakeup`."""
 
-    def caption(self, clips: Sequence[Clip]) -> list[str]:
+    def caption(self, clips: Sequence[Clip]) -> list[str | NoCaption]:
         """Name the parent folder of each clip's source."""
         return [_caption(clip) for clip in clips]
 

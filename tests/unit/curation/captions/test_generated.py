@@ -5,7 +5,7 @@ import pytest
 
 from opensora.cli.main import main
 from opensora.core.errors import CheckpointError, ConfigError
-from opensora.curation.captions.caption_clips import Clip
+from opensora.curation.captions.caption_clips import Clip, NoCaption
 from opensora.curation.captions.generated import TransformersCaptioner
 from opensora.media.encode import write_video
 
@@ -25,8 +25,9 @@ def test_a_model_without_a_chat_continues_the_prompt(blip_folder: Path, clips: l
     captioner = TransformersCaptioner(
         str(blip_folder), prompt="a red", max_new_tokens=3, dtype="fp32", batch_size=2
     )
+    answers = captioner._answer([captioner._frames(clip) for clip in clips])
+    assert [text.split()[:2] for text, _ in answers] == [["a", "red"]] * 3
     texts = captioner.caption(clips)
-    assert [text.split()[:2] for text in texts] == [["a", "red"]] * 3
     assert captioner.caption(clips[2:]) == texts[2:]
 
 
@@ -38,9 +39,24 @@ def test_a_chat_model_answers_and_sees_the_frames(llava_folder: Path, clips: lis
     # four patches and, of two frames, eight picture tokens
     assert (seen["input_ids"] == 4).sum() == 8
     assert seen["pixel_values"].shape[0] == 2
-    texts = captioner.caption(clips)
-    assert all(texts)
-    assert not any("answer" in text for text in texts)  # the question is not repeated
+    answers = captioner._answer([captioner._frames(clip) for clip in clips])
+    assert all(text for text, _ in answers)
+    assert not any("answer" in text for text, _ in answers)  # the question is not repeated
+
+
+def test_of_an_answer_that_was_cut_off_whole_sentences_count(
+    llava_folder: Path, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captioner = TransformersCaptioner(str(llava_folder), max_new_tokens=4, dtype="fp32")
+    (_, is_cut), *_ = captioner._answer([captioner._frames(clips[0])])
+    assert is_cut  # four tokens of random weights
+    answers = [("A cat. It sleeps in", True), ("a cat sleeps in", True), ("a cat", False)]
+    monkeypatch.setattr(captioner, "_answer", lambda batch: answers[: len(batch)])
+    assert captioner.caption(clips) == [
+        "A cat.",
+        NoCaption("caption_unfinished", "no sentence ended within 4 tokens: 'a cat sleeps in'"),
+        "a cat",
+    ]
 
 
 def test_an_unreadable_clip_has_no_caption(blip_folder: Path, clips: list[Clip]) -> None:

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from opensora.core.errors import TableError
@@ -70,9 +71,6 @@ def test_files_beside_the_source_are_read(tmp_path: Path) -> None:
 
 
 def test_faulty_sidecars_are_one_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('[{"caption": "x"}]')
-    with pytest.raises(TableError, match="'text'"):
-        SidecarCaptioner().caption([clip(tmp_path / "a.mp4")])
     (tmp_path / "bad.csv").write_text("file,text\na,b\n")
     with pytest.raises(TableError, match="'path'"):
         SidecarCaptioner([tmp_path / "bad.csv"])
@@ -109,6 +107,45 @@ def test_a_table_of_panda_70m_is_read(tmp_path: Path) -> None:
     path.write_text("videoID,timestamp,caption\nabc,__import__('os'),['a']\n")
     with pytest.raises(TableError, match="videoID 'abc': expected as many"):
         SidecarCaptioner([path])
+
+
+def test_lists_of_a_parquet_table_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "panda.parquet"
+    rows = {"videoID": ["abc"], "timestamp": [[["0:00", "0:02"]]], "caption": [["a dog"]]}
+    pd.DataFrame(rows).to_parquet(path)
+    assert SidecarCaptioner([path]).caption([clip(tmp_path / "abc.mp4")]) == ["a dog"]
+    pd.DataFrame(rows | {"caption": [[7]]}).to_parquet(path)
+    with pytest.raises(TableError, match="7 is no text"):
+        SidecarCaptioner([path])
+
+
+def test_second_captions_of_a_span_are_counted_as_spare(tmp_path: Path) -> None:
+    path = tmp_path / "captions.csv"
+    path.write_text("path,start,end,text\na.mp4,,,one\na.mp4,,,two\na.mp4,,,three\nb.mp4,,,b\n")
+    captioner = SidecarCaptioner([path])
+    clips = [clip(tmp_path / name) for name in ("a.mp4", "b.mp4")]
+    captioner.prepare(clips)
+    assert captioner.caption(clips) == ["one", "b"]
+    assert captioner.remarks() == ["2 captions are spare: the first of a span counts"]
+    assert SidecarCaptioner([path]).remarks() == []
+
+
+def test_a_table_that_speaks_of_no_clip_is_an_error(table: Path, tmp_path: Path) -> None:
+    clips = [clip(tmp_path / "v" / "other.mp4")]
+    with pytest.raises(TableError, match=r"none of its 3 paths is a file .*v/a\.mp4, a source is"):
+        SidecarCaptioner([table]).prepare(clips)
+    # its files may be those of another shard
+    (table.parent / "v").mkdir()
+    (table.parent / "v" / "b.mp4").write_bytes(b"")
+    SidecarCaptioner([table]).prepare(clips)
+    panda = tmp_path / "panda.csv"
+    panda.write_text("videoID,timestamp,caption\nabc,\"[['0:00', '0:01']]\",\"['a']\"\n")
+    with pytest.raises(TableError, match="none of its 1 videoIDs is the name"):
+        SidecarCaptioner([panda]).prepare(clips)
+    SidecarCaptioner([panda, table]).prepare([clip(table.parent / "v" / "a.mp4")])
+    (tmp_path / "bare.csv").write_text("path,text\n")
+    with pytest.raises(TableError, match="the table has no row"):
+        SidecarCaptioner([tmp_path / "bare.csv"]).prepare(clips)
 
 
 def test_a_start_that_is_no_number_is_told(tmp_path: Path) -> None:
