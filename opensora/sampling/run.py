@@ -12,6 +12,7 @@ from opensora.core.errors import ConfigError
 from opensora.core.io import read_json
 from opensora.core.log import progress
 from opensora.models.text_encoder import ClassEncoder
+from opensora.models.text_encoder.cut import count_cut, warn_cut
 from opensora.sampling.batch import batches, sample_batch
 from opensora.sampling.checks import check_keeps_frames
 from opensora.sampling.conditioning import place
@@ -70,7 +71,7 @@ def sample_prompts(
 def check_prompts(
     pipeline: Pipeline, prompts: Sequence[Prompt], settings: SamplingSettings
 ) -> None:
-    """Refuse prompts that the loaded parts can not sample, before any is sampled.
+    """Refuse prompts that the loaded parts can not sample, and tell what of them is not read.
 
     Raises:
         ConfigError: names the prompt.
@@ -78,6 +79,7 @@ def check_prompts(
     if settings.condition_frame_length or any(prompt.rules for prompt in prompts):
         kind = pipeline.identity["scheduler"]["type"]
         check_keeps_frames(pipeline.model, pipeline.scheduler, kind)
+    read: list[str] = []
     for prompt in prompts:
         try:
             texts = loop_texts(prompt.text, settings.loop, pipeline.clean)
@@ -85,6 +87,8 @@ def check_prompts(
             raise ConfigError(f"prompt {prompt.text!r}: {error}") from error
         if isinstance(pipeline.text_encoder, ClassEncoder):
             pipeline.text_encoder.encode(texts)  # refuses what is not a class
+        read.extend(texts)
+    warn_cut(count_cut(pipeline.text_encoder, read), what="prompts", most=0.0)
 
 
 def encode_references(

@@ -89,6 +89,11 @@ class TextEncoder:
         ).to(self.network.device)
         return tokens["input_ids"], tokens["attention_mask"]
 
+    def whole_ids(self, text: list[str]) -> list[list[int]]:
+        """The ids of B texts, none cut or padded, with the marks at their ends."""
+        ids: list[list[int]] = self.tokenizer(text, verbose=False)["input_ids"]
+        return ids
+
     def null(self, n: int) -> Tensor:
         """The model's null caption for n samples, [n, 1, L, D], no longer than captions are."""
         if not isinstance(self.y_embedder, CaptionEmbedder):

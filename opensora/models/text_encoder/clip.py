@@ -84,6 +84,13 @@ class ClipTextEncoder(TextEncoder):
         length = ids.argmax(dim=1, keepdim=True)  # the end of the text has the highest id
         return ids, (torch.arange(ids.shape[1], device=ids.device) <= length).long()
 
+    def whole_ids(self, text: list[str]) -> list[list[int]]:
+        """The ids of B texts, none cut or padded, with the marks at their ends."""
+        if not _is_open_clip(self.folder):
+            return super().whole_ids(text)
+        begin, end = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id
+        return [[begin, *self.tokenizer.encode(entry), end] for entry in text]
+
     @torch.no_grad()
     def encode(self, text: list[str]) -> dict[str, Tensor]:
         """Embed B clean captions: `y` [B, 1, 1, D] in the encoder's type."""

@@ -84,6 +84,16 @@ def test_the_file_shows_the_sampled_frames(pipeline, config):
     assert np.abs(shown.astype(int) - frames).mean() < 12  # colour is stored at half resolution
 
 
+def test_a_prompt_that_is_longer_than_the_encoder_reads_is_told(pipeline, config, caplog):
+    length = pipeline.text_encoder.model_max_length
+    sample(pipeline, config, ["red circle"])
+    assert not [message for message in caplog.messages if "cut after" in message]
+    sample(pipeline, config, ["red circle", "a" * (length + 4)])
+    assert f"text_encoder 1 of 2 prompts are cut after {length} tokens and lose 5 tokens" in (
+        caplog.messages
+    )
+
+
 def test_a_second_run_keeps_finished_samples_and_makes_the_rest(pipeline, config, monkeypatch):
     table = sample(pipeline, config, config["prompt"])
     first = read_table(table)
