@@ -3,6 +3,7 @@
 Source: Open-Sora 1.1 (`datasets/datasets.py`, VideoTextDataset and VariableVideoTextDataset).
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -24,18 +25,19 @@ from opensora.media.images import is_image
 from opensora.plans.compile import BatchPlan
 from opensora.plans.settle_plan import MAX_REJECTED
 from opensora.schedulers.common import Conditions
-from opensora.tables.columns import ID, PATH, TEXT
+from opensora.tables.columns import CAPTION, ID, PATH, TEXT
 from opensora.tables.manifest import read_manifest
-from opensora.text.clean import clean_caption
 
-_COLUMNS = (ID, PATH, TEXT, "num_frames", "fps")  # of the manifest
+log = logging.getLogger(__name__)
+
+_COLUMNS = (ID, PATH, CAPTION, TEXT, "num_frames", "fps")  # of the manifest
 
 
 class VideoBatch(Conditions):
     """One micro batch with sizes and rate for the model; B clips of one bucket.
 
-    `video` float32 [B, 3, T, H, W] in [-1, 1]; `text` B clean captions; sizes and rate are float32;
-    `ids` B clip ids.
+    `video` float32 [B, 3, T, H, W] in [-1, 1]; `text` B captions, clean as the manifest has them;
+    sizes and rate are float32; `ids` B clip ids.
     """
 
     video: Tensor
@@ -136,7 +138,7 @@ class VariableVideoTextDataset:
         num_frames, heights, widths, ratios = of_bucket[:, None].repeat(1, len(ids))
         return VideoBatch(
             video=video,
-            text=[clean_caption(item.text) for item in items],
+            text=[item.text for item in items],
             num_frames=num_frames,
             height=heights,
             width=widths,
@@ -239,6 +241,8 @@ class VariableVideoTextDataset:
     def _read_items(self, wanted: pd.Series, root: Path) -> dict[str, _Item]:
         """The rows of the manifest that the plan uses, by id."""
         manifest = read_manifest(self.data_path, columns=_COLUMNS)
+        if CAPTION not in manifest:
+            log.info("texts=as_they_are manifest=%s: import-manifest cleans them", self.data_path)
         manifest = manifest[manifest[ID].isin(wanted)]
         absent = wanted[~wanted.isin(manifest[ID])]
         if len(absent):

@@ -5,7 +5,8 @@ from enum import Enum
 
 ID = "id"
 PATH = "path"
-TEXT = "text"
+TEXT = "text"  # clean, as a text encoder reads it
+CAPTION = "caption"  # tidy, as it was written
 STATUS = "status"
 DETAIL = "detail"
 LICENCE = "licence"
@@ -17,7 +18,7 @@ NO_VIDEO = "no_video"  # the status of a scene that a table names of a file that
 # text. Open-Sora-Plan and FastVideo: path, cap. diffusers and datasets: file_name, video, caption.
 SPELLINGS = {
     PATH: (PATH, "video_path", "video", "file_name", "media_path", "file"),
-    TEXT: (TEXT, "caption", "cap", "prompt", "captions"),
+    TEXT: (TEXT, CAPTION, "cap", "prompt", "captions"),
 }
 
 # types of columns, as Arrow calls them
@@ -94,7 +95,7 @@ CLIPS = Table(
     (ID, "video_id", PATH, "kind", "source", "start", "end", *_SIZE, "sha256", *_MARK),
 )
 SCORES = Table("scores", "score_clips", (ID, *_MARK), More.MEASURES)
-CAPTIONS = Table("captions", "caption_clips", (ID, TEXT, "text_len", *_MARK))
+CAPTIONS = Table("captions", "caption_clips", (ID, CAPTION, TEXT, "text_len", *_MARK))
 MANIFEST = Table(
     "manifest",
     "build_manifest",

@@ -18,6 +18,7 @@ from opensora.text.caption import (
     known_languages,
     tidy_caption,
 )
+from opensora.text.clean import clean_caption
 from opensora.text.replies import REFUSED, UNFINISHED, UNREADABLE, answer_of
 
 ENCODING = "caption_encoding"
@@ -96,10 +97,11 @@ def caption_clips(
             two words, stays.
 
     Returns:
-        A CAPTIONS table, one row per clip in the same order. The text is tidy but not yet
-        prepared for a text encoder: the manifest does that. Marks are `no_caption`,
-        `caption_too_long`, `caption_language`, those of `text.replies`, `caption_encoding`, and
-        what the captioner says; a clip that was marked before keeps its mark.
+        A CAPTIONS table, one row per clip in the same order: `caption` is tidy, `text` is that
+        cleaned for a text encoder. Marks are `no_caption`, `caption_too_long`,
+        `caption_language`, `empty_caption` (nothing is left after cleaning), those of
+        `text.replies`, `caption_encoding`, and what the captioner says; a clip that was marked
+        before keeps its mark.
 
     Raises:
         ConfigError: an unknown language.
@@ -141,11 +143,15 @@ def _as_clips(rows: list[dict[Any, Any]]) -> list[Clip]:
 
 
 def _row(clip: dict[Any, Any], raw: str | NoCaption, languages: Collection[str]) -> dict[Any, Any]:
-    status, detail, text = clip["status"], clip["detail"], ""
+    status, detail, caption, text = clip["status"], clip["detail"], "", ""
     if status == OK:
-        text, status, detail = _judge(raw, str(clip["source"]), languages)
+        caption, status, detail = _judge(raw, str(clip["source"]), languages)
+        text = clean_caption(caption)
+    if status == OK and not text:
+        status, detail = "empty_caption", f"nothing is left of {caption!r} after cleaning"
     return {
         "id": clip["id"],
+        "caption": caption,
         "text": text,
         "text_len": count_words(text),
         "status": status,
@@ -154,7 +160,7 @@ def _row(clip: dict[Any, Any], raw: str | NoCaption, languages: Collection[str])
 
 
 def _judge(raw: str | NoCaption, source: str, languages: Collection[str]) -> tuple[str, str, str]:
-    """Text, status and detail of a good clip."""
+    """Caption, status and detail of a good clip."""
     if isinstance(raw, NoCaption):
         return "", raw.status, raw.detail
     answer = answer_of(raw)

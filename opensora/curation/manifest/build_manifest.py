@@ -1,4 +1,4 @@
-"""The manifest: join all stages, filter, clean captions, split; and account for every row."""
+"""The manifest: join all stages, filter, split; and account for every row."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,10 @@ from opensora.curation.manifest.groups import assign_splits
 from opensora.curation.manifest.ledger import Ledger, check_parents, check_unique
 from opensora.curation.manifest.selection import HASH, Selection, select
 from opensora.tables.columns import (
+    CAPTION,
     CAPTIONS,
     CLIPS,
+    DETAIL,
     LICENCE,
     MANIFEST,
     NO_VIDEO,
@@ -21,10 +23,10 @@ from opensora.tables.columns import (
     REJECTED,
     SCENES,
     SCORES,
+    STATUS,
+    TEXT,
     VIDEOS,
 )
-from opensora.text.caption import count_words
-from opensora.text.clean import clean_caption
 
 log = logging.getLogger(__name__)
 
@@ -159,13 +161,8 @@ def _follow(sources: StageTables, ledger: Ledger) -> pd.DataFrame:
 
 def _join_captions(clips: pd.DataFrame, captions: pd.DataFrame) -> pd.DataFrame:
     found = captions.set_index("id").reindex(clips["id"])
-    texts = [clean_caption(text) for text in found["text"]]
-    status, detail = list(found["status"]), list(found["detail"])
-    for k, (text, raw) in enumerate(zip(texts, found["text"], strict=True)):
-        if status[k] == OK and not text:
-            status[k], detail[k] = "empty_caption", f"nothing is left of {raw!r} after cleaning"
-    lengths = [count_words(text) for text in texts]
-    return clips.assign(text=texts, text_len=lengths, status=status, detail=detail)
+    columns = (CAPTION, TEXT, "text_len", STATUS, DETAIL)
+    return clips.assign(**{name: found[name].to_numpy() for name in columns})
 
 
 def _join_scores(clips: pd.DataFrame, scorer: str, table: pd.DataFrame) -> pd.DataFrame:
@@ -192,7 +189,7 @@ def _score_columns(table: pd.DataFrame) -> list[str]:
 def _manifest_columns(sources: StageTables) -> list[str]:
     """The table's own columns and every score; hashes have done their work."""
     scores = [name for table in sources.scores.values() for name in _score_columns(table)]
-    return [*MANIFEST.columns, LICENCE, *(name for name in scores if name != HASH)]
+    return [*MANIFEST.columns, CAPTION, LICENCE, *(name for name in scores if name != HASH)]
 
 
 def _scene_ids(clips: pd.DataFrame) -> pd.Series:

@@ -11,11 +11,14 @@ import numpy as np
 import pandas as pd
 
 from opensora.core.errors import TableError
+from opensora.curation.captions.caption_clips import ENCODING
 from opensora.curation.ingest.ingest_videos import TIMEOUT_S, probe_all
 from opensora.curation.manifest.build_manifest import Manifest, summary_of
 from opensora.curation.manifest.groups import TEST, TRAIN, VALIDATION, assign_splits
 from opensora.curation.manifest.ledger import Ledger
 from opensora.tables.columns import (
+    CAPTION,
+    CAPTIONS,
     CLIPS,
     DETAIL,
     ID,
@@ -67,7 +70,8 @@ def import_manifest(
     """Take the usable rows of a table, and account for the others.
 
     A row is marked where its id is there before (`duplicate_id`; ids are made of the paths if
-    there are none), it has no text (`no_caption`, `empty_caption`), or its file can not be read.
+    there are none), it has no text (`no_caption`, `empty_caption`, `caption_encoding`), or its
+    file can not be read.
     Files are looked into where the table lacks `sha256`, a size or the rate, and then believed.
 
     Args:
@@ -110,7 +114,7 @@ def import_manifest(
         rejected=pd.DataFrame(ledger.rejected, columns=list(REJECTED.columns)),
         funnel={"stages": ledger.stages, "kept": summary_of(described)},
         clips=learned[list(CLIPS.columns)],
-        captions=learned[[ID, TEXT, "text_len", STATUS, DETAIL]],
+        captions=learned[list(CAPTIONS.columns)],
         corrected=corrected,
     )
 
@@ -173,12 +177,15 @@ def _mark(rows: pd.DataFrame, where: pd.Series, status: str, detail: str | Seque
 
 def _clean_texts(rows: pd.DataFrame) -> None:
     raw = list(rows[TEXT])
+    rows[CAPTION] = raw
     rows[TEXT] = [clean_caption(text) for text in raw]
     rows["text_len"] = [count_words(text) for text in rows[TEXT]]
     blank = pd.Series([not text.strip() for text in raw], index=rows.index)
     _mark(rows, blank, "no_caption", "its text is empty")
     left = [f"nothing is left of {text!r} after cleaning" for text in raw]
     _mark(rows, rows[TEXT] == "", "empty_caption", left)
+    lost = pd.Series(["\ufffd" in text for text in raw], index=rows.index)
+    _mark(rows, lost, ENCODING, "its text was read in a wrong encoding before: it holds U+FFFD")
 
 
 def _look(rows: pd.DataFrame, workers: int, timeout_s: float, journal: Path | None) -> int:

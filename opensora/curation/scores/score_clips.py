@@ -17,7 +17,6 @@ from opensora.curation.scores.scorer import ClipFrames, Scorer
 from opensora.media.decode import read_frames
 from opensora.stores.rows import RowStore
 from opensora.tables.columns import OK, SCORES
-from opensora.text.clean import clean_caption
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +86,7 @@ class _Job:
         """The clip's clean caption, if the scorer reads it."""
         if not self.scorer.needs_text:
             return ""
-        return clean_caption(self._captions.get(clip["id"], ""))
+        return self._captions.get(clip["id"], "")
 
     def begin(self, clip: Row) -> tuple[Row, bool]:
         """Start the row of a clip; says whether it still has to be scored."""

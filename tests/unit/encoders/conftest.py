@@ -67,6 +67,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
             }
         )
     frame = pd.DataFrame(rows)
+    frame["caption"] = frame["text"]
     frame["text_len"] = frame["text"].str.len()
     made = SmallWorld(folder, *(folder / f"{n}.csv" for n in ("clips", "captions")))
     write_table(frame[list(CLIPS.columns)], made.clips, CLIPS)

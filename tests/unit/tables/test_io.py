@@ -12,6 +12,7 @@ from opensora.tables.io import read_table, write_table
 ROWS = pd.DataFrame(
     {
         "id": ["007", "nan", "1e5"],
+        "caption": ["#", "None", "A line"],
         "text": ["", "None", 'a "quoted", line\nbreak'],
         "text_len": [0, 1, 4],
         "status": ["empty_caption", "ok", "ok"],

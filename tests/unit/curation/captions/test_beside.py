@@ -45,11 +45,11 @@ def test_encodings_are_told_by_their_mark_or_are_a_reason(tmp_path: Path) -> Non
         tmp_path, [*(f"{name}.mp4" for name in ENCODINGS), "capitals.MP4", "lost.mp4"]
     )
     for name in ("utf8", "utf8_bom", "utf16", "capitals"):
-        assert (name, found.loc[name, "text"], found.loc[name, "status"]) == (name, TEXT, "ok")
+        assert (name, found.loc[name, "caption"], found.loc[name, "status"]) == (name, TEXT, "ok")
     assert found.loc[["cp1252", "lost"], "status"].tolist() == ["caption_encoding"] * 2
     assert "cp1252.txt: byte 5 is not UTF-8; it looks like CP1252" in found.loc["cp1252", "detail"]
     assert "character 5 of the caption of" in found.loc["lost", "detail"]
-    assert not found["text"].str.contains("\ufffd").any()
+    assert not found["caption"].str.contains("\ufffd").any()
 
 
 def test_a_foreign_object_costs_its_own_video_alone(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_foreign_object_costs_its_own_video_alone(tmp_path: Path) -> None:
         (tmp_path / f"{name}.json").write_bytes(content)
     found = captions_of(tmp_path, [f"{name}.mp4" for name in OBJECTS])
     good = ["good", "bom", "download", "several"]
-    assert (found.loc[good, "text"] == "a red chair turns").all()
+    assert (found.loc[good, "caption"] == "a red chair turns").all()
     others = found.drop(good)
     assert set(others["status"]) == {"caption_unreadable"}
     for name, detail in others["detail"].items():
@@ -80,7 +80,7 @@ def test_replies_of_models_are_captions_or_reasons(tmp_path: Path) -> None:
         (tmp_path / f"{name}.txt").write_text(reply)
     found = captions_of(tmp_path, [f"{name}.mp4" for name in replies])
     is_good = ~found.index.str.startswith("no_")
-    assert (found["text"][is_good] == answer).all()
+    assert (found["caption"][is_good] == answer).all()
     assert found["status"][~is_good].tolist() == ["caption_unfinished", "caption_refused"]
     assert "the model refused: \"I'm sorry" in found.loc["no_refusal", "detail"]
 

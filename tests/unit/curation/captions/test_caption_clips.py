@@ -13,6 +13,7 @@ TEXTS = {
     "c": "dog",
     "d": "x" * 100_000,
     "e": "<br>\x00",
+    "g": "photo.jpg",
 }
 
 
@@ -36,10 +37,13 @@ def test_each_text_gets_its_own_mark(clips: pd.DataFrame) -> None:
         "c": "ok",  # one word tells no language
         "d": "caption_too_long",
         "e": "no_caption",
+        "g": "empty_caption",
         "f": "corrupt",
     }
-    assert table.loc["a", "text"] == "A red circle that moves to the right."
+    assert table.loc["a", "caption"] == "A red circle that moves to the right."
+    assert table.loc["a", "text"] == "a red circle that moves to the right."
     assert table.loc["a", "text_len"] == 8
+    assert table.loc["g", "detail"] == "nothing is left of 'photo.jpg' after cleaning"
     assert table.loc["d", "detail"].startswith("the caption has 100000 characters")
     assert table.loc["b", "detail"].startswith("the caption is in 'de'")
 

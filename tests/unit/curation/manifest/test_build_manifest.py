@@ -43,12 +43,16 @@ def sources() -> StageTables:
             ("x", 0, 0.0, 0.0, "corrupt"),
         ]
     ]
-    texts = {"a_0000_000": "A  Red CIRCLE", "a_0000_001": "", "b_0000_000": "https://t.co/a"}
+    texts = {  # caption, text, status
+        "a_0000_000": ("A Red CIRCLE", "a red circle", "ok"),
+        "a_0000_001": ("", "", "no_caption"),
+        "b_0000_000": ("t.co/a", "", "empty_caption"),
+    }
     captions, flow = [], []
     for clip in clips:
-        text = texts.get(clip["id"], "")
-        status = clip["status"] if clip["status"] != "ok" else ("ok" if text else "no_caption")
-        captions.append({"id": clip["id"], "text": text, "text_len": 0, "status": status})
+        caption, text, status = texts.get(clip["id"], ("", "", clip["status"]))
+        row = {"id": clip["id"], "caption": caption, "text": text, "status": status}
+        captions.append({**row, "text_len": len(text.split())})
         value = {"id": clip["id"], "status": clip["status"], "detail": "", "flow": 1.0}
         flow.append({**value, "scorer": "flow-1"})
     return StageTables(
@@ -63,7 +67,7 @@ def sources() -> StageTables:
 def test_every_row_and_second_is_accounted_for(sources: StageTables) -> None:
     built = build_manifest(sources, Selection(), validation_fraction=0.0)
     assert list(built.manifest["id"]) == ["a_0000_000"]
-    assert list(built.manifest.columns) == [*MANIFEST.columns, "licence", "flow"]
+    assert list(built.manifest.columns) == [*MANIFEST.columns, "caption", "licence", "flow"]
     told = built.rejected[["id", "stage", "reason"]].to_numpy().tolist()
     assert told == [
         ["x", "ingest_videos", "corrupt"],
@@ -87,9 +91,9 @@ def test_every_row_and_second_is_accounted_for(sources: StageTables) -> None:
     assert built.funnel["kept"]["seconds"] == 4.0
 
 
-def test_captions_are_cleaned_and_counted_in_words(sources: StageTables) -> None:
+def test_captions_are_carried_as_their_stage_made_them(sources: StageTables) -> None:
     row = build_manifest(sources, Selection(), validation_fraction=0.0).manifest.iloc[0]
-    assert (row["text"], row["text_len"]) == ("a red circle", 3)
+    assert list(row[["caption", "text", "text_len"]]) == ["A Red CIRCLE", "a red circle", 3]
 
 
 def test_a_failed_score_and_a_filter_reject(sources: StageTables) -> None:

@@ -43,18 +43,21 @@ def test_every_row_is_taken_or_rejected_with_its_reason(folder: Path) -> None:
         ("gone.mp4", "not there", 10, 16, 24),
         ("broken.mp4", "no video", None, None, None),
         ("a.mp4", "the same file again", 10, 16, 24),
+        ("lost.mp4", "a caf\ufffd", 10, 16, 24),
     ]
     table = pd.DataFrame(rows, columns=["path", "text", "num_frames", "height", "width"])
     made = import_manifest(table, root=folder)
     assert list(made.manifest["path"]) == [str(folder / "a.mp4"), str(folder / "d.png")]
     assert list(made.manifest["text"]) == ["a red circle", "a plain picture"]
+    assert list(made.manifest["caption"]) == ["A  Red circle", "a plain picture"]
     assert reasons(made.rejected) == {
         **{"b.mp4": "no_caption", "c.mp4": "empty_caption", "gone.mp4": "missing"},
         **{"broken.mp4": "not_a_video", "a.mp4": "duplicate_id"},
+        "lost.mp4": "caption_encoding",
     }
     (stage,) = made.funnel["stages"]
     lost = sum(reason["rows"] for reason in stage["reasons"].values())
-    assert (stage["rows_in"], stage["rows_kept"], lost) == (7, 2, 5)
+    assert (stage["rows_in"], stage["rows_kept"], lost) == (8, 2, 6)
     assert stage["seconds_kept"] == 1.25
     assert made.funnel["kept"]["videos"] == made.funnel["kept"]["images"] == 1
 
