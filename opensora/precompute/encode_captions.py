@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from opensora.core.errors import StoreError, TableError
+from opensora.core.errors import StoreError
 from opensora.plans.items import clip_shards
 from opensora.precompute.encode_videos import marked, say_rejected
 from opensora.precompute.gates import join_text_facts, judge_alike, judge_texts, text_numbers

@@ -37,7 +37,15 @@ STRINGS = frozenset(
 WHOLE_NUMBERS = frozenset(
     {
         *("num_frames", "height", "width", "resolution", "text_len", "rotation", "seed", SHARD),
-        *("start_frame", "end_frame", "bucket_frames", "bucket_height", "bucket_width"),
+        *(
+            "start_frame",
+            "end_frame",
+            "source_height",
+            "source_width",
+            "bucket_frames",
+            "bucket_height",
+            "bucket_width",
+        ),
     }
 )
 FLAGS = frozenset({"variable_frame_rate", "hdr"})

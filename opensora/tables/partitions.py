@@ -123,8 +123,8 @@ def read_parts(
         All rows, with the number in the name of their file in the column `shard`.
 
     Raises:
-        TableError: there is none (of this number), one is unreadable, has no number or that of another, or other
-            columns than the first.
+        TableError: there is none (of this number), one is unreadable, has no number or that of
+            another, or other columns than the first.
     """
     files = [file for file in sorted(Path(folder).glob(f"*{PARQUET}")) if not _is_hidden(file)]
     if not files:

@@ -142,7 +142,7 @@ def test_samples_are_videos_for_held_out_prompts(run: Path) -> None:
 
 
 def test_the_ledger_of_each_stage_adds_up_to_the_manifest(run: Path) -> None:
-    manifest = read_table(run / "manifest.csv", MANIFEST)
+    manifest = read_manifest(run / "manifest")
     for stage in ("stage1", "stage2"):
         ledger = json.loads((run / f"buckets/{stage}/ledger.json").read_text())
         never = [line for reasons in ledger["never"].values() for line in reasons.values()]

@@ -84,7 +84,9 @@ def test_a_recording_that_was_cut_off_keeps_what_is_there(tmp_path: Path, suffix
     codec, pixels = ("mjpeg", "yuvj420p") if suffix == "avi" else ("libx264", "yuv420p")
     rng = np.random.default_rng(0)
     frames = [picture(k) // 2 + rng.integers(0, 60, (96, 128, 3), np.uint8) for k in range(72)]
-    whole = write(tmp_path / f"a.{suffix}", frames, codec=codec, options=SHORT_GROUPS, pixels=pixels)
+    whole = write(
+        tmp_path / f"a.{suffix}", frames, codec=codec, options=SHORT_GROUPS, pixels=pixels
+    )
     data = whole.read_bytes()
     whole.write_bytes(data[: len(data) * 3 // 4])
     clips = curated(whole, ClipSettings(min_s=0.5))

@@ -126,9 +126,13 @@ def test_a_file_system_without_links_keeps_the_first_file_too(tmp_path, monkeypa
 
 
 def test_what_fails_leaves_nothing(tmp_path):
-    with pytest.raises(KeyboardInterrupt), new_file(tmp_path / "x.json") as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
+    def stopped() -> None:
+        with new_file(tmp_path / "x.json") as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert list(tmp_path.iterdir()) == []
 
 
