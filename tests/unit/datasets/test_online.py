@@ -194,7 +194,7 @@ def test_the_next_clip_of_the_bucket_takes_the_place_of_an_unreadable_one(
     pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
     size = dataset.plan[positions[0]].bucket.size
     expected = resize_crop_to_fill(pixels, size).transpose(0, 1) / 127.5 - 1
-    assert (batch["video"][1] - expected).abs().max() < 1e-5
+    assert (batch["video"][1] - expected).abs().max() < 1.01 / 127.5  # whole levels
     assert torch.equal(batch["video"][0], whole[positions[0]]["video"][0])
     (found,) = dataset.rejects.take()
     assert (found.id, found.path) == (first[1], str(copy / f"clip{first[1][1]}.mp4"))
