@@ -1,6 +1,12 @@
 """`opensora assign-buckets`: put clips into buckets and compile the batch plan of one stage."""
 
 import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from opensora.plans.stage_plan import TrainingPlan
 
 HELP = (
     "Put the training clips of a manifest into buckets and compile the batch plan; prints a table"
@@ -56,13 +62,8 @@ def run(args: argparse.Namespace) -> str:
     from opensora.core.io import write_json, write_text
     from opensora.plans.balance import COST, check_balance_mode
     from opensora.plans.bars import check_plot_path
-    from opensora.plans.compile import write_plan
     from opensora.plans.figures import plot_summary, summary_table
-    from opensora.plans.items import write_items
     from opensora.plans.stage_plan import plan_training
-    from opensora.plans.validation_plan import plan_validation
-    from opensora.tables.columns import LEFT_OUT
-    from opensora.tables.io import write_table
     from opensora.tables.manifest import read_manifest
     from opensora.training.config import KNOWN_FIELDS
 
@@ -84,16 +85,7 @@ def run(args: argparse.Namespace) -> str:
     made = plan_training(manifest, config, **settings)
     for warning in made.summary["warnings"]:
         logging.getLogger(__name__).warning("plan %s", warning)
-    interval = made.settings["frame_interval"]
-    if args.plan:
-        write_plan(made.plan, args.plan, **made.settings)
-    if args.validation:
-        write_plan(plan_validation(manifest, config), args.validation, frame_interval=interval)
-    if args.items:
-        plans = [path for path in (args.plan, args.validation) if path]
-        write_items(manifest, plans, args.items, frame_interval=interval, shards=args.num_shards)
-    if args.left_out:
-        write_table(made.left_out(), args.left_out, LEFT_OUT)
+    _write_tables(args, manifest, config, made)
     if args.summary:
         write_json(args.summary, made.summary)
     if args.plot:
@@ -108,3 +100,25 @@ def run(args: argparse.Namespace) -> str:
         f" {totals['steps']} steps over {totals['epochs']} epochs"
         + (f" -> {written[0]}" if written else "")
     )
+
+
+def _write_tables(
+    args: argparse.Namespace, manifest: "pd.DataFrame", config: dict[str, Any], made: "TrainingPlan"
+) -> None:
+    """Write the plans, what they need encoded, and who is in none."""
+    from opensora.plans.compile import write_plan
+    from opensora.plans.items import write_items
+    from opensora.plans.validation_plan import plan_validation
+    from opensora.tables.columns import LEFT_OUT
+    from opensora.tables.io import write_table
+
+    interval = made.settings["frame_interval"]
+    if args.plan:
+        write_plan(made.plan, args.plan, **made.settings)
+    if args.validation:
+        write_plan(plan_validation(manifest, config), args.validation, frame_interval=interval)
+    if args.items:
+        plans = [path for path in (args.plan, args.validation) if path]
+        write_items(manifest, plans, args.items, frame_interval=interval, shards=args.num_shards)
+    if args.left_out:
+        write_table(made.left_out(), args.left_out, LEFT_OUT)

@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.models.weights.folders import encoder_sha256, resolve_folder
     from opensora.precompute.encode_captions import encode_captions, read_captions
     from opensora.precompute.text_encoding import TextEncoding, check_encoder_options
+    from opensora.stores.index import remove_older
     from opensora.stores.keys import check_shard
 
     check_shard(args.shard, args.num_shards)
@@ -101,6 +102,7 @@ def run(args: argparse.Namespace) -> str:
         shard=args.shard,
         num_shards=args.num_shards,
     )
+    remove_older(Path(args.output), args.num_shards)
     error = ""
     if counts["int8_error"]:
         rms, worst = (counts["int8_error"][name] for name in ("relative_rms", "worst_token"))

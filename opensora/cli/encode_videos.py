@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.models.weights.folders import encoder_sha256, resolve_folder
     from opensora.precompute.encode_videos import encode_videos, read_items
     from opensora.precompute.video_encoding import VideoEncoding
+    from opensora.stores.index import remove_older
     from opensora.stores.keys import check_shard
 
     check_shard(args.shard, args.num_shards)
@@ -101,6 +102,8 @@ def run(args: argparse.Namespace) -> str:
         shard=args.shard,
         num_shards=args.num_shards,
     )
+    for index in args.output:
+        remove_older(Path(index), args.num_shards)
     rejected = f", {counts['rejected']} not encoded" if counts["rejected"] else ""
     return (
         f"{counts['clips']} clips in {counts['files']} files: {counts['encoded']} encoded,"

@@ -13,7 +13,7 @@ from opensora.precompute.encode_videos import marked, say_rejected
 from opensora.precompute.gates import join_text_facts, judge_alike, judge_texts, text_numbers
 from opensora.precompute.text_encoding import TextEncoding
 from opensora.stores.catalogue import Catalogue
-from opensora.stores.index import EMBEDDING_COLUMNS, embedding_rows, remove_older, write_index
+from opensora.stores.index import EMBEDDING_COLUMNS, embedding_rows, write_index
 from opensora.stores.keys import FILE_TEXTS, KEY, check_shard, part_name, text_key
 from opensora.tables.columns import ID, TEXT
 from opensora.tables.manifest import read_manifest
@@ -94,7 +94,6 @@ def encode_captions(
         files=catalogue.files,
         gate=gate,
     )
-    remove_older(output, num_shards)
     return {
         **{"clips": len(captions), "texts": len(texts), "files": found["file"].nunique()},
         "tokens": int(found["tokens"].sum()) if len(found) else 0,

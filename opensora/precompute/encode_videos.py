@@ -17,7 +17,6 @@ from opensora.stores.index import (
     LATENT_COLUMNS,
     latent_rows,
     relative,
-    remove_older,
     write_index,
 )
 from opensora.stores.keys import FILE_LATENTS, KEY, check_shard, latent_key, part_name
@@ -104,7 +103,6 @@ def encode_videos(
             files=catalogue.files,
             gate=_of_buckets(gate, set(table["bucket"]), output, catalogue.folder),
         )
-        remove_older(output, num_shards)
     found = len(pairs) - work.encoded - len(rejected)
     counts = {"clips": len(pairs), "files": work.found["file"].nunique(), "found": found}
     return {**counts, "encoded": work.encoded, "rejected": len(rejected)}

@@ -34,7 +34,7 @@ rule assign_buckets:
             ),
         ),
         config=stage_config,
-        manifest=MANIFEST,
+        manifest=lambda wildcards: MANIFEST,
         folder=lambda wildcards: f"{RUN}/buckets/{wildcards.stage}",
         num_shards=config["num_shards"],
         world_size=lambda wildcards: world_size(wildcards.stage),
