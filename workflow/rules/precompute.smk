@@ -1,7 +1,7 @@
 """Find latents and embeddings in the store, make what it lacks, ahead of training.
 
-The bulky files lie in the store, which runs share and nobody declares: Snakemake deletes what a
-rule declares before its job. Declared are the indexes.
+The bulky files lie in the store, which runs share and nobody declares: Snakemake deletes declared
+outputs before a job. Declared are the indexes.
 """
 
 
