@@ -171,7 +171,9 @@ def with_known_names(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _fill_text(frame: pd.DataFrame) -> pd.DataFrame:
     for name in STRINGS.intersection(frame.columns):
-        frame[name] = frame[name].astype(object).where(frame[name].notna(), "").astype(str)
+        values = frame[name]
+        if values.dtype != "str" or values.isna().any():  # of a million texts this takes seconds
+            frame[name] = values.astype(object).where(values.notna(), "").astype(str)
     return frame
 
 

@@ -53,7 +53,7 @@ def read_manifest(
     if not needs_text and STATUS in frame:
         frame = frame[frame[STATUS] == OK].reset_index(drop=True)
     if not needs_text or (columns is not None and TEXT not in _needed(columns)):
-        frame = frame.assign(**{TEXT: ""})
+        frame = frame.assign(**{TEXT: "", "text_len": frame.get("text_len", 0)})
     for name in (PATH, TEXT, "num_frames", "height", "width"):
         if name not in frame.columns:
             raise TableError(
