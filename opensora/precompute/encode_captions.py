@@ -14,7 +14,7 @@ from opensora.precompute.gates import join_text_facts, judge_alike, judge_texts,
 from opensora.precompute.text_encoding import TextEncoding
 from opensora.stores.catalogue import Catalogue
 from opensora.stores.index import EMBEDDING_COLUMNS, embedding_rows, write_index
-from opensora.stores.keys import FILE_TEXTS, KEY, check_shard, part_name, text_key
+from opensora.stores.keys import FILE_TEXTS, KEY, part_name, text_key
 from opensora.tables.columns import ID, TEXT
 from opensora.tables.manifest import read_manifest
 
@@ -52,8 +52,8 @@ def encode_captions(
 ) -> dict[str, Any]:
     """Encode each different caption that the store lacks once, and write the shard's index.
 
-    The captions are clean already; padding is not stored. The index is written after the gate.
-    Neither torch nor the encoder is loaded where nothing is missing.
+    The captions are clean already; padding is not stored. Neither torch nor the encoder is loaded
+    where nothing is missing.
 
     Args:
         captions: id and text of the shard's clips.
@@ -71,7 +71,6 @@ def encode_captions(
     Raises:
         StoreError: the embeddings fail the gate, or the encoder gives none at all.
     """
-    check_shard(shard, num_shards)
     catalogue = Catalogue(store / encoding.address(encoder), part_name(shard, num_shards))
     captions = captions[[ID, TEXT]].assign(**{KEY: captions[TEXT].map(text_key).astype("str")})
     texts = captions[[KEY, TEXT]].drop_duplicates(KEY).sort_values(TEXT)

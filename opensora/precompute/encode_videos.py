@@ -13,13 +13,8 @@ from opensora.core.io import sha256_file
 from opensora.precompute.gates import join_latent_facts, judge_latents, latent_numbers
 from opensora.precompute.video_encoding import VideoEncoding
 from opensora.stores.catalogue import Catalogue
-from opensora.stores.index import (
-    LATENT_COLUMNS,
-    latent_rows,
-    relative,
-    write_index,
-)
-from opensora.stores.keys import FILE_LATENTS, KEY, check_shard, latent_key, part_name
+from opensora.stores.index import LATENT_COLUMNS, latent_rows, relative, write_index
+from opensora.stores.keys import FILE_LATENTS, KEY, latent_key, part_name
 from opensora.tables.columns import DETAIL, ID, OK, PATH, STATUS
 from opensora.tables.io import read_table
 
@@ -82,7 +77,6 @@ def encode_videos(
         ConfigError: not one output a table, or a bucket without a latent value.
         StoreError: the latents fail the gate.
     """
-    check_shard(shard, num_shards)
     if len(tables) != len(outputs) or len(set(outputs)) < len(outputs):
         raise ConfigError(
             f"{len(tables)} tables of --items and {len(set(outputs))} different --output; give one"

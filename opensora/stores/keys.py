@@ -35,7 +35,12 @@ def text_key(text: str) -> str:
 
 
 def part_name(shard: int, num_shards: int) -> str:
-    """The folder in which a job writes."""
+    """The folder in which a job writes.
+
+    Raises:
+        ConfigError: there is no such shard.
+    """
+    check_shard(shard, num_shards)
     return f"{shard:04d}of{num_shards:04d}"
 
 
