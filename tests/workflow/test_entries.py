@@ -162,5 +162,5 @@ def test_a_csv_of_the_reference_is_a_run(
     assert (stage["rows_in"], stage["rows_kept"]) == (9, 7)
     assert (run / "train/stage1/ema.safetensors").is_file()
     lines = (run / "train/stage1/metrics.jsonl").read_text().splitlines()
-    assert len(lines) == 3  # batches of two of seven clips
+    assert len(lines) == 4  # num_steps: three batches of two of seven clips an epoch
     assert "Nothing to be done" in snakemake(tmp_path, "train_all")
