@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from opensora.acceleration.workers import worker_group
-from opensora.core.errors import CheckpointError, Stopped
+from opensora.core.errors import CheckpointError, ConfigError, Stopped
 from opensora.plans.compile import BatchPlan
 from opensora.training.config import TrainConfig
 from opensora.training.plan import choose_plan
@@ -160,3 +160,8 @@ def test_another_recipe_after_the_data_grew_is_refused_not_mixed(resume, make_co
     run(grown)
     with pytest.raises(CheckpointError, match=r"a finished run whose data grew is of another rec"):
         run(make_config(dataset=grown.dataset, num_steps=20, seed=7))
+
+
+def test_a_plan_that_ends_before_num_steps_is_refused(make_config):
+    with pytest.raises(ConfigError, match=r"num_steps is 33 and dataset.plan holds 32 micro batch"):
+        run(make_config(num_steps=33))
