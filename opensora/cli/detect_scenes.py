@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the detector (content 27, adaptive 3, threshold 12, hash 0.35, histogram 0.2)",
     )
     parser.add_argument(
-        "--min-scene-s", type=float, default=0.5, help="a scene between cuts that is shorter goes no further"
+        "--min-scene-s",
+        type=float,
+        default=0.5,
+        help="a scene between cuts that is shorter goes no further",
     )
     parser.add_argument(
         "--transitions",
