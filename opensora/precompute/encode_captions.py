@@ -52,15 +52,14 @@ def encode_captions(
 ) -> dict[str, Any]:
     """Encode each different caption that the store lacks once, and write the shard's index.
 
-    The captions are clean already; padding is not stored. Neither torch nor the encoder is loaded
-    where nothing is missing.
+    The captions are clean already; padding is not stored.
 
     Args:
         captions: id and text of the shard's clips.
         output: the index.
         store: folder of embeddings that runs share.
         encoding: settings.
-        build: gives the encoder.
+        build: gives the encoder; asked, and torch loaded, only where something is missing.
         encoder: hash of the encoder; of labels "".
         shard: names, with `num_shards`, the part of the store that new files go into.
         num_shards: shards in all.
