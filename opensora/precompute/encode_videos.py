@@ -37,8 +37,8 @@ def read_items(path: Path) -> pd.DataFrame:
     for name in ITEM_COLUMNS:
         if name not in items:
             raise TableError(
-                f"{path}: column {name!r} is missing; give a table that `opensora assign-buckets"
-                " --items` wrote"
+                f"{path}: column {name!r} is missing; give a table that assign-buckets wrote"
+                " with --items"
             )
     return items
 

@@ -28,17 +28,19 @@ def index_files(root: Path) -> list[Path]:
     """The indexes of a folder, or the one that is given, by name.
 
     Raises:
-        StoreError: it is of the layout before.
+        StoreError: there are none, but those of the layout before.
     """
     if root.is_file():
         return [root]
-    old = next(iter(sorted(root.rglob(_OLD_NAME))), None)
+    there = (path for path in root.glob("*.parquet") if not path.name.startswith("."))
+    indexes = sorted(path for path in there if path.name != _OLD_NAME)
+    old = None if indexes else next(root.rglob(_OLD_NAME), None)
     if old is not None:
         raise StoreError(
-            f"{root}: holds {old.relative_to(root)} of the layout before; `opensora doctor --adopt`"
-            " takes it into the store, or run the rule that makes the folder anew"
+            f"{root}: holds {old.relative_to(root)} of the layout before, which kept files and index"
+            " in one folder; move it away and run the rule that makes the folder"
         )
-    return sorted(path for path in root.glob("*.parquet") if not path.name.startswith("."))
+    return indexes
 
 
 class MappedTensor(NamedTuple):

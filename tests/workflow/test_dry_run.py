@@ -155,7 +155,7 @@ def test_the_type_of_the_text_encoder_reaches_its_command(
     config["models"] = {"text_encoder": fields}
     config["encode"]["max_length"] = max_length
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    target = "results/demo/embeddings"
+    target = "results/demo/embeddings/0000.parquet"
     done = snakemake(target, "-p", "--configfile", str(tmp_path / "config.yaml"), folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"--type {option}" in done.stdout

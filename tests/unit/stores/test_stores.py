@@ -95,8 +95,11 @@ def test_a_folder_of_the_layout_before_is_one_sentence(folder):
     for place in ("", "0000"):
         (folder / place).mkdir(parents=True, exist_ok=True)
         (folder / place / "index.parquet").touch()
-        with pytest.raises(StoreError, match=r"of the layout before; `opensora doctor --adopt`"):
+        with pytest.raises(StoreError, match=r"index\.parquet of the layout before, .*; move it"):
             LatentStore(folder)
+        fill_latents(folder / "0000.parquet", ["c0"])  # what came since is read
+        assert len(LatentStore(folder)) == 1
+        (folder / "0000.parquet").unlink()
         (folder / place / "index.parquet").unlink()
 
 
