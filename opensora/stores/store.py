@@ -37,8 +37,8 @@ def index_files(root: Path) -> list[Path]:
     old = None if indexes else next(root.rglob(_OLD_NAME), None)
     if old is not None:
         raise StoreError(
-            f"{root}: holds {old.relative_to(root)} of the layout before, which kept files and index"
-            " in one folder; move it away and run the rule that makes the folder"
+            f"{root}: holds {old.relative_to(root)} of the layout before, which kept files and"
+            " index in one folder; move it away and run the rule that makes the folder"
         )
     return indexes
 
