@@ -34,7 +34,7 @@ rule assign_buckets:
             ),
         ),
         config=stage_config,
-        manifest=lambda wildcards: MANIFEST,
+        manifest=lambda wildcards, input: MANIFEST,
         folder=lambda wildcards: f"{RUN}/buckets/{wildcards.stage}",
         num_shards=config["num_shards"],
         world_size=lambda wildcards: world_size(wildcards.stage),

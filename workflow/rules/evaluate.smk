@@ -28,7 +28,7 @@ rule evaluate:
             clip=model_folder("clip"),
             truth=truth(),
         ),
-        manifest=lambda wildcards: MANIFEST,
+        manifest=lambda wildcards, input: MANIFEST,
         truth=lambda wildcards, input: ["--truth", *input.truth] if input.truth else [],
         vae=lambda wildcards: model_folder("vae"),
         clip=lambda wildcards: model_folder("clip"),

@@ -32,7 +32,7 @@ rule import_manifest:
         ),
         root=options(root=config["root"]),
         num_shards=config["num_shards"],
-        run=RUN,
+        run=lambda wildcards, input: RUN,
         # for people, so it is no output; and a function of input is not compared
         csv_when=lambda wildcards, input: config["manifest_csv"],
         validation=config["validation_fraction"],

@@ -54,7 +54,7 @@ rule build_manifest:
             max_clips_per_source=config["max_clips_per_source"],
             prefer=config["prefer"],
         ),
-        manifest=lambda wildcards: MANIFEST,
+        manifest=lambda wildcards, input: MANIFEST,
         csv=f"{RUN}/manifest.csv",
         # for people, so it is no output; and a function of input is not compared
         csv_when=lambda wildcards, input: config["manifest_csv"],

@@ -76,7 +76,7 @@ rule encode_captions:
             max_length=config["encode"]["max_length"],
             int8=config["encode"]["int8"],
         ),
-        manifest=lambda wildcards: MANIFEST,
+        manifest=lambda wildcards, input: MANIFEST,
         text_encoder=text_encoder_options(),
         store=f"{STORE}/embeddings",
         shard=lambda wildcards: int(wildcards.shard),

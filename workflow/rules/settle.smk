@@ -24,7 +24,7 @@ rule settle_plan:
         runtime=60,
     params:
         identity=identity(version=VERSIONS["settle_plan"]),
-        manifest=lambda wildcards: MANIFEST,
+        manifest=lambda wildcards, input: MANIFEST,
         indexes=lambda wildcards, input: (
             options(
                 latents=f"{RUN}/latents/{wildcards.stage}",
