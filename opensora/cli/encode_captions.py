@@ -107,9 +107,12 @@ def run(args: argparse.Namespace) -> str:
     if counts["int8_error"]:
         rms, worst = (counts["int8_error"][name] for name in ("relative_rms", "worst_token"))
         error = f", int8 error {rms:.2%} (worst token {worst:.2%})"
+    cut = (
+        f", {counts['cut']['captions']} cut" if counts["cut"] and counts["cut"]["captions"] else ""
+    )
     rejected = f", {counts['rejected']} not encoded" if counts["rejected"] else ""
     return (
         f"{counts['texts']} different captions of {counts['clips']} clips: {counts['encoded']}"
-        f" encoded, {counts['found']} found{rejected}, {counts['tokens']} tokens{error}"
+        f" encoded, {counts['found']} found{rejected}{cut}, {counts['tokens']} tokens{error}"
         f" -> {args.output}"
     )

@@ -10,7 +10,13 @@ import pandas as pd
 from opensora.core.errors import StoreError
 from opensora.plans.items import clip_shards
 from opensora.precompute.encode_videos import marked, say_rejected
-from opensora.precompute.gates import join_text_facts, judge_alike, judge_texts, text_numbers
+from opensora.precompute.gates import (
+    join_text_facts,
+    judge_alike,
+    judge_cut,
+    judge_texts,
+    text_numbers,
+)
 from opensora.precompute.text_encoding import TextEncoding
 from opensora.stores.catalogue import Catalogue
 from opensora.stores.index import EMBEDDING_COLUMNS, embedding_rows, write_index
@@ -65,7 +71,7 @@ def encode_captions(
         num_shards: shards in all.
 
     Returns:
-        Counts: clips, texts, tokens, files, encoded, found, rejected; `int8_error` or None.
+        Counts: clips, texts, tokens, files, encoded, found, rejected; `cut`, `int8_error` or None.
 
     Raises:
         StoreError: the embeddings fail the gate, or the encoder gives none at all.
@@ -96,7 +102,7 @@ def encode_captions(
         **{"clips": len(captions), "texts": len(texts), "files": found["file"].nunique()},
         "tokens": int(found["tokens"].sum()) if len(found) else 0,
         **{"encoded": len(missing) - len(rejected), "found": len(texts) - len(missing)},
-        **{"rejected": len(rejected), "int8_error": gate.get("int8_error")},
+        **{"rejected": len(rejected), "cut": gate.get("cut"), "int8_error": gate.get("int8_error")},
     }
 
 
@@ -145,7 +151,8 @@ def _gate(catalogue: Catalogue, rows: pd.DataFrame, encoding: TextEncoding) -> d
     if not encoding.are_labels:
         length = int((catalogue.identity() or {}).get("model_max_length", 0))
         bad, notes, numbers["alike"] = judge_alike(rows, length)
-        failures, warnings = failures + bad, warnings + notes
+        cut, numbers["cut"]["alike"] = judge_cut(rows, numbers["cut"], length)
+        failures, warnings = failures + bad, [*warnings, *notes, *([cut] if cut else [])]
     for sentence in warnings:
         log.warning("doctor %s", sentence)
     if failures:

@@ -19,6 +19,7 @@ from opensora.stores.catalogue import Catalogue
 from opensora.stores.embeddings import SCALES, TOKENS, pack_tokens, write_embeddings
 from opensora.stores.int8 import dequantise, rounding_error
 from opensora.stores.keys import FILE_BYTES, FILE_TEXTS, text_key
+from opensora.text.cut import count_cut
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +128,8 @@ def _facts(
     if not encoding.are_labels:
         norms = torch.cat([tokens.double().norm(dim=1) for tokens in rows.values()])
         facts["norm"] = [float(norms.min()), float(norms.sum()), float(norms.max())]
+    cut = count_cut(text_encoder, list(rows))
+    facts["cut"] = [cut.cut, cut.tokens]
     stored = tensors[TOKENS]
     if SCALES in tensors:
         pieces = zip(stored.split(lengths), tensors[SCALES].split(lengths), strict=True)

@@ -11,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from opensora.text.cut import MOST_CUT, Cut
+
 LEAST_DEVIATION = 1e-3  # latents this flat carry no picture
 # Scaled latents have mean 0 and deviation 1, roughly; those of Stable Diffusion's autoencoder
 # without its scaling factor have a deviation above 5.
@@ -105,6 +107,7 @@ def join_text_facts(parts: Sequence[Facts]) -> dict[str, Any]:
         "norm": [],
         "int8": [],
         "drift": [_sum(values) for values in zip(*(part["drift"] for part in parts), strict=True)],
+        "cut": [sum(values) for values in zip(*(part["cut"] for part in parts), strict=True)],
         "threads": max(part["threads"] for part in parts),
     }
     if norms:  # least, sum and largest length of a token
@@ -117,8 +120,9 @@ def join_text_facts(parts: Sequence[Facts]) -> dict[str, Any]:
 
 
 def text_numbers(facts: Facts) -> dict[str, Any]:
-    """What people read, of joined facts: captions, tokens, norm, drift, int8_error."""
-    numbers = {name: facts[name] for name in ("captions", "tokens")}
+    """What people read, of joined facts: captions, tokens, cut, norm, drift, int8_error."""
+    numbers: dict[str, Any] = {name: facts[name] for name in ("captions", "tokens")}
+    numbers["cut"] = dict(zip(("captions", "tokens"), facts["cut"], strict=True))
     numbers["drift"] = _rounded(_relative(*facts["drift"]))
     if facts["norm"]:
         least, total, most = facts["norm"]
@@ -169,6 +173,23 @@ def judge_alike(rows: pd.DataFrame, max_length: int) -> tuple[list[str], list[st
     )
     is_bad = len(alike) > _MOST_ALIKE * len(rows)
     return ([sentence], [], len(alike)) if is_bad else ([], [sentence], len(alike))
+
+
+def judge_cut(rows: pd.DataFrame, cut: Facts, max_length: int) -> tuple[str, int]:
+    """Say what captions lose that are longer than the encoder reads.
+
+    Args:
+        rows: as of `judge_alike`.
+        cut: how many captions are cut, and the tokens that they lose.
+        max_length: tokens at which captions are cut.
+
+    Returns:
+        The sentence, "" where too few are cut to tell, and how many are equal up to the cut.
+    """
+    read = rows[rows["tokens"] >= max_length]
+    alike = int(read.duplicated(["tokens", "checksum"], keep=False).sum()) if cut["captions"] else 0
+    found = Cut(len(rows), cut["captions"], cut["tokens"], alike, max_length)
+    return (found.sentence() if alike or found.cut > MOST_CUT * found.texts else ""), alike
 
 
 def _sum(values: Sequence[float | None]) -> float | None:

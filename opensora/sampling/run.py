@@ -12,7 +12,6 @@ from opensora.core.errors import ConfigError
 from opensora.core.io import read_json
 from opensora.core.log import progress
 from opensora.models.text_encoder import ClassEncoder
-from opensora.models.text_encoder.cut import count_cut, warn_cut
 from opensora.sampling.batch import batches, sample_batch
 from opensora.sampling.checks import check_keeps_frames
 from opensora.sampling.conditioning import place
@@ -24,6 +23,7 @@ from opensora.sampling.references import encode_reference
 from opensora.sampling.settings import SamplingSettings
 from opensora.tables.columns import SAMPLES
 from opensora.tables.io import write_table
+from opensora.text.cut import count_cut, warn_cut
 
 log = logging.getLogger(__name__)
 

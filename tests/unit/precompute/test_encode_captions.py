@@ -3,6 +3,7 @@ import pytest
 import torch
 from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
+from opensora.cli.main import main
 from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import StoreError
 from opensora.precompute.text_encoding import TextEncoding
@@ -196,3 +197,23 @@ def test_int8_is_reported_in_the_counts_and_by_the_gate(tmp_path):
     record = read_index(tmp_path / "run/texts/0000.parquet")[1]
     assert record["gate"]["int8_error"] == error["int8_error"]
     assert record["identity"]["int8"] is True
+
+
+def test_captions_that_differ_behind_the_cut_are_told(encoder_folder, tmp_path, capsys):
+    scene = "a wide static shot of a kitchen with a wooden table, four chairs and a white lamp, "
+    ends = ("a cat jumps on the table", "a dog sleeps", "a man pours milk", "a woman leaves")
+    texts = [f"{scene}{ends[k % 4]} {k}" for k in range(12)]
+    rows = {"path": "a.mp4", "num_frames": 8, "height": 16, "width": 16}
+    pd.DataFrame({"id": texts, "text": texts}).assign(**rows).to_csv(tmp_path / "m.csv")
+    words = ["encode-captions", "--manifest", f"{tmp_path}/m.csv", "--device", "cpu"]
+    words += ["--text-encoder", str(encoder_folder), "--store", f"{tmp_path}/store"]
+    words += ["--output", f"{tmp_path}/index.parquet", "--max-length", "60"]
+    lost = sum(len(text) + 1 - 60 for text in texts)
+    told = f"12 of 12 captions are cut after 60 tokens and lose {lost} tokens, 12 are equal to"
+    for _ in range(2):  # the second time from what is stored
+        assert main(words) == 0
+        said = capsys.readouterr()
+        assert ", 12 cut, 720 tokens" in said.out
+        _, record = read_index(tmp_path / "index.parquet")
+        assert record["gate"]["cut"] == {"captions": 12, "tokens": lost, "alike": 12}
+        assert told in record["gate"]["warnings"][0]

@@ -67,7 +67,14 @@ def test_what_json_can_not_hold_is_a_bad_value():
 
 
 def texts(**changes) -> dict:
-    facts = {"captions": 2, "tokens": 3, "norm": [1.0, 18.0, 12.0], "int8": [], "threads": 1}
+    facts = {
+        "captions": 2,
+        "tokens": 3,
+        "norm": [1.0, 18.0, 12.0],
+        "int8": [],
+        "cut": [0, 0],
+        "threads": 1,
+    }
     return facts | {"drift": [0.0, 100.0]} | changes
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from opensora.models.text_encoder import ClassEncoder
 from opensora.models.text_encoder.clip import ClipTextEncoder
-from opensora.models.text_encoder.cut import Cut, count_cut, warn_cut
 from opensora.models.text_encoder.t5 import T5Encoder
+from opensora.text.cut import Cut, count_cut, warn_cut
 from tests.tiny_encoders import save_clip, save_t5
 
 SCENE = (
