@@ -250,7 +250,7 @@ class VariableVideoTextDataset:
                 f"{self.data_path}: lacks {len(absent)} clips of the plan, the first"
                 f" {absent.iloc[0]!r}; make the plan again with this manifest"
             )
-        columns = (manifest[name].tolist() for name in _COLUMNS)
+        columns = (manifest[name].tolist() for name in _COLUMNS if name != CAPTION)
         return {
             name: _Item(root / path, text, num_frames, fps)
             for name, path, text, num_frames, fps in zip(*columns, strict=True)
