@@ -153,9 +153,11 @@ def test_captions_are_split_by_a_column_or_by_their_clips(inputs, tmp_path, caps
     assert counts == ["2 different captions of 5 clips", "2 different captions of 2 clips"]
     assert len(EmbeddingStore(tmp_path / "embeddings")) == 7
     assert encode_texts(inputs, tmp_path, "--manifest", str(inputs / "vae")) == 2
-    assert "holds no .parquet; give a manifest, or a folder of them" in capsys.readouterr().err
-    assert encode_texts(inputs, tmp_path, *words[:2]) == 2
-    assert "has clips of shard 1 and there are 1" in capsys.readouterr().err
+    assert "no partition of a table in it; expected 0000.parquet" in capsys.readouterr().err
+    assert encode_texts(inputs, tmp_path, *words[:2]) == 0  # one job for all
+    assert "of 7 clips" in capsys.readouterr().out
+    assert encode_texts(inputs, tmp_path, *words[:3], "3", "--shard", "2") == 2
+    assert "no partition of shard 2 in it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [encode, encode_texts])

@@ -38,6 +38,7 @@ WITHOUT_EFFECT = {
     "num_workers": "batches read ahead",
     "wandb": "who else is told",
     "sp_size": "only 1 works",
+    "max_rejected": "a limit decides whether there is a result, not which",
 }
 
 

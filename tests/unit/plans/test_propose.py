@@ -142,7 +142,8 @@ def real_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = []
     for _, group in scenes[scenes["status"] == OK].groupby("video_id", sort=False):
         cut = group.to_dict("records")
-        pieces = plan_clips(cut, probe(cut[0]["path"]), Path("clips"), ClipSettings(2.0, 4.0))
+        info = probe(cut[0]["path"])
+        pieces = plan_clips(cut, info, cut[0]["sha256"], Path("clips"), ClipSettings(2.0, 4.0))
         rows += [piece.row for piece in pieces]
     path = tmp_path_factory.mktemp("real") / "clips.csv"
     write_table(pd.DataFrame(rows), path)

@@ -62,7 +62,7 @@ def test_fewer_shards_leave_none_of_before(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_other_tables_is_left_alone(tmp_path: Path) -> None:
-    captions = pd.DataFrame([("a", "t", 1, "ok", "")], columns=list(CAPTIONS.columns))
+    captions = pd.DataFrame([("a", "T.", "t", 1, "ok", "")], columns=list(CAPTIONS.columns))
     write_table(captions, tmp_path / "0000.parquet", CAPTIONS)
     before = (tmp_path / "0000.parquet").read_bytes()
     with pytest.raises(TableError, match="is no partition of a table manifest; give a folder"):
