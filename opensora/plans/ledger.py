@@ -51,7 +51,7 @@ def stage_ledger(
     train = rows[(manifest["split"] == TRAIN).to_numpy()]
     times = _times(settled, _used(settled)).reindex(train.index, fill_value=0).to_numpy()
     reason = _reasons(train, left_out, plan, settled, rejected)
-    never = train[times == 0].assign(kind=reason["kind"], reason=reason["reason"])
+    never = train.join(reason)[times == 0]  # assigned to no rows, a column would bring its own
     seen = train.assign(times=times)[times > 0]
     no_bucket = reason["kind"] == NO_BUCKET
     return {

@@ -58,6 +58,14 @@ def test_clips_and_seconds_of_all_lines_are_those_of_the_manifest(manifest, tmp_
     assert ledger["in_a_bucket"]["clips"] == trained - no_bucket
 
 
+def test_where_every_clip_is_seen_none_never_is(manifest, tmp_path):
+    kept = manifest[manifest["id"].str.startswith("a")].reset_index(drop=True)
+    whole = {"bucket_config": {"32px": {16: (1.0, 3)}}, "drop_last": False}
+    ledger, _ = ledger_of(kept, tmp_path, **whole)
+    assert ledger["never"] == {"no_bucket": {}, "left_over": {}, "rejected": {}}
+    assert sum(line["clips"] for line in ledger["seen"]) == len(kept)
+
+
 def test_every_reason_is_named(manifest, tmp_path):
     ledger, _ = ledger_of(manifest, tmp_path, gone=("a3", "a4"))
     reasons = {kind: set(found) for kind, found in ledger["never"].items()}
