@@ -1,15 +1,20 @@
-"""`opensora doctor`: examine latents or embeddings that exist."""
+"""`opensora doctor`: examine what runs name of the store, free what none names, forget a video."""
 
 import argparse
 
 HELP = (
     "Examine what indexes name: every checksum, NaN, mean and deviation, and with the encoders what"
     " a few clips and captions become when they are decoded or encoded again. Changes nothing."
+    " --sweep lists what of the store no index of any run names, --forget all that runs and store"
+    " hold of a video, --adopt which latents and embeddings of an older layout the store can take;"
+    " with --yes it is done."
 )
 EXAMPLE = (
     "opensora doctor --latents results/demo/latents/stage1 --embeddings results/demo/embeddings"
     " --manifest results/demo/manifest --vae results/demo/models/vae"
-    " --text-encoder results/demo/models/text_encoder"
+    " --text-encoder results/demo/models/text_encoder\n"
+    "  opensora doctor --sweep results\n"
+    "  opensora doctor --forget mine/videos/beach.mp4 --results results --yes"
 )
 
 
@@ -36,10 +41,98 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a bucket whose decoded latents are worse than this is bad (default: 15)",
     )
     parser.add_argument("--device", help="cpu or cuda; cuda where there is one")
+    parser.add_argument(
+        "--sweep",
+        nargs="?",
+        const="results",
+        metavar="RESULTS",
+        help="folder of runs and store (default: results): list what no index names",
+    )
+    parser.add_argument(
+        "--forget", metavar="VIDEO", help="path as in the table ingest, id or sha256 of a video"
+    )
+    parser.add_argument(
+        "--results",
+        default="results",
+        metavar="RESULTS",
+        help="folder of runs and store, for --forget (default: results)",
+    )
+    parser.add_argument(
+        "--adopt",
+        metavar="RUN",
+        help="folder of a run of an older layout; --vae and --text-encoder are the encoders that it"
+        " used (default: those that it trained)",
+    )
+    parser.add_argument("--yes", action="store_true", help="do what is listed")
 
 
 def run(args: argparse.Namespace) -> str:
-    """Examine; returns the summary line."""
+    """Examine, or what else is asked for; returns the summary."""
+    from opensora.core.errors import ConfigError
+
+    examined = bool(args.latents or args.embeddings)
+    modes = [name for name in ("sweep", "forget", "adopt") if getattr(args, name) is not None]
+    if len(modes) + examined > 1:
+        names = ", ".join(f"--{name}" for name in modes)
+        raise ConfigError(f"{names}: give one of them, alone")
+    if not modes:
+        if args.yes:
+            raise ConfigError("--yes belongs to --sweep, --forget or --adopt")
+        return _examine(args)
+    done = {"sweep": _sweep, "forget": _forget, "adopt": _adopt}[modes[0]](args)
+    return "\n  ".join(done)
+
+
+def _sweep(args: argparse.Namespace) -> list[str]:
+    import time
+
+    from opensora.stores.runs import Results
+    from opensora.stores.sweep import find_unnamed, free
+
+    results = Results(args.sweep)
+    found = find_unnamed(results)
+    lines = [part.sentence(time.time()) for part in found]
+    if not args.yes:
+        waiting = [f"with --yes it would be refused: {what}" for what in results.unfinished()]
+        return [f"no index of a run in {args.sweep} names", *lines, *waiting, "--yes frees it"]
+    free(results, found)
+    return ["freed what no index names", *lines]
+
+
+def _forget(args: argparse.Namespace) -> list[str]:
+    from opensora.precompute.forget import find_held, forget, last_words
+    from opensora.stores.runs import Results
+
+    results = Results(args.results)
+    held = find_held(results, args.forget)
+    lines = list(held.sentences(results))
+    if not args.yes:
+        return ["would take out", *lines, "--yes does it"]
+    forget(results, held)
+    return ["took out", *lines, last_words(held)]
+
+
+def _adopt(args: argparse.Namespace) -> list[str]:
+    from pathlib import Path
+
+    from opensora.dag.layout import set_layout
+    from opensora.precompute.adopt import adopt
+
+    counts = adopt(
+        Path(args.adopt),
+        vae=args.vae,
+        text_encoder=args.text_encoder,
+        device=args.device,
+        is_dry=not args.yes,
+    )
+    lines = [part.sentence() for part in counts]
+    if not args.yes:
+        return [f"of {args.adopt} the store would take", *lines, "--yes does it"]
+    set_layout(args.adopt)
+    return [f"of {args.adopt} the store took", *lines, "the next run goes on with what is there"]
+
+
+def _examine(args: argparse.Namespace) -> str:
     from pathlib import Path
 
     from opensora.core.errors import ConfigError
@@ -48,7 +141,10 @@ def run(args: argparse.Namespace) -> str:
     from opensora.tables.manifest import read_manifest
 
     if not args.latents and args.embeddings is None:
-        raise ConfigError("nothing to examine; give --latents DIR, --embeddings DIR or both")
+        raise ConfigError(
+            "nothing to examine; give --latents DIR, --embeddings DIR or both; or --sweep, --forget"
+            " or --adopt"
+        )
     if args.vae is not None and args.manifest is None:
         raise ConfigError("--vae compares decoded clips with their files; give --manifest FILE too")
     if args.vae is not None and not args.latents:

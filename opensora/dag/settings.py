@@ -10,9 +10,10 @@ import yaml
 
 from opensora.core.errors import ConfigError, did_you_mean
 from opensora.core.io import write_text
+from opensora.dag.layout import FIELD, with_layout
 
-# of the machine; and what is written for people beside the results
-_NOT_SHOWN = ("resources", "nodes", "gpus", "processes", "manifest_csv")
+# of the machine; what is written for people beside the results; and of a config that a run saved
+_NOT_SHOWN = ("resources", "nodes", "gpus", "processes", "manifest_csv", FIELD)
 _OF_REENCODED = ("fps", "short_side")  # of clips; a copy keeps what the source has
 # settings of the stages before assign_buckets
 _CURATION = (
@@ -51,8 +52,8 @@ def report_settings(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def save_workflow_config(config: dict[str, Any], path: str | Path) -> None:
-    """Write the checked config, defaults included, beside the results of its run."""
-    write_text(path, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+    """Write the checked config and the layout beside the results of its run."""
+    write_text(path, with_layout(config))
 
 
 def is_local_path(name: str) -> bool:

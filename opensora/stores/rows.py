@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +72,7 @@ class RowStore:
         return rows, files
 
     def _write(self, rows: Mapping[str, Mapping[str, Any]]) -> Path:
-        lines = (json.dumps(entry, sort_keys=True) + "\n" for entry in sorted(rows.items()))
-        text = "".join(lines)
-        name = f"{self._part}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
-        write_text(self._folder / name, text)
-        return self._folder / name
+        return _write_rows(self._folder, self._part, rows)
 
     def _join(self) -> None:
         """One file in place of those that are known; others may have come and stay."""
@@ -85,3 +81,38 @@ class RowStore:
             if path != joined:
                 path.unlink(missing_ok=True)
         self._files = [joined]
+
+
+def rows_of_files(store: Path, is_meant: Callable[[str], bool]) -> dict[Path, int]:
+    """How many rows each file has whose keys are meant; files that can not be read have none.
+
+    Args:
+        store: of folders of files.
+        is_meant: says so of a key.
+    """
+    counts = {path: sum(map(is_meant, _rows_in(path))) for path in sorted(store.glob("*/*.jsonl"))}
+    return {path: count for path, count in counts.items() if count}
+
+
+def remove_rows(path: Path, is_meant: Callable[[str], bool]) -> None:
+    """Write a file anew without some rows, then remove it."""
+    left = {key: row for key, row in _rows_in(path).items() if not is_meant(key)}
+    if left:
+        _write_rows(path.parent, path.stem.rpartition("-")[0], left)
+    path.unlink(missing_ok=True)
+
+
+def _rows_in(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return dict(json.loads(line) for line in lines)
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _write_rows(folder: Path, part: str, rows: Mapping[str, Mapping[str, Any]]) -> Path:
+    lines = (json.dumps(entry, sort_keys=True) + "\n" for entry in sorted(rows.items()))
+    text = "".join(lines)
+    name = f"{part}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
+    write_text(folder / name, text)
+    return folder / name

@@ -217,7 +217,7 @@ ELSEWHERE = {
     *("stages.0.config", "sample.config", "models.vae.config", "models.clip.config"),
     *("models.text_encoder.config", "sample.prompts", "stages.0.load", "scorers"),
     *("videos", "captions.sidecar"),  # of own videos: test_incremental.py
-    "manifest_csv",  # for people: no rule reads it
+    *("manifest_csv", "layout"),  # for people, and of saved configs: no rule reads them
     *("manifest", "root", "scenes.table"),  # of runs that enter with a table: test_entries.py
     *("models.text_encoder.type", "models.text_encoder.num_classes"),  # test_reference_configs.py
     *("scorer_options.aesthetic.clip", "scorer_options.aesthetic.head"),  # as that of flow

@@ -14,6 +14,7 @@ from opensora.dag.configs import (
     weights_of,
 )
 from opensora.dag.identity import identity
+from opensora.dag.layout import require_layout
 from opensora.dag.settings import (
     check_workflow_config,
     is_local_path,
@@ -27,6 +28,7 @@ try:
     check_workflow_config(config, REPOSITORY / "workflow/schemas/config.schema.yaml")
     if workflow.is_main_process:  # its jobs need not check again
         check_configs(config, REPOSITORY, f"results/{config['run']}")
+        require_layout(f"results/{config['run']}")
 except ConfigError as error:
     raise WorkflowError(str(error))
 
