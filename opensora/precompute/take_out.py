@@ -120,7 +120,7 @@ def rewrite_indexes(
             place = places.get(row["file"])
             old = None if place is None else by_place.get(place)
             if old is not None:
-                row |= {"file": old.file, **old.new[int(row["row"])]}
+                row.update(file=old.file, **old.new[int(row["row"])])
                 files[old.file] = old.facts
             rows.append(row)
         columns = _COLUMNS[kind]

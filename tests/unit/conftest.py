@@ -1,6 +1,7 @@
 """Fixtures that several folders of unit tests share."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from opensora.core.io import sha256_file
 from opensora.media.encode import write_video
 from opensora.tables.columns import MANIFEST
 from opensora.tables.io import write_table
+from tests.results_folder import age, make_results
 from tests.tiny_encoders import save_clip, save_t5, save_vae
 
 CLIP_FRAMES = 4
@@ -58,3 +60,17 @@ def video_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_t5(folder / "t5")
     save_clip(folder / "clip")
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_results(video_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs that share a store; see tests/results_folder.py. Copy it before you change it."""
+    return make_results(tmp_path_factory.mktemp("results_world"), video_world)
+
+
+@pytest.fixture
+def results(made_results: Path, tmp_path: Path) -> Path:
+    """A copy of it, all files two hours old."""
+    copy = Path(shutil.copytree(made_results, tmp_path / "results"))
+    age(copy, hours=2)
+    return copy
