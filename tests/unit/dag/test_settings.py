@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from opensora.core.errors import ConfigError
+from opensora.dag.layout import LAYOUT
 from opensora.dag.settings import (
     check_workflow_config,
     report_settings,
@@ -155,6 +156,8 @@ def test_a_saved_config_passes_and_says_the_same(clips: dict, tmp_path: Path) ->
     save_workflow_config(config, tmp_path / "run/config.yaml")
     again = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
     check_workflow_config(again, SCHEMA)
+    assert report_settings(again) == report_settings(config)  # in no identity
+    assert again.pop("layout") == LAYOUT
     assert again == config
 
 
