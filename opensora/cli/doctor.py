@@ -79,8 +79,20 @@ def run(args: argparse.Namespace) -> str:
         if args.yes:
             raise ConfigError("--yes belongs to --sweep, --forget or --adopt")
         return _examine(args)
+    _refuse_unused(args, modes[0])
     done = {"sweep": _sweep, "forget": _forget, "adopt": _adopt}[modes[0]](args)
     return "\n  ".join(done)
+
+
+def _refuse_unused(args: argparse.Namespace, mode: str) -> None:
+    """Refuse options that have no effect."""
+    from opensora.core.errors import ConfigError
+
+    used = ("vae", "text_encoder") if mode == "adopt" else ()
+    for name in ("manifest", "vae", "text_encoder"):
+        if getattr(args, name) is not None and name not in used:
+            word = name.replace("_", "-")
+            raise ConfigError(f"--{word} has no effect with --{mode}; leave it out")
 
 
 def _sweep(args: argparse.Namespace) -> list[str]:

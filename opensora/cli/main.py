@@ -28,7 +28,7 @@ COMMANDS = {
     "encode-videos": "fill the latent store",
     "encode-captions": "fill the embedding store",
     "settle-plan": "take what could not be encoded out of a plan, account for every clip",
-    "doctor": "examine a latent or embedding store",
+    "doctor": "examine a store, free what no run names, forget a video",
     "train": "train a diffusion transformer",
     "sample": "sample videos for prompts",
     "evaluate": "measure samples",

@@ -90,7 +90,7 @@ class Results:
             if locks:
                 raise StoreError(
                     f"{self.folder}: {self._holder(locks)} holds its lock ({workdir / _LOCKS});"
-                    " wait until it ends, and where it was killed run `snakemake --unlock`"
+                    " wait until it ends; where it was killed, Snakemake's --unlock removes it"
                 )
 
     def _holder(self, locks: list[Path]) -> str:
@@ -146,7 +146,7 @@ class Results:
             StoreError: one can not be read.
         """
         for run in self.runs:
-            folders = sorted((run / kind).glob("*/")) if kind == LATENTS else [run / kind]
+            folders = [run / kind, *(sorted((run / kind).glob("*/")) if kind == LATENTS else [])]
             for path in (path for folder in folders for path in table_files(folder)):
                 try:
                     rows, record = read_index(path)

@@ -64,22 +64,26 @@ def find_unnamed(results: Results) -> list[Unnamed]:
     """What of the store no index names; nothing is changed.
 
     Raises:
-        StoreError: a run goes on, or an index can not be read.
+        StoreError: a run goes on, an index can not be read, or there is none.
     """
     results.require_idle()
     now = time.time()
     store = results.store
+    clips = results.named_clips()
+    named = {kind: results.named(kind) for kind in (LATENTS, EMBEDDINGS)}
+    if not clips and not any(named.values()):
+        raise StoreError(
+            f"{results.folder}: no run in it names a file of the store, as where another folder is"
+            f" meant; nothing is freed; remove {store} where nobody needs it"
+        )
     leftovers = Unnamed("leftovers")
     for kind in KINDS:
         for path in _leftovers(store / kind):
             if now - _last_write(path) > ABANDONED_S:
                 leftovers.add(path)
     return [
-        _unnamed_clips(store / CLIPS, results.named_clips(), now),
-        *(
-            _unnamed_files(store / kind, kind, results.named(kind), now)
-            for kind in (LATENTS, EMBEDDINGS)
-        ),
+        _unnamed_clips(store / CLIPS, clips, now),
+        *(_unnamed_files(store / kind, kind, places, now) for kind, places in named.items()),
         leftovers,
     ]
 

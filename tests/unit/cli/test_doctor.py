@@ -122,3 +122,20 @@ def test_a_folder_that_is_no_autoencoder_is_named(
     words = ["--latents", f"{stores}/latents", "--vae", str(tmp_path)]
     assert examine(video_world, *words) == 2
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--yes"], "--yes belongs to --sweep, --forget or --adopt"),
+        (["--sweep", "--forget", "x"], "--sweep, --forget: give one of them, alone"),
+        (["--sweep", "--latents", "x"], "--sweep: give one of them, alone"),
+        (["--sweep", "--vae", "x"], "--vae has no effect with --sweep; leave it out"),
+        (["--adopt", "x", "--manifest", "y"], "--manifest has no effect with --adopt"),
+        (["--sweep", "nowhere"], "nowhere: holds no store; give the folder of runs and store"),
+        (["--adopt", "nowhere"], "nowhere: no such folder; give that of a run"),
+    ],
+)
+def test_what_contradicts_itself_is_one_sentence(words, message, capsys):
+    assert main(["doctor", *words]) == 2
+    assert message in capsys.readouterr().err

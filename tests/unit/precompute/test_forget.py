@@ -1,20 +1,23 @@
 """A video leaves every run and the store; what is not its own stays to the byte."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
 
 from opensora.buckets.bucket import Bucket
 from opensora.cli.main import main
-from opensora.core.io import sha256_file
+from opensora.core.io import read_json, sha256_file
 from opensora.precompute import forget as module
 from opensora.precompute.forget import find_held, forget
 from opensora.stores.embeddings import EmbeddingStore
 from opensora.stores.keys import text_key
 from opensora.stores.latents import LatentStore
 from opensora.stores.runs import Results
-from opensora.tables.io import read_table
-from tests.results_folder import clips_of, read_everything
+from opensora.tables.columns import MANIFEST
+from opensora.tables.io import read_table, write_table
+from tests.results_folder import clips_of, encode_shard, read_everything, run_command
 
 BUCKET = Bucket("24px", 4, "1.00")
 TABLES = ("ingest", "scenes", "clips", "captions", "scores", "manifest")
@@ -208,3 +211,48 @@ def test_a_damaged_data_file_is_named_before_anything_changes(results, capsys):
     assert data.name in message
     assert "its other rows would be lost" in message
     assert everything(results) == before
+
+
+def test_rows_of_int8_keep_their_bytes_too(results, video_world):
+    run = results / "one"
+    words = ["--manifest", run / "manifest", "--text-encoder", video_world / "t5", "--int8"]
+    words += ["--store", results / "store/embeddings", "--output", run / "embeddings/0000.parquet"]
+    run_command("encode-captions", *words, "--max-length", 20, "--device", "cpu")
+    clips = clips_of(run)
+    sun = video(results)
+    others = clips[clips["video_id"] != sun["id"]]["id"]
+    before = EmbeddingStore(run / "embeddings")
+    assert before.identity["int8"]
+    expected = {name: before.get(name).clone() for name in others}
+    assert main(["doctor", "--forget", sun["id"], "--results", str(results), "--yes"]) == 0
+    after = EmbeddingStore(run / "embeddings")
+    assert after.verify() > 0
+    assert all(torch.equal(after.get(name), tokens) for name, tokens in expected.items())
+    facts = read_json(after.rows["file"].map(Path)[0].with_suffix(".json"))
+    norms = [tokens.double().norm(dim=1) for tokens in expected.values()]
+    assert facts["captions"] == 3
+    assert facts["norm"][0] == pytest.approx(float(torch.cat(norms).min()), rel=1e-2)  # bf16 read
+
+
+def test_a_clip_that_is_its_whole_source_is_forgotten_and_the_source_stays(results, video_world):
+    """As with videos that are one scene of an allowed length, and images."""
+    sun = video(results)
+    for run in ("one", "two"):
+        for path in (results / run / "manifest").glob("*.parquet"):
+            table = read_table(path)
+            is_first = table["id"] == clips_of(results / run)["id"][0]
+            table.loc[is_first, "path"] = sun["path"]
+            table.loc[is_first, "sha256"] = sun["sha256"]
+            write_table(table, path, MANIFEST)
+        for shard in range(len(list((results / run / "manifest").glob("*.parquet")))):
+            encode = results / run / f"buckets/stage1/{shard:04d}.parquet"
+            items = read_table(encode)
+            items.loc[items["id"] == clips_of(results / run)["id"][0], "sha256"] = sun["sha256"]
+            write_table(items, encode)
+            number = len(list((results / run / "manifest").glob("*.parquet")))
+            encode_shard(results, results / run, video_world, shard, number)
+    assert main(["doctor", "--forget", sun["id"], "--results", str(results), "--yes"]) == 0
+    assert sha256_file(sun["path"]) == sun["sha256"]
+    for index in (results / "store/latents").rglob("*of*/*.parquet"):
+        assert sun["sha256"] not in set(pd.read_parquet(index)["sha256"])
+    assert read_everything(results / "one", encoders=video_world) == 3

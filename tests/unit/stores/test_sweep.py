@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from opensora.cli.main import main
+from opensora.stores.index import LATENT_COLUMNS, read_index, write_index
 from opensora.tables.io import read_table
 from tests.results_folder import age, clips_of, read_everything
 
@@ -175,3 +176,28 @@ def test_runs_of_the_layout_before_name_nothing_and_are_no_hindrance(results):
     (old / "index.parquet").write_bytes(b"of another form")
     assert sweep(results, "--yes") == 0
     assert len(clips_of(results / "one")) == 6
+
+
+def test_where_no_index_names_anything_nothing_is_freed(results, capsys):
+    for run in ("one", "two"):
+        for name in ("clips", "manifest", "latents", "embeddings"):
+            shutil.rmtree(results / run / name)
+    before = files(results)
+    assert sweep(results, "--yes") == 2
+    assert "no run in it names a file of the store" in capsys.readouterr().err
+    assert files(results) == before
+
+
+def test_indexes_of_commands_typed_by_hand_count(results):
+    """They need no folder of a stage."""
+    (results / "one/latents/stage1/0000.parquet").rename(results / "one/latents/0000.parquet")
+    index = results / "one/latents/0000.parquet"
+    rows, record = read_index(index)
+    store = (index.parent / "stage1" / record["store"]).resolve()
+    places = {"columns": LATENT_COLUMNS, "store": store, "identity": record["identity"]}
+    write_index(index, rows, **places, files=record["files"], gate={})
+    shutil.rmtree(results / "two")
+    (results / "one/config.yaml").unlink()
+    before = files(results / "store")
+    assert sweep(results, "--yes") == 0
+    assert files(results / "store") == before
