@@ -38,10 +38,12 @@ from opensora.stores.latents import TENSOR, write_latents
 from opensora.stores.runs import CLIPS, EMBEDDINGS, LATENTS
 from opensora.tables.columns import ID, PATH
 from opensora.tables.io import read_table
+from opensora.text.cut import count_cut
 
 _OLD_NAME, _MANIFEST = "index.parquet", "manifest.csv"
 _PART = "adopted"  # of an address; every job looks into all of them
 _AGAIN = 8  # texts of a file that are encoded once more
+_EQUAL_TEXTS = {(3, 4)}  # versions of encode_captions that give equal embeddings
 
 
 @dataclass
@@ -199,7 +201,11 @@ def _adopt_texts(run: Path, store: Path, name: str, device: str, is_dry: bool) -
         if rows is None:
             continue
         encoding, encoder, folder = _text_encoder(identity, name, device)
-        reason = _difference(identity, encoding.identity(encoder))
+        today = encoding.identity(encoder)
+        is_equal = (identity.get("version"), today["version"]) in _EQUAL_TEXTS
+        reason = _difference(
+            {**identity, "version": today["version"]} if is_equal else identity, today
+        )
         if reason is not None:
             found.left[reason] += rows.groupby(["file", "row"]).ngroups
             continue
@@ -213,7 +219,7 @@ def _adopt_texts(run: Path, store: Path, name: str, device: str, is_dry: bool) -
             texts = _good_texts(*data, found)
             texts = texts[~texts[KEY].isin(_known(catalogue, texts, found))]
             if len(texts) and not is_dry:
-                _write_texts(catalogue, texts, data, identity, encoder)
+                _write_texts(catalogue, texts, data, today, encoder)
             found.taken += len(texts)
     return found
 
@@ -277,7 +283,8 @@ def _write_texts(
     if SCALES in kept:
         tokens = dequantise(tokens, kept[SCALES], torch.empty(tokens.shape))
     again = drift(words[:_AGAIN], tokens.split(lengths)[:_AGAIN], encoder)
-    facts = {"int8": [], "drift": again, "threads": threads_in_use()}
+    cut = count_cut(encoder, words)
+    facts = {"int8": [], "drift": again, "cut": [cut.cut, cut.tokens], "threads": threads_in_use()}
     catalogue.add(path, entries, text_facts(kept, lengths, facts))
 
 

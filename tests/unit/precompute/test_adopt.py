@@ -86,6 +86,22 @@ def test_another_version_or_encoder_is_not_taken_and_said(results, video_world, 
     require_layout(run)
 
 
+def test_captions_of_the_version_before_are_equal_and_taken(results, video_world, capsys):
+    run = results / "one"
+    before = values(run)
+    manifest = read_table(run / "manifest.csv")
+    make_old(run, dict(zip(manifest["id"], manifest["text"], strict=True)), version=3)
+    shutil.rmtree(results / "store/embeddings")
+    assert adopt(run, video_world, "--yes") == 0
+    said = capsys.readouterr().out
+    assert f"encoded with version 3, today it is {VERSIONS['encode_videos']}" in said
+    assert "embeddings: 4\n" in said
+    encode_shard(results, run, video_world, 0, 1)
+    texts = EmbeddingStore(run / "embeddings")
+    assert texts.identity["version"] == VERSIONS["encode_captions"]
+    assert all(torch.equal(texts.get(name), tokens) for name, (_, tokens) in before.items())
+
+
 def test_clips_that_changed_or_are_cut_anew_and_damage_are_counted(old, video_world, capsys):
     manifest = read_table(old / "manifest.csv")
     manifest.loc[0, "sha256"] = "other"
