@@ -1,7 +1,8 @@
 """From the stored form of a picture to RGB: which matrix, which range, over which colour.
 
 Source: ITU-T H.273, tables 2 to 4. A file that does not name its matrix follows the size of its
-picture, as players have it: BT.709 from 720 lines on, BT.601 below.
+picture, as players have it: BT.709 from 720 lines on, BT.601 below. HDR and wide primaries become
+BT.709, see `hdr`.
 """
 
 import threading
@@ -11,6 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from opensora.core.errors import VideoError
+from opensora.media.hdr import conversion_of, to_sdr
 
 HD_LINES = 720
 _OF_THREAD = threading.local()
@@ -19,6 +21,13 @@ _CONVERTED = {_BT709: _BT709, _FCC: _FCC, 5: _BT601, 6: _BT601, 7: _SMPTE240M, 9
 _BY_PRIMARIES = 12  # the matrix follows from the primaries, of which these have one
 _OF_PRIMARIES = {1: _BT709, 4: _FCC, 5: _BT601, 6: _BT601, 7: _SMPTE240M, 9: _BT2020}
 _UNSPECIFIED = 2
+# what a picture is scaled to, by whether it has transparency and whether its light is converted
+_FORMATS = {
+    (False, False): "rgb24",
+    (True, False): "rgba",
+    (False, True): "rgb48le",
+    (True, True): "rgba64le",
+}
 _FOREIGN = {  # no reader converts these
     8: "YCgCo",
     10: "BT.2020 of constant luminance",
@@ -75,16 +84,21 @@ def to_rgb(frame: VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray
         _OF_THREAD.scaler = VideoReformatter()
     height, width = size or (frame.height, frame.width)
     has_alpha = any(component.is_alpha for component in frame.format.components)
+    conversion = conversion_of(frame)
     shown = _OF_THREAD.scaler.reformat(
         frame,
         width,
         height,
-        format="rgba" if has_alpha else "rgb24",
+        format=_FORMATS[has_alpha, conversion is not None],
         src_colorspace=matrix_of(frame),
         interpolation="AREA" if size else None,
         threads=1,
     )
     pixels: np.ndarray = shown.to_ndarray()
+    if conversion is not None:
+        colours = to_sdr(pixels[..., :3], *conversion)
+        alpha = (pixels[..., 3:] >> 8).astype(np.uint8)
+        pixels = np.concatenate([colours, alpha], axis=-1) if has_alpha else colours
     return _over_white(pixels) if has_alpha else pixels
 
 

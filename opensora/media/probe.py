@@ -37,7 +37,7 @@ class VideoInfo:
         rotation: 0, 90, 180 or 270, degrees counter-clockwise between storage and display.
         pixel_format: FFmpeg's name of the stored form of a pixel, as yuv420p; "" of an image.
         is_variable: whether some frames stand longer than others; then `fps` is the average.
-        hdr: whether brightness follows PQ or HLG, which plain RGB shows too dull.
+        hdr: whether brightness follows PQ or HLG; frames are converted to SDR, see `hdr`.
     """
 
     path: Path

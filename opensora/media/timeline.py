@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorTrc
 from av.video.stream import VideoStream
 
 from opensora.core.errors import VideoError
@@ -24,13 +23,13 @@ from opensora.media.container import (
 )
 from opensora.media.formats import check_file, content_of
 from opensora.media.geometry import Geometry, Orientation
+from opensora.media.hdr import is_hdr
 from opensora.media.images import moving_facts
 
 _UNTIMED_FORMATS = frozenset({"avi"})  # packets have an order and no times: FFmpeg guesses them
 # containers of broadcasts and live recordings, whose clocks start anew and jump
 _CLOCKED_FORMATS = frozenset({"mpegts", "mpeg", "flv", "asf"})
 _LONGEST_STAND_S = {True: 10, False: 600}  # of a frame, in those and in others; then a clock jumped
-_HDR = frozenset({ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67})  # PQ and HLG, ITU-R BT.2100
 _NO_TIME = -(2**63)
 
 
@@ -175,7 +174,7 @@ def _timeline(path: Path, size: int, mtime_ns: int) -> Timeline:
         orientation=Orientation.of(first),
         codec=header.codec,
         pixel_format=first.format.name,
-        hdr=first.color_trc in _HDR,
+        hdr=is_hdr(first),
         container=header.container,
         track=header.track,
     )

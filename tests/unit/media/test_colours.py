@@ -88,12 +88,22 @@ def test_motion_jpeg_has_the_full_range(tmp_path: Path) -> None:
     check(card(tmp_path / "a.avi", stored, lines=96, codec="mjpeg", pixels="yuvj420p"), within=5)
 
 
-@pytest.mark.parametrize(("primaries", "matrix"), [(1, "709"), (6, "601"), (9, "2020")])
+@pytest.mark.parametrize(("primaries", "matrix"), [(1, "709"), (6, "601")])
 def test_a_matrix_may_follow_from_the_primaries(
     tmp_path: Path, primaries: int, matrix: str
 ) -> None:
     tags = f"matrix_coefficients=12:colour_primaries={primaries}"
     check(card(tmp_path / "a.mp4", ycbcr(matrix), lines=96, tags=tags))
+
+
+def test_the_matrix_of_wide_primaries_follows_from_them_too(tmp_path: Path) -> None:
+    """A grey shows the range and a colour the matrix: the primaries are then converted."""
+    tags = "colour_primaries=9:matrix_coefficients="
+    derived = card(tmp_path / "a.mp4", ycbcr("2020"), lines=96, tags=f"{tags}12")
+    told = card(tmp_path / "b.mp4", ycbcr("2020"), lines=96, tags=f"{tags}9")
+    first, second = (next(iter_frames(path))[10, 20] for path in (derived, told))
+    assert first.tolist() == second.tolist()
+    assert first[0] > RGB[0] + 20
 
 
 @pytest.mark.parametrize(
