@@ -9,6 +9,7 @@ _UNEVEN = 0.05  # intervals that differ by more than this part of the usual one
 _NO_TIME = -(2**63)
 _FEWEST_PER_BREAK = 8  # frames: where times break more often than this they are none
 _ROUNDING_S = Fraction(1, 1000)  # also finer ticks often hold times that once were milliseconds
+_FEWEST_PULLED, _PULLED_TURNS = 8, 0.9  # steps, and share of turns, by which pulldown is told
 _NTSC = Fraction(1000, 1001)
 
 
@@ -52,7 +53,22 @@ def is_uneven(times: np.ndarray) -> bool:
     if spread <= _UNEVEN * float(np.median(steps)):
         return False
     line = times[0] + np.arange(len(times)) * (int(times[-1] - times[0]) / (len(times) - 1))
-    return spread > 1 or bool(np.abs(times - line).max() > 1)
+    return (spread > 1 or bool(np.abs(times - line).max() > 1)) and not has_pulldown(times)
+
+
+def has_pulldown(times: np.ndarray) -> bool:
+    """Whether frames stand 2 and 3 fields of a television in turn: they are evenly spaced film.
+
+    DVDs note which field is shown again; edits may break the turns now and then.
+    """
+    steps = np.diff(times).astype(np.float64)
+    if len(steps) < _FEWEST_PULLED:
+        return False
+    short = float(np.median(steps[steps <= steps.mean()]))
+    is_long = steps > 1.25 * short
+    wrong = np.abs(steps - short * np.where(is_long, 1.5, 1)) > _UNEVEN * short + 1
+    turns = is_long[1:] != is_long[:-1]
+    return not wrong.any() and float(turns.mean()) >= _PULLED_TURNS
 
 
 def rate_of(times: np.ndarray | None, tick_s: Fraction, stated: Sequence[Fraction]) -> Fraction:
@@ -69,6 +85,8 @@ def rate_of(times: np.ndarray | None, tick_s: Fraction, stated: Sequence[Fractio
     """
     if times is None or len(times) < 2:
         return stated[0] if stated else Fraction(25)  # as FFmpeg assumes
+    if len(times) % 2 == 0 and has_pulldown(times):
+        times = times[:-1]  # as many long steps as short ones
     intervals, span = len(times) - 1, int(times[-1] - times[0]) * tick_s
     slack = min(max(tick_s, _ROUNDING_S), span / 2)
     slowest, fastest = intervals / (span + slack), intervals / (span - slack)

@@ -1,6 +1,7 @@
 """Frames of videos and images as uint8 RGB arrays, exact to the frame."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from av.video.stream import VideoStream
 from opensora.core.errors import VideoError
 from opensora.media.colour import to_rgb
 from opensora.media.container import geometry_of, open_video
+from opensora.media.fields import Numbered, whole_pictures
 from opensora.media.formats import content_of
 from opensora.media.geometry import Geometry, Orientation
 from opensora.media.images import is_image, moving_frames, read_image
@@ -84,17 +86,18 @@ def iter_pictures(
     if start == 0:  # no need to list the frames first
         with open_video(path) as (container, stream):
             geometry = geometry_of(path, container, stream)
-            for index, frame in enumerate(container.decode(stream)):
+            frames = enumerate(container.decode(stream))
+            for index, frame in whole_pictures(path, frames, partial(_frames_from, path)):
                 yield _picture(frame, geometry)
                 if index + 1 == stop:
                     return
         return
-    line = timeline(path)
-    with open_video(path) as (container, stream):
-        for index, frame in _from_index(path, container, stream, line, start):
-            if stop is not None and index >= stop:
-                return
-            yield _picture(frame, line.geometry)
+    geometry = timeline(path).geometry
+    again = partial(_frames_from, path)
+    for index, frame in whole_pictures(path, again(start), again):
+        if stop is not None and index >= stop:
+            return
+        yield _picture(frame, geometry)
 
 
 def iter_thumbnails(path: str | Path, longer_side: int) -> Iterator[np.ndarray]:
@@ -124,12 +127,21 @@ def iter_thumbnails(path: str | Path, longer_side: int) -> Iterator[np.ndarray]:
         return
     plain = not any(line.geometry.margins)
     with open_video(path) as (container, stream):
-        for index, frame in enumerate(container.decode(stream)):
-            _check_frame(path, line, index, frame)
+        frames = _checked(path, line, enumerate(container.decode(stream)))
+        for _, frame in whole_pictures(
+            path, frames, lambda k: _checked(path, line, _frames_from(path, k))
+        ):
             orientation = Orientation.of(frame)
             stored = size[::-1] if orientation.swaps else size
             pixels = line.geometry.cut(to_rgb(frame, stored if plain else None))
             yield _resized(orientation.apply(pixels), size)
+
+
+def _checked(path: Path, line: Timeline, frames: Numbered) -> Numbered:
+    """Frames up to one that is not what it should be, see `_check_frame`."""
+    for index, frame in frames:
+        _check_frame(path, line, index, frame)
+        yield index, frame
 
 
 def _check_frame(path: Path, line: Timeline, index: int, frame: VideoFrame) -> None:
@@ -237,7 +249,8 @@ def _read_wanted(path: Path, wanted: list[int]) -> Iterator[tuple[int, Picture]]
     with open_video(path) as (container, stream):
         for run in _runs(wanted, line):
             missing = set(run)
-            for index, frame in _from_index(path, container, stream, line, run[0]):
+            frames = _from_index(path, container, stream, line, run[0])
+            for index, frame in whole_pictures(path, frames, partial(_frames_from, path)):
                 if index in missing:
                     yield index, _picture(frame, line.geometry)
                     missing.discard(index)
@@ -258,9 +271,15 @@ def _runs(wanted: list[int], line: Timeline) -> list[list[int]]:
     return list(runs.values())
 
 
+def _frames_from(path: Path, start: int) -> Numbered:
+    """Yield (index, frame) as stored from frame `start` on, opening the file for it."""
+    with open_video(path) as (container, stream):
+        yield from _from_index(path, container, stream, timeline(path), start)
+
+
 def _from_index(
     path: Path, container: InputContainer, stream: VideoStream, line: Timeline, start: int
-) -> Iterator[tuple[int, VideoFrame]]:
+) -> Numbered:
     """Yield (index, frame) from frame `start` on."""
     if start >= line.num_frames:
         return
@@ -283,7 +302,7 @@ def _from_index(
 
 def _numbered(
     pts: np.ndarray, first: VideoFrame, rest: Iterator[VideoFrame], start: int
-) -> Iterator[tuple[int, VideoFrame]]:
+) -> Numbered:
     frame: VideoFrame | None = first
     while frame is not None:
         index = int(np.searchsorted(pts, frame.pts)) if frame.pts is not None else len(pts)

@@ -24,6 +24,7 @@ from opensora.media.container import (
     geometry_of,
     open_video,
 )
+from opensora.media.fields import is_woven
 from opensora.media.geometry import Geometry
 
 _P = TypeVar("_P")  # what is made of a frame
@@ -95,7 +96,7 @@ def indexed_frames(
             return convert(frame, geometry)
 
         for run in index.runs(wanted):
-            if not (yield from _decode_run(container, stream, index, run, of_file)):
+            if not (yield from _decode_run(path, container, stream, index, run, of_file)):
                 return False
     return True
 
@@ -121,6 +122,7 @@ def read_frame_index(container: InputContainer, stream: VideoStream) -> FrameInd
 
 
 def _decode_run(
+    path: Path,
     container: InputContainer,
     stream: VideoStream,
     index: FrameIndex,
@@ -142,6 +144,8 @@ def _decode_run(
             if frame.interlaced_frame or (frame.width, frame.height) != size:
                 return False
             if frame.pts in missing:
+                if is_woven(path, frame):
+                    return False
                 yield missing.pop(frame.pts), convert(frame)
         if not missing:
             return True

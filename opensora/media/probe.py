@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from opensora.media.fields import WHOLE, fields_of
 from opensora.media.images import IMAGE_SUFFIXES, is_image, read_image
 from opensora.media.timeline import timeline
 
@@ -38,6 +39,9 @@ class VideoInfo:
         pixel_format: FFmpeg's name of the stored form of a pixel, as yuv420p; "" of an image.
         is_variable: whether some frames stand longer than others; then `fps` is the average.
         hdr: whether brightness follows PQ or HLG; frames are converted to SDR, see `hdr`.
+        interlaced: whether frames hold two moments; whole pictures are made of them, see `fields`.
+        pulldown: whether it is film of which two in five frames were woven of two pictures.
+        has_audio: whether the file also holds sound.
     """
 
     path: Path
@@ -55,6 +59,9 @@ class VideoInfo:
     pixel_format: str
     is_variable: bool
     hdr: bool
+    interlaced: bool
+    pulldown: bool
+    has_audio: bool
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -70,11 +77,12 @@ def probe(path: str | Path) -> VideoInfo:
         height, width = pixels.shape[:2]
         return VideoInfo(
             *(path, "image", 1, Fraction(1), height, width, height, width, Fraction(1), 1.0),
-            *(codec, 0, "", False, False),
+            *(codec, 0, "", False, False, False, False, False),
         )
     line = timeline(path)
     height, width = line.display_size
     ticks, tick_s = line.ticks()
+    fields = fields_of(path) if line.container else WHOLE
     return VideoInfo(
         path=path,
         kind="video",
@@ -91,4 +99,7 @@ def probe(path: str | Path) -> VideoInfo:
         pixel_format=line.pixel_format,
         is_variable=line.is_variable,
         hdr=line.hdr,
+        interlaced=bool(fields.order),
+        pulldown=fields.is_pulldown,
+        has_audio=line.has_audio,
     )

@@ -56,6 +56,7 @@ class Timeline:
         codec: name of the codec.
         pixel_format: FFmpeg's name of the stored form of a pixel, as yuv420p10le.
         hdr: whether brightness follows PQ or HLG.
+        has_audio: whether the file also holds sound.
         container: FFmpeg's name of the format; "" of a moving picture.
         track: number of the track among all of the file.
     """
@@ -75,6 +76,7 @@ class Timeline:
     codec: str
     pixel_format: str
     hdr: bool
+    has_audio: bool
     container: str
     track: int
 
@@ -125,6 +127,7 @@ class _Header:
     track: int
     codec: str
     geometry: Geometry
+    has_audio: bool
 
 
 def timeline(path: Path) -> Timeline:
@@ -175,6 +178,7 @@ def _timeline(path: Path, size: int, mtime_ns: int) -> Timeline:
         codec=header.codec,
         pixel_format=first.format.name,
         hdr=is_hdr(first),
+        has_audio=header.has_audio,
         container=header.container,
         track=header.track,
     )
@@ -209,6 +213,7 @@ def _of_pictures(path: Path) -> Timeline:
         codec=facts.codec,
         pixel_format="",
         hdr=False,
+        has_audio=False,
         container="",
         track=0,
     )
@@ -226,6 +231,7 @@ def _header(path: Path, container: InputContainer, stream: VideoStream) -> _Head
         track=stream.index,
         codec=codec_of(stream),
         geometry=geometry_of(path, container, stream),
+        has_audio=bool(container.streams.audio),
     )
 
 

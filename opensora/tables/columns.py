@@ -48,7 +48,12 @@ WHOLE_NUMBERS = frozenset(
         ),
     }
 )
-FLAGS = frozenset({"variable_frame_rate", "hdr"})
+FLAGS = frozenset({"variable_frame_rate", "hdr", "interlaced", "pulldown", "has_audio"})
+# what the manifest says of the video that a clip was cut from
+FACTS = (
+    *("codec", "rotation", "sar"),
+    *("variable_frame_rate", "hdr", "interlaced", "pulldown", "has_audio"),
+)
 
 
 class More(Enum):
@@ -86,7 +91,8 @@ VIDEOS = Table(
     "ingest_videos",
     (
         *(ID, PATH, "kind", "sha256", *_SIZE, "duration", "codec", "pixel_format", "rotation"),
-        *("source_height", "source_width", "sar", "variable_frame_rate", "hdr", LICENCE, *_MARK),
+        *("source_height", "source_width", "sar", "variable_frame_rate", "hdr"),
+        *("interlaced", "pulldown", "has_audio", LICENCE, *_MARK),
     ),
 )
 SCENES = Table(

@@ -56,6 +56,9 @@ def probe_row(path: str) -> dict[str, Any]:
         "sar": round(float(info.pixel), 6),
         "variable_frame_rate": int(info.is_variable),
         "hdr": int(info.hdr),
+        "interlaced": int(info.interlaced),
+        "pulldown": int(info.pulldown),
+        "has_audio": int(info.has_audio),
         "status": OK,
         "detail": "",
     }
@@ -71,7 +74,7 @@ def failed_row(path: str, reason: str, detail: str, digest: str = "") -> dict[st
         **{"num_frames": 0, "fps": 0.0, "height": 0, "width": 0, "aspect_ratio": 0.0},
         **{"resolution": 0, "duration": 0.0, "codec": "", "pixel_format": ""},
         **{"rotation": 0, "source_height": 0, "source_width": 0, "sar": 0.0},
-        **{"variable_frame_rate": 0, "hdr": 0},
+        **{"variable_frame_rate": 0, "hdr": 0, "interlaced": 0, "pulldown": 0, "has_audio": 0},
         **{"status": reason, "detail": detail},
     }
 

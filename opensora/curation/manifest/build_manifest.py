@@ -16,6 +16,7 @@ from opensora.tables.columns import (
     CAPTIONS,
     CLIPS,
     DETAIL,
+    FACTS,
     LICENCE,
     MANIFEST,
     NO_VIDEO,
@@ -25,7 +26,11 @@ from opensora.tables.columns import (
     SCORES,
     STATUS,
     TEXT,
+    TEXTS,
     VIDEOS,
+    WHOLE,
+    YES_NO,
+    type_of,
 )
 
 log = logging.getLogger(__name__)
@@ -80,7 +85,7 @@ def build_manifest(
     kept = _follow(sources, ledger)
     if kept.empty:
         raise TableError(_nothing_left(sources, ledger))
-    marked, groups = select(_join_licences(kept, sources.videos), selection)
+    marked, groups = select(_join_facts(kept, sources.videos), selection)
     split = assign_splits(  # before duplicates leave: they tie their sources together
         marked["video_id"],
         groups,
@@ -113,7 +118,7 @@ def _check_stages(sources: StageTables) -> None:
         check_unique(rows, SCORES)
         check_parents(rows["id"], clips["id"], SCORES, CLIPS)
         for name in _score_columns(rows):
-            if name in seen or name in MANIFEST.columns:
+            if name in seen or name in (*MANIFEST.columns, *FACTS):
                 other = seen.get(name, MANIFEST.name)
                 raise TableError(f"scores: {scorer} and {other} both have a column {name!r}")
             seen[name] = scorer
@@ -177,9 +182,21 @@ def _join_scores(clips: pd.DataFrame, scorer: str, table: pd.DataFrame) -> pd.Da
     )
 
 
-def _join_licences(clips: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:
-    known = videos.set_index("id")[LICENCE]
-    return clips.assign(**{LICENCE: known.reindex(clips["video_id"]).to_numpy()})
+def _join_facts(clips: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:
+    """Add what is known of the video that each clip was cut from."""
+    known = videos.set_index("id")[[LICENCE, *FACTS]].reindex(clips["video_id"])
+    columns = {name: _as_type(known[name], type_of(name)).to_numpy() for name in FACTS}
+    return clips.assign(**{LICENCE: known[LICENCE].to_numpy()}, **columns)
+
+
+def _as_type(values: pd.Series, kind: str) -> pd.Series:
+    """A column in its type: CSV has flags as 0 and 1."""
+    if kind == TEXTS:
+        return values.fillna("").astype(str)
+    numbers = pd.to_numeric(values, errors="coerce")
+    if kind == YES_NO:
+        return numbers.fillna(0) != 0
+    return numbers.fillna(0).astype("int64") if kind == WHOLE else numbers.astype("float64")
 
 
 def _score_columns(table: pd.DataFrame) -> list[str]:
@@ -189,7 +206,7 @@ def _score_columns(table: pd.DataFrame) -> list[str]:
 def _manifest_columns(sources: StageTables) -> list[str]:
     """The table's own columns and every score; hashes have done their work."""
     scores = [name for table in sources.scores.values() for name in _score_columns(table)]
-    return [*MANIFEST.columns, CAPTION, LICENCE, *(name for name in scores if name != HASH)]
+    return [*MANIFEST.columns, CAPTION, LICENCE, *FACTS, *(name for name in scores if name != HASH)]
 
 
 def _scene_ids(clips: pd.DataFrame) -> pd.Series:

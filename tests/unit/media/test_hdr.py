@@ -176,7 +176,7 @@ def test_all_ways_to_frames_convert_alike(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["reencode", "copy"])
 def test_clips_are_converted_once(tmp_path: Path, mode: str) -> None:
-    """A clip of new frames is BT.709; one of copied packets is HDR and converted when it is read."""
+    """A clip of new frames is BT.709; one of copied packets is converted when read."""
     path = card(tmp_path / "card.mp4", hlg(light(TO_2020)), (9, 9, HLG))
     info = probe(path)
     scene = {"id": "v_0000", "video_id": "v", "path": str(path), "kind": "video"}

@@ -4,11 +4,17 @@ import random
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from opensora.media.clock import continuous_times, rate_of
+from opensora.core.io import sha256_file
+from opensora.curation.clips.lengths import ClipSettings
+from opensora.curation.clips.split_clips import split_clips
+from opensora.media.clock import continuous_times, has_pulldown, is_uneven, rate_of
+from opensora.media.decode import iter_frames
 from opensora.media.probe import probe
 from opensora.media.timeline import timeline
 
@@ -130,3 +136,75 @@ def test_a_capture_with_dropped_frames_keeps_their_time(tmp_path: Path) -> None:
     info = probe(path)
     assert (info.num_frames, info.is_variable) == (35, True)
     assert info.duration_s == pytest.approx(40 / 20)
+
+
+def repeated_fields(path: Path, count: int) -> Path:
+    """MPEG-2 of 24000/1001 pictures a second that notes which field is shown again, as DVDs do."""
+    raw = path.with_suffix(".m2v")
+    with av.open(str(raw), "w", format="mpeg2video") as file:
+        stream = file.add_stream("mpeg2video", rate=Fraction(24_000, 1001))
+        stream.height, stream.width, stream.pix_fmt = 96, 128, "yuv420p"
+        stream.options = {"qmin": "2", "qmax": "2", "bf": "0", "g": "12"}
+        for k in range(count):
+            frame = av.VideoFrame.from_ndarray(picture(k), format="rgb24")
+            frame.pts, frame.time_base = k, Fraction(1001, 24_000)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    data, at, number = bytearray(raw.read_bytes()), 0, 0
+
+    def note(bit: int, value: int) -> None:
+        mask = 0x80 >> bit % 8
+        place = at + 4 + bit // 8
+        data[place] = data[place] | mask if value else data[place] & ~mask
+
+    while (at := data.find(b"\0\0\1", at)) >= 0:
+        kind, first = data[at + 3], data[at + 4] >> 4
+        if kind == 0xB3:  # sequence: 30000/1001 a second
+            for bit, value in enumerate((0, 1, 0, 0)):
+                note(28 + bit, value)
+        elif kind == 0xB5 and first == 1:  # its extension: not progressive
+            note(12, 0)
+        elif kind == 0xB5 and first == 8:  # picture: top first, repeat first, progressive
+            turn = ((1, 1), (0, 0), (0, 1), (1, 0))[number % 4]
+            for bit, value in ((24, turn[0]), (30, turn[1]), (31, 1), (32, 1)):
+                note(bit, value)
+            number += 1
+        at += 4
+    raw.write_bytes(data)
+    with (
+        av.open(str(raw), format="mpegvideo", options={"fflags": "+genpts"}) as old,
+        av.open(str(path), "w", format="vob" if path.suffix == ".vob" else None) as new,
+    ):
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("name", ["film.mpg", "film.mkv", "film.vob"])
+def test_film_by_repeat_flags_is_its_pictures(tmp_path: Path, name: str) -> None:
+    path = repeated_fields(tmp_path / name, 48)
+    info = probe(path)
+    assert (info.num_frames, info.fps, info.interlaced) == (48, Fraction(24_000, 1001), False)
+    assert not info.is_variable
+    assert info.duration_s == pytest.approx(2.002, abs=1e-6)
+    scenes = {"id": "v_0000", "video_id": "v", "path": str(path), "kind": "video"}
+    scenes |= {"sha256": sha256_file(path), "start": 0.0, "end": 2.002, "start_frame": 0}
+    table = pd.DataFrame([scenes | {"end_frame": 48, "status": "ok", "detail": ""}])
+    clips = split_clips(table, tmp_path / "clips", ClipSettings(min_s=0.5))
+    assert clips["num_frames"].tolist() == [48]
+    frames = np.stack(list(iter_frames(clips["path"][0]))).astype(int)
+    assert np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3)).min() > 1  # none is shown twice
+
+
+def test_pulldown_is_told_from_unevenness() -> None:
+    turns = np.cumsum([0, *[3003, 4504] * 20])
+    assert has_pulldown(turns)
+    assert not is_uneven(turns)
+    assert rate_of(turns, Fraction(1, 90_000), (NTSC,)) == Fraction(24_000, 1001)
+    edited = np.cumsum([0, *[33, 50] * 10, 50, *[33, 50] * 10])  # the turns break once
+    assert has_pulldown(edited)
+    for steps in ([33, 34] * 20, [33, 66] * 20, [33, 33, 50] * 14, [33] * 40, [40, 50, 60] * 12):
+        assert not has_pulldown(np.cumsum([0, *steps]))

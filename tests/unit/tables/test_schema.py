@@ -18,10 +18,12 @@ TABLES = {value.name: value for value in vars(columns).values() if isinstance(va
 NUMBERS = {
     **dict.fromkeys(("num_frames", "height", "width", "resolution", "rotation"), pa.int64()),
     **dict.fromkeys(("start_frame", "end_frame", "text_len", "seed"), pa.int64()),
-    **dict.fromkeys(("source_height", "source_width"), pa.int64()),
     **dict.fromkeys(("bucket_frames", "bucket_height", "bucket_width"), pa.int64()),
-    **dict.fromkeys(("fps", "aspect_ratio", "duration", "start", "end", "sar"), pa.float64()),
-    **dict.fromkeys(("variable_frame_rate", "hdr"), pa.bool_()),
+    **dict.fromkeys(("fps", "aspect_ratio", "duration", "start", "end"), pa.float64()),
+    **dict.fromkeys(("variable_frame_rate", "hdr", "interlaced"), pa.bool_()),
+    **dict.fromkeys(("pulldown", "has_audio"), pa.bool_()),
+    **dict.fromkeys(("source_height", "source_width"), pa.int64()),
+    "sar": pa.float64(),
 }
 
 

@@ -7,7 +7,8 @@ from opensora.core.errors import ConfigError, TableError
 from opensora.curation.manifest.build_manifest import StageTables, build_manifest
 from opensora.curation.manifest.ledger import check_ledger
 from opensora.curation.manifest.selection import Selection
-from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, SCENES, VIDEOS, Table
+from opensora.tables.columns import CAPTIONS, CLIPS, FACTS, MANIFEST, SCENES, VIDEOS, Table, type_of
+from opensora.tables.schema import schema_of
 
 SIZE = {"num_frames": 16, "fps": 8.0, "height": 40, "width": 64}
 SIZE |= {"aspect_ratio": 0.625, "resolution": 2560}
@@ -67,7 +68,7 @@ def sources() -> StageTables:
 def test_every_row_and_second_is_accounted_for(sources: StageTables) -> None:
     built = build_manifest(sources, Selection(), validation_fraction=0.0)
     assert list(built.manifest["id"]) == ["a_0000_000"]
-    assert list(built.manifest.columns) == [*MANIFEST.columns, "caption", "licence", "flow"]
+    assert list(built.manifest.columns) == [*MANIFEST.columns, "caption", "licence", *FACTS, "flow"]
     told = built.rejected[["id", "stage", "reason"]].to_numpy().tolist()
     assert told == [
         ["x", "ingest_videos", "corrupt"],
@@ -89,6 +90,24 @@ def test_every_row_and_second_is_accounted_for(sources: StageTables) -> None:
     ]
     assert built.funnel["stages"][2]["reasons"] == {"too_short": {"rows": 1, "seconds": 2.0}}
     assert built.funnel["kept"]["seconds"] == 4.0
+
+
+def test_facts_of_the_source_reach_the_manifest_and_its_conditions(sources: StageTables) -> None:
+    facts = {"codec": "hevc", "rotation": 90, "sar": 4 / 3, "variable_frame_rate": 1}
+    facts |= {"hdr": True, "interlaced": 0, "pulldown": False, "has_audio": 1}
+    for name, value in facts.items():
+        sources.videos[name] = [value] * len(sources.videos)
+    built = build_manifest(sources, Selection(), validation_fraction=0.0)
+    row = built.manifest.iloc[0]
+    assert {name: row[name] for name in FACTS} == facts
+    types = {field.name: str(field.type) for field in schema_of(built.manifest, MANIFEST)}
+    names = {"string": "string", "int64": "int64", "float64": "double", "bool": "bool"}
+    assert {name: types[name] for name in FACTS} == {name: names[type_of(name)] for name in FACTS}
+    kept = "codec == 'hevc' and rotation == 90 and sar > 1 and has_audio == 1 and interlaced == 0"
+    build_manifest(sources, Selection(keep_if=[kept]), validation_fraction=0.0)
+    for condition in ("hdr == 0", "variable_frame_rate == 0", "pulldown == 1"):
+        with pytest.raises(TableError, match="keep_if"):
+            build_manifest(sources, Selection(keep_if=[condition]), validation_fraction=0.0)
 
 
 def test_captions_are_carried_as_their_stage_made_them(sources: StageTables) -> None:
