@@ -9,7 +9,7 @@ EXAMPLE = (
     "opensora build-manifest --videos mine/videos.csv --scenes mine/scenes/*.csv"
     " --clips mine/clips/*.csv --captions mine/captions/*.csv"
     " --scores flow=mine/scores/flow/0000.csv"
-    ' --filters \'{"flow": {"min": 0.1}}\' --manifest mine/manifest.csv'
+    ' --filters \'{"flow": {"min": 2.4}}\' --manifest mine/manifest.csv'
     " --rejected mine/rejected.csv --funnel mine/funnel.json"
 )
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--filters", default="{}", help='JSON: {"column": {"min": 0, "max": 1}}')
     parser.add_argument(
-        "--keep-if", nargs="+", default=[], metavar="EXPR", help='as "flow > 0.5 or aes >= 5"'
+        "--keep-if", nargs="+", default=[], metavar="EXPR", help='as "flow > 12 or aes >= 5"'
     )
     parser.add_argument("--licences", nargs="+", metavar="NAME", help="allowed licences")
     parser.add_argument(

@@ -192,6 +192,7 @@ def _plan(
         recipe = ""
         if row["status"] == OK:
             offsets = choose_frames(ticks, source.tick_s, fps, is_variable=uneven)
+            offsets = offsets[: settings.most_frames(fps)]
             form = (CRF, PRESET, fps, *size)
             shown = (span[0] + offset for offset in offsets)  # these frames, and no others
             recipe = recipe_of(source.digest, "reencode", *form, *shown)

@@ -56,9 +56,17 @@ class ClipSettings:
             raise ConfigError("--mode copy keeps rate and size: leave out --fps and --short-side")
 
     def tick_limits(self, tick_s: Fraction) -> tuple[int, int]:
-        """Fewest and most ticks of a clip."""
-        fewest = max(1, math.ceil(Fraction(str(self.min_s)) / tick_s))
-        return fewest, max(fewest, math.floor(Fraction(str(self.max_s)) / tick_s))
+        """Fewest and most ticks of a clip.
+
+        Where no whole number of ticks lies between the limits, as at 29.97 frames a second and
+        two seconds, it is the last before them: 59 frames, of which 16 are made at 8 a second.
+        """
+        most = max(1, math.floor(Fraction(str(self.max_s)) / tick_s))
+        return min(max(1, math.ceil(Fraction(str(self.min_s)) / tick_s)), most), most
+
+    def most_frames(self, fps: Fraction) -> int:
+        """Most frames of a clip at a rate."""
+        return max(1, math.floor(Fraction(str(self.max_s)) * fps))
 
     def clip_fps(self, source_fps: Fraction) -> Fraction:
         """Rate of the clips of a source."""

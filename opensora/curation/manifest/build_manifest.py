@@ -1,5 +1,6 @@
 """The manifest: join all stages, filter, split; and account for every row."""
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,8 @@ from typing import Any
 import pandas as pd
 
 from opensora.core.errors import TableError
+from opensora.core.versions import VERSIONS
+from opensora.curation.manifest.expressions import Condition
 from opensora.curation.manifest.groups import assign_splits
 from opensora.curation.manifest.ledger import Ledger, check_parents, check_unique
 from opensora.curation.manifest.selection import HASH, Selection, select
@@ -36,6 +39,7 @@ from opensora.tables.columns import (
 log = logging.getLogger(__name__)
 
 RULE = "build_manifest"
+_FLOW = "flow"  # column and scorer
 _NOT_SCORES = frozenset({"id", "status", "detail", "scorer"})
 _SECONDS_TOLERANCE = 0.01  # of a scene against its clips, whose times are rounded
 
@@ -81,6 +85,7 @@ def build_manifest(
         ConfigError: a rule names no column or is malformed.
     """
     _check_stages(sources)
+    _warn_of_units(sources.scores, selection)
     ledger = Ledger()
     kept = _follow(sources, ledger)
     if kept.empty:
@@ -180,6 +185,21 @@ def _join_scores(clips: pd.DataFrame, scorer: str, table: pd.DataFrame) -> pd.Da
         status=clips["status"].mask(fails, found["status"].set_axis(clips.index)),
         detail=clips["detail"].mask(fails, pd.Series(details, index=clips.index, dtype=object)),
     )
+
+
+def _warn_of_units(scores: Mapping[str, pd.DataFrame], selection: Selection) -> None:
+    """Tell of bounds on motion that somebody else measured."""
+    conditions = [Condition(text).columns for text in selection.keep_if]
+    names = {*selection.filters, *itertools.chain(*conditions)}
+    own = f"{_FLOW}-{VERSIONS[_FLOW]}"
+    for scorer, table in scores.items():
+        foreign = table.get("scorer", pd.Series("", index=table.index)) != own
+        if _FLOW in names and _FLOW in table.columns and foreign.any():
+            log.warning(
+                "build_manifest scores=%s: this flow is not from %s, which counts pixels a second"
+                " at a short side of 128; Open-Sora's unit is another, so check the bound",
+                *(scorer, own),
+            )
 
 
 def _join_facts(clips: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:

@@ -146,6 +146,11 @@ def _prepared(table: pd.DataFrame, root: str | Path | None) -> pd.DataFrame:
     nested = [name for name in rows if rows[name].map(lambda cell: _is_nested(cell)).any()]
     if nested:
         log.info("import_manifest nested_columns_left_out=%s", ",".join(map(str, nested)))
+    if "flow" in rows:
+        log.info(
+            "import_manifest flow=as_it_is: the scorer counts pixels a second at a short side of"
+            " 128, Open-Sora's unit is another"
+        )
     rows = rows.drop(columns=[*nested, *_MADE], errors="ignore")
     rows[PATH] = [os.path.join(root or "", path) for path in rows[PATH]]
     own = rows[ID] if ID in rows else pd.Series("", index=rows.index)

@@ -24,8 +24,8 @@ MIN_SIDE_PX = 16  # DIS refuses less than 12
 class FlowScorer(Scorer):
     """Mean over pixels and pairs of the flow's length between neighbouring frames.
 
-    The unit is pixels per frame on frames scaled to a short side of 128 pixels, so that clips
-    of all sizes compare; 1.28 means that the picture moves by 1 % of its short side per frame.
+    The unit is pixels a second on frames scaled to a short side of 128 pixels, so that clips of all
+    sizes and rates compare; 1.28 means that the picture moves by 1 % of its short side a second.
 
     Args:
         raft: weights of torchvision's raft_large or raft_small; None uses DIS, which needs none.
@@ -78,7 +78,7 @@ class FlowScorer(Scorer):
             np.linalg.norm(self._flow(first, second), axis=-1).mean()
             for first, second in clip.neighbours()
         ]
-        return float(np.mean(lengths)) if lengths else float("nan")
+        return float(np.mean(lengths)) * clip.fps if lengths else float("nan")
 
 
 def _grey(frame: np.ndarray) -> np.ndarray:

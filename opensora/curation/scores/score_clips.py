@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pandas as pd
 from opensora.core.errors import VideoError
 from opensora.core.log import progress
 from opensora.core.versions import VERSIONS
-from opensora.curation.scores.scorer import ClipFrames, Scorer
-from opensora.media.decode import read_frames
+from opensora.curation.scores.scorer import ClipFrames, Scorer, spread
+from opensora.media.decode import read_frames, read_pictures
+from opensora.media.timeline import timeline
 from opensora.stores.rows import RowStore
 from opensora.tables.columns import OK, SCORES
 
@@ -142,13 +144,16 @@ class _Batch:
             return
         try:
             frames = _decode(clip, [job.scorer for job, _ in todo])
+            source = _decode_source(clip, max(job.scorer.needs_source for job, _ in todo))
         except VideoError as error:
             log.warning("score_clips clip marked id=%s status=%s", clip["id"], error.reason)
             for _, row in todo:
                 row.update(status=error.reason, detail=error.detail)
             return
         for (job, row), (indices, pictures) in zip(todo, frames, strict=True):
-            seen = ClipFrames(pictures, indices, clip["kind"] == "image", job.text(clip))
+            is_image, fps = clip["kind"] == "image", float(clip["fps"])
+            own = source if job.scorer.needs_source else []
+            seen = ClipFrames(pictures, indices, is_image, job.text(clip), fps, own)
             self._waiting.setdefault(job.name, []).append((clip, row, seen))
         self._num_clips += 1
         self._num_bytes += sum({id(part): part.nbytes for _, part in frames}.values())
@@ -187,6 +192,30 @@ def _decode(clip: Row, scorers: Sequence[Scorer]) -> list[tuple[np.ndarray, np.n
         (np.array(own), frames if own == together else frames[[place[index] for index in own]])
         for own in wanted
     ]
+
+
+def _decode_source(clip: Row, count: int) -> list[np.ndarray]:
+    """Some frames [H, W, 3] of what a clip was cut from, as stored, from all over the clip.
+
+    None where the clip is the source itself.
+
+    Raises:
+        VideoError: the source is unreadable, or shorter than the clip says.
+    """
+    if not count or clip["source"] in ("", clip["path"]):
+        return []
+    source = Path(clip["source"])
+    if clip["kind"] == "image":
+        return [picture.pixels for picture in read_pictures(source, [0])]
+    ticks, tick_s = timeline(source).ticks()
+    edges = [Fraction(str(clip[name])) / tick_s for name in ("start", "end")]
+    # times in the table are rounded: half a tick later is inside the frame that is meant
+    first, last = (int(np.searchsorted(ticks, float(e) + 0.5, side="right")) - 1 for e in edges)
+    wanted = [first + k for k in spread(max(last - first, 1), count)]
+    try:
+        return [picture.pixels for picture in read_pictures(source, wanted)]
+    except ValueError as error:
+        raise VideoError("changed", str(error)) from error
 
 
 def _set_scores(row: Row, values: dict[str, Any]) -> None:

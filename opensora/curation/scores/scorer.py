@@ -18,12 +18,17 @@ class ClipFrames:
         indices: int [T], rising, the frames' positions in the clip.
         is_image: the clip is a still image.
         text: clean caption; "" unless the scorer needs texts.
+        fps: frames a second.
+        source: some frames of what the clip was cut from, each uint8 [H, W, 3] RGB at its stored
+            size; none unless the scorer needs them.
     """
 
     frames: np.ndarray
     indices: np.ndarray
     is_image: bool
     text: str = ""
+    fps: float = 1.0
+    source: Sequence[np.ndarray] = ()
 
     def neighbours(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Pairs of frames that follow each other in the clip, each uint8 [H, W, 3]."""
@@ -37,10 +42,12 @@ class Scorer(ABC):
     Attributes:
         columns: names of the scores.
         needs_text: clips without a caption can not be scored.
+        needs_source: how many frames of the source it looks at.
     """
 
     columns: tuple[str, ...]
     needs_text: bool = False
+    needs_source: int = 0
 
     def identity(self) -> str:
         """Hash of the weights that a score follows from; "" where there are none."""

@@ -15,6 +15,7 @@ from opensora.config.registry import SCORERS
 from opensora.curation.scores.scorer import ClipFrames, Scorer, Scores, spread_pairs
 
 NUM_PAIRS = 8
+NUM_SOURCE = 4  # frames of the source in which blocks are looked for
 SHORT_SIDE_PX = 256  # larger frames are shrunk first, so that sharpness compares across sizes
 BLACK_LUMA = 32  # 0.10 of the video range above black, as blackdetect's pixel_black_th
 BLACK_SHARE = 0.98  # of the pixels, as blackdetect's picture_black_ratio_th
@@ -34,6 +35,8 @@ class TechnicalScorer(Scorer):
         *("letterbox", "blockiness"),
     )
 
+    needs_source = NUM_SOURCE
+
     def choose(self, num_frames: int) -> list[int]:
         """Eight pairs of neighbours, spread over the clip."""
         return spread_pairs(num_frames, NUM_PAIRS)
@@ -48,13 +51,15 @@ class TechnicalScorer(Scorer):
             black_ratio: share of frames of which 98 % are black, 0 to 1.
             frozen_ratio: share of neighbours without any difference, 0 to 1; 0 for images.
             letterbox: share of the picture under black bars that all frames have, 0 to 1.
-            blockiness: steps across the 8-pixel grid over all other steps; 1 is none.
+            blockiness: steps across the 8-pixel grid over all other steps, in frames of the source
+                as they are stored, since a clip that was encoded anew hides them; 1 is none.
         """
         rows = np.array([_judge(clip) for clip in batch], dtype=np.float32)  # [B, columns]
         return {name: rows[:, k] for k, name in enumerate(self.columns)}
 
 
 def _judge(clip: ClipFrames) -> tuple[float, ...]:
+    looked_at = clip.source if len(clip.source) else clip.frames[::4]
     lumas = [_luma(frame) for frame in clip.frames]
     sharpness = [cv2.Laplacian(luma, cv2.CV_32F, ksize=1).var() for luma in lumas]
     black = [(luma < BLACK_LUMA).mean() >= BLACK_SHARE for luma in lumas]
@@ -66,7 +71,7 @@ def _judge(clip: ClipFrames) -> tuple[float, ...]:
         float(np.mean(black)),
         _frozen_ratio(clip),
         _letterbox(np.max(lumas, axis=0)),
-        float(np.median([_blockiness(frame) for frame in clip.frames[::4]])),
+        float(np.median([_blockiness(frame) for frame in looked_at])),
     )
 
 

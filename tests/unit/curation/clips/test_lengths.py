@@ -53,8 +53,8 @@ def test_stretches_between_keyframes_are_joined_while_they_fit() -> None:
 
 def test_limits_are_inclusive() -> None:
     assert ClipSettings(2.0, 4.0).tick_limits(Fraction(1, 8)) == (16, 32)
-    # 29.97 * 1 s: 30 frames are the first that last a second, and the limits never cross
-    assert ClipSettings(1.0, 1.0).tick_limits(Fraction(1001, 30000)) == (30, 30)
+    # 29.97 * 1 s: 29 frames are the most that last no longer, and the limits never cross
+    assert ClipSettings(1.0, 1.0).tick_limits(Fraction(1001, 30000)) == (29, 29)
 
 
 def test_half_the_rate_takes_every_second_frame() -> None:
@@ -125,3 +125,20 @@ def test_settings_that_no_clip_satisfies_are_refused(wrong: dict) -> None:
 def test_a_slow_source_keeps_its_rate() -> None:
     assert ClipSettings(fps=30.0).clip_fps(Fraction(8)) == 8
     assert ClipSettings(fps=29.97).clip_fps(Fraction(60)) == Fraction(30000, 1001)
+
+
+def test_no_clip_is_longer_than_its_limit_at_any_rate() -> None:
+    """Neither by the source's time nor by its own; and the shortest allowed is at hand."""
+    rates = [Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001)]
+    rates += [Fraction(30), Fraction(50), Fraction(60000, 1001), Fraction(14985, 1000)]
+    limits = (0.5, 1.0, 2.0, 2.1, 5.0)
+    for rate, seconds, fps in itertools.product(rates, limits, (None, 8.0, 12.0)):
+        settings = ClipSettings(seconds, seconds, fps=fps)
+        fewest, most = settings.tick_limits(1 / rate)
+        assert fewest == most == int(Fraction(str(seconds)) * rate)
+        own = settings.clip_fps(rate)
+        lasts = len(evenly(most, rate, own)[: settings.most_frames(own)]) / own
+        assert lasts <= Fraction(str(seconds))
+        assert lasts > Fraction(str(seconds)) - 1 / own - 1 / rate  # less than a frame is missing
+    assert ClipSettings(2.0, 2.0, fps=8.0).most_frames(Fraction(8)) == 16
+    assert ClipSettings(1.0, 2.0).tick_limits(Fraction(1001, 30000)) == (30, 59)

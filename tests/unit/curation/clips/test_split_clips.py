@@ -1,3 +1,4 @@
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -9,8 +10,10 @@ from PIL import Image
 from opensora.curation.clips.lengths import ClipSettings
 from opensora.curation.clips.split_clips import split_clips
 from opensora.curation.ingest.ingest_videos import ingest_videos
+from opensora.curation.scenes.boundaries import SceneSettings
 from opensora.curation.scenes.detect_scenes import detect_scenes
 from opensora.media.decode import read_frames
+from opensora.media.encode import write_video
 from opensora.media.probe import probe
 
 
@@ -143,3 +146,16 @@ def test_rotation_is_in_the_pixels_of_a_clip(tmp_path: Path, turn: int) -> None:
     assert probe(clip["path"]).rotation == 0
     shown = read_frames(clip["path"], [5])[0]
     assert np.abs(shown.astype(int) - upright).mean() < 12
+
+
+def test_two_seconds_of_a_broadcast_source_are_16_frames(tmp_path: Path) -> None:
+    """At 29.97 frames a second no whole number of frames lasts two seconds: 59 are the most."""
+    frames = np.zeros((130, 32, 48, 3), np.uint8)
+    write_video(tmp_path / "a.mp4", frames, Fraction(30000, 1001))
+    scenes = detect_scenes(ingest_videos([tmp_path / "a.mp4"]), SceneSettings(detector="none"))
+    clips = split_clips(scenes, tmp_path / "clips", ClipSettings(2.0, 2.0, fps=8.0))
+    assert clips["num_frames"].tolist() == [16, 16, 0]
+    assert clips["status"].tolist() == ["ok", "ok", "too_short"]
+    own = split_clips(scenes, tmp_path / "clips", ClipSettings(2.0, 2.0))
+    assert own["num_frames"].tolist() == [59, 59, 0]
+    assert (own["end"] - own["start"]).max() <= 2.0

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from opensora.core.errors import ConfigError, TableError
+from opensora.core.versions import VERSIONS
 from opensora.curation.manifest.build_manifest import StageTables, build_manifest
 from opensora.curation.manifest.ledger import check_ledger
 from opensora.curation.manifest.selection import Selection
@@ -224,3 +225,18 @@ def test_a_scene_of_no_video_is_booked_where_it_was_marked(sources: StageTables)
     assert made.rejected.set_index("id").loc["gone_0000", "reason"] == "no_video"
     stage = next(stage for stage in made.funnel["stages"] if stage["stage"] == "detect_scenes")
     assert (stage["rows_in"], stage["rows_kept"]) == (3, 2)
+
+
+def test_a_bound_on_motion_that_others_measured_is_told_of(sources, caplog) -> None:
+    def told(scorer: str | None, **rules) -> list[str]:
+        caplog.clear()
+        scores = sources.scores["flow"].drop(columns="scorer")
+        scores = scores if scorer is None else scores.assign(scorer=scorer)
+        mixed = replace(sources, scores={"flow": scores})
+        build_manifest(mixed, Selection(**rules), validation_fraction=0.0)
+        return [line for line in caplog.messages if "unit is another" in line]
+
+    own, bound = f"flow-{VERSIONS['flow']}", {"filters": {"flow": {"min": 0.5}}}
+    assert told(own, **bound) == told("unimatch") == []
+    assert len(told("unimatch", **bound)) == len(told(None, keep_if=["flow > 0.5"])) == 1
+    assert len(told("flow-1", **bound)) == 1  # which counted pixels a frame

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -27,6 +29,14 @@ def test_the_length_of_a_known_shift_is_found(step: int) -> None:
 
 def test_the_unit_does_not_depend_on_the_size_of_the_video() -> None:
     assert flow(sliding(2, scale=2)) == pytest.approx(flow(sliding(2)), rel=0.05)
+
+
+def test_the_unit_does_not_depend_on_the_rate() -> None:
+    """Pixels a second: 2 a frame at 24 frames a second, and 4 at 12, are the same motion."""
+    fast, slow = replace(sliding(2), fps=24.0), replace(sliding(4), fps=12.0)
+    assert flow(fast) == pytest.approx(48, rel=0.15)
+    assert flow(slow) == pytest.approx(flow(fast), rel=0.1)
+    assert flow(fast) == pytest.approx(24 * flow(sliding(2)), rel=1e-5)
 
 
 def test_a_still_clip_does_not_move() -> None:

@@ -45,7 +45,8 @@ def clips(tiny_video: Path, tmp_path: Path) -> pd.DataFrame:
         *((f"e{k}", tiny_video, 48, "ok", "") for k in range(8)),
     ]
     table = pd.DataFrame(rows, columns=["id", "path", "num_frames", "status", "detail"])
-    return table.assign(kind="video", path=table["path"].map(str), sha256=table["id"])
+    facts = {"kind": "video", "fps": 24.0, "source": ""}
+    return table.assign(path=table["path"].map(str), sha256=table["id"], **facts)
 
 
 def test_every_clip_gets_a_row_and_failures_are_marked(clips: pd.DataFrame, tmp_path: Path) -> None:
