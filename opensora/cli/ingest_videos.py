@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shards.add_argument("--shards-dir", help="folder of 0000, 0001, ... in the format of --output")
     shards.add_argument("--shard", type=int, help="put this shard alone into --output")
     parser.add_argument("--num-shards", type=int, help="number of shards")
+    parser.add_argument("--listing", help="keep here what tells a file's shard, to open it once")
     parser.add_argument("--workers", type=int, default=2, help="processes that probe files")
     parser.add_argument(
         "--timeout-s",
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> str:
         timeout_s=args.timeout_s,
         journal=Path(args.output).with_suffix(".probed.jsonl"),
         shard=None if args.shard is None else (args.shard, args.num_shards),
+        listing=args.listing,
     )
     where = ""
     if args.shards_dir is not None:

@@ -43,6 +43,7 @@ REPORTED_STAGES = STAGES[: 1 + max(map(STAGES.index, SAMPLED_STAGES))]
 FRAME_SCORERS = [name for name in config["scorers"] if name != "match"]
 PREVIOUS_STAGE = dict(zip(STAGES[1:], STAGES))
 STORE = "results/store"  # what runs share: kept, looked up, nobody's output
+SHARD_LISTING = f"{STORE}/shards.jsonl"  # of which shard each file is
 MANIFEST = f"{RUN}/manifest"  # folder of a partition a shard
 PARTITIONS = expand(f"{MANIFEST}/{{shard}}.parquet", shard=SHARDS)
 CURATED = [
@@ -94,7 +95,9 @@ def listings(beside=()):
     from opensora.curation.ingest.discovery import shard_listings
 
     try:
-        hashes = shard_listings(videos(), len(SHARDS), beside=beside)
+        hashes = shard_listings(
+            videos(), len(SHARDS), beside=beside, listing=Path(SHARD_LISTING)
+        )
     except TableError as error:
         raise WorkflowError(str(error))
     return [f"files {name}" for name in hashes]

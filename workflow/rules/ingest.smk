@@ -30,6 +30,7 @@ rule ingest_videos:
         videos=videos(),
         shard=lambda wildcards: int(wildcards.shard),
         num_shards=config["num_shards"],
+        known=SHARD_LISTING,
     shell:
         "opensora ingest-videos {params.videos:q} --output {output.videos} --shard {params.shard} "
-        "--num-shards {params.num_shards} --workers {threads} > {log} 2>&1"
+        "--num-shards {params.num_shards} --listing {params.known:q} --workers {threads} > {log} 2>&1"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from opensora.core.errors import TableError
 from opensora.core.seed import stable_shard
+from opensora.curation.ingest.ends import Listing, mark_of
 from opensora.media.formats import is_media
 from opensora.media.probe import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from opensora.tables.columns import LICENCE, PATH
@@ -44,11 +45,12 @@ class FoundFiles:
     unreadable: dict[str, str] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
 
-    def shard(self, number: int, num_shards: int) -> "FoundFiles":
-        """Return the part that belongs to one shard."""
+    def shard(self, number: int, num_shards: int, listing: Path | None = None) -> "FoundFiles":
+        """Return the part that belongs to one shard; see `shards_of`."""
+        shards = shards_of([*self.files, *self.unreadable], num_shards, listing)
 
         def mine(path: str) -> bool:
-            return shard_of(path, num_shards) == number
+            return shards[path] == number
 
         files = {path: licence for path, licence in self.files.items() if mine(path)}
         unreadable = {path: reason for path, reason in self.unreadable.items() if mine(path)}
@@ -95,21 +97,33 @@ def find_media(inputs: Sequence[str | Path]) -> FoundFiles:
 
 
 def shard_of(path: str, num_shards: int) -> int:
-    """The shard of a file: known without reading it, and the same for files of equal content.
+    """The shard of a file: known without reading all of it, the same for files of equal content.
 
-    It follows from the size in bytes, so that duplicates meet in one shard wherever they lie and
-    a new file changes no other shard. A file that is not there goes by its name.
+    It follows from the size and the first and last bytes, so that duplicates meet in one shard
+    wherever they lie, and a new file changes no other shard. A file that is not there goes by its
+    name.
     """
-    path = legible_path(path)
-    try:
-        key = f"{os.stat(path).st_size} bytes"
-    except OSError:
-        key = path
-    return stable_shard(key, num_shards)
+    return stable_shard(mark_of(legible_path(path)), num_shards)
+
+
+def shards_of(paths: Sequence[str], num_shards: int, listing: Path | None = None) -> dict[str, int]:
+    """The shard of each file, as `shard_of`.
+
+    Args:
+        paths: files, there or not.
+        num_shards: number of shards.
+        listing: file that keeps what is known of them: only new and changed ones are opened.
+    """
+    marks = Listing(listing).marks([legible_path(path) for path in paths])
+    return {path: stable_shard(marks[legible_path(path)], num_shards) for path in paths}
 
 
 def shard_listings(
-    inputs: Sequence[str | Path], num_shards: int, *, beside: Sequence[str] = ()
+    inputs: Sequence[str | Path],
+    num_shards: int,
+    *,
+    beside: Sequence[str] = (),
+    listing: Path | None = None,
 ) -> list[str]:
     """Hash names, sizes, times and licences of the files of each shard.
 
@@ -120,14 +134,16 @@ def shard_listings(
         num_shards: number of shards.
         beside: suffixes such as `.txt`; in place of the files themselves those of their names with
             these suffixes count, there or not.
+        listing: see :func:`shards_of`.
 
     Raises:
         TableError: see :func:`find_media`.
     """
     found = find_media(inputs)
+    shards = shards_of([*found.files, *found.unreadable], num_shards, listing)
     digests = [hashlib.sha256() for _ in range(num_shards)]
     for path, note in [*found.files.items(), *found.unreadable.items()]:
-        digest = digests[shard_of(path, num_shards)]
+        digest = digests[shards[path]]
         stem = os.path.splitext(path)[0]
         for name in [stem + suffix for suffix in beside] or [path]:
             digest.update(f"{legible_path(name)}\0{_state(name)}\0{note}\n".encode())

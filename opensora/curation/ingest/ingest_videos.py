@@ -32,6 +32,7 @@ def ingest_videos(
     timeout_s: float = TIMEOUT_S,
     journal: str | Path | None = None,
     shard: tuple[int, int] | None = None,
+    listing: str | Path | None = None,
 ) -> pd.DataFrame:
     """Probe and hash every video and image below the inputs.
 
@@ -43,6 +44,7 @@ def ingest_videos(
         journal: file in which probed files are remembered, so that an interrupted or repeated
             ingest probes none twice.
         shard: (number, of how many): only the files of this shard, and no error if it has none.
+        listing: file that keeps which shard each file is of, see `shards_of`.
 
     Returns:
         A VIDEOS table, one row per file. Ids come from the content, so a moved file keeps its
@@ -61,7 +63,7 @@ def ingest_videos(
             " .mp4, .mkv, .webm, .jpg or .png"
         )
     if shard is not None:
-        found = found.shard(*shard)
+        found = found.shard(*shard, Path(listing) if listing else None)
     rows = probe_all(list(found.files), workers, timeout_s, Path(journal) if journal else None)
     for row, licence in zip(rows, found.files.values(), strict=True):
         row[LICENCE] = licence

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from opensora.core.errors import TableError
+from opensora.curation.ingest import ends
 from opensora.curation.ingest.discovery import find_media, shard_listings, shard_of
 
 
@@ -92,8 +93,51 @@ def test_shards_part_the_files(folder: Path) -> None:
     assert all(part.files for part in parts)
 
 
-def test_the_shard_follows_the_size_and_without_a_file_the_name(folder: Path) -> None:
-    (folder / "twin.mkv").write_bytes(b"ab")
+def test_files_of_equal_size_are_spread_and_equal_files_meet(tmp_path: Path) -> None:
+    for k in range(40):
+        pixels = bytes([k]) * 9000
+        (tmp_path / f"{k}.bmp").write_bytes(b"BM" + pixels)
+        (tmp_path / f"copy{k}.bmp").write_bytes(b"BM" + pixels)
+    shards = [shard_of(f"{tmp_path}/{k}.bmp", 4) for k in range(40)]
+    assert min(shards.count(number) for number in range(4)) >= 3
+    assert [shard_of(f"{tmp_path}/copy{k}.bmp", 4) for k in range(40)] == shards
+
+
+def test_the_last_bytes_count_too(tmp_path: Path) -> None:
+    for k in range(20):
+        (tmp_path / f"{k}.bmp").write_bytes(bytes(20_000) + bytes([k]))
+    assert len({shard_of(f"{tmp_path}/{k}.bmp", 1000) for k in range(20)}) > 15
+
+
+def test_a_listing_opens_new_and_changed_files_only(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def read(path: str, size: int, mtime_ns: int) -> str:
+        opened.append(Path(path).name)
+        return f"{path} {size}"
+
+    monkeypatch.setattr(ends, "_read_mark", read)
+    kept = folder.parent / "store" / "shards.jsonl"
+    first = shard_listings([folder], 10, listing=kept)
+    assert len(opened) == len(find_media([folder]).files)
+    opened.clear()
+    assert shard_listings([folder], 10, listing=kept) == first
+    assert opened == []
+    (folder / "new.mp4").write_bytes(b"new")
+    os.utime(folder / "a.png", ns=(7, 7))
+    shard_listings([folder], 10, listing=kept)
+    assert sorted(opened) == ["a.png", "new.mp4"]
+    (folder / "new.mp4").unlink()
+    (folder / "b" / "film.mp4").touch()
+    kept.write_text(kept.read_text() + '["cut')  # a damaged line costs itself
+    shard_listings([folder], 10, listing=kept)
+    assert "new.mp4" not in kept.read_text()
+
+
+def test_the_shard_follows_the_content_and_without_a_file_the_name(folder: Path) -> None:
+    (folder / "twin.mkv").write_bytes(b"22")
     assert shard_of(f"{folder}/twin.mkv", 1000) == shard_of(f"{folder}/b/film.mp4", 1000)
     gone = [shard_of(f"{folder}/gone{k}.mp4", 1000) for k in range(9)]
     assert len(set(gone)) > 5
