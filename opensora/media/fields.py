@@ -8,6 +8,7 @@ combs are asked for, as text that scrolls fools `idet`. Film in fields (3:2 pull
 two of five frames. In such a file every frame with combs goes through `bwdif`, the others stay.
 """
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,6 +35,7 @@ _LEAST_COMBED = 2  # frames
 _MOST_LINES = 1152  # no format with fields is taller
 _COLUMNS = 256  # looked at in a row
 _PLACES = 5  # keyframes of a file from which frames are looked at
+_MOST_DECODED = 150  # frames from the start of a file with fewer keyframes
 _GLANCE, _LOOK = 4, 12  # neighbouring frames at each: first a few, where they have combs more
 _CYCLE, _CYCLE_COMBED = 5, 2  # frames of 3:2 pulldown, and those of them with two pictures
 _PLANAR_8 = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "gray", "nv12"})
@@ -69,29 +71,45 @@ def fields_of(path: Path) -> Fields:
 
 @functools.lru_cache(maxsize=4096)
 def _fields_of(path: Path, size: int, mtime_ns: int) -> Fields:
-    if all(comb_share(frame) < COMBED for run in _runs(path, _GLANCE) for frame in run):
+    if not any(_is_suspect(run) for run in _runs(path, _GLANCE)):
         return WHOLE
     return judge(_runs(path, _LOOK))
 
 
+def _is_suspect(run: Sequence[VideoFrame]) -> bool:
+    """Whether a longer look is worth it: grain has combs too, but no order of fields."""
+    combed = [k for k, frame in enumerate(run) if comb_share(frame) >= COMBED]
+    inner = [k for k in combed if 0 < k < len(run) - 1]
+    lumas = {k: [_luma(frame) for frame in run[k - 1 : k + 2]] for k in inner}
+    return bool(combed) and (not inner or any(_order(*lumas[k]) for k in inner))
+
+
 def _runs(path: Path, length: int) -> Iterator[list[VideoFrame]]:
-    """Neighbouring frames from several places of a file; damaged ones end a run."""
+    """Neighbouring frames from several places of a file; damage ends a run."""
     line = timeline(path)
-    keys = line.key_pts[:1] if line.pts is None else line.key_pts
-    places: list[int | None] = [None]  # the first frames, where no others can be sought
-    if len(keys) >= _PLACES:
-        places = [int(keys[k]) for k in np.linspace(0, len(keys) - 1, _PLACES).astype(int)]
-    else:
-        length *= _PLACES
-    for place in places:
-        try:
-            with open_video(path) as (container, stream):
-                if place is not None:
-                    container.seek(place, stream=stream, backward=True)
-                run = list(itertools.islice(container.decode(stream), length))
-        except VideoError:
-            continue
-        yield from (run[at : at + _LOOK] for at in range(0, len(run), _LOOK))
+    if line.pts is None or len(line.key_pts) < _PLACES:
+        yield from _first_runs(path, length, min(line.num_frames, _MOST_DECODED))
+        return
+    for place in np.linspace(0, len(line.key_pts) - 1, _PLACES).astype(int):
+        run: list[VideoFrame] = []
+        with contextlib.suppress(VideoError), open_video(path) as (container, stream):
+            container.seek(int(line.key_pts[place]), stream=stream, backward=True)
+            run.extend(itertools.islice(container.decode(stream), length))
+        yield run
+
+
+def _first_runs(path: Path, length: int, count: int) -> Iterator[list[VideoFrame]]:
+    """Some of the first `count` frames, where no places can be sought."""
+    step = max(length, (count - length) // (_PLACES - 1))
+    with contextlib.suppress(VideoError), open_video(path) as (container, stream):
+        run: list[VideoFrame] = []
+        for index, frame in enumerate(itertools.islice(container.decode(stream), count)):
+            if index % step < length:
+                run.append(frame)
+            if len(run) == length:
+                yield run
+                run = []
+        yield run
 
 
 def is_woven(path: Path, frame: VideoFrame) -> bool:
@@ -143,7 +161,7 @@ def judge(runs: Iterable[Sequence[VideoFrame]]) -> Fields:
         is_pulldown = is_pulldown or _has_cycle(shares >= least)
         for k in range(1, len(run) - 1):
             near = lumas[k - 1 : k + 2]
-            if shares[k] >= least and len({luma.shape for luma in near}) == 1:
+            if shares[k] >= least:
                 orders.append(_order(*near))
     for order in ("tff", "bff"):
         if len(orders) >= _LEAST_COMBED and orders.count(order) >= _AGREE * len(orders):
@@ -237,6 +255,8 @@ def _order(before: np.ndarray, luma: np.ndarray, after: np.ndarray) -> str:
     The rows of a field lie smoothly between those of the field next in time: of the frame before,
     the later field does with the earlier rows of this one.
     """
+    if not before.shape == luma.shape == after.shape:
+        return ""  # the picture changes its size
     around = luma[1:-3] + luma[3:-1]  # rows 1, 3 about row 2 and so on
     past = np.abs(around - 2 * before[2:-2]).sum(axis=1)
     coming = np.abs(around - 2 * after[2:-2]).sum(axis=1)

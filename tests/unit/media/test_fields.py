@@ -173,10 +173,11 @@ def test_times_and_numbers_stay(tmp_path: Path) -> None:
     assert timeline(path).fps == 25
 
 
-def test_a_still_start_does_not_hide_fields(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keys", ["10", "250"])
+def test_a_still_start_does_not_hide_fields(tmp_path: Path, keys: str) -> None:
     """The first frames show no combs; reading meets the first later."""
     pictures = [picture(0)] * 30 + woven("tff", 30)
-    path = write(tmp_path / "late.mp4", pictures, options={"crf": "14", "g": "10"})
+    path = write(tmp_path / "late.mp4", pictures, options={"crf": "14", "g": keys})
     assert probe(path).interlaced
     frames = np.stack(list(iter_frames(path)))
     assert len(frames) == 60
@@ -200,3 +201,15 @@ def test_clips_have_no_combs(tmp_path: Path, mode: str) -> None:
     frames = list(iter_frames(made))
     assert len(frames) == 20
     assert max(combs(frame) for frame in frames) < 0.001
+
+
+def test_grain_is_no_comb(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    grain = [
+        np.clip(picture(2 * k) + rng.normal(0, 12, (HEIGHT, WIDTH)), 0, 255).astype(np.uint8)
+        for k in range(20)
+    ]
+    path = write(tmp_path / "grain.mp4", grain, options={"crf": "4"})
+    with av.open(str(path)) as file:
+        assert min(map(comb_share, file.decode(video=0))) > 0.05
+    assert not probe(path).interlaced
