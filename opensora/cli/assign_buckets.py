@@ -106,7 +106,7 @@ def _write_tables(
     args: argparse.Namespace, manifest: "pd.DataFrame", config: dict[str, Any], made: "TrainingPlan"
 ) -> None:
     """Write the plans, what they need encoded, and who is in none."""
-    from opensora.plans.compile import write_plan
+    from opensora.plans.compile import BatchPlan, write_plan
     from opensora.plans.items import write_items
     from opensora.plans.validation_plan import plan_validation
     from opensora.tables.columns import LEFT_OUT
@@ -118,7 +118,9 @@ def _write_tables(
     if args.validation:
         write_plan(plan_validation(manifest, config), args.validation, frame_interval=interval)
     if args.items:
-        plans = [path for path in (args.plan, args.validation) if path]
-        write_items(manifest, plans, args.items, frame_interval=interval, shards=args.num_shards)
+        pairs = [made.pairs()]
+        if args.validation:
+            pairs.append(BatchPlan(args.validation).items())
+        write_items(manifest, pairs, args.items, frame_interval=interval, shards=args.num_shards)
     if args.left_out:
         write_table(made.left_out(), args.left_out, LEFT_OUT)

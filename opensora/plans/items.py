@@ -1,19 +1,21 @@
-"""What a stage has to encode: the clips of its plans at their buckets, one table a shard.
+"""What a stage has to encode: its clips at their buckets, one table a shard.
 
-A table depends on which pairs of a clip and a bucket occur, never on the order of the plan: another
-seed or number of processes deals the same pairs out, and nothing is encoded again.
+A table depends on which pairs of a clip and a bucket are trained, never on the order of the plan:
+another number of processes deals the same pairs out, and nothing is encoded again. Clips that rest
+for an epoch because they fill no batch are among them: one clip more decides which ones rest.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from opensora.buckets.bucket import Bucket
-from opensora.buckets.bucket_config import IMAGE_FPS
+from opensora.buckets.bucket_config import IMAGE_FPS, BucketRule
 from opensora.core.errors import TableError
 from opensora.core.seed import stable_shard
-from opensora.plans.compile import BatchPlan
+from opensora.plans.micro_batches import cell_codes, trained_cells
 from opensora.tables.columns import ID, PATH, SHARD
 from opensora.tables.io import write_table
 
@@ -40,14 +42,56 @@ def clip_shards(manifest: pd.DataFrame, num_shards: int) -> pd.Series:
     return shards
 
 
+def trained_pairs(
+    assignments: Sequence[pd.DataFrame],
+    rules: Sequence[BucketRule],
+    *,
+    epochs: int,
+    drop_last: bool,
+) -> pd.DataFrame:
+    """The pairs of some epochs, of clips that rest too.
+
+    Args:
+        assignments: ASSIGNMENT tables, one per epoch, or a single one for all epochs.
+        rules: the parsed bucket config.
+        epochs: how many epochs a plan holds.
+        drop_last: as the plan was compiled.
+
+    Returns:
+        Columns id and bucket (text), each pair once.
+    """
+    first = assignments[0]
+    numbers: dict[Bucket, int] = {}
+    found = np.empty(0, dtype=np.int64)  # number of the bucket x clips + clip
+    for epoch in range(min(len(assignments), epochs)):
+        codes, cells = cell_codes(assignments[epoch])
+        counts = np.bincount(codes[codes >= 0], minlength=len(cells)).tolist()
+        targets = trained_cells(dict(zip(cells, counts, strict=True)), rules, drop_last=drop_last)
+        goes_to = np.full(len(cells) + 1, -1, dtype=np.int64)  # the last is of clips without a cell
+        for place, cell in enumerate(cells):
+            target = targets[cell]
+            if target is not None:
+                goes_to[place] = numbers.setdefault(target, len(numbers))
+        buckets = goes_to[codes]
+        clips = np.flatnonzero(buckets >= 0)
+        found = np.union1d(found, buckets[clips] * len(first) + clips)
+    names = np.array([str(bucket) for bucket in numbers], dtype=object)
+    bucket, clip = np.divmod(found, max(len(first), 1))
+    return pd.DataFrame({ID: first[ID].to_numpy()[clip], "bucket": names[bucket]}).astype(str)
+
+
 def plan_items(
-    manifest: pd.DataFrame, plans: Sequence[BatchPlan], *, frame_interval: int, num_shards: int
+    manifest: pd.DataFrame,
+    pairs: Sequence[pd.DataFrame],
+    *,
+    frame_interval: int,
+    num_shards: int,
 ) -> list[pd.DataFrame]:
-    """The pairs of some plans, shard by shard, sorted by bucket and id.
+    """Some pairs, shard by shard, sorted by bucket and id.
 
     Args:
         manifest: MANIFEST table: path, fps and sha256 of the clips.
-        plans: which clips, at which buckets, over all epochs.
+        pairs: columns id and bucket: which clips, at which buckets.
         frame_interval: source frames per used frame.
         num_shards: how many tables.
 
@@ -57,11 +101,11 @@ def plan_items(
     Raises:
         TableError: the manifest lacks clips of a plan, or describes them wrongly.
     """
-    pairs = pd.concat([plan.items() for plan in plans]).drop_duplicates()
-    pairs = pairs.sort_values(["bucket", ID], ignore_index=True)
+    wanted = pd.concat(list(pairs)).drop_duplicates()
+    wanted = wanted.sort_values(["bucket", ID], ignore_index=True)
     clips = manifest[[ID, PATH, "fps", "sha256", "split"]]
     clips = clips.assign(**{SHARD: clip_shards(manifest, num_shards)})
-    items = pairs.merge(clips, on=ID, how="left")
+    items = wanted.merge(clips, on=ID, how="left")
     if items[PATH].isna().any():
         absent = items.loc[items[PATH].isna(), ID]
         raise TableError(
@@ -91,7 +135,7 @@ def plan_items(
 
 def write_items(
     manifest: pd.DataFrame,
-    plans: Sequence[str | Path],
+    pairs: Sequence[pd.DataFrame],
     folder: str | Path,
     *,
     frame_interval: int,
@@ -101,15 +145,11 @@ def write_items(
 
     Args:
         manifest: MANIFEST table.
-        plans: files of plans.
+        pairs: see `plan_items`.
         folder: where the tables go.
         frame_interval: source frames per used frame.
         shards: how many tables.
     """
-    tables = plan_items(
-        *(manifest, [BatchPlan(path) for path in plans]),
-        frame_interval=frame_interval,
-        num_shards=shards,
-    )
+    tables = plan_items(manifest, pairs, frame_interval=frame_interval, num_shards=shards)
     for shard, table in enumerate(tables):
         write_table(table.astype(_TYPES), Path(folder) / f"{shard:04d}.parquet")

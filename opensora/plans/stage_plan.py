@@ -20,6 +20,7 @@ from opensora.core.errors import ConfigError
 from opensora.core.seed import hash_ids
 from opensora.plans.balance import COST, SampleCost, check_balance_mode
 from opensora.plans.compile import compile_plan
+from opensora.plans.items import trained_pairs
 from opensora.plans.left_out import left_out
 from opensora.plans.summary import summarize_plan
 from opensora.tables.columns import ID, MANIFEST
@@ -51,6 +52,11 @@ class TrainingPlan(NamedTuple):
         """Columns id and reason of the training clips that no epoch has."""
         drop_last = self.settings["drop_last"]
         return left_out(self.assignments, self.plan, self.rules, drop_last=drop_last)
+
+    def pairs(self) -> pd.DataFrame:
+        """Columns id and bucket of what is to be encoded, see `trained_pairs`."""
+        epochs, drop_last = self.plan.attrs["compiled_epochs"], self.settings["drop_last"]
+        return trained_pairs(self.assignments, self.rules, epochs=epochs, drop_last=drop_last)
 
 
 def bucket_config_of(config: Mapping[str, Any]) -> BucketConfig:

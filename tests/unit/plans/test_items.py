@@ -7,6 +7,7 @@ from opensora.core.errors import TableError
 from opensora.core.seed import stable_shard
 from opensora.plans.compile import BatchPlan, write_plan
 from opensora.plans.items import clip_shards, plan_items, write_items
+from opensora.plans.stage_plan import plan_training
 from opensora.tables.io import read_table
 
 VIDEO, IMAGE = "24px|4|1.00", "24px|1|1.00"
@@ -35,8 +36,8 @@ ENTRIES = [(0, VIDEO, ["c3", "c0"]), (0, IMAGE, ["c1"]), (1, VIDEO, ["c0", "c4"]
 
 def test_pairs_of_all_epochs_and_plans_are_sorted_with_what_the_encoder_needs(tmp_path):
     held_out = plan(tmp_path, [(0, VIDEO, ["c5"])], "validation")
-    plans = [plan(tmp_path, ENTRIES), held_out]
-    (table,) = plan_items(manifest(), plans, frame_interval=2, num_shards=1)
+    pairs = [plan(tmp_path, ENTRIES).items(), held_out.items()]
+    (table,) = plan_items(manifest(), pairs, frame_interval=2, num_shards=1)
     assert table[
         ["bucket", "id", "path", "fps", "frame_interval", "split"]
     ].to_numpy().tolist() == [
@@ -52,20 +53,31 @@ def test_tables_do_not_depend_on_the_order_of_the_plan(tmp_path):
     turned = [(epoch, bucket, ids[::-1]) for epoch, bucket, ids in ENTRIES[::-1]]
     names = {"a": ENTRIES, "b": turned}
     for name, entries in names.items():
-        path = tmp_path / f"{name}.parquet"
-        plan(tmp_path, entries, name)
-        write_items(manifest(), [path], tmp_path / name, frame_interval=1, shards=2)
+        pairs = [plan(tmp_path, entries, name).items()]
+        write_items(manifest(), pairs, tmp_path / name, frame_interval=1, shards=2)
     for shard in ("0000", "0001"):
         one, other = (tmp_path / name / f"{shard}.parquet" for name in names)
         assert one.read_bytes() == other.read_bytes()
+
+
+def test_one_clip_more_adds_its_pairs_alone_though_others_rest():
+    config = {"bucket_config": {"24px": {16: (0.6, 4)}}, "epochs": 1, "seed": 1}
+    clips = manifest(50).assign(num_frames=16, height=24, width=24, split="train")
+    before, now = (plan_training(clips.iloc[:count], config) for count in (49, 50))
+    one, other = ({*map(tuple, made.pairs().to_numpy())} for made in (before, now))
+    assert {name for name, _ in other - one} == {"c49"}
+    assert one < other
+    batches = zip(now.plan["ids"], now.plan["bucket"], strict=True)
+    planned = {(name, bucket) for ids, bucket in batches for name in ids}
+    assert planned < other  # one rests
 
 
 @pytest.mark.parametrize("given", [True, False])
 def test_a_clip_is_in_the_shard_of_its_video_or_of_its_id(tmp_path, given):
     clips = manifest().assign(shard=["0001", "0000", "0002", "0000", "0001", "0002"])
     clips = clips if given else clips.drop(columns="shard")
-    plan(tmp_path, ENTRIES)
-    write_items(clips, [tmp_path / "plan.parquet"], tmp_path, frame_interval=1, shards=3)
+    pairs = [plan(tmp_path, ENTRIES).items()]
+    write_items(clips, pairs, tmp_path, frame_interval=1, shards=3)
     for shard in range(3):
         table = read_table(tmp_path / f"{shard:04d}.parquet")
         for name in table["id"]:
@@ -75,8 +87,8 @@ def test_a_clip_is_in_the_shard_of_its_video_or_of_its_id(tmp_path, given):
 
 
 def test_an_empty_shard_is_a_table_with_the_same_columns(tmp_path):
-    plan(tmp_path, ENTRIES)
-    write_items(manifest(), [tmp_path / "plan.parquet"], tmp_path, frame_interval=1, shards=40)
+    pairs = [plan(tmp_path, ENTRIES).items()]
+    write_items(manifest(), pairs, tmp_path, frame_interval=1, shards=40)
     tables = [read_table(tmp_path / f"{k:04d}.parquet") for k in range(40)]
     assert 0 in map(len, tables)
     assert len({tuple(table.columns) for table in tables}) == 1
@@ -89,11 +101,11 @@ def test_a_shard_that_there_is_not_is_refused():
 
 def test_clips_that_the_manifest_lacks_are_counted(tmp_path):
     with pytest.raises(TableError, match="lacks 2 clips of the plan, the first 'c3'"):
-        plan_items(manifest(3), [plan(tmp_path, ENTRIES)], frame_interval=1, num_shards=1)
+        plan_items(manifest(3), [plan(tmp_path, ENTRIES).items()], frame_interval=1, num_shards=1)
 
 
 @pytest.mark.parametrize("rate", [float("nan"), 0.0, -8.0])
 def test_a_clip_without_a_frame_rate_is_named(tmp_path, rate):
     wrong = manifest().assign(fps=[8.0, rate] + [8.0] * 4)
     with pytest.raises(TableError, match=r"clip 'c1' (nan|-?\d\.0) frames a second, expected"):
-        plan_items(wrong, [plan(tmp_path, ENTRIES)], frame_interval=1, num_shards=1)
+        plan_items(wrong, [plan(tmp_path, ENTRIES).items()], frame_interval=1, num_shards=1)

@@ -37,7 +37,7 @@ def encode(
     for stage, plan in (plans or {"latents": world.plan}).items():
         interval = int(plan.metadata.get("frame_interval", 1))
         parts = plan_items(
-            *(world.manifest if manifest is None else manifest, [plan]),
+            *(world.manifest if manifest is None else manifest, [plan.items()]),
             frame_interval=interval,
             num_shards=num_shards,
         )
