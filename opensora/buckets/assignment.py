@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from opensora.buckets.aspect import Resolution, get_resolution, ratio_steps
 from opensora.buckets.bucket_config import IMAGE_FRAMES, BucketRule
+from opensora.buckets.crop import kept_ratios
 from opensora.core.seed import chunks
 
 TOO_SMALL = "too_small"  # fewer pixels than the smallest resolution wants
@@ -22,7 +23,8 @@ TOO_SHORT = "too_short"  # fewer frames than the shortest bucket of a fitting re
 NO_IMAGE_BUCKET = "no_image_bucket"
 NO_VIDEO_BUCKET = "no_video_bucket"
 NOT_KEPT = "not_kept"  # fits, but every keep probability said no this epoch
-REASONS = ("", TOO_SMALL, TOO_SHORT, NO_IMAGE_BUCKET, NO_VIDEO_BUCKET, NOT_KEPT)
+TOO_MUCH_CROP = "too_much_crop"  # its bucket would cut away more than max_crop
+REASONS = ("", TOO_SMALL, TOO_SHORT, NO_IMAGE_BUCKET, NO_VIDEO_BUCKET, NOT_KEPT, TOO_MUCH_CROP)
 
 DRAW_BITS = 44  # of a uniform number; the row of the table takes the bits above
 
@@ -57,13 +59,21 @@ class BucketLookup:
         is_random: whether `choose` needs draws.
     """
 
-    def __init__(self, rules: Sequence[BucketRule], frame_interval: int = 1) -> None:
+    def __init__(
+        self,
+        rules: Sequence[BucketRule],
+        frame_interval: int = 1,
+        *,
+        max_crop: float | None = None,
+    ) -> None:
         """Compile.
 
         Args:
             rules: what `parse_bucket_config` returned, in its order.
             frame_interval: source frames per used frame.
+            max_crop: share of a clip's pixels that its bucket may cut away; None is any.
         """
+        self._max_crop = max_crop
         self._rules = list(rules)
         self._interval = frame_interval
         self.is_random = any(rule.is_random for rule in rules)
@@ -77,6 +87,8 @@ class BucketLookup:
         )
         self._compile_outcomes()
         self._compile_sizes(tables)
+        if max_crop is not None:
+            self._compile_crops()
 
     def choose(
         self,
@@ -103,10 +115,12 @@ class BucketLookup:
             outcome = self._outcome(num_frames[rows], high * wide, draws, rows)
             place = np.searchsorted(self._ratio_steps, high / wide, side="right")
             place += outcome * (len(self._ratio_steps) + 1)
-            self._resolution.take(outcome, out=small[0][rows], mode="clip")
+            # with a limit on the crop, the shape as well decides whether there is a bucket
+            which = outcome if self._max_crop is None else place
+            self._resolution.take(which, out=small[0][rows], mode="clip")
             self._ratio.take(place, out=small[1][rows], mode="clip")
-            self._reason.take(outcome, out=small[2][rows], mode="clip")
-            self._frames.take(outcome, out=large[0][rows], mode="clip")
+            self._reason.take(which, out=small[2][rows], mode="clip")
+            self._frames.take(which, out=large[0][rows], mode="clip")
             self._height.take(place, out=large[1][rows], mode="clip")
             self._width.take(place, out=large[2][rows], mode="clip")
         return FoundBuckets(small[0], large[0], small[1], large[1], large[2], small[2])
@@ -143,6 +157,8 @@ class BucketLookup:
                 if outcome < len(self._rules):
                     rule = self._rules[outcome]
                     key = self.ratios[int(self._ratio[outcome * columns + column])]
+                    if not key:  # too much would be cut away
+                        continue
                     bucket = (rule.resolution, rule.num_frames, key)
                     seen = float(counts[number]) * (1 - (1 - chance) ** epochs)
                     expected[bucket] = expected.get(bucket, 0.0) + seen
@@ -239,8 +255,13 @@ class BucketLookup:
     def _compile_sizes(self, tables: Sequence[Resolution]) -> None:
         """Tabulate aspect ratio, height and width by outcome and by interval of height / width."""
         steps = {table.name: ratio_steps(table) for table in tables}
-        # between two neighbouring steps of any table, every table has one nearest ratio
-        starts = sorted({start for table in steps.values() for start, _ in table})
+        # between two neighbouring steps of any table, every table has one nearest ratio, and with
+        # max_crop each size takes all clips or none
+        bounds = {start for table in steps.values() for start, _ in table}
+        if self._max_crop is not None:
+            sizes_of_all = {size for table in tables for size in table.sizes.values()}
+            bounds |= {b for size in sizes_of_all for b in kept_ratios(*size, self._max_crop)}
+        starts = sorted(bounds)
         self._ratio_steps = np.array(starts[1:])
         ratios, heights, widths = np.zeros((3, len(self._resolution), len(starts)), dtype=np.int32)
         for index, rule in enumerate(self._rules):
@@ -252,3 +273,19 @@ class BucketLookup:
                 heights[index, column], widths[index, column] = sizes[key]
         self._ratio = ratios.ravel().astype(np.int16)
         self._height, self._width = heights.ravel(), widths.ravel()
+
+    def _compile_crops(self) -> None:
+        """Take the bucket away from shapes of which it would cut away more than `max_crop`."""
+        assert self._max_crop is not None
+        columns = len(self._ratio_steps) + 1
+        for name in ("_resolution", "_frames", "_reason"):
+            setattr(self, name, np.repeat(getattr(self, name), columns))
+        start = np.tile([0.0, *self._ratio_steps], len(self._height) // columns)
+        is_cut = np.zeros(len(self._height), dtype=bool)
+        for place in np.flatnonzero(self._frames):
+            size = int(self._height[place]), int(self._width[place])
+            low, high = kept_ratios(*size, self._max_crop)
+            is_cut[place] = not low <= start[place] < high
+        for table in (self._resolution, self._frames, self._ratio, self._height, self._width):
+            table[is_cut] = 0
+        self._reason[is_cut] = REASONS.index(TOO_MUCH_CROP)

@@ -60,6 +60,7 @@ def assign_buckets(
     seed: int,
     epoch: int = 0,
     frame_interval: int = 1,
+    max_crop: float | None = None,
     hashes: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Give every clip its bucket for one epoch.
@@ -75,13 +76,15 @@ def assign_buckets(
         seed: with `epoch` and the id the only source of chance.
         epoch: epoch index.
         frame_interval: source frames per used frame.
+        max_crop: share of its pixels that a clip may lose in the bucket it is given; one that would
+            lose more has none. None is any.
         hashes: `hash_ids(clips["id"])`, where several epochs share it.
 
     Returns:
         An ASSIGNMENT table, one row per clip in the same order; `reason` is "" where placed.
         Its columns of text are categories, of which a table of millions of clips has few.
     """
-    table = BucketLookup(parse_bucket_config(bucket_config), frame_interval)
+    table = BucketLookup(parse_bucket_config(bucket_config), frame_interval, max_crop=max_crop)
     draws = None
     if table.is_random:
         hashes = hash_ids(clips[ID]) if hashes is None else hashes

@@ -104,11 +104,13 @@ def run(args: argparse.Namespace) -> str:
 def _held(path: str, config: dict[str, Any], rules: Any) -> dict[tuple[str, int], int]:
     """Clips of the fullest aspect ratio of each bucket."""
     from opensora.buckets.assignment import BucketLookup
+    from opensora.buckets.crop import check_max_crop
     from opensora.plans.stage_plan import frame_interval_of, training_clips
     from opensora.tables.manifest import read_manifest
 
     clips = training_clips(read_manifest(path))
-    table = BucketLookup(rules, frame_interval_of(config))
+    most = check_max_crop(config.get("max_crop"))
+    table = BucketLookup(rules, frame_interval_of(config), max_crop=most)
     frames, height, width = (clips[name].to_numpy() for name in ("num_frames", "height", "width"))
     held: dict[tuple[str, int], int] = {}
     for (resolution, length, _), count in table.expected_clips(frames, height, width, 1).items():

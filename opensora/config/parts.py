@@ -6,7 +6,7 @@ from typing import Any
 # of a training config, what `assign-buckets` reads; the dataset may hold some of them too
 PLAN_FIELDS = (
     *("bucket_config", "num_frames", "image_size", "batch_size", "frame_interval"),
-    *("epochs", "seed", "num_steps", "balance", "drop_last"),
+    *("epochs", "seed", "num_steps", "balance", "drop_last", "max_crop"),
 )
 # of a training config, what decides the weights and metrics.jsonl, besides plan and stores
 TRAINING_FIELDS = (

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from opensora.buckets.assignment import TOO_MUCH_CROP
 from opensora.buckets.bucket import Bucket
 from opensora.buckets.bucket_config import BucketConfig, BucketRule, parse_bucket_config
 from opensora.core.errors import ConfigError, TableError
@@ -177,9 +178,10 @@ def explain_no_batch(assignment: pd.DataFrame, rules: Sequence[BucketRule]) -> s
     if not cells:
         reasons = assignment["reason"].value_counts()
         found = ", ".join(f"{name} {count}" for name, count in reasons.items() if count)
+        crop = "raise max_crop, " if reasons.get(TOO_MUCH_CROP, 0) else ""
         return (
             f"bucket_config: none of {len(assignment)} clips fits a bucket ({found or 'no clips'});"
-            " add smaller resolutions or shorter lengths, or loosen the filters"
+            f" {crop}add smaller resolutions or shorter lengths, or loosen the filters"
         )
     largest = max(cells, key=lambda cell: cells[cell])
     size = batch_sizes(rules)[largest.resolution, largest.num_frames]

@@ -10,6 +10,7 @@ import pandas as pd
 from opensora.buckets.assignment import BucketLookup
 from opensora.buckets.bucket import Bucket, Size3, TokenGrid
 from opensora.buckets.bucket_config import parse_bucket_config
+from opensora.buckets.crop import check_max_crop
 from opensora.plans.cost import ModelCost
 from opensora.plans.stage_plan import bucket_config_of, frame_interval_of
 
@@ -111,7 +112,9 @@ def disk_use(
 
 def _expected_latents(clips: pd.DataFrame, config: Mapping[str, Any]) -> dict[Bucket, float]:
     """Clips that each bucket has seen after all epochs: each is encoded once per bucket."""
-    table = BucketLookup(parse_bucket_config(bucket_config_of(config)), frame_interval_of(config))
+    most = check_max_crop(config.get("max_crop"))
+    rules = parse_bucket_config(bucket_config_of(config))
+    table = BucketLookup(rules, frame_interval_of(config), max_crop=most)
     frames, height, width = (clips[name].to_numpy() for name in ("num_frames", "height", "width"))
     expected = table.expected_clips(frames, height, width, int(config.get("epochs", 1)))
     return {Bucket(*key): count for key, count in expected.items()}

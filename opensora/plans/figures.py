@@ -33,16 +33,17 @@ def _size(name: str) -> tuple[int, int]:
 
 
 def _lengths(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a table and a plot of a summary show: clips, batches and tokens of the first epoch."""
+    """What a table and a plot of a summary show: clips, batches, tokens and crops."""
     buckets = {
         name: {
             **row,
             "tokens": min(row["batches"] * row["batch_size"], row["samples"])
             * row["tokens_per_sample"],
+            "cut": row["cropped"] * row["samples"],
         }
         for name, row in summary["buckets"].items()
     }
-    return by_length(buckets, "samples", "batches", "tokens")
+    return by_length(buckets, "samples", "batches", "tokens", "cut")
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
@@ -54,10 +55,11 @@ def summary_table(summary: Mapping[str, Any]) -> str:
             f"{row['samples']:,}",
             f"{row['batches']:,}",
             short(row["tokens"]),
+            percent(row["cut"] / row["samples"]),
         )
         for name, row in _lengths(summary).items()
     ]
-    text = align(["bucket (first epoch)", "shapes", "clips", "batches", "tokens"], rows)
+    text = align(["bucket (first epoch)", "shapes", "clips", "batches", "tokens", "cropped"], rows)
     if summary["dropped"]:
         dropped = [(name, f"{count:,}") for name, count in summary["dropped"].items()]
         text += "\n" + align(["not in a batch", "clips"], dropped)
@@ -84,11 +86,11 @@ def plot_summary(summary: Mapping[str, Any]) -> str:
 
 def forecast_table(found: Mapping[str, Any]) -> str:
     """Lay out what `forecast` returned for a terminal."""
-    fields = ("samples", "batches", "tokens", "flops", "latent_bytes", "gpu_hours")
+    fields = ("samples", "cut", "batches", "tokens", "flops", "latent_bytes", "gpu_hours")
     rows = {**by_length(found["buckets"], *fields)}
     cells = [_forecast_row(name, row) for name, row in rows.items()]
     cells.append(_forecast_row("one epoch", found["epoch"]))
-    header = ["bucket", "clips", "batches", "tokens", "FLOP", "latents", "GPU-hours"]
+    header = ["bucket", "clips", "batches", "tokens", "FLOP", "latents", "GPU-hours", "cropped"]
     return f"{align(header, cells)}\n{facts(_facts(found))}\n{_disk_table(found['disk'])}\n"
 
 
@@ -133,6 +135,7 @@ def _forecast_row(name: str, row: Mapping[str, Any]) -> list[str]:
         short(row["flops"]),
         short(row["latent_bytes"], "B"),
         f"{row['gpu_hours']:.3g}",
+        percent(row["cut"] / row["samples"]),
     ]
 
 

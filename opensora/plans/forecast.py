@@ -21,7 +21,7 @@ from opensora.plans.stage_plan import (
     token_grid,
     training_clips,
 )
-from opensora.plans.summary import describe_buckets
+from opensora.plans.summary import cut_away, describe_buckets
 from opensora.tables.columns import ID, TEXT
 
 # dense bf16 tensor operations per second, TFLOP/s, from the makers' data sheets
@@ -107,7 +107,7 @@ def forecast(
     cost, grid = model_cost(config), token_grid(config, vae_stride)
     clips = training_clips(manifest)
     buckets = _buckets(clips, config, cost, grid, storage, machine)
-    sums = ("samples", "batches", "trained", "tokens", "flops", "latent_bytes", "gpu_hours")
+    sums = ("samples", "cut", "batches", "trained", "tokens", "flops", "latent_bytes", "gpu_hours")
     epoch = {name: sum(row[name] for row in buckets.values()) for name in sums}
     texts = manifest.loc[manifest[ID].isin(clips[ID]), TEXT]
     return {
@@ -138,7 +138,8 @@ def _buckets(
     rules = parse_bucket_config(bucket_config_of(config))
     cells = count_cells(assignment)
     targets = trained_cells(cells, rules, drop_last=drop_last)
-    rows = describe_buckets(cells, targets, rules, grid, drop_last=drop_last)
+    cut = cut_away(clips, assignment, targets)
+    rows = describe_buckets(cells, targets, rules, grid, cut=cut, drop_last=drop_last)
     if not rows:
         raise ConfigError(explain_no_batch(assignment, rules))
     recompute = bool(config.get("grad_checkpoint"))
@@ -149,6 +150,7 @@ def _buckets(
         latent = storage.latent_bytes(cost.in_channels, grid.latent_size(bucket))
         row |= {
             "trained": trained,
+            "cut": row["cropped"] * row["samples"],
             "tokens": trained * row["tokens_per_sample"],
             "flops_per_sample": flops,
             "flops": trained * flops,

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from opensora.buckets.assignment import TOO_MUCH_CROP
 from opensora.buckets.bucket_config import BucketRule
 from opensora.plans.entries import entries_of
 from opensora.plans.micro_batches import cell_codes, trained_cells
@@ -24,7 +25,8 @@ def left_out(
 
     A clip that had a bucket in any epoch was beyond the last full batch (`remainder`), or its cell
     and the neighbours could not fill one (`too_few_for_a_batch`); of the others the first epoch's
-    reason counts.
+    reason counts, but
+    `too_much_crop` of any epoch before an unlucky draw.
 
     Args:
         assignments: the tables that the plan was compiled from.
@@ -40,6 +42,7 @@ def left_out(
     missing[_planned(plan, first)] = False
     had_bucket = np.zeros(len(first), dtype=bool)
     had_batch = np.zeros(len(first), dtype=bool)
+    was_cut = np.zeros(len(first), dtype=bool)
     for epoch in range(min(len(assignments), plan.attrs["compiled_epochs"])):
         if had_batch[missing].all():
             break
@@ -48,8 +51,10 @@ def left_out(
         targets = trained_cells(dict(zip(cells, counts, strict=True)), rules, drop_last=drop_last)
         is_trained = np.array([targets[cell] is not None for cell in cells] + [False])
         had_bucket |= codes >= 0
+        was_cut |= (assignments[epoch]["reason"] == TOO_MUCH_CROP).to_numpy()
         had_batch |= is_trained[codes]  # the last entry serves clips without a cell
     reason = first["reason"].astype(str).to_numpy(dtype=object)
+    reason[was_cut] = TOO_MUCH_CROP
     reason[had_bucket] = TOO_FEW_FOR_A_BATCH
     reason[had_batch] = REMAINDER
     return pd.DataFrame({ID: first[ID].to_numpy()[missing], "reason": reason[missing]})

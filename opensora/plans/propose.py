@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from opensora.buckets.aspect import RESOLUTIONS, Resolution, get_resolution
@@ -27,7 +26,7 @@ from opensora.buckets.bucket_config import IMAGE_FRAMES, BucketConfig, parse_buc
 from opensora.core.errors import ConfigError
 from opensora.plans.micro_batches import count_cells, trained_cells
 from opensora.plans.stage_plan import EpochAssignments
-from opensora.plans.summary import describe_buckets
+from opensora.plans.summary import cut_away, describe_buckets
 
 EPOCHS = 10  # that a config is measured over
 LEFT_OVER = 0.02  # share of a bucket's clips that may fill no batch
@@ -77,15 +76,14 @@ def measure(
         assignment = epochs[epoch]
         cells = count_cells(assignment)
         targets = trained_cells(cells, rules, drop_last=True)
-        for name, row in describe_buckets(cells, targets, rules, grid).items():
+        cut = cut_away(clips, assignment, targets)
+        for name, row in describe_buckets(cells, targets, rules, grid, cut=cut).items():
             trained = row["batches"] * row["batch_size"]
             place = sums[name.rpartition("|")[0]]
             place["trained"] += trained
             place["tokens"] += trained * row["tokens_per_sample"]
-        for (name, frames), cut in _cut_away(clips, assignment):
-            place = sums[f"{name}|{frames}"]
-            place["assigned"] += len(cut)
-            place["cut"] += float(cut.sum())
+            place["assigned"] += row["samples"]
+            place["cut"] += cut[Bucket.parse(name)]
     everything = max(len(clips) * len(epochs), 1)
     trained = sum(row["trained"] for row in sums.values())
     rows = {
@@ -99,21 +97,6 @@ def measure(
     }
     tokens = sum(row["tokens"] for row in sums.values()) / max(trained, 1)
     return Measured(rows, trained / everything, tokens)
-
-
-def _cut_away(
-    clips: pd.DataFrame, assignment: pd.DataFrame
-) -> list[tuple[tuple[str, int], pd.Series]]:
-    """By resolution and frames: the share of each clip's pixels that lie outside its bucket."""
-    placed = (assignment["reason"] == "").to_numpy()
-    wanted = assignment["bucket_height"] / assignment["bucket_width"]
-    own = (clips["height"] / clips["width"]).to_numpy()
-    cut = 1 - np.minimum(own, wanted) / np.maximum(own, wanted)
-    keys = [
-        assignment["bucket_resolution"].astype(str)[placed],
-        assignment["bucket_frames"][placed],
-    ]
-    return [((str(k[0]), int(k[1])), part) for k, part in cut[placed].groupby(keys)]
 
 
 @dataclass(frozen=True)

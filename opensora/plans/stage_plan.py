@@ -16,6 +16,7 @@ from opensora.buckets.bucket import (
     assign_buckets,
 )
 from opensora.buckets.bucket_config import BucketConfig, BucketRule, parse_bucket_config
+from opensora.buckets.crop import check_max_crop
 from opensora.core.errors import ConfigError
 from opensora.core.seed import hash_ids
 from opensora.plans.balance import COST, SampleCost, check_balance_mode
@@ -173,6 +174,7 @@ class EpochAssignments(Sequence[pd.DataFrame]):
         if not isinstance(epochs, int) or epochs < 1:
             raise ConfigError(f"epochs is {epochs!r}; expected a whole number of at least 1")
         self._interval = frame_interval_of(config)
+        self._max_crop = check_max_crop(config.get("max_crop"))
         is_random = any(rule.is_random for rule in parse_bucket_config(self._buckets))
         self._length = epochs if is_random else 1
         self._hashes = hash_ids(clips[ID]) if is_random else None
@@ -199,6 +201,7 @@ class EpochAssignments(Sequence[pd.DataFrame]):
             seed=self._seed,
             epoch=epoch,
             frame_interval=self._interval,
+            max_crop=self._max_crop,
             hashes=self._hashes,
         )
         if epoch == 0:
@@ -219,7 +222,7 @@ def plan_training(
     Args:
         manifest: clips; where it has a column `split`, only rows of "train" are used.
         config: bucket_config or a fixed size, epochs, seed, frame_interval, model.patch_size,
-            num_steps, balance, drop_last.
+            num_steps, balance, drop_last, max_crop.
         world_size: data-parallel ranks.
         vae_stride: pixels of one latent value, to count tokens.
         sample_cost: what balances the steps where `balance` is "cost"; None counts tokens.
@@ -233,7 +236,8 @@ def plan_training(
     if not isinstance(drop_last, bool):
         raise ConfigError(f"drop_last is {drop_last!r}; expected True or False")
     buckets, num_steps = bucket_config_of(config), config.get("num_steps")
-    assignments = EpochAssignments(training_clips(manifest), config)
+    clips = training_clips(manifest)
+    assignments = EpochAssignments(clips, config)
     grid = token_grid(config, vae_stride)
     plan = compile_plan(
         assignments,
@@ -247,7 +251,7 @@ def plan_training(
     )
     if num_steps:
         require_steps(num_steps, len(plan), epochs=epochs, world_size=world_size)
-    summary = summarize_plan(assignments[0], plan, buckets, grid=grid, drop_last=drop_last)
+    summary = summarize_plan(clips, assignments[0], plan, buckets, grid=grid, drop_last=drop_last)
     if config.get("bucket_config") and field_of(config, "batch_size") is not None:
         summary["warnings"].append("batch_size has no effect: bucket_config says it per bucket")
     settings = {"seed": seed, "frame_interval": frame_interval_of(config), "balance": balance}

@@ -3,19 +3,22 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from opensora.buckets.bucket import Bucket, TokenGrid
 from opensora.buckets.bucket_config import BucketConfig, BucketRule, parse_bucket_config
-from opensora.plans.micro_batches import batch_sizes, count_cells, trained_cells
+from opensora.buckets.crop import cut_share
+from opensora.plans.micro_batches import batch_sizes, cell_codes, count_cells, trained_cells
 
 TOO_FEW_FOR_A_BATCH = "too_few_for_a_batch"
 REMAINDER = "remainder"  # beyond the last full batch this epoch; the next shuffle takes others
 
 
 def summarize_plan(
+    clips: pd.DataFrame,
     assignment: pd.DataFrame,
     plan: pd.DataFrame,
     bucket_config: BucketConfig,
@@ -26,6 +29,7 @@ def summarize_plan(
     """Describe the first epoch bucket by bucket, and the whole plan in totals.
 
     Args:
+        clips: height and width in pixels of the clips assigned, in the same order.
         assignment: ASSIGNMENT table of the first epoch.
         plan: what `compile_plan` returned.
         bucket_config: the config of both.
@@ -33,14 +37,21 @@ def summarize_plan(
         drop_last: as the plan was compiled.
 
     Returns:
-        `buckets`: per bucket samples (clips in it after back-off), batches, batch_size, size and
-        tokens per sample; `dropped`: clips not trained in the first epoch, by reason; `totals`;
-        `warnings`: sentences.
+        `buckets`: per bucket samples (clips in it after back-off), batches, batch_size, size,
+        tokens per sample and share of pixels cropped; `dropped`: clips not trained in the first
+        epoch, by reason; `totals`; `warnings`: sentences.
     """
     rules = parse_bucket_config(bucket_config)
     cells = count_cells(assignment)
     targets = trained_cells(cells, rules, drop_last=drop_last)
-    buckets = describe_buckets(cells, targets, rules, grid, drop_last=drop_last)
+    buckets = describe_buckets(
+        cells,
+        targets,
+        rules,
+        grid,
+        drop_last=drop_last,
+        cut=cut_away(clips, assignment, targets),
+    )
     dropped = {str(name): int(n) for name, n in assignment["reason"].value_counts().items() if name}
     starved = sum(cells[cell] for cell, target in targets.items() if target is None)
     remainder = sum(
@@ -76,6 +87,7 @@ def describe_buckets(
     rules: list[BucketRule],
     grid: TokenGrid,
     *,
+    cut: Mapping[Bucket, float],
     drop_last: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Describe the buckets of one epoch after back-off.
@@ -85,11 +97,12 @@ def describe_buckets(
         targets: where they are trained, see `trained_cells`.
         rules: the parsed bucket config.
         grid: how many tokens a sample of a bucket is.
+        cut: shares of pixels that the clips of each bucket lose, summed, see `cut_away`.
         drop_last: whether what does not fill a batch is left out.
 
     Returns:
-        By bucket (text): samples, batches, batch_size, num_frames, height, width, and
-        tokens_per_sample.
+        By bucket (text): samples, batches, batch_size, num_frames, height, width,
+        tokens_per_sample, and cropped: the mean share of its pixels that a clip loses.
     """
     samples: dict[Bucket, int] = {}
     for cell, target in targets.items():
@@ -109,8 +122,33 @@ def describe_buckets(
             "height": height,
             "width": width,
             "tokens_per_sample": grid.tokens(bucket),
+            "cropped": round(cut[bucket] / samples[bucket], 6),
         }
     return rows
+
+
+def cut_away(
+    clips: pd.DataFrame, assignment: pd.DataFrame, targets: Mapping[Bucket, Bucket | None]
+) -> dict[Bucket, float]:
+    """Sum up the shares of their pixels that the clips of each bucket lose where they are trained.
+
+    Args:
+        clips: height and width in pixels.
+        assignment: ASSIGNMENT table of the same clips in the same order.
+        targets: where the clips of each cell are trained, see `trained_cells`.
+    """
+    codes, cells = cell_codes(assignment)
+    sizes = np.array([(targets[cell] or cell).size for cell in cells]).reshape(-1, 2)
+    rows = np.flatnonzero(codes >= 0)
+    high, wide = sizes[codes[rows]].T
+    own_high, own_wide = (clips[name].to_numpy()[rows] for name in ("height", "width"))
+    lost = cut_share(own_high, own_wide, high, wide)
+    shares = np.bincount(codes[rows], lost, minlength=len(cells))
+    sums: dict[Bucket, float] = {}
+    for cell, share in zip(cells, shares.tolist(), strict=True):
+        if (target := targets[cell]) is not None:
+            sums[target] = sums.get(target, 0.0) + share
+    return sums
 
 
 def _warnings(

@@ -13,6 +13,7 @@ import pandas as pd
 
 from opensora.buckets.bucket import assign_buckets
 from opensora.buckets.bucket_config import BucketRule, parse_bucket_config
+from opensora.buckets.crop import check_max_crop
 from opensora.plans.compile import plan_of_batches
 from opensora.plans.micro_batches import form_batches
 from opensora.plans.stage_plan import bucket_config_of, frame_interval_of
@@ -31,7 +32,7 @@ def plan_validation(manifest: pd.DataFrame, config: Mapping[str, Any]) -> pd.Dat
 
     Args:
         manifest: clips; only rows whose `split` is "validation" are used.
-        config: bucket_config or a fixed size, frame_interval.
+        config: bucket_config or a fixed size, frame_interval, max_crop.
 
     Returns:
         A plan as `compile_plan` makes it, of at most MAX_CLIPS clips a bucket.
@@ -43,7 +44,8 @@ def plan_validation(manifest: pd.DataFrame, config: Mapping[str, Any]) -> pd.Dat
     clips = clips[(manifest["split"] == VALIDATION).to_numpy()].reset_index(drop=True)
     buckets = bucket_config_of(config)
     interval = frame_interval_of(config)
-    assignment = assign_buckets(clips, buckets, seed=_SEED, frame_interval=interval)
+    most = check_max_crop(config.get("max_crop"))
+    assignment = assign_buckets(clips, buckets, seed=_SEED, frame_interval=interval, max_crop=most)
     rules = [_limited(rule) for rule in parse_bucket_config(buckets)]
     batches = form_batches(assignment, rules, seed=_SEED, epoch=0, drop_last=False)
     starts = np.flatnonzero(np.diff(batches.cell, prepend=-1))  # first batch of each bucket

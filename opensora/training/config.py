@@ -14,7 +14,7 @@ from opensora.plans.settle_plan import MAX_REJECTED
 # used by other commands that read the same config file (assign-buckets, plan, encode-*, sample)
 SHARED_FIELDS = (
     *("balance", "batch_size", "bucket_config", "data_path", "drop_last", "epochs", "fps"),
-    *("frame_interval", "image_size", "num_frames", "root", "use_image_transform"),
+    *("frame_interval", "image_size", "max_crop", "num_frames", "root", "use_image_transform"),
     "num_bucket_build_workers",  # of the reference; buckets are assigned in one go here
     "computed_with",  # written beside the results: threads, workers, precision
     "encoders",  # written beside the results: identities of the VAE and the text encoder

@@ -24,6 +24,7 @@ MODEL = {
 }
 CONFIG = {
     **{"bucket_config": BUCKETS, "epochs": 2, "seed": 3, "num_steps": 5, "balance": "cost"},
+    **{"max_crop": 0.5},
     **{"drop_last": True, "frame_interval": 1, "model": MODEL, "lr": 0.1, "outputs": "mine"},
     **{"text_encoder": {"model_max_length": 16, "from_pretrained": "org/t5"}, "num_workers": 3},
     **{"dataset": {"data_path": "a.csv", "frame_interval": 1}, "scheduler": {"type": "rflow"}},
@@ -102,6 +103,7 @@ def test_a_plan_of_the_part_alone_is_the_same() -> None:
 def test_a_learning_rate_is_no_part_of_a_plan() -> None:
     assert plan_part(CONFIG) == plan_part({**CONFIG, "lr": 0.2, "outputs": "x", "num_workers": 0})
     assert plan_part(CONFIG) != plan_part({**CONFIG, "epochs": 3})
+    assert plan_part({**CONFIG, "max_crop": 0.3})["max_crop"] == 0.3
     deeper = {**CONFIG, "model": {**MODEL, "depth": 2}}
     assert plan_part(CONFIG) != plan_part(deeper)  # it decides the cost of a sample
     one, other = ({**fields, "balance": "tokens"} for fields in (CONFIG, deeper))
