@@ -43,7 +43,7 @@ def every_line(ledger) -> list[dict]:
 
 @pytest.mark.parametrize("gone", [(), ("a3", "a4")])
 @pytest.mark.parametrize(
-    "fields", [{}, {"num_steps": 7}, {"drop_last": False}, {"max_crop": 0.05, "epochs": 9}]
+    "fields", [{}, {"num_steps": 7}, {"drop_last": False}, {"max_crop": 0.05, "epochs": 20}]
 )
 def test_clips_and_seconds_of_all_lines_are_those_of_the_manifest(manifest, tmp_path, gone, fields):
     ledger, settled = ledger_of(manifest, tmp_path, gone=gone, **fields)
@@ -120,7 +120,7 @@ def test_a_manifest_that_is_not_that_of_the_plan_is_refused(manifest, tmp_path, 
 
 
 def test_what_would_lose_too_much_has_no_bucket(manifest, tmp_path):
-    ledger, _ = ledger_of(manifest, tmp_path, max_crop=0.05)
+    ledger, _ = ledger_of(manifest, tmp_path, max_crop=0.05, epochs=20)
     assert ledger["never"]["no_bucket"]["too_much_crop"]["clips"] == 1  # 24 x 44 in 24 x 40: 9 %
     assert (
         "too_much_crop" not in ledger_of(manifest, tmp_path, max_crop=0.4)[0]["never"]["no_bucket"]
