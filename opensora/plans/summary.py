@@ -44,14 +44,8 @@ def summarize_plan(
     rules = parse_bucket_config(bucket_config)
     cells = count_cells(assignment)
     targets = trained_cells(cells, rules, drop_last=drop_last)
-    buckets = describe_buckets(
-        cells,
-        targets,
-        rules,
-        grid,
-        drop_last=drop_last,
-        cut=cut_away(clips, assignment, targets),
-    )
+    cut = cut_away(clips, assignment, targets)
+    buckets = describe_buckets(cells, targets, rules, grid, cut=cut, drop_last=drop_last)
     dropped = {str(name): int(n) for name, n in assignment["reason"].value_counts().items() if name}
     starved = sum(cells[cell] for cell, target in targets.items() if target is None)
     remainder = sum(
