@@ -8,8 +8,8 @@ import pandas as pd
 
 from opensora.core.errors import TableError
 from opensora.plans.compile import BatchPlan
-from opensora.plans.stage_plan import TRAIN
 from opensora.plans.summary import REMAINDER, TOO_FEW_FOR_A_BATCH
+from opensora.tables.checks import TRAIN
 from opensora.tables.columns import ID
 
 BEYOND_NUM_STEPS = "beyond_num_steps"

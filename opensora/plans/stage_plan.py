@@ -17,18 +17,18 @@ from opensora.buckets.bucket import (
 )
 from opensora.buckets.bucket_config import BucketConfig, BucketRule, parse_bucket_config
 from opensora.buckets.crop import check_max_crop
-from opensora.core.errors import ConfigError
+from opensora.core.errors import ConfigError, TableError
 from opensora.core.seed import hash_ids
 from opensora.plans.balance import COST, SampleCost, check_balance_mode
 from opensora.plans.compile import compile_plan
 from opensora.plans.items import trained_pairs
 from opensora.plans.left_out import left_out
 from opensora.plans.summary import summarize_plan
+from opensora.tables.checks import TRAIN
 from opensora.tables.columns import ID, MANIFEST
 
 log = logging.getLogger(__name__)
 
-TRAIN = "train"
 _SPARE = 1.05  # batches beyond num_steps where epochs have them: some clips may not be readable
 
 
@@ -129,6 +129,9 @@ def training_clips(manifest: pd.DataFrame) -> pd.DataFrame:
 
     Where the manifest has a column `split`, only rows of "train" are used. Scores without a value
     are only warned about: buckets do not look at them.
+
+    Raises:
+        TableError: no clip is there, or none of the split "train".
     """
     scores = manifest.drop(columns=list(MANIFEST.columns), errors="ignore")
     for name, values in scores.select_dtypes("number").items():
@@ -143,7 +146,22 @@ def training_clips(manifest: pd.DataFrame) -> pd.DataFrame:
     clips = manifest[[ID, "num_frames", "height", "width"]]
     if "split" in manifest:
         clips = clips[(manifest["split"] == TRAIN).to_numpy()]
+    if clips.empty:
+        raise TableError(_nothing_to_train_on(manifest))
     return clips.reset_index(drop=True)
+
+
+def _nothing_to_train_on(manifest: pd.DataFrame) -> str:
+    """Name the step that left no clip for training; sizes have no part in it."""
+    if manifest.empty:
+        return "manifest: it holds no clip; look at the reasons in rejected and funnel"
+    sides = manifest["split"].value_counts()
+    found = ", ".join(f"{side} {count}" for side, count in sides.items())
+    return (
+        f"manifest: none of {len(manifest)} clips is of split {TRAIN!r} ({found}); the step that"
+        " made the manifest drew or took over its column split: set validation_fraction and"
+        " test_fraction to 0, add source videos, or correct the column"
+    )
 
 
 def token_grid(config: Mapping[str, Any], vae_stride: Size3 = DEFAULT_VAE_STRIDE) -> TokenGrid:

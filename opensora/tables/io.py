@@ -99,6 +99,9 @@ def read_parquet(path: Path, columns: Collection[str] | None = None) -> pa.Table
 
 def to_frame(rows: pa.Table) -> pd.DataFrame:
     """Arrow as a frame; empty cells of text columns are "", and an index of pandas is left out."""
+    for place, field in enumerate(rows.schema):  # whole numbers with a gap would become "7.0"
+        if field.name in STRINGS and pa.types.is_integer(field.type):
+            rows = rows.set_column(place, field.name, rows.column(place).cast(pa.string()))
     frame = rows.to_pandas(ignore_metadata=True)
     return _fill_text(frame.loc[:, ~frame.columns.str.startswith("__index_level_")])
 
@@ -125,8 +128,9 @@ def ordered(frame: pd.DataFrame, path: Path, table: Table) -> pd.DataFrame:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     text = dict.fromkeys(STRINGS, str)
-    # only a truly empty cell is missing: the caption "None" or the id "nan" is text
-    frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+    # only a truly empty cell is missing: the caption "None" or the id "nan" is text; and a column
+    # is of one type, not of one for each part of a long file
+    frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""], low_memory=False)
     return _fill_text(frame)
 
 
@@ -154,9 +158,9 @@ def _of_objects(rows: object) -> pd.DataFrame:
         raise ValueError("expected objects, one a row")
     frame = pd.DataFrame(rows)
     for name in STRINGS.intersection(frame.columns):
-        frame[name] = [
-            (cell or [""])[0] if isinstance(cell, list) else cell for cell in frame[name]
-        ]
+        cells = [row.get(name) for row in rows]  # as they stand: a 7 beside a gap is no 7.0
+        texts = [(cell or [""])[0] if isinstance(cell, list) else cell for cell in cells]
+        frame[name] = pd.Series(texts, index=frame.index, dtype=object)
     return _fill_text(frame)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from opensora.core.errors import TableError
+from opensora.tables.checks import EXPECTED, TRAIN, check_columns
 from opensora.tables.columns import ID, MANIFEST, OK, PATH, SHARD, SPELLINGS, STATUS, TEXT
 from opensora.tables.io import read_table, with_known_names, write_table
 from opensora.tables.partitions import read_parts
@@ -46,8 +47,9 @@ def read_manifest(
         partitions the whole number `shard` says which one the clip is in; one file has no `shard`.
 
     Raises:
-        TableError: a needed column is missing, a size is no whole number of at least 1, or an id
-            is empty or there twice; the sentence names row and column.
+        TableError: a needed column is missing, a size is no whole number of at least 1, a rate, a
+            second or a split is none (`checks.EXPECTED`), or an id is empty or there twice; the
+            sentence names row and column.
     """
     frame = _read(path, None if columns is None else _needed(columns), shard)
     if not needs_text and STATUS in frame:
@@ -62,6 +64,7 @@ def read_manifest(
             )
     for name in ("num_frames", "height", "width"):
         frame[name] = _whole_numbers(frame[name], name, path)
+    frame = _checked(frame, path)
     _warn_of_rates(frame, path)
     frame = fill_manifest(frame)
     for problem, wrong in {
@@ -84,7 +87,9 @@ def _read(path: str | Path, columns: Collection[str] | None, shard: int | None) 
 def _needed(columns: Collection[str]) -> set[str]:
     """The columns to read for some: what they are derived from and what is checked, too."""
     spelled = (PATH, *((TEXT,) if {TEXT, "text_len"}.intersection(columns) else ()))
-    return {*_ALWAYS, *columns, "fps", STATUS, *(s for name in spelled for s in SPELLINGS[name])}
+    spellings = {spelling for name in spelled for spelling in SPELLINGS[name]}
+    begin = {"start"} if "end" in columns else set()
+    return {*_ALWAYS, *columns, "fps", STATUS} | spellings | begin
 
 
 def write_manifest_csv(manifest: pd.DataFrame, path: str | Path, when: str) -> None:
@@ -108,6 +113,8 @@ def fill_manifest(frame: pd.DataFrame) -> pd.DataFrame:
     """Derive the columns of a MANIFEST that are missing; path, text and whole sizes are there."""
     fps = frame["fps"].fillna(FOREIGN_FPS) if "fps" in frame else FOREIGN_FPS
     frame = frame.assign(fps=fps)
+    begin = frame["start"].fillna(0.0) if "start" in frame else 0.0
+    seconds = (frame["num_frames"] / frame["fps"]).where(frame["num_frames"] > 1, 0.0)
     derived: dict[str, Callable[[], Any]] = {
         ID: lambda: frame[PATH].map(lambda path: make_id(path, path)),
         "aspect_ratio": lambda: (frame["height"] / frame["width"]).round(6),
@@ -115,12 +122,28 @@ def fill_manifest(frame: pd.DataFrame) -> pd.DataFrame:
         "text_len": lambda: frame[TEXT].map(lambda text: len(text.split())),
         "source": lambda: frame[PATH],
         "start": lambda: 0.0,
-        "end": lambda: (frame["num_frames"] / frame["fps"]).where(frame["num_frames"] > 1, 0.0),
+        "end": lambda: begin + seconds,
         "sha256": lambda: "",
-        "split": lambda: "train",
+        "split": lambda: TRAIN,
     }
+    for name, made in (("start", begin), ("end", begin + seconds)):  # empty cells of theirs
+        if name in frame and frame[name].isna().any():
+            frame = frame.assign(**{name: frame[name].fillna(made)})
     frame = frame.assign(**{k: make() for k, make in derived.items() if k not in frame})
     return frame[[*MANIFEST.columns, *(c for c in frame.columns if c not in MANIFEST.columns)]]
+
+
+def _checked(frame: pd.DataFrame, path: str | Path) -> pd.DataFrame:
+    """Rates, seconds and sides in the types of the schema, or the first cell that is none."""
+    checked, wrong = check_columns(frame)
+    for name, where in wrong.items():
+        if where.any():
+            row = int(where.to_numpy().argmax())
+            raise TableError(
+                f"{path}: row {row + 1}: {name} is {str(frame[name].iloc[row])!r}; expected"
+                f" {EXPECTED[name]}"
+            )
+    return checked
 
 
 def _warn_of_rates(frame: pd.DataFrame, path: str | Path) -> None:
@@ -138,7 +161,7 @@ def _warn_of_rates(frame: pd.DataFrame, path: str | Path) -> None:
 
 def _whole_numbers(values: pd.Series, name: str, path: str | Path) -> pd.Series:
     numbers = pd.to_numeric(values, errors="coerce")
-    wrong = numbers.isna() | (numbers < 1) | (numbers % 1 != 0)
+    wrong = numbers.isna() | (numbers < 1) | (numbers % 1 != 0) | (numbers >= 2**31)
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise TableError(

@@ -96,6 +96,7 @@ def build_manifest(
         groups,
         validation_fraction=validation_fraction,
         test_fraction=test_fraction,
+        usable=(marked[STATUS] == OK).to_numpy(),
     )
     kept = ledger.close(RULE, marked.assign(split=split))
     if kept.empty:

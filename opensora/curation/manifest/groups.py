@@ -6,14 +6,18 @@ unless they are linked already: a crowd of clips that all look alike costs about
 number, and only a crowd that shares a key and is not alike costs the square of it.
 """
 
+import logging
+
 import numpy as np
 import pandas as pd
 
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.seed import derive_seed
+from opensora.tables.checks import TEST, TRAIN, VALIDATION
+
+log = logging.getLogger(__name__)
 
 BAND_BITS = 16
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 
 def near_duplicates(hashes: pd.Series, max_distance: int) -> np.ndarray:
@@ -130,7 +134,12 @@ def _roots(label: np.ndarray) -> np.ndarray:
 
 
 def assign_splits(
-    videos: pd.Series, groups: np.ndarray, *, validation_fraction: float, test_fraction: float
+    videos: pd.Series,
+    groups: np.ndarray,
+    *,
+    validation_fraction: float,
+    test_fraction: float,
+    usable: np.ndarray | None = None,
 ) -> np.ndarray:
     """The side of each clip.
 
@@ -138,11 +147,17 @@ def assign_splits(
     together, and one held-out member holds all of them out: more data moves a video that is there
     only where it brings a near-duplicate of it.
 
+    Where that leaves nothing to train on, as of one or two videos it may, the video that drew the
+    highest number is trained on, with those tied to it; more videos may move it back. Without
+    ties it is the same video for every part of the clips that holds it, so the VAE, which learns
+    before the manifest is made, learns from none that the manifest holds out.
+
     Args:
         videos: source video of each clip.
         groups: near-duplicate group of each clip (`near_duplicates`).
         validation_fraction: share of source videos.
         test_fraction: share of source videos.
+        usable: bool [N], clips that stay in the table; None is all. One of them is trained on.
 
     Returns:
         object [N] of "train", "validation", "test".
@@ -150,14 +165,7 @@ def assign_splits(
     Raises:
         ConfigError: the shares leave nothing to train on.
     """
-    for name, share in (("validation", validation_fraction), ("test", test_fraction)):
-        if not 0 <= share < 1:
-            raise ConfigError(f"--{name}-fraction {share:g}: expected a number in [0, 1)")
-    if validation_fraction + test_fraction >= 1:
-        raise ConfigError(
-            f"validation and test take {validation_fraction:g} + {test_fraction:g} of the videos;"
-            " expected less than 1 together"
-        )
+    _check_shares(validation_fraction, test_fraction)
     codes, names = pd.factorize(videos)
     position = np.array([derive_seed("split", name) / 2**63 for name in names])
     # 0 train, 1 validation, 2 test: where videos go together the largest wins
@@ -166,7 +174,42 @@ def assign_splits(
     component = connected(_links(codes, groups), len(names))
     side = np.zeros(len(names), dtype=int)
     np.maximum.at(side, component, draw)
+    _keep_one_in_training(side, component, position, codes if usable is None else codes[usable])
     return np.array([TRAIN, VALIDATION, TEST], dtype=object)[side[component][codes]]
+
+
+def _check_shares(validation_fraction: float, test_fraction: float) -> None:
+    for name, share in (("validation", validation_fraction), ("test", test_fraction)):
+        if not 0 <= share < 1:
+            raise ConfigError(f"--{name}-fraction {share:g}: expected a number in [0, 1)")
+    if validation_fraction + test_fraction >= 1:
+        raise ConfigError(
+            f"validation and test take {validation_fraction:g} + {test_fraction:g} of the videos;"
+            " expected less than 1 together"
+        )
+
+
+def _keep_one_in_training(
+    side: np.ndarray, component: np.ndarray, position: np.ndarray, used: np.ndarray
+) -> None:
+    """Move the videos of one component to training where none of those in use is there.
+
+    Args:
+        side: int [V], of the video that names a component; changed in place.
+        component: int [V], of each video.
+        position: [V], what each video drew.
+        used: int [M], the videos of the clips in use.
+    """
+    videos = np.unique(used)
+    if not len(videos) or (side[component[videos]] == 0).any():
+        return
+    side[component[videos[position[videos].argmax()]]] = 0
+    left = int((side[component[videos]] != 0).sum())
+    log.warning(
+        "split: each of %d source videos was drawn for validation or test; %d stays for training"
+        " and %s held out",
+        *(len(videos), len(videos) - left, f"{left} are" if left else "none is"),
+    )
 
 
 def _links(codes: np.ndarray, groups: np.ndarray) -> np.ndarray:

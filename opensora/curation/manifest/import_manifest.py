@@ -14,8 +14,9 @@ from opensora.core.errors import TableError
 from opensora.curation.captions.caption_clips import ENCODING
 from opensora.curation.ingest.ingest_videos import TIMEOUT_S, probe_all
 from opensora.curation.manifest.build_manifest import Manifest, summary_of
-from opensora.curation.manifest.groups import TEST, TRAIN, VALIDATION, assign_splits
+from opensora.curation.manifest.groups import assign_splits
 from opensora.curation.manifest.ledger import Ledger
+from opensora.tables.checks import EXPECTED, TRAIN, check_columns
 from opensora.tables.columns import (
     CAPTION,
     CAPTIONS,
@@ -70,9 +71,10 @@ def import_manifest(
     """Take the usable rows of a table, and account for the others.
 
     A row is marked where its id is there before (`duplicate_id`; ids are made of the paths if
-    there are none), it has no text (`no_caption`, `empty_caption`, `caption_encoding`), or its
-    file can not be read.
-    Files are looked into where the table lacks `sha256`, a size or the rate, and then believed.
+    there are none), its `start`, `end` or `split` is none (`bad_value`), it has no text
+    (`no_caption`, `empty_caption`, `caption_encoding`), or its file can not be read.
+    Files are looked into where the table lacks `sha256`, a size or the rate, or has one that can
+    not be, and then believed.
 
     Args:
         table: path and text, in a known spelling; more if there is more.
@@ -84,10 +86,9 @@ def import_manifest(
         journal: file in which files that were looked into are remembered.
 
     Raises:
-        TableError: a column is missing, a split is unknown, or no row is left.
+        TableError: a column is missing, or no row is left.
     """
     rows = _prepared(table, root)
-    _mark(rows, rows[ID].duplicated(), "duplicate_id", "a row before it has the same id")
     _clean_texts(rows)
     corrected = _look(rows, workers, timeout_s, Path(journal) if journal else None)
     good = rows[STATUS] == OK
@@ -133,7 +134,10 @@ def _seconds(rows: pd.DataFrame) -> pd.Series:
 
 
 def _prepared(table: pd.DataFrame, root: str | Path | None) -> pd.DataFrame:
-    """The table with our names, paths from the working folder, an id and a status."""
+    """The table with our names, paths from the working folder, an id and a status.
+
+    Ids that were there before and what no look into a file mends are marked.
+    """
     rows = with_known_names(table).reset_index(drop=True)
     for name in (PATH, TEXT):
         if name not in rows:
@@ -155,18 +159,44 @@ def _prepared(table: pd.DataFrame, root: str | Path | None) -> pd.DataFrame:
     rows[PATH] = [os.path.join(root or "", path) for path in rows[PATH]]
     own = rows[ID] if ID in rows else pd.Series("", index=rows.index)
     rows[ID] = own.where(own != "", rows[PATH].map(lambda path: make_id(path, path)))
-    for name in (*_SIZES, "fps"):
+    for name in _SIZES:
         values = pd.to_numeric(rows[name], errors="coerce") if name in rows else np.nan
         rows[name] = pd.Series(values, index=rows.index, dtype=float)
-    for name in _SIZES:
         rows[name] = rows[name].where((rows[name] >= 1) & (rows[name] % 1 == 0))
-    rows["fps"] = rows["fps"].where(rows["fps"] > 0)
+    rows, wrong = _checked(rows)
+    if "fps" not in rows:
+        rows["fps"] = np.nan
     if "sha256" not in rows:
         rows["sha256"] = ""
-    for name in ("start", "end"):  # a clip of a longer file is none yet; only numbers are seconds
-        if name in rows and not pd.api.types.is_numeric_dtype(rows[name]):
-            rows = rows.drop(columns=name)
-    return rows.assign(**{STATUS: OK, DETAIL: ""})
+    rows = rows.assign(**{STATUS: OK, DETAIL: ""})
+    _mark(rows, rows[ID].duplicated(), "duplicate_id", "a row before it has the same id")
+    for name, where in wrong.items():
+        _mark(rows, where != "", "bad_value", [f"{name} is {cell}" for cell in where])
+    return rows
+
+
+def _checked(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
+    """Rates, seconds and sides in the types of the schema, and of some what is wrong in each row, or ""."""
+    checked, wrong = check_columns(rows)
+    others = [
+        name
+        for name in ("start", "end")  # a clip of a longer file is none yet; only numbers count
+        if name in rows and checked[name].isna().all() and not _are_numbers(rows[name])
+    ]
+    if others:
+        log.info("import_manifest columns_without_seconds_left_out=%s", ",".join(others))
+    told = {
+        name: pd.Series(
+            [f"{str(c)!r}; expected {EXPECTED[name]}" for c in rows[name]], index=rows.index
+        ).where(where, "")
+        for name, where in wrong.items()
+        if name not in (*others, "fps") and where.any()  # files tell their rate
+    }
+    return checked.drop(columns=others), told
+
+
+def _are_numbers(values: pd.Series) -> bool:
+    return bool(pd.to_numeric(values, errors="coerce").notna().any())
 
 
 def _is_nested(cell: Any) -> bool:
@@ -221,7 +251,6 @@ def _splits(
     kept: pd.DataFrame, taken: pd.DataFrame, validation_fraction: float, test_fraction: float
 ) -> np.ndarray:
     """The side of each clip: as the table says, or drawn by source."""
-    known = (TRAIN, VALIDATION, TEST)
     if "split" not in kept:
         return assign_splits(
             taken["source"],
@@ -229,11 +258,4 @@ def _splits(
             validation_fraction=validation_fraction,
             test_fraction=test_fraction,
         )
-    sides = kept["split"].where(kept["split"] != "", TRAIN)
-    strange = sides[~sides.isin(known)]
-    if len(strange):
-        raise TableError(
-            f"manifest: split {strange.iloc[0]!r} of {kept[ID][strange.index[0]]}; expected"
-            f" {', '.join(known)}, or leave the column out and it is drawn"
-        )
-    return sides.to_numpy(dtype=object)
+    return kept["split"].to_numpy(dtype=object)

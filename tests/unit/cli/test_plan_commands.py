@@ -207,3 +207,24 @@ def test_a_search_that_can_not_be_meant_is_one_sentence(run, config, tmp_path, w
     assert code == 2
     assert sentence in err.splitlines()[-1]
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "code", "said"),
+    [
+        ("fps", "30000/1001", 0, "8 of 10 clips in 2 buckets"),
+        ("fps", "0", 2, "row 1: fps is '0'; expected a number above 0"),
+        ("split", "Train", 0, "8 of 10 clips in 2 buckets"),
+        ("split", "", 0, "8 of 10 clips in 2 buckets"),
+        ("split", "mine", 2, "row 1: split is 'mine'; expected train, validation or test"),
+        ("split", "val", 2, "none of 10 clips is of split 'train' (validation 10)"),
+    ],
+)
+def test_tables_of_other_tools_make_a_plan_or_one_sentence(
+    run, config, manifest, tmp_path, column, cell, code, said
+):
+    pd.read_csv(manifest).assign(**{column: cell}).to_csv(manifest, index=False)
+    plan = tmp_path / "plan.parquet"
+    found, out, err = run("assign-buckets", config, "--data-path", manifest, "--plan", plan)
+    assert (found, said in (err if code else out)) == (code, True), out + err
+    assert "smaller resolutions" not in err

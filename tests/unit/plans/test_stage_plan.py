@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from opensora.buckets.bucket import Bucket, TokenGrid
-from opensora.core.errors import ConfigError
+from opensora.core.errors import ConfigError, TableError
 from opensora.plans.cost import model_cost
 from opensora.plans.stage_plan import (
     EpochAssignments,
@@ -221,3 +221,13 @@ def test_assignments_of_all_epochs_are_made_when_asked_for():
     assert [len(part) for part in epochs[1:3]] == [12, 12]
     with pytest.raises(IndexError):
         epochs[4]
+
+
+def test_where_no_clip_is_of_the_training_split_that_is_said_and_not_sizes():
+    with pytest.raises(
+        TableError, match=r"none of \d+ clips is of split 'train' \(validation \d+"
+    ) as e:
+        training_clips(manifest().assign(split="validation"))
+    assert "set validation_fraction and test_fraction to 0" in str(e.value)
+    with pytest.raises(TableError, match="it holds no clip"):
+        training_clips(manifest().iloc[:0])

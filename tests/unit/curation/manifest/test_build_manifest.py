@@ -202,6 +202,11 @@ def test_the_split_keeps_a_source_together_and_its_share(sources: StageTables) -
     assert 0.07 < share < 0.13  # 0.1 +- 4.5 standard deviations of 2000 draws
 
 
+def test_the_only_usable_source_stays_in_training(sources: StageTables) -> None:
+    manifest = build_manifest(sources, Selection(), validation_fraction=0.999).manifest
+    assert manifest["split"].tolist() == ["train"]
+
+
 def test_a_fraction_of_one_is_refused(sources: StageTables) -> None:
     with pytest.raises(ConfigError, match="validation-fraction"):
         build_manifest(sources, Selection(), validation_fraction=1.0)

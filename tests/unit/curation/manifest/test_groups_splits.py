@@ -46,3 +46,47 @@ def test_shares_that_leave_nothing_to_train_are_refused() -> None:
         assign_splits(VIDEOS, OWN, validation_fraction=0.6, test_fraction=0.4)
     with pytest.raises(ConfigError, match=r"--test-fraction 1"):
         assign_splits(VIDEOS, OWN, validation_fraction=0.1, test_fraction=1.0)
+
+
+def held_out(names: list[str], count: int) -> list[str]:
+    """The first of some names that are each drawn for validation beside others."""
+    draws = sides(pd.Series([*names, *VIDEOS]), np.arange(len(names) + len(VIDEOS)))[: len(names)]
+    return [name for name, side in zip(names, draws, strict=True) if side != "train"][:count]
+
+
+def test_the_only_video_trains_whatever_it_drew(caplog) -> None:
+    names = [f"one{seed:02d}" for seed in range(40)]
+    assert len(held_out(names, 40)) > 3
+    for name in names:
+        assert set(sides(pd.Series([name] * 3), np.arange(3))) == {"train"}
+    assert "each of 1 source videos was drawn for validation or test; 1 stays" in caplog.text
+    assert "none is held out" in caplog.text
+
+
+def test_of_videos_all_drawn_one_trains_and_what_it_is_holds_for_its_parts() -> None:
+    names = held_out([f"w{k}" for k in range(60)], 6)
+    assert len(names) == 6
+    alone = sides(pd.Series(names), np.arange(6))
+    (first,) = np.flatnonzero(alone == "train")
+    back = sides(pd.Series(names[::-1]), np.arange(6))
+    assert back.tolist() == alone.tolist()[::-1]  # the order of the rows has no part in it
+    for other in range(6):
+        part = pd.Series([names[first], names[other]])
+        expected = ["train", "train"] if other == first else ["train", alone[other]]
+        assert sides(part, np.arange(2)).tolist() == expected
+    tied = np.arange(6)
+    tied[(first + 1) % 6] = tied[first]
+    together = sides(pd.Series(names), tied)
+    assert together[first] == together[(first + 1) % 6] == "train"
+    assert (together == "train").sum() == 2
+
+
+def test_a_video_without_a_usable_clip_is_not_what_trains() -> None:
+    names = ["stays", *held_out([f"w{k}" for k in range(60)], 1)]
+    names[0] = next(n for n in map(str, range(99)) if not held_out([n], 1))
+    args = {"validation_fraction": 0.1, "test_fraction": 0.2}
+    both = assign_splits(pd.Series(names), np.arange(2), **args)
+    assert both[0] == "train"
+    assert both[1] != "train"
+    rest = assign_splits(pd.Series(names), np.arange(2), **args, usable=np.array([False, True]))
+    assert rest.tolist() == ["train", "train"]

@@ -89,8 +89,32 @@ def test_sides_come_from_the_table_or_are_drawn_by_source(folder: Path) -> None:
     named = import_manifest(table.assign(split=["train", "validation", ""]), root=folder)
     assert named.manifest["split"].tolist() == ["train", "validation", "train"]
     assert [Path(path).name for path in named.clips["path"]] == ["a.mp4", "c.mp4"]
-    with pytest.raises(TableError, match="split 'val' of a-"):
-        import_manifest(table.assign(split="val"), root=folder)
+    spelled = import_manifest(table.assign(split=["Train", "val", "TEST"]), root=folder)
+    assert spelled.manifest["split"].tolist() == ["train", "validation", "test"]
+
+
+def test_rows_with_a_value_that_can_not_be_are_rejected_one_by_one(folder: Path) -> None:
+    table = pd.DataFrame({"path": ["a.mp4", "b.mp4", "c.mp4"], "text": "x"})
+    given = {"split": ["holdout", "train", ""], "start": ["0", "soon", "0.5"], "end": ["1", "", ""]}
+    made = import_manifest(table.assign(**given), root=folder)
+    assert [Path(path).name for path in made.manifest["path"]] == ["c.mp4"]
+    assert made.manifest[["start", "end", "split"]].to_numpy().tolist() == [[0.5, 1.75, "train"]]
+    assert reasons(made.rejected) == {"a.mp4": "bad_value", "b.mp4": "bad_value"}
+    assert made.rejected["detail"].tolist() == [
+        "split is 'holdout'; expected train, validation or test",
+        "start is 'soon'; expected seconds of at least 0",
+    ]
+    with pytest.raises(TableError, match=r"none of 3 rows can be used: bad_value \(3\)"):
+        import_manifest(table.assign(start=-1.0), root=folder)
+
+
+def test_the_file_tells_a_rate_that_the_table_has_wrong(folder: Path) -> None:
+    names = ["a.mp4", "b.mp4", "c.mp4"]
+    facts = {"num_frames": 10, "height": 16, "width": 24, "sha256": "said"}
+    table = pd.DataFrame({"path": names, "text": "x", **facts})
+    made = import_manifest(table.assign(fps=["24000/1001", "inf", "-25"]), root=folder)
+    assert made.manifest["fps"].tolist() == [24000 / 1001, 8.0, 8.0]
+    assert made.rejected.empty
 
 
 @pytest.mark.parametrize(
