@@ -176,7 +176,7 @@ def _prepared(table: pd.DataFrame, root: str | Path | None) -> pd.DataFrame:
 
 
 def _checked(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
-    """Rates, seconds and sides in the types of the schema, and of some what is wrong in each row, or ""."""
+    """Rates, seconds and sides as the schema has them, and a text a row of what is wrong, or ""."""
     checked, wrong = check_columns(rows)
     others = [
         name
