@@ -176,8 +176,10 @@ def _write_latents(
     left: list[int],
     facts: dict[str, Any],
 ) -> pd.DataFrame:
-    rows = pd.DataFrame({name: [record[f"{name}s"][row] for row in left] for name in (KEY,)})
-    rows["sha256"] = [record["sha256"][row] for row in left]
+    keys, contents = record["keys"], record["sha256"]
+    rows = pd.DataFrame(
+        {KEY: [keys[row] for row in left], "sha256": [contents[row] for row in left]}
+    )
     latents = [tensors[TENSOR][row] for row in left]
     identity = record["identity"]
     path, entries = write_latents(catalogue, latents, rows, record["bucket"], identity)
