@@ -1,5 +1,6 @@
 # make demo    set up, run the demo world to its report
 # make test    set up, run every test
+# make faults  run every fault of docs/reliability.md: kills, signals, full disks; hours
 # make matrix  run the tests as other processors, thread counts and ffmpegs would
 # make lint    style, types, workflow
 # make versions  state that edited code gives the results it gave (core/versions.py)
@@ -12,13 +13,16 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: demo test matrix map versions lint lock clean
+.PHONY: demo test faults matrix map versions lint lock clean
 
 demo: $(READY)
 	snakemake --profile profiles/local all --configfile configs/workflow/demo.yaml
 
 test: $(READY)
 	pytest
+
+faults: $(READY)
+	pytest -m "faults or not faults" tests/hostile/faults
 
 matrix: $(READY)
 	python tests/matrix.py

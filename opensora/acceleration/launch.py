@@ -1,22 +1,28 @@
-"""Start the worker processes of a command: torch.distributed.run on one node, SLURM on several."""
+"""Start the worker processes of a command: directly on one node, through SLURM on several."""
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
-import uuid
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
-from torch.distributed.elastic.multiprocessing import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+import torch.distributed as dist
 
 from opensora.core.errors import ConfigError, OpenSoraError, Stopped
 from opensora.core.process import threads_in_use, use_threads
+from opensora.core.signals import STARTED_BY, StopSignals
 
 EXIT_USER, EXIT_STOPPED = 2, 75
-JOIN_S = 300  # how long the first node waits for the last one
+JOIN_S = 300.0  # how long a node waits for the others, at the start
+# After a worker has failed the others can't finish a step: they have this long to end by themselves
+FAILED_S = 15.0
+_LOOK_S = 0.05
 _FIRST_PORT, _NUM_PORTS = 12_000, 20_000  # below the ephemeral ports of Linux
 
 
@@ -25,57 +31,65 @@ class Rendezvous:
     """Where the nodes of one run meet.
 
     Attributes:
-        endpoint: "host:port"; port 0 is any free one (a single node).
+        host: name of the node that answers.
+        port: its port; 0 is any free one (a single node).
         run_id: equal on all nodes of the run, unlike that of any other run.
-        is_host: whether this node answers at the endpoint.
+        node: number of this node; 0 answers.
     """
 
-    endpoint: str
+    host: str
+    port: int
     run_id: str
-    is_host: bool
+    node: int
 
 
-def launch(command: Sequence[str], *, processes: int, nodes: int = 1, gpus: int = 0) -> None:
+def launch(
+    command: Sequence[str],
+    *,
+    processes: int,
+    signals: StopSignals,
+    nodes: int = 1,
+    gpus: int = 0,
+) -> None:
     """Run `python *command` in `processes` workers on each of `nodes` nodes and wait for them.
+
+    A signal that reaches this process is handed on to every worker, and all are waited for: when
+    and with what they end is for them to agree on.
 
     Args:
         command: words after the interpreter, such as ["-m", "package.module", "--option"].
         processes: workers per node.
+        signals: what reaches this process.
         nodes: nodes; more than one needs a SLURM allocation of that many.
         gpus: GPUs per node, handed on to srun.
 
     Raises:
-        Stopped: the workers wrote a checkpoint and ended.
+        Stopped: the workers wrote a checkpoint and ended; empty where one of them has said so.
         ConfigError: several nodes without SLURM.
         OpenSoraError: a worker failed; it has written why.
     """
     if nodes > 1 and not _is_node_task(os.environ, nodes):
-        _run_srun(command, nodes=nodes, gpus=gpus)
+        _run_srun(command, nodes=nodes, gpus=gpus, signals=signals)
         return
     use_threads(max(1, threads_in_use() // processes))  # the workers share those of the command
     meet = slurm_rendezvous(os.environ) if nodes > 1 else local_rendezvous()
-    config = LaunchConfig(
-        min_nodes=nodes,
-        max_nodes=nodes,
-        nproc_per_node=processes,
-        run_id=meet.run_id,
-        rdzv_backend="c10d",
-        rdzv_endpoint=meet.endpoint,
-        rdzv_configs={"timeout": JOIN_S, "join_timeout": JOIN_S, "is_host": meet.is_host},
-        max_restarts=0,  # a resumable run is started again by whoever started this one
-    )
-    try:
-        elastic_launch(config, sys.executable)(*command)
-    except SignalException as error:
-        raise Stopped(f"signal {error.sigval.name}; run the same command again") from error
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        _raise_for(failure.exitcode, f"worker {rank}")
+    store = _meet(meet, nodes)
+    workers = [
+        subprocess.Popen(
+            [sys.executable, *command],
+            env=os.environ | _places(meet, store.port, processes, nodes, local_rank),
+        )
+        for local_rank in range(processes)
+    ]
+    failures = _wait(workers, signals, first_rank=meet.node * processes)
+    if nodes > 1:
+        failures = _collect(store, failures, meet.node, nodes)
+    _conclude(failures, signals)
 
 
 def local_rendezvous() -> Rendezvous:
     """Meet on this node, at a free port and under a name of its own, so runs never collide."""
-    return Rendezvous("localhost:0", uuid.uuid4().hex, True)
+    return Rendezvous("localhost", 0, f"{os.getpid()}.{time.monotonic_ns()}", 0)
 
 
 def slurm_rendezvous(environment: Mapping[str, str]) -> Rendezvous:
@@ -95,7 +109,7 @@ def slurm_rendezvous(environment: Mapping[str, str]) -> Rendezvous:
             " with sbatch or srun, or use --nodes 1"
         ) from error
     port = _FIRST_PORT + int(job) % _NUM_PORTS
-    return Rendezvous(f"{first_host(nodes)}:{port}", f"{job}.{step}", node == 0)
+    return Rendezvous(first_host(nodes), port, f"{job}.{step}", node)
 
 
 def first_host(nodes: str) -> str:
@@ -111,6 +125,121 @@ def first_host(nodes: str) -> str:
     return prefix + number + suffix
 
 
+def _meet(meet: Rendezvous, nodes: int) -> dist.TCPStore:
+    """Open the store in which the workers find each other, and wait for all nodes.
+
+    Raises:
+        OpenSoraError: a node does not come, or the port is taken.
+    """
+    timeout = timedelta(seconds=JOIN_S)
+    try:
+        store = dist.TCPStore(
+            meet.host, meet.port, is_master=meet.node == 0, timeout=timeout, wait_for_workers=False
+        )
+        if nodes > 1:
+            store.set(f"{meet.run_id}/here/{meet.node}", "1")
+            store.wait([f"{meet.run_id}/here/{node}" for node in range(nodes)], timeout)
+    except RuntimeError as error:  # of torch: no answer, no name, no port
+        raise OpenSoraError(
+            f"train: {nodes} nodes did not meet at {meet.host}:{meet.port} within {JOIN_S:.0f} s"
+            f" ({str(error).splitlines()[0]}); check that they reach each other by name and that a"
+            " firewall lets them"
+        ) from error
+    return store
+
+
+def _places(
+    meet: Rendezvous, port: int, processes: int, nodes: int, local_rank: int
+) -> dict[str, str]:
+    """What tells a worker its place: the variables that torchrun would set."""
+    return {
+        "RANK": str(meet.node * processes + local_rank),
+        "LOCAL_RANK": str(local_rank),
+        "WORLD_SIZE": str(nodes * processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "GROUP_RANK": str(meet.node),
+        "MASTER_ADDR": meet.host,
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": meet.run_id,
+        "TORCHELASTIC_USE_AGENT_STORE": "True",  # the store is ours, not that of rank 0
+        STARTED_BY: str(os.getpid()),
+    }
+
+
+def _wait(
+    workers: Sequence["subprocess.Popen[bytes]"], signals: StopSignals, *, first_rank: int
+) -> list[tuple[int, int]]:
+    """Wait until all workers have ended.
+
+    Returns:
+        (rank, exit code) of those that did not end with 0, in the order in which they ended.
+    """
+    ended: dict[int, int] = {}
+    handed_on, failed_at = None, None
+    while len(ended) < len(workers):
+        for number, worker in enumerate(workers):
+            code = worker.poll()
+            if code is not None and number not in ended:
+                ended[number] = code
+                if code not in (0, EXIT_STOPPED) and failed_at is None:
+                    failed_at = time.monotonic()
+        # a second time does not hurt: a worker that heard it already stays with what it is doing
+        if signals.received != handed_on:
+            handed_on = signals.received
+            _end(workers)
+        if failed_at is not None and time.monotonic() > failed_at + FAILED_S:
+            _end(workers, kill=True)
+        time.sleep(_LOOK_S)
+    return [(first_rank + number, code) for number, code in ended.items() if code]
+
+
+def _end(workers: Sequence["subprocess.Popen[bytes]"], *, kill: bool = False) -> None:
+    for worker in workers:
+        if worker.poll() is None:
+            worker.kill() if kill else worker.terminate()
+
+
+def _collect(
+    store: dist.TCPStore, failures: list[tuple[int, int]], node: int, nodes: int
+) -> list[tuple[int, int]]:
+    """Bring together how the workers of all nodes ended, so that every node says the same."""
+    everywhere = list(failures)
+    with suppress(RuntimeError):  # of torch: the node that answers is gone
+        store.set(f"ended/{node}", json.dumps(failures))
+        timeout = timedelta(seconds=JOIN_S)
+        for other in range(nodes):
+            if other != node:
+                store.wait([f"ended/{other}"], timeout)
+                everywhere += [tuple(pair) for pair in json.loads(store.get(f"ended/{other}"))]
+        store.set(f"read/{node}", "1")
+        if node == 0:  # it answers until all have read
+            store.wait([f"read/{other}" for other in range(nodes)], timeout)
+    return everywhere
+
+
+def _conclude(failures: Sequence[tuple[int, int]], signals: StopSignals) -> None:
+    """Turn how the workers ended into the error of this process; all 0 is none.
+
+    Raises:
+        Stopped: every worker that did not finish wrote the checkpoint.
+        OpenSoraError: one failed, whatever the others did.
+    """
+    broken = [(rank, code) for rank, code in failures if code != EXIT_STOPPED]
+    if not failures:
+        return
+    if not broken:
+        raise Stopped("")  # the first worker has said it
+    asked = {-number for number in StopSignals.SIGNALS}
+    killed_late = {-9}  # by us, because the others were gone
+    first_rank, first = broken[0]
+    if signals.received and first in asked and {code for _, code in broken} <= asked | killed_late:
+        raise Stopped(
+            f"{signals.received} came before the first step; nothing is lost, run the same"
+            " command again"
+        )
+    _raise_for(first, f"worker {first_rank}")
+
+
 def _is_node_task(environment: Mapping[str, str], nodes: int) -> bool:
     """Whether srun already started one task on each node and this is one of them."""
     return environment.get("SLURM_STEP_NUM_NODES") == str(nodes) and (
@@ -118,7 +247,7 @@ def _is_node_task(environment: Mapping[str, str], nodes: int) -> bool:
     )
 
 
-def _run_srun(command: Sequence[str], *, nodes: int, gpus: int) -> None:
+def _run_srun(command: Sequence[str], *, nodes: int, gpus: int, signals: StopSignals) -> None:
     """Start the same command once per node of the SLURM allocation.
 
     Raises:
@@ -131,18 +260,32 @@ def _run_srun(command: Sequence[str], *, nodes: int, gpus: int) -> None:
             f" {nodes} (sbatch --nodes={nodes}), or use --nodes {max(1, int(allocated))}"
         )
     words = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--overlap"]
-    words += ["--kill-on-bad-exit=1"]
     if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
         words.append(f"--cpus-per-task={cores}")  # srun no longer takes it from the job
     if gpus:
         words.append(f"--gpus-per-node={gpus}")
-    _raise_for(subprocess.run([*words, sys.executable, *command], check=False).returncode, "srun")
+    # srun takes SIGTERM for an order to kill its tasks, but hands SIGUSR1 on to them
+    srun = subprocess.Popen([*words, sys.executable, *command], start_new_session=True)
+    handed_on = None
+    while srun.poll() is None:
+        if signals.received != handed_on:
+            handed_on = signals.received
+            srun.send_signal(signal.SIGUSR1)
+        time.sleep(_LOOK_S)
+    if srun.returncode == EXIT_STOPPED:
+        raise Stopped("")
+    _raise_for(srun.returncode, "srun")
 
 
 def _raise_for(exit_code: int, who: str) -> None:
     """Turn the exit code of a worker into the error of this process."""
-    if exit_code == EXIT_STOPPED:
-        raise Stopped(f"{who} wrote a checkpoint; run the same command again")
-    if exit_code:
-        reason = "which it can not mend by itself" if exit_code == EXIT_USER else "a defect"
-        raise OpenSoraError(f"{who} ended with exit code {exit_code}, {reason}; its lines say why")
+    if not exit_code:
+        return
+    if exit_code < 0:
+        raise OpenSoraError(
+            f"{who} was ended by signal {-exit_code}"
+            f"{', for want of memory perhaps' if exit_code == -9 else ''}; the newest checkpoint"
+            " stands, run the same command again"
+        )
+    reason = "which it can not mend by itself" if exit_code == EXIT_USER else "a defect"
+    raise OpenSoraError(f"{who} ended with exit code {exit_code}, {reason}; its lines say why")

@@ -98,7 +98,8 @@ def _run(
             keep_freed_memory()
         summary = module.run(arguments)  # type: ignore[attr-defined]
     except Stopped as error:
-        sys.stderr.write(f"opensora {name}: stopped: {error}\n")
+        if str(error):  # else another process of the run has said it
+            sys.stderr.write(f"opensora {name}: stopped: {error}\n")
         return EXIT_STOPPED
     except UnknownFieldError as error:
         word = f"--{error.field}".replace("_", "-")
@@ -108,7 +109,8 @@ def _run(
         sys.stderr.write(f"opensora {name}: {message}\n")
         return EXIT_USER
     except OpenSoraError as error:
-        sys.stderr.write(f"opensora {name}: {error}\n")
+        if str(error):
+            sys.stderr.write(f"opensora {name}: {error}\n")
         return EXIT_USER
     if summary:
         sys.stdout.write(f"{name}: {summary}\n")

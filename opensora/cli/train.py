@@ -1,7 +1,12 @@
 """`opensora train`: train one stage of a diffusion transformer."""
 
 import argparse
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from opensora.core.signals import StopSignals
 
 HELP = (
     "Train one stage, from latents, embeddings and a batch plan, or with --data-path from the"
@@ -35,8 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Train; returns the summary line (empty in a process that only started others)."""
+    from opensora.core.signals import STARTED_BY, StopSignals
+
+    with StopSignals(speak=STARTED_BY not in os.environ) as signals:
+        return _run(args, signals)
+
+
+def _run(args: argparse.Namespace, signals: "StopSignals") -> str:
     from opensora.acceleration.workers import inside_worker, worker_group
-    from opensora.core.errors import ConfigError
+    from opensora.core.errors import ConfigError, Stopped
     from opensora.training.config import read_train_config
 
     processes = args.processes or args.gpus or 1
@@ -51,16 +63,21 @@ def run(args: argparse.Namespace) -> str:
         from opensora.training.plan import compile_plan_of
 
         compile_plan_of(config, resolved.to_dict(), world_size=args.nodes * processes)
+    if signals.received and not inside_worker():
+        raise Stopped(
+            f"{signals.received} came before the first step; nothing is lost, run the same"
+            " command again"
+        )
     if args.nodes * processes > 1 and not inside_worker():
         from opensora.acceleration.launch import launch
 
         words = ["-m", "opensora.cli.main", "train", str(args.config), *_options(args)]
-        launch(words, processes=processes, nodes=args.nodes, gpus=args.gpus)
+        launch(words, processes=processes, nodes=args.nodes, gpus=args.gpus, signals=signals)
         return ""
     with worker_group(gpus=args.gpus) as workers:
         from opensora.training.loop import train
 
-        summary = train(config, resolved, workers)
+        summary = train(config, resolved, workers, signals)
         return summary if workers.is_main else ""
 
 

@@ -4,14 +4,18 @@ import copy
 import logging
 import math
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from opensora.acceleration.workers import Workers
-from opensora.core.errors import Stopped
+from opensora.core.errors import OpenSoraError, Stopped
+from opensora.core.lock import RunLock
 from opensora.core.log import progress
 from opensora.core.process import threads_in_use
+from opensora.core.signals import StopSignals
 from opensora.training.checkpoint import Checkpoint, write_checkpoint, write_outputs
 from opensora.training.config import TrainConfig
 from opensora.training.data import read_ahead
@@ -19,33 +23,63 @@ from opensora.training.rejects import FILE as REJECTED
 from opensora.training.rejects import write_rejected
 from opensora.training.start import TrainingRun, encoder_identities, prepare_run
 from opensora.training.step import StepResult, train_step
-from opensora.training.watch import FirstStepsCheck, StopSignals, Watchdog
+from opensora.training.watch import FirstStepsCheck, Watchdog
 
 log = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig, resolved: Any, workers: Workers) -> str:
+def train(config: TrainConfig, resolved: Any, workers: Workers, signals: StopSignals) -> str:
     """Train one stage from its newest checkpoint to its end and write the results.
 
     Args:
         config: the fields of the stage.
         resolved: the whole MMEngine config, saved beside the results.
         workers: the processes that train together.
+        signals: asked after every step whether to stop.
 
     Returns:
         One summary line.
 
     Raises:
         Stopped: a signal came; a checkpoint is written and the same command continues.
-        OpenSoraError: the loss left the finite numbers, or the run could not be set up.
+        OpenSoraError: the loss left the finite numbers, the run could not be set up, or another
+            one writes to the same folder.
     """
-    run = prepare_run(config, workers)
+    with _only_run(config.state_folder, workers) as lock:
+        run = prepare_run(config, workers)
+        run.lock = lock
+        return _train(run, resolved, signals)
+
+
+@contextmanager
+def _only_run(folder: Path, workers: Workers) -> Iterator[RunLock | None]:
+    """Hold the lock of the folder, on the main worker; None on the others.
+
+    Raises:
+        OpenSoraError: another run holds it; the main worker alone says so.
+    """
+    with ExitStack() as stack:
+        lock, problem = None, ""
+        if workers.is_main:
+            try:
+                lock = stack.enter_context(RunLock(folder, "is being trained"))
+            except OpenSoraError as error:
+                problem = str(error)
+        if refused := workers.gather(problem)[0]:
+            raise OpenSoraError(refused if workers.is_main else "")
+        yield lock
+
+
+def _train(run: TrainingRun, resolved: Any, signals: StopSignals) -> str:
+    config = run.config
     _announce(run)
-    with StopSignals() as signals, Watchdog() as watchdog:
+    with Watchdog() as watchdog:
         run_steps(run, signals, watchdog)
         save_checkpoint(run, finished=True)
     if run.workers.is_main:
         assert run.ema is not None  # the main worker keeps it
+        assert run.lock is not None
+        run.lock.check()
         write_outputs(
             Path(config.outputs),
             _completed(resolved, run),
@@ -93,10 +127,11 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog) -> Non
             check.observe(result.loss, result.predict_zero)
         if result.stop:
             save_checkpoint(run)
-            raise Stopped(
+            sentence = (
                 f"after step {step + 1} of {run.total_steps} with a checkpoint in"
                 f" {run.config.state_folder}; run the same command again"
             )
+            raise Stopped(sentence if run.workers.is_main else "")
         if (step + 1) % run.config.ckpt_every == 0 and step + 1 < run.total_steps:
             save_checkpoint(run)
 
@@ -119,7 +154,13 @@ def _completed(resolved: Any, run: TrainingRun) -> Any:
 
 
 def save_checkpoint(run: TrainingRun, *, finished: bool = False) -> None:
-    """Write a checkpoint; all workers take part, the main one writes."""
+    """Write a checkpoint; all workers take part, the main one writes, none leaves before the end.
+
+    Raises:
+        OpenSoraError: another run has taken the folder over.
+    """
+    if run.lock is not None:
+        run.lock.check()
     if run.rejected is not None:
         run.rejected.share()
     if run.metrics is not None:
@@ -135,6 +176,8 @@ def save_checkpoint(run: TrainingRun, *, finished: bool = False) -> None:
                 optimizer=optimizer,
             ),
         )
+    # whoever left earlier would be taken for the first of a failure, and the writer be ended
+    run.workers.gather(None)
 
 
 class _Clock:
@@ -171,6 +214,8 @@ def _record(run: TrainingRun, result: StepResult, position: int, clock: _Clock) 
         return
     run.metrics.observe(result.loss)
     if _is_due(run, result):
+        if run.lock is not None:
+            run.lock.check()
         run.metrics.write(
             run.counters.step,
             # in fp16 a step may overflow; JSON has no infinity

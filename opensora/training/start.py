@@ -18,6 +18,7 @@ from opensora.config.load import load_config
 from opensora.config.registry import MODELS, SCHEDULERS, build_module
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import sha256_file
+from opensora.core.lock import RunLock
 from opensora.core.seed import derive_seed
 from opensora.datasets.masks import MaskGenerator
 from opensora.models.build import takes_frame_mask, use_grad_checkpoint
@@ -64,6 +65,7 @@ class TrainingRun:
         ema: averaged weights, on the main worker only.
         metrics: metrics.jsonl, on the main worker only.
         rejected: unreadable clips; None where none are met while training.
+        lock: on the folder of the checkpoints, on the main worker only.
     """
 
     config: TrainConfig
@@ -79,6 +81,7 @@ class TrainingRun:
     ema: Ema | None
     metrics: MetricsLog | None
     rejected: RejectedClips | None
+    lock: RunLock | None = None
 
 
 def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:

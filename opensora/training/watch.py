@@ -1,14 +1,12 @@
-"""Watching a run: asked to stop, stuck, or not learning."""
+"""Watching a run: stuck, or not learning."""
 
 import faulthandler
 import logging
-import signal
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from types import FrameType, TracebackType
-from typing import Any
+from types import TracebackType
 
 log = logging.getLogger(__name__)
 
@@ -18,32 +16,6 @@ LATE_STEPS = 20  # the last of the first steps are compared
 LEARNED = (
     0.98  # a model whose loss is above this share of "always predict zero" has learned nothing
 )
-
-
-class StopSignals:
-    """Turns SIGINT and SIGTERM into a flag; a second signal acts as if nobody listened."""
-
-    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-    def __init__(self) -> None:
-        self.received: str | None = None
-        self._former: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> "StopSignals":
-        """Start listening; outside the main thread Python delivers no signals, so none are kept."""
-        if threading.current_thread() is threading.main_thread():
-            self._former = {number: signal.signal(number, self._hear) for number in self._SIGNALS}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop listening."""
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number).name
-        log.info("stop_asked signal=%s", self.received)
-        self.__exit__()
 
 
 class Watchdog:

@@ -61,6 +61,9 @@ rule train:
         processes=lambda wildcards, resources: processes(wildcards.stage),
         seed=config["seed"],
     shell:
+        # A signal to the whole group must not end the shell before training has written its
+        # checkpoint: a trapped signal (unlike an ignored one) is not handed down to the command.
+        "trap : TERM INT HUP USR1; "
         "opensora train {params.config:q} --outputs {params.outputs} {params.load:q} "
         "--nodes {params.nodes} --gpus {params.gpus} --processes {params.processes} --seed {params.seed} --threads {threads} "
         "--dataset.plan {input.plan} {params.data:q} {params.max_rejected} > {log} 2>&1"

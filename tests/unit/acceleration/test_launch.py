@@ -13,6 +13,7 @@ from opensora.acceleration.launch import (
     slurm_rendezvous,
 )
 from opensora.core.errors import ConfigError, OpenSoraError, Stopped
+from opensora.core.signals import StopSignals
 
 SLURM = {"SLURM_JOB_ID": "20123", "SLURM_STEP_ID": "4", "SLURM_STEP_NODELIST": "gpu[007-009]"}
 
@@ -41,12 +42,9 @@ def test_the_first_name_of_a_host_list(nodes, expected):
 
 def test_nodes_of_a_slurm_step_meet_at_its_first_node():
     # port: 12000 + 20123 mod 20000
-    assert slurm_rendezvous({**SLURM, "SLURM_NODEID": "0"}) == Rendezvous(
-        "gpu007:12123", "20123.4", True
-    )
-    assert slurm_rendezvous({**SLURM, "SLURM_NODEID": "2"}) == Rendezvous(
-        "gpu007:12123", "20123.4", False
-    )
+    for node in (0, 2):
+        found = slurm_rendezvous({**SLURM, "SLURM_NODEID": str(node)})
+        assert found == Rendezvous("gpu007", 12123, "20123.4", node)
 
 
 def test_a_missing_slurm_variable_is_named():
@@ -61,12 +59,12 @@ def test_two_runs_on_one_node_do_not_meet():
 def test_more_nodes_than_allocated_are_refused(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_NUM_NODES", "1")
     with pytest.raises(ConfigError, match="allocation of 1 nodes"):
-        launch(["-c", ""], processes=1, nodes=2)
+        launch(["-c", ""], processes=1, nodes=2, signals=StopSignals())
 
 
 def test_workers_learn_their_rank(tmp_path):
     code = "import os, sys; open(f'{sys.argv[1]}/' + os.environ['RANK'], 'w')"
-    launch(["-c", code, str(tmp_path)], processes=2)
+    launch(["-c", code, str(tmp_path)], processes=2, signals=StopSignals())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
     assert os.environ["OMP_NUM_THREADS"] == str(max(1, (os.cpu_count() or 1) // 2))
 
@@ -76,8 +74,45 @@ def test_workers_learn_their_rank(tmp_path):
 )
 def test_the_exit_code_of_a_worker_decides_the_error(exit_code, error):
     with pytest.raises(error) as caught:
-        launch(["-c", f"raise SystemExit({exit_code})"], processes=1)
+        launch(["-c", f"raise SystemExit({exit_code})"], processes=1, signals=StopSignals())
     assert isinstance(caught.value, Stopped) == (exit_code == 75)
+
+
+CODES = "import os, sys, time; rank = int(os.environ['RANK']); time.sleep(rank / 2);"
+
+
+@pytest.mark.parametrize(
+    ("codes", "sentence"),
+    [
+        ((75, 75, 75), ""),
+        ((75, 0, 75), ""),
+        ((75, 1, 75), "worker 1 ended with exit code 1, a defect"),
+        ((75, 75, 2), "worker 2 ended with exit code 2"),
+        ((0, 75, -9), "worker 2 was ended by signal 9"),
+    ],
+)
+def test_the_codes_of_all_workers_count_whoever_ends_first(codes, sentence):
+    code = f"{CODES} code = {codes}[rank];"
+    code += "os.kill(os.getpid(), -code) if code < 0 else sys.exit(code)"
+    with pytest.raises(OpenSoraError) as caught:
+        launch(["-c", code], processes=3, signals=StopSignals())
+    assert isinstance(caught.value, Stopped) == (not sentence)
+    assert sentence in str(caught.value)
+
+
+def test_a_worker_that_is_slow_to_save_is_waited_for(tmp_path: Path):
+    code = f"{CODES} time.sleep(2 * rank);"
+    code += "open(f'{sys.argv[1]}/saved{rank}', 'w').close(); sys.exit(75)"
+    with pytest.raises(Stopped):
+        launch(["-c", code, str(tmp_path)], processes=2, signals=StopSignals())
+    assert (tmp_path / "saved1").exists()
+
+
+def test_workers_left_alone_by_a_failure_are_ended(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("opensora.acceleration.launch.FAILED_S", 0.5)
+    code = "import os, sys, time; sys.exit(1) if os.environ['RANK'] == '1' else time.sleep(600)"
+    with pytest.raises(OpenSoraError, match="worker 1 ended with exit code 1"):
+        launch(["-c", code], processes=2, signals=StopSignals())
 
 
 def test_several_nodes_are_started_through_srun(tmp_path: Path, monkeypatch):
@@ -88,7 +123,13 @@ def test_several_nodes_are_started_through_srun(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
     with pytest.raises(Stopped):
-        launch(["-m", "opensora.cli.main", "train"], processes=4, nodes=2, gpus=4)
+        launch(
+            ["-m", "opensora.cli.main", "train"],
+            processes=4,
+            nodes=2,
+            gpus=4,
+            signals=StopSignals(),
+        )
     words = (tmp_path / "words").read_text().split()
     assert words[-4:] == [sys.executable, "-m", "opensora.cli.main", "train"]
     assert {"--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--cpus-per-task=8"} <= set(words)

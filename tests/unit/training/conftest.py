@@ -11,6 +11,7 @@ from mmengine.config import Config
 from opensora.acceleration.workers import worker_group
 from opensora.buckets.bucket import Bucket
 from opensora.core.seed import derive_seed
+from opensora.core.signals import StopSignals
 from opensora.plans.compile import compile_plan, write_plan
 from opensora.training import loop
 from opensora.training.config import TrainConfig
@@ -81,8 +82,8 @@ def seeded(name: str) -> torch.Generator:
 
 
 def run(config: TrainConfig) -> str:
-    with worker_group() as workers:
-        return loop.train(config, Config(dict(vars(config))), workers)
+    with StopSignals() as signals, worker_group() as workers:
+        return loop.train(config, Config(dict(vars(config))), workers, signals)
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, position: int) -> None:

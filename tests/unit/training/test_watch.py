@@ -1,34 +1,9 @@
 import logging
-import os
-import signal
 import time
 
 import pytest
 
-from opensora.training.watch import FIRST_STEPS, FirstStepsCheck, StopSignals, Watchdog
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_first_signal_is_remembered_and_a_second_one_is_not_held_back(number):
-    heard = []
-    before = signal.signal(number, lambda *_: heard.append("former"))
-    try:
-        with StopSignals() as signals:
-            assert signals.received is None
-            os.kill(os.getpid(), number)
-            assert signals.received == number.name
-            assert heard == []
-            os.kill(os.getpid(), number)
-            assert heard == ["former"]
-    finally:
-        signal.signal(number, before)
-
-
-def test_leaving_restores_the_former_handlers():
-    before = signal.getsignal(signal.SIGTERM)
-    with StopSignals():
-        assert signal.getsignal(signal.SIGTERM) != before
-    assert signal.getsignal(signal.SIGTERM) == before
+from opensora.training.watch import FIRST_STEPS, FirstStepsCheck, Watchdog
 
 
 def test_a_step_that_takes_too_long_is_named_with_its_clips(caplog, capfd):

@@ -1,0 +1,64 @@
+"""Asked to stop: every signal that ends a process asks for a checkpoint first, however often."""
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+# set by whoever starts workers: they end when it is gone
+STARTED_BY = "OPENSORA_STARTED_BY"
+_LOOK_S = 0.5
+ORPHANED_S = 600.0  # a worker that can not end by itself, its launcher gone, is ended
+
+
+class StopSignals:
+    """Turns SIGTERM, SIGINT, SIGHUP and SIGUSR1 into a flag, from the first to the last of them.
+
+    SLURM, Docker and a closed terminal send signals to one process or to all, once or repeatedly,
+    and some send them early as a warning. All mean the same: finish the step, write a checkpoint,
+    leave. Who can not wait for that has SIGKILL.
+
+    Inside a worker, the end of the process that started it counts as a signal as well.
+
+    Args:
+        speak: whether the first signal is acknowledged at once; one process of a run does it.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+    def __init__(self, *, speak: bool = False) -> None:
+        self.received: str | None = None
+        self._speak = speak
+        self._former: dict[signal.Signals, Any] = {}
+        self._left = threading.Event()
+
+    def __enter__(self) -> "StopSignals":
+        """Start listening; outside the main thread Python delivers no signals, so none are kept."""
+        if threading.current_thread() is threading.main_thread():
+            self._former = {number: signal.signal(number, self._hear) for number in self.SIGNALS}
+        if starter := os.environ.get(STARTED_BY):
+            watch = threading.Thread(target=self._watch, args=(int(starter),), daemon=True)
+            watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop listening."""
+        self._left.set()
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        first, self.received = self.received is None, signal.Signals(number).name
+        if first and self._speak:
+            # not a log: a signal may come while one is being written
+            text = f"stop_asked signal={self.received}: finishes its step and writes a checkpoint\n"
+            os.write(2, text.encode())
+
+    def _watch(self, starter: int) -> None:
+        while os.getppid() == starter:
+            if self._left.wait(_LOOK_S):
+                return
+        self.received = self.received or "the end of its launcher"
+        if not self._left.wait(ORPHANED_S):
+            os._exit(1)

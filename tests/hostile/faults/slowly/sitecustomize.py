@@ -1,0 +1,20 @@
+"""Makes the steps and the checkpoints of a training process take time; numbers stay the same."""
+
+import os
+import time
+from typing import Any
+
+if os.environ.get("SLOW_STEP_S"):
+    from opensora.training import loop
+
+    _step, _write = loop.train_step, loop.write_checkpoint
+
+    def _slow_step(*arguments: Any, **keywords: Any) -> Any:
+        time.sleep(float(os.environ["SLOW_STEP_S"]))
+        return _step(*arguments, **keywords)
+
+    def _slow_write(*arguments: Any, **keywords: Any) -> Any:
+        time.sleep(float(os.environ["SLOW_WRITE_S"]))
+        return _write(*arguments, **keywords)
+
+    loop.train_step, loop.write_checkpoint = _slow_step, _slow_write

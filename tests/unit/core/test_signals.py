@@ -1,0 +1,50 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from opensora.core.signals import STARTED_BY, StopSignals
+
+NUMBERS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_is_remembered_and_those_after_it_are_heard_as_well(number, capfd):
+    before = signal.getsignal(number)
+    with StopSignals(speak=True) as signals:
+        assert signals.received is None
+        os.kill(os.getpid(), number)
+        assert signals.received == number.name
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.received == "SIGTERM"
+    assert signal.getsignal(number) == before
+    assert capfd.readouterr().err.count("stop_asked") == 1
+
+
+def test_the_end_of_the_launcher_is_a_signal():
+    # a shell starts the worker and is gone
+    code = (
+        "import os, sys, time\n"
+        "from opensora.core.signals import StopSignals\n"
+        f"os.environ['{STARTED_BY}'] = str(os.getppid())\n"
+        "with StopSignals() as signals:\n"
+        "    print('ready', flush=True)\n"
+        "    while not signals.received: time.sleep(0.05)\n"
+        "print(signals.received, flush=True)\n"
+    )
+    starter = (
+        "import subprocess, sys, time\n"
+        f"subprocess.Popen([sys.executable, '-c', {code!r}])\n"
+        "time.sleep(600)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.kill()
+    start = time.monotonic()
+    assert process.stdout.readline() == "the end of its launcher\n"
+    assert time.monotonic() - start < 60
