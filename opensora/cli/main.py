@@ -76,6 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             metavar="N",
             help="threads to compute with (default: OMP_NUM_THREADS, or every core)",
         )
+    parser.add_argument(
+        "--log-file",
+        metavar="FILE",
+        help="add the log to this file, with the tracebacks of errors that cost a row",
+    )
     known, rest = parser.parse_known_args(words[1:])
     if rest and not getattr(module, "TAKES_OVERRIDES", False):
         hint = did_you_mean(rest[0].partition("=")[0], parser._option_string_actions)
@@ -87,11 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(
     name: str, module: object, arguments: argparse.Namespace, *, options: Collection[str]
 ) -> int:
+    from opensora.core.io import is_of_writing, not_written
     from opensora.core.log import setup_logging
     from opensora.core.process import default_threads, keep_freed_memory, use_threads
 
-    setup_logging()
     try:
+        setup_logging(getattr(arguments, "log_file", None))
         asked = getattr(arguments, "threads", None)
         use_threads(default_threads() if asked is None else asked)
         if getattr(module, "TAKES_THREADS", False):
@@ -111,6 +117,13 @@ def _run(
     except OpenSoraError as error:
         if str(error):
             sys.stderr.write(f"opensora {name}: {error}\n")
+        return EXIT_USER
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        if not is_of_writing(error) and not isinstance(error, PermissionError):
+            raise
+        sys.stderr.write(f"opensora {name}: {not_written(error)}\n")
         return EXIT_USER
     if summary:
         sys.stdout.write(f"{name}: {summary}\n")

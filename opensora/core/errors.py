@@ -3,6 +3,18 @@
 import difflib
 from collections.abc import Iterable
 
+MAX_DETAIL = 1_000  # characters of a reason in a table
+
+
+def shown(text: str, most: int = MAX_DETAIL) -> str:
+    """A text of others in one line: control and direction characters as escapes, not too long."""
+    if len(text) > most:
+        text = f"{text[: most - 3]}..."
+    if text.isprintable():
+        return text
+    signs = (s if s.isprintable() else s.encode("unicode_escape").decode() for s in text)
+    return "".join(signs)
+
 
 class OpenSoraError(Exception):
     """Something the user can mend; the message says what, where, expected and what to do."""
@@ -37,10 +49,11 @@ class VideoError(OpenSoraError):
 
     Attributes:
         reason: snake_case code, written to the `status` column.
-        detail: one sentence for people.
+        detail: one sentence for people, of bounded length; control characters are shown.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
+        detail = shown(detail)
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

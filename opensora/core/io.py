@@ -13,12 +13,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from opensora.core.errors import OpenSoraError
+from opensora.core.errors import OpenSoraError, shown
 
 _ODD_BREAKS = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
 _CHUNK_BYTES = 1 << 20
+_LONGEST_CAUSE = 200  # characters of what a library says of an error of writing
 _PRIVATE, _SHARED, _USUAL_UMASK = 0o600, 0o666, 0o022
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_OF_WRITING = _FULL | {errno.EROFS}
+# what libraries say that keep no number: of torch's and safetensors' writers
+_WORDS_OF_WRITING = (
+    *("No space left on device", "File too large", "Disk quota exceeded"),
+    *("Read-only file system", "PytorchStreamWriter failed"),
+)
 # what file systems without hard links say: FAT, some network and user-space ones
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -43,7 +50,7 @@ def atomic_path(path: str | Path, *, folder: bool = False) -> Iterator[Path]:
         if folder:
             temporary.mkdir()
     except OSError as error:
-        raise _not_written(target, error) from error
+        raise not_written(error, target) from error
     try:
         yield temporary
         for file in temporary.rglob("*") if folder else [temporary]:
@@ -51,10 +58,12 @@ def atomic_path(path: str | Path, *, folder: bool = False) -> Iterator[Path]:
         if folder and target.is_dir():
             shutil.rmtree(target)
         os.replace(temporary, target)
-    except OSError as error:
+    except OpenSoraError:  # it has its sentence
+        raise
+    except Exception as error:  # torch raises RuntimeError, safetensors a class of its own
         # a full disk, or this very file can not be made; other faults are the caller's
-        if error.errno in _FULL or error.filename == str(temporary):
-            raise _not_written(target, error) from error
+        if is_of_writing(error) or getattr(error, "filename", None) == str(temporary):
+            raise not_written(error, target) from error
         raise
     finally:
         if temporary.is_dir():
@@ -73,7 +82,7 @@ def scratch_folder(path: Path) -> Iterator[Path]:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _not_written(path, error) from error
+        raise not_written(error, path) from error
     try:
         yield path
     finally:
@@ -114,9 +123,17 @@ def put_first(made: Path, target: Path, *, replace: bool = False) -> bool:
         os.replace(made, target)
         return True
     except OSError as error:
-        raise _not_written(target, error) from error
+        raise not_written(error, target) from error
     finally:
         made.unlink(missing_ok=True)
+
+
+def is_of_writing(error: BaseException) -> bool:
+    """Whether an error says that something could not be written, whatever library raised it."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _OF_WRITING
+    # torch raises RuntimeError, safetensors a class of its own
+    return any(words in str(error) for words in _WORDS_OF_WRITING)
 
 
 def _share(file: Path) -> None:
@@ -135,10 +152,18 @@ def _umask() -> int:
     return int(found.split()[1], 8) if found else _USUAL_UMASK
 
 
-def _not_written(target: Path, error: OSError) -> OpenSoraError:
+def not_written(error: BaseException, target: Path | None = None) -> OpenSoraError:
+    """One sentence of an error of writing, of whatever library: what file, why, what to do."""
+    name = target or getattr(error, "filename", None) or "a file"
+    why = getattr(error, "strerror", None) or shown(str(error), _LONGEST_CAUSE)
+    if target is None and isinstance(error, PermissionError):  # to read it or to write it
+        return OpenSoraError(
+            f"{name}: access is refused ({why}); change its rights or choose another place, then"
+            " run the same command again"
+        )
     return OpenSoraError(
-        f"{target}: could not be written ({error.strerror or error}); free the disk or choose"
-        " another place, then run the same command again"
+        f"{name}: could not be written ({why}); free the disk or choose another place, then run the"
+        " same command again"
     )
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -13,8 +14,15 @@ Item = TypeVar("Item")
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-def setup_logging() -> None:
-    """Log INFO lines of rank 0 and warnings of the others to standard error."""
+def setup_logging(file: str | Path | None = None) -> None:
+    """Log INFO lines of rank 0 and warnings of the others to standard error.
+
+    Args:
+        file: gets the same lines, and the tracebacks of errors that nobody expected.
+
+    Raises:
+        OSError: the file can not be written.
+    """
     rank = int(os.environ.get("RANK", "0"))
     logging.basicConfig(
         stream=sys.stderr,
@@ -23,6 +31,14 @@ def setup_logging() -> None:
         datefmt="%Y-%m-%d %H:%M:%S",
         force=True,
     )
+    if file is not None:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(file, encoding="utf-8")
+        handler.setLevel(logging.DEBUG)
+        handler.setFormatter(logging.getLogger().handlers[0].formatter)
+        logging.getLogger().handlers[0].setLevel(logging.getLogger().level)
+        logging.getLogger().addHandler(handler)
+        logging.getLogger("opensora").setLevel(logging.DEBUG)
     for name in ("matplotlib", "PIL", "httpx", "httpcore", "numexpr", "fontTools", "pyscenedetect"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # misses kernels nobody asked for

@@ -18,12 +18,15 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
+from opensora.core.guard import Guard, fault_of
+
 # forked from a server that has imported the function's module and done nothing else: as fast to
 # replace as a fork, and nothing of the parent's threads comes along
 _CONTEXT = get_context("forkserver")
 _GRACE_S = 2.0  # a worker that is told to stop has so long to tidy up
 _ORPHAN_GRACE_S = 10.0
 _LONGEST_WAIT_S = 60.0
+_CRASHED = "crashed"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,12 +37,15 @@ class WorkerFailure:
     """An item whose worker was lost.
 
     Attributes:
-        reason: `crashed`, `timeout` or `out_of_memory`; goes to the column `status`.
+        reason: `crashed`, `timeout`, `out_of_memory`, or what the function raised (see
+            `core.guard`); goes to the column `status`.
         detail: one sentence for people.
+        trace: where an error came from that nobody expected.
     """
 
     reason: str
     detail: str
+    trace: str = ""
 
 
 def map_isolated(
@@ -48,11 +54,14 @@ def map_isolated(
     *,
     workers: int,
     timeout_s: Callable[[Item], float],
+    stage: str = "workers",
 ) -> Generator[Result | WorkerFailure, None, None]:
     """Yield the results of all items in their order; see :func:`run_isolated`."""
     early: dict[int, Result | WorkerFailure] = {}
     following = 0
-    for index, result in run_isolated(function, items, workers=workers, timeout_s=timeout_s):
+    for index, result in run_isolated(
+        function, items, workers=workers, timeout_s=timeout_s, stage=stage
+    ):
         early[index] = result
         while following in early:
             yield early.pop(following)
@@ -65,20 +74,52 @@ def run_isolated(
     *,
     workers: int,
     timeout_s: Callable[[Item], float],
+    stage: str = "workers",
 ) -> Iterator[tuple[int, Result | WorkerFailure]]:
     """Yield (index, result) of every item once, as they are ready.
+
+    An item whose worker died is tried once more at the end, alone: it may have died of what its
+    neighbours took.
 
     Args:
         function: a function of a module, or a `partial` of one; it runs in the workers.
         items: what to call it with, one at a time.
         workers: processes that live at the same time; each serves many items.
         timeout_s: seconds that an item may take.
+        stage: who asks, for the log.
 
     Raises:
         RuntimeError: a worker could not start.
-        Exception: whatever the function raises ends the run; the other workers are stopped.
+        Exception: what the function raises and is no item's fault ends the run; the other workers
+            are stopped.
     """
-    todo = iter(enumerate(items))
+    died: list[int] = []
+    with Guard(stage) as guard:
+        for index, result in _pass(function, list(enumerate(items)), workers, timeout_s):
+            if isinstance(result, WorkerFailure) and result.reason == _CRASHED:
+                died.append(index)
+                continue
+            _count(guard, result)
+            yield index, result
+        for index in died:
+            for _, result in _pass(function, [(index, items[index])], 1, timeout_s):
+                _count(guard, result)
+                yield index, result
+
+
+def _count(guard: Guard, result: Any) -> None:
+    if isinstance(result, WorkerFailure) and result.trace:
+        guard.count(result.detail, result.trace)
+
+
+def _pass(
+    function: Callable[[Item], Result],
+    items: Sequence[tuple[int, Item]],
+    workers: int,
+    timeout_s: Callable[[Item], float],
+) -> Iterator[tuple[int, Result | WorkerFailure]]:
+    """Give each numbered item to a worker once."""
+    todo = iter(items)
     pool: list[_Worker[Item]] = []
     try:
         for _ in range(min(max(1, workers), len(items))):
@@ -174,9 +215,7 @@ class _Worker(Generic[Item]):
         ending = f"code {code}"
         if code is not None and code < 0:
             ending = signal.Signals(-code).name
-        return self._lose(
-            WorkerFailure("crashed", f"the process at work on it ended with {ending}")
-        )
+        return self._lose(WorkerFailure(_CRASHED, f"the process at work on it ended with {ending}"))
 
     def _lose(self, failure: WorkerFailure) -> tuple[int, WorkerFailure]:
         assert self.index is not None
@@ -217,9 +256,14 @@ def _call(function: Callable[[Any], Any], item: Any) -> tuple[str, Any]:
         return "done", function(item)
     except MemoryError:
         return "done", WorkerFailure("out_of_memory", "it needs more memory than there is")
-    except Exception as error:
-        error.add_note("in a worker process:\n" + traceback.format_exc())
-        return "raised", error
+    except BaseException as error:
+        trace = traceback.format_exc()
+        try:
+            fault = fault_of(error)
+        except Exception:
+            error.add_note("in a worker process:\n" + trace)
+            return "raised", error
+        return "done", WorkerFailure(fault.reason, fault.detail, "" if fault is error else trace)
 
 
 def _exit_at_once(number: int, frame: object) -> None:

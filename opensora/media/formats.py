@@ -103,7 +103,7 @@ def is_media(path: str | Path) -> bool:
     """Whether a file begins as something that is opened; False where it can not be read."""
     try:
         content = content_of(path) if os.path.isfile(path) else Content()
-    except OSError:
+    except Exception:  # of no access, or of what a damaged head makes of its reader
         return False
     return bool(content.container or content.picture)
 

@@ -34,7 +34,7 @@ def is_image(path: Path) -> bool:
     """Tell a still picture from a video by its content; by its suffix where it can not be read."""
     try:
         content = content_of(path)
-    except OSError:
+    except Exception:  # of no access, or of what a damaged head makes of its reader
         return path.suffix.lower() in IMAGE_SUFFIXES
     return bool(content.picture) and not content.is_moving
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from opensora.buckets.bucket import Bucket
 from opensora.core.errors import ConfigError, VideoError
+from opensora.core.guard import Guard
 from opensora.core.log import progress
 from opensora.core.seed import derive_seed
 from opensora.media.frames import read_clip
@@ -242,10 +243,13 @@ def read_clips(requests: Iterable[ClipRequest]) -> Generator[Tensor | VideoError
     """
     pending: deque[tuple[Future[Tensor | VideoError], int]] = deque()
     waiting = 0  # bytes of the pending clips
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="read_clips") as pool:
+    with (
+        Guard("encode_videos") as guard,
+        ThreadPoolExecutor(_READERS, thread_name_prefix="read_clips") as pool,
+    ):
         try:
             for request in requests:
-                pending.append((pool.submit(_read_request, request), request.num_bytes))
+                pending.append((pool.submit(guard.call, request.read), request.num_bytes))
                 waiting += request.num_bytes
                 while len(pending) > 1 and (len(pending) > _AHEAD or waiting > _AHEAD_BYTES):
                     future, size = pending.popleft()
@@ -256,10 +260,3 @@ def read_clips(requests: Iterable[ClipRequest]) -> Generator[Tensor | VideoError
         finally:
             for future, _ in pending:
                 future.cancel()
-
-
-def _read_request(request: ClipRequest) -> Tensor | VideoError:
-    try:
-        return request.read()
-    except VideoError as error:
-        return error

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from opensora.core.errors import ConfigError
+from opensora.core.guard import Guard, fault_of
 from opensora.core.log import progress
 from opensora.core.process import threads_in_use
 from opensora.models.device import parse_dtype
@@ -60,7 +61,9 @@ def encode_texts(
         facts = _facts(waiting, tensors, text_encoder, encoding)
         added.append(catalogue.add(path, rows, facts))
 
-    steps = progress(_encode(texts, text_encoder), description="encode_captions", total=len(texts))
+    guard = Guard("encode_captions")
+    encoded = _encode(texts, text_encoder, guard)
+    steps = progress(encoded, description="encode_captions", total=len(texts))
     for text, row in steps:
         tokens = row.to("cpu", dtype) if isinstance(row, Tensor) else torch.zeros(0)
         reason = _complaint(text, tokens) if isinstance(row, Tensor) else row
@@ -72,6 +75,7 @@ def encode_texts(
             waiting, size = {}, 0
         waiting[text] = tokens
         size += tokens.nbytes
+    guard.tell()
     if waiting:
         write()
     return rejected, added
@@ -87,7 +91,9 @@ def _complaint(text: str, tokens: Tensor) -> Reason | None:
 
 
 @torch.no_grad()
-def _encode(texts: Sequence[str], text_encoder: Any) -> Iterator[tuple[str, Tensor | Reason]]:
+def _encode(
+    texts: Sequence[str], text_encoder: Any, guard: Guard
+) -> Iterator[tuple[str, Tensor | Reason]]:
     """Yield each text with its tokens [tokens, D], or with the reason why it has none.
 
     A batch always has as many texts, the last one repeated where they end: kernels round
@@ -96,9 +102,14 @@ def _encode(texts: Sequence[str], text_encoder: Any) -> Iterator[tuple[str, Tens
     for start in range(0, len(texts), _BATCH_SIZE):
         batch = list(texts[start : start + _BATCH_SIZE])
         try:
-            rows: list[Any] = _rows_of(batch, text_encoder)
+            rows: list[Any] | None = _rows_of(batch, text_encoder)
         except ConfigError:  # one of them is no class
-            rows = [_row_of(text, text_encoder) for text in batch]
+            rows = None
+        except BaseException as error:
+            fault_of(error)  # one of them alone, or it raises
+            rows = None
+        if rows is None:
+            rows = [_row_of(text, text_encoder, guard) for text in batch]
         yield from zip(batch, rows, strict=True)
 
 
@@ -107,11 +118,14 @@ def _rows_of(batch: list[str], text_encoder: Any) -> list[Tensor]:
     return stored_rows(text_encoder.encode(full))[: len(batch)]
 
 
-def _row_of(text: str, text_encoder: Any) -> Tensor | Reason:
+def _row_of(text: str, text_encoder: Any, guard: Guard) -> Tensor | Reason:
     try:
         return _rows_of([text], text_encoder)[0]
     except ConfigError as error:
         return "no_class", str(error)
+    except BaseException as error:
+        fault = guard.fault(error)
+        return fault.reason, fault.detail
 
 
 @torch.no_grad()

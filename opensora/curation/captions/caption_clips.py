@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from opensora.core.errors import ConfigError, did_you_mean
+from opensora.core.errors import ConfigError, VideoError, did_you_mean
+from opensora.core.guard import Guard, call_each
 from opensora.core.log import progress
 from opensora.tables.columns import CAPTIONS, OK
 from opensora.text.caption import (
@@ -113,12 +114,16 @@ def caption_clips(
     if usable:
         captioner.prepare(_as_clips(usable))
     rows: list[dict[Any, Any]] = []
-    for batch in progress(list(_batches(clips)), description="caption_clips"):
-        good = [row for row in batch if row["status"] == OK]
-        texts = dict(
-            zip((row["id"] for row in good), captioner.caption(_as_clips(good)), strict=True)
-        )
-        rows.extend(_row(row, texts.get(row["id"], ""), languages) for row in batch)
+    with Guard("caption_clips") as guard:
+        for batch in progress(list(_batches(clips)), description="caption_clips"):
+            good = [row for row in batch if row["status"] == OK]
+            found = call_each(guard, captioner.caption, _as_clips(good))
+            texts = dict(zip((row["id"] for row in good), found, strict=True))
+            for row in batch:
+                made = guard.call(_row, row, texts.get(row["id"], ""), languages)
+                if isinstance(made, VideoError):
+                    made = _row(row, made, languages)
+                rows.append(made)
     return pd.DataFrame(rows, columns=list(CAPTIONS.columns))
 
 
@@ -142,7 +147,11 @@ def _as_clips(rows: list[dict[Any, Any]]) -> list[Clip]:
     ]
 
 
-def _row(clip: dict[Any, Any], raw: str | NoCaption, languages: Collection[str]) -> dict[Any, Any]:
+def _row(
+    clip: dict[Any, Any], raw: str | NoCaption | VideoError, languages: Collection[str]
+) -> dict[Any, Any]:
+    if isinstance(raw, VideoError):
+        raw = NoCaption(raw.reason, raw.detail)
     status, detail, caption, text = clip["status"], clip["detail"], "", ""
     if status == OK:
         caption, status, detail = _judge(raw, str(clip["source"]), languages)

@@ -82,6 +82,7 @@ def split_clips(
             sources,
             workers=workers,
             timeout_s=partial(clips_limit_s, timeout_s=timeout_s),
+            stage="split_clips",
         )
         done = progress(results, description="split_clips", total=len(usable))
         with closing(results):  # workers end before their scratch goes

@@ -137,6 +137,7 @@ def probe_all(
         [paths[index] for index in todo],
         workers=workers,
         timeout_s=partial(probe_limit_s, timeout_s=timeout_s),
+        stage=description,
     )
     for place, row in progress(results, description=description, total=len(todo)):
         index = todo[place]

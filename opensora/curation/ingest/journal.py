@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from opensora.core.errors import OpenSoraError
+from opensora.core.guard import UNEXPECTED
 from opensora.core.io import atomic_path
 from opensora.core.versions import VERSIONS
 
 # of a file that may do better next time although it stays the same
-_PASSING = frozenset({"missing", "unreadable", "crashed", "timeout", "out_of_memory"})
+_PASSING = frozenset({"missing", "unreadable", "crashed", "timeout", "out_of_memory", UNEXPECTED})
 
 Key = tuple[str, int, int]  # path, bytes, nanoseconds
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from opensora.core.errors import TableError
+from opensora.core.errors import TableError, VideoError
+from opensora.core.guard import Guard
 from opensora.curation.captions.caption_clips import ENCODING
 from opensora.curation.ingest.ingest_videos import TIMEOUT_S, probe_all
 from opensora.curation.manifest.build_manifest import Manifest, summary_of
@@ -210,11 +211,22 @@ def _mark(rows: pd.DataFrame, where: pd.Series, status: str, detail: str | Seque
     rows[DETAIL] = rows[DETAIL].mask(fresh, pd.Series(detail, index=rows.index))
 
 
+def _clean(text: str) -> tuple[str, int]:
+    cleaned = clean_caption(text)
+    return cleaned, count_words(cleaned)
+
+
 def _clean_texts(rows: pd.DataFrame) -> None:
     raw = list(rows[TEXT])
     rows[CAPTION] = raw
-    rows[TEXT] = [clean_caption(text) for text in raw]
-    rows["text_len"] = [count_words(text) for text in rows[TEXT]]
+    with Guard(RULE) as guard:
+        found = [guard.call(_clean, text) for text in raw]
+    for number, fault in enumerate(found):
+        if isinstance(fault, VideoError):
+            _mark(rows, rows.index.to_series() == number, fault.reason, fault.detail)
+    cleaned = [("", 0) if isinstance(row, VideoError) else row for row in found]
+    rows[TEXT] = [text for text, _ in cleaned]
+    rows["text_len"] = [words for _, words in cleaned]
     blank = pd.Series([not text.strip() for text in raw], index=rows.index)
     _mark(rows, blank, "no_caption", "its text is empty")
     left = [f"nothing is left of {text!r} after cleaning" for text in raw]

@@ -45,6 +45,7 @@ def detect_scenes(
         films,
         workers=workers,
         timeout_s=partial(scene_limit_s, timeout_s=timeout_s),
+        stage="detect_scenes",
     )
     found = dict(zip((film["id"] for film in films), _watched(results, len(films)), strict=True))
     rows: list[dict[str, Any]] = []

@@ -63,7 +63,11 @@ def import_scenes(
     films = [row for row in records if row["status"] == OK and row["kind"] == "video"]
     wanted = [(film, spans.get(os.path.realpath(film[PATH]), [])) for film in films]
     results = map_isolated(
-        scenes_in_spans, wanted, workers=workers, timeout_s=partial(_limit_s, timeout_s=TIMEOUT_S)
+        scenes_in_spans,
+        wanted,
+        workers=workers,
+        timeout_s=partial(_limit_s, timeout_s=TIMEOUT_S),
+        stage="import_scenes",
     )
     watched = progress(results, description="import_scenes", total=len(films))
     found = dict(zip((film["id"] for film in films), watched, strict=True))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from opensora.core.errors import VideoError
+from opensora.core.guard import Guard, call_each
 from opensora.core.log import progress
 from opensora.core.versions import VERSIONS
 from opensora.curation.scores.scorer import ClipFrames, Scorer, spread
@@ -50,15 +51,16 @@ def score_clips(
     """
     jobs = [_Job(name, scorer, captions or {}, store, part) for name, scorer in scorers.items()]
     records: list[Row] = clips.to_dict("records")
-    batch = _Batch(jobs)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # jobs run side by side, one thread each
     try:
-        for clip in progress(records, description="score_clips"):
-            batch.add(clip)
-            if batch.is_full():
-                batch.score()
-        batch.score()
+        with Guard("score_clips") as guard:
+            batch = _Batch(jobs, guard)
+            for clip in progress(records, description="score_clips"):
+                batch.add(clip)
+                if batch.is_full():
+                    batch.score()
+            batch.score()
     finally:
         cv2.setNumThreads(threads)
     return {job.name: job.finish() for job in jobs}
@@ -108,6 +110,12 @@ class _Job:
             return row, False
         return row, True
 
+    def scores(self, clips: list[ClipFrames]) -> list[Row]:
+        """Column -> score of each clip."""
+        found = self.scorer.score(clips)
+        columns = self.scorer.columns
+        return [{column: found[column][k] for column in columns} for k in range(len(clips))]
+
     def keep(self, clip: Row, row: Row) -> None:
         """Remember a row that was scored."""
         if self._store:
@@ -132,8 +140,8 @@ class _Job:
 class _Batch:
     """Decoded clips that wait for their scores; each was decoded once for all scorers."""
 
-    def __init__(self, jobs: Sequence[_Job]) -> None:
-        self._jobs = jobs
+    def __init__(self, jobs: Sequence[_Job], guard: Guard) -> None:
+        self._jobs, self._guard = jobs, guard
         self._waiting: dict[str, list[tuple[Row, Row, ClipFrames]]] = {}
         self._num_clips = self._num_bytes = 0
 
@@ -142,14 +150,12 @@ class _Batch:
         todo = [(job, row) for job in self._jobs for row, open_ in [job.begin(clip)] if open_]
         if not todo:
             return
-        try:
-            frames = _decode(clip, [job.scorer for job, _ in todo])
-            source = _decode_source(clip, max(job.scorer.needs_source for job, _ in todo))
-        except VideoError as error:
-            log.warning("score_clips clip marked id=%s status=%s", clip["id"], error.reason)
+        found = self._guard.call(_decode_both, clip, [job.scorer for job, _ in todo])
+        if isinstance(found, VideoError):
             for _, row in todo:
-                row.update(status=error.reason, detail=error.detail)
+                _mark(row, found)
             return
+        frames, source = found
         for (job, row), (indices, pictures) in zip(todo, frames, strict=True):
             is_image, fps = clip["kind"] == "image", float(clip["fps"])
             own = source if job.scorer.needs_source else []
@@ -168,11 +174,26 @@ class _Batch:
             entries = self._waiting.pop(job.name, [])
             if not entries:
                 continue
-            scores = job.scorer.score([seen for *_, seen in entries])
-            for k, (clip, row, _) in enumerate(entries):
-                _set_scores(row, {column: scores[column][k] for column in job.scorer.columns})
-                job.keep(clip, row)
+            scored = call_each(self._guard, job.scores, [seen for *_, seen in entries])
+            for (clip, row, _), scores in zip(entries, scored, strict=True):
+                if isinstance(scores, VideoError):
+                    _mark(row, scores)
+                else:
+                    _set_scores(row, scores)
+                    job.keep(clip, row)
         self._num_clips = self._num_bytes = 0
+
+
+def _mark(row: Row, fault: VideoError) -> None:
+    log.warning("score_clips clip marked id=%s status=%s", row["id"], fault.reason)
+    row.update(status=fault.reason, detail=fault.detail)
+
+
+def _decode_both(
+    clip: Row, scorers: Sequence[Scorer]
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[np.ndarray]]:
+    """What the scorers see of a clip and of its source; errors as those of the two."""
+    return _decode(clip, scorers), _decode_source(clip, max(s.needs_source for s in scorers))
 
 
 def _decode(clip: Row, scorers: Sequence[Scorer]) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -88,10 +88,27 @@ def test_memory_that_is_not_there_fails_the_item() -> None:
     assert results[1] == 1
 
 
-def test_an_exception_ends_the_run_and_says_where_it_was_raised() -> None:
-    with pytest.raises(ZeroDivisionError) as caught:
-        run([partial(operator.truediv, 1, 0), HANG])
+def test_an_unexpected_error_costs_its_item_and_keeps_where_it_was_raised() -> None:
+    failure, good = run([partial(operator.truediv, 1, 0), partial(abs, -1)])
+    assert (failure.reason, failure.detail) == (
+        "unexpected_error",
+        "ZeroDivisionError: division by zero",
+    )
+    assert "Traceback" in failure.trace
+    assert good == 1
+
+
+def test_a_full_disk_ends_the_run_and_says_where_it_was_raised(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        run([partial(Path("/dev/full").write_text, "more than fits"), HANG])
     assert any("in a worker process" in note for note in caught.value.__notes__)
+
+
+def test_an_item_whose_worker_died_is_tried_once_more_alone(tmp_path: Path) -> None:
+    mark = tmp_path / "tried"
+    once = f"test -e '{mark}' || {{ touch '{mark}'; kill -KILL $PPID; }}; exit 7"
+    again = partial(subprocess.call, ["sh", "-c", once])
+    assert run([again, partial(abs, -1)]) == [7, 1]
 
 
 def test_errors_for_people_keep_their_sentence(tmp_path: Path) -> None:

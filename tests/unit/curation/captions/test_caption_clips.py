@@ -52,3 +52,31 @@ def test_without_languages_all_stay_and_an_unknown_code_is_told(clips: pd.DataFr
     assert caption_clips(clips, Table())["status"].tolist()[1] == "ok"
     with pytest.raises(ConfigError, match="--languages english: not an ISO 639 code"):
         caption_clips(clips, Table(), languages=["english"])
+
+
+class Failing(Table):
+    def caption(self, clips: Sequence[Clip]) -> list[str]:
+        if any(clip.id == "c" for clip in clips):
+            raise AttributeError("of a library")
+        return super().caption(clips)
+
+
+def test_a_captioner_that_raises_over_a_clip_costs_that_clip(clips: pd.DataFrame) -> None:
+    table = caption_clips(clips, Failing()).set_index("id")
+    assert table.loc["c", "status"] == "unexpected_error"
+    assert table.loc["c", "detail"] == "AttributeError: of a library"
+    assert table.loc["a", "status"] == "ok"
+
+
+def test_a_text_that_can_not_be_cleaned_costs_its_clip(
+    clips: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def clean(text: str) -> str:
+        if text == "dog":
+            raise RecursionError
+        return text
+
+    monkeypatch.setattr("opensora.curation.captions.caption_clips.clean_caption", clean)
+    table = caption_clips(clips, Table()).set_index("id")
+    assert table.loc["c", "status"] == "unexpected_error"
+    assert table.loc["a", "status"] == "ok"

@@ -1,6 +1,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 import opensora.curation.ingest.ingest_videos as ingest_module
 from opensora.core.errors import TableError
 from opensora.curation.ingest.ingest_videos import ingest_videos, write_shards
-from opensora.curation.ingest.probing import probe_limit_s
+from opensora.curation.ingest.probing import probe_limit_s, probe_row
 from opensora.tables.io import read_table
 
 
@@ -198,3 +199,24 @@ def test_a_large_file_has_more_time(world: Path) -> None:
         file.truncate(1_000_000_000)
     assert probe_limit_s(str(world / "large.mp4"), 60.0) == pytest.approx(260.0)  # 5 MB a second
     assert probe_limit_s(str(world / "gone.mp4"), 60.0) == 60.0
+
+
+def test_what_nobody_expected_is_the_reason_of_its_row(
+    world: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ingest_module, "probe_row", _raise_over_text)
+    journal = tmp_path / "journal"
+    videos = ingest_videos([world], journal=journal).set_index("path")
+    row = videos.loc[str(world / "text.mp4")]
+    assert row["status"] == "unexpected_error"
+    assert row["detail"] == r"text.mp4: AttributeError: no codec\n"
+    assert (videos["status"] == "ok").sum() == 2
+    assert "ingest_videos unexpected_error rows=1 AttributeError=1" in caplog.text
+    assert "text.mp4" not in journal.read_text()  # the next version may read it
+
+
+def _raise_over_text(path: str) -> dict[str, Any]:
+    """Stands in for the probe, in a worker process."""
+    if "text" in path:
+        raise AttributeError("no codec\n")
+    return probe_row(path)

@@ -154,3 +154,32 @@ def test_failures_are_not_kept(clips: pd.DataFrame, tmp_path: Path) -> None:
     for _ in range(2):
         scores = score_clips(lost, {"first": OffsetScorer(0)}, store=tmp_path / "store")["first"]
         assert scores["status"].tolist() == ["missing"]
+
+
+class FailingScorer(FirstIndexScorer):
+    """Raises over one clip, which it knows by its words."""
+
+    def score(self, batch: Sequence[ClipFrames]) -> Scores:
+        if any(clip.text == "bad" for clip in batch):
+            raise IndexError("of a library")
+        return super().score(batch)
+
+
+def test_a_scorer_that_raises_over_a_clip_costs_that_clip(clips: pd.DataFrame) -> None:
+    texts = {name: "bad" if name == "e1" else "two words" for name in clips["id"]}
+    scores = score_clips(clips, {"first": FailingScorer(needs_text=True)}, texts)["first"]
+    bad = scores.set_index("id").loc["e1"]
+    assert (bad["status"], bad["detail"]) == ("unexpected_error", "IndexError: of a library")
+    assert np.isnan(bad["frames"])
+    assert (scores["status"] == "ok").sum() == 8
+
+
+def test_a_decoder_that_raises_costs_the_clip(
+    clips: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: str, indices: Sequence[int]) -> None:
+        raise SystemError(path)
+
+    monkeypatch.setattr("opensora.curation.scores.score_clips.read_frames", fail)
+    scores = score_clips(clips, {"first": FirstIndexScorer(needs_text=False)})["first"]
+    assert set(scores["status"]) == {"unexpected_error", "too_short"}
