@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.sampling.prompts import prompts_of
     from opensora.sampling.run import sample_prompts
     from opensora.sampling.settings import FIELDS, SamplingSettings
+    from opensora.tables.io import read_table
 
     words = [*given_options(args), *args.overrides]
     config = load_config(args.config, words, known=FIELDS, kind="inference").to_dict()
@@ -71,15 +72,15 @@ def run(args: argparse.Namespace) -> str:
     device = choose_device(args.device)
     pipeline = load_pipeline(config, settings, device)
     table = sample_prompts(pipeline, prompts, settings, config)
-    count = len(set(prompts)) * settings.num_samples
-    return f"samples={count} prompts={len(set(prompts))} table={table}"
+    made = read_table(table)
+    return f"samples={len(made)} prompts={len(made) // settings.num_samples} table={table}"
 
 
 def given_options(args: argparse.Namespace) -> list[str]:
     """The options that were given, as overrides of fields of the config."""
     words: list[str] = []
     for name, value in vars(args).items():
-        if value is None or name in ("config", "overrides", "device", "threads"):
+        if value is None or name in ("config", "overrides", "device", "threads", "log_file"):
             continue
         words.append(f"--{name}")
         words += map(str, value) if isinstance(value, list) else [str(value)]

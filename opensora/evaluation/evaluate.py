@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from opensora.config.registry import METRICS, build_module, registered_names
+from opensora.core.errors import TableError, VideoError
+from opensora.core.guard import Guard
 from opensora.core.io import write_json
 from opensora.core.process import threads_in_use
 from opensora.evaluation.metric import EvaluationInputs
+from opensora.media.decode import read_frames
+from opensora.tables.columns import ID, PATH
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +29,15 @@ def evaluate(inputs: EvaluationInputs, output: str | Path) -> dict[str, Any]:
 
     Returns:
         What was written: `stage`, `num_samples`, `num_prompts`, `metrics` (name -> result with
-        the metric's `version`), `skipped` (metric or part of one -> the reason why it did not run).
+        the metric's `version`), `skipped` (metric or part of one -> the reason why it did not run),
+        and `unreadable` (id of a sample -> the reason why it is not measured) if there are any.
+
+    Raises:
+        TableError: no sample can be read.
     """
     metrics: dict[str, Any] = {}
     skipped: dict[str, str] = {}
+    inputs, unreadable = _readable(inputs)
     for name in registered_names(METRICS):
         metric = build_module({"type": name}, METRICS)
         reason = metric.missing(inputs)
@@ -48,8 +58,28 @@ def evaluate(inputs: EvaluationInputs, output: str | Path) -> dict[str, Any]:
         "metrics": metrics,
         "skipped": skipped,
     }
+    if unreadable:
+        result["unreadable"] = unreadable
     write_json(output, result)
     return result
+
+
+def _readable(inputs: EvaluationInputs) -> tuple[EvaluationInputs, dict[str, str]]:
+    """The inputs with the samples that can be decoded, and the reasons of the others by id."""
+    faults: dict[str, str] = {}
+    with Guard("evaluate") as guard:
+        for row in inputs.samples.to_dict("records"):
+            last = guard.call(read_frames, row[PATH], [int(row["num_frames"]) - 1])
+            if isinstance(last, VideoError):
+                faults[row[ID]] = str(last)
+                log.warning("evaluate sample left out id=%s %s", row[ID], last)
+    if not faults:
+        return inputs, faults
+    good = inputs.samples[~inputs.samples[ID].isin(faults)].reset_index(drop=True)
+    if good.empty:
+        first, reason = next(iter(faults.items()))
+        raise TableError(f"none of {len(faults)} samples can be read; the first, {first}: {reason}")
+    return replace(inputs, samples=good), faults
 
 
 def summarise(result: dict[str, Any]) -> str:
@@ -69,6 +99,8 @@ def summarise(result: dict[str, Any]) -> str:
         matched, shuffled = clipsim["matched"]["mean"], clipsim["shuffled"]
         other = "" if shuffled is None else f" (other prompts {shuffled:.3f})"
         parts.append(f"clipsim {matched:.3f}{other}")
+    if result.get("unreadable"):
+        parts.append(f"{len(result['unreadable'])} samples could not be read")
     if result["skipped"]:
         parts.append(f"skipped {', '.join(sorted(result['skipped']))}")
     return "; ".join(parts)

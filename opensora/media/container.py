@@ -10,6 +10,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from opensora.core import limits
 from opensora.core.errors import VideoError
 from opensora.media.crop import margins_of
 from opensora.media.formats import CONTAINERS, OPENED, check_file, content_of
@@ -48,6 +49,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             options=dict(READER_OPTIONS),
         ) as container:
             stream = _shown_stream(path, container)
+            _check_size(path, stream)
             stream.codec_context.thread_count = 1
             yield container, stream
     except (PermissionError, av.PermissionError) as error:
@@ -88,6 +90,21 @@ def _shown_stream(path: Path, container: InputContainer) -> VideoStream:
         )
     default = [each for each in able if each.disposition & Disposition.default]
     return max(default or able, key=lambda each: each.width * each.height)
+
+
+def _check_size(path: Path, stream: VideoStream) -> None:
+    """Refuse pictures whose decoder would take more memory than a rule asks for.
+
+    Raises:
+        VideoError: they are too large.
+    """
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > limits.VIDEO_PIXELS:
+        raise VideoError(
+            "too_large",
+            f"{path.name} has {width} x {height} pixels, of videos at most {limits.VIDEO_PIXELS:,}"
+            " are read",
+        )
 
 
 def _fault(path: Path, error: Exception) -> VideoError:

@@ -11,6 +11,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from opensora.core import limits
 from opensora.core.errors import VideoError
 from opensora.media.colour import to_rgb
 from opensora.media.container import geometry_of, open_video
@@ -190,7 +191,17 @@ def read_frames(
 
 def read_pictures(path: str | Path, indices: Sequence[int]) -> list[Picture]:
     """Read frames as :func:`read_frames`, but not yet at any size."""
-    found = dict(iter_wanted(path, indices))
+    found: dict[int, Picture] = {}
+    num_bytes = 0
+    for index, picture in iter_wanted(path, indices):
+        num_bytes += picture.pixels.nbytes if index not in found else 0
+        if num_bytes > limits.DECODED_BYTES:
+            raise VideoError(
+                "too_large",
+                f"{Path(path).name}: {len(set(indices))} frames of it are more than the"
+                f" {limits.DECODED_BYTES:,} bytes that are held at a time",
+            )
+        found[index] = picture
     return [found[int(index)] for index in indices]
 
 

@@ -9,12 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from opensora.core import limits
 from opensora.core.errors import VideoError
 from opensora.media.formats import OPENED, PICTURES, check_file, content_of
 
-# a larger picture is refused unread, as FFmpeg does with videos: a header of some bytes could ask
-# for all memory
-MAX_PIXELS = 2**28
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp"})
 _WEBP_FLAGS, _WEBP_ALPHA = 20, 0x10  # place and bit in the extended header
 _USUAL_MS = 100  # of a frame that gives no duration, as browsers have it
@@ -95,7 +93,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         # the list keeps out readers that start other programs
         with Image.open(_source(path), formats=PICTURES) as image:
-            if image.width * image.height > MAX_PIXELS:
+            if (
+                image.width * image.height > limits.PICTURE_PIXELS
+            ):  # a header could ask for all memory
                 raise _too_large(path, f"{image.width} x {image.height}")
             yield image
     except PermissionError as error:
@@ -125,7 +125,8 @@ def _source(path: Path) -> Path | io.BytesIO:
 
 def _too_large(path: Path, pixels: str) -> VideoError:
     return VideoError(
-        "too_large", f"{path.name} claims {pixels} pixels, at most {MAX_PIXELS:,} are read"
+        "too_large",
+        f"{path.name} claims {pixels} pixels, at most {limits.PICTURE_PIXELS:,} are read",
     )
 
 

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from opensora.core import limits
 from opensora.core.errors import ConfigError
 from opensora.core.io import lines_of
+from opensora.core.limits import check_depth
 
 # what a prompt may carry behind its text: 'a cat{"reference_path": "cat.png", ...}'
 PROMPT_FIELDS = ("reference_path", "mask_strategy")
@@ -35,6 +37,11 @@ def read_prompts(path: str | Path) -> list[str]:
     if path.suffix.lower() in _TABLE_SUFFIXES:
         raise _not_prompts(path, f"a {path.suffix} file")
     try:
+        if (size := path.stat().st_size) > limits.CAPTION_FILE_BYTES:
+            raise ConfigError(
+                f"{path}: {size:,} bytes; at most {limits.CAPTION_FILE_BYTES:,} are read; split the"
+                " prompt file."
+            )
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(
@@ -65,8 +72,9 @@ def split_fields(prompt: str) -> tuple[str, dict[str, Any]]:
     """
     text, brace, rest = prompt.partition("{")
     if not brace:
-        return prompt.strip(), {}
+        return _of_length(prompt.strip()), {}
     try:
+        check_depth(brace + rest)
         fields: dict[str, Any] = json.loads(brace + rest)
     except ValueError as error:
         raise ConfigError(
@@ -78,7 +86,15 @@ def split_fields(prompt: str) -> tuple[str, dict[str, Any]]:
             raise ConfigError(
                 f"unknown field {name!r} behind the text; known: {', '.join(PROMPT_FIELDS)}."
             )
-    return text.strip(), fields
+    return _of_length(text.strip()), fields
+
+
+def _of_length(text: str) -> str:
+    if len(text) > limits.PROMPT_CHARACTERS:
+        raise ConfigError(
+            f"it has {len(text)} characters; at most {limits.PROMPT_CHARACTERS} are read"
+        )
+    return text
 
 
 def loop_texts(prompt: str, loops: int, clean: Callable[[str], str]) -> list[str]:

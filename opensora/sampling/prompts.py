@@ -3,9 +3,9 @@
 import hashlib
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from opensora.core.errors import ConfigError
 from opensora.core.seed import derive_seed
@@ -16,6 +16,8 @@ from opensora.sampling.settings import SamplingSettings
 
 log = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 _SLUG_LENGTH = 40  # characters of the prompt in a file name
 
 
@@ -89,19 +91,50 @@ def prompts_of(config: Mapping[str, Any], settings: SamplingSettings) -> list[Pr
     texts = _texts_of(config)
     paths = _entries(config, "reference_path", len(texts))
     strategies = _entries(config, "mask_strategy", len(texts))
-    prompts = []
-    for number, (text, path, strategy) in enumerate(zip(texts, paths, strategies, strict=True), 1):
+
+    def read(given: tuple[int, tuple[str, str | None, str | None]]) -> Prompt:
+        number, (text, path, strategy) = given
         try:
-            prompt = _read_prompt(text, path, strategy, settings)
+            return _read_prompt(text, path, strategy, settings)
         except ConfigError as error:
             raise ConfigError(f"prompt {number} ({text[:_SLUG_LENGTH]!r}): {error}") from error
-        if prompt.text or prompt.rules:
-            prompts.append(prompt)
+
+    given = enumerate(zip(texts, paths, strategies, strict=True), start=1)
+    found = of_each(read, given, are_many=config.get("prompt_path") is not None)
+    prompts = [prompt for _, prompt in found if prompt.text or prompt.rules]
     if not prompts:
         raise ConfigError("prompt is empty; expected at least one prompt.")
     if settings.align is not None and not any(prompt.rules for prompt in prompts):
         raise ConfigError("align has no effect without a mask_strategy; drop it.")
     return prompts
+
+
+def of_each(
+    function: Callable[[Item], Result], items: Iterable[Item], *, are_many: bool
+) -> list[tuple[Item, Result]]:
+    """Each item with what a function makes of it; one of a file that is wrong costs itself alone.
+
+    Args:
+        function: raises ConfigError about an item.
+        items: what it is called with.
+        are_many: they come from a file of prompts: those that are wrong are told and left out.
+
+    Raises:
+        ConfigError: of an item that was given itself, or of the first where none is left.
+    """
+    kept: list[tuple[Item, Result]] = []
+    first: ConfigError | None = None
+    for item in items:
+        try:
+            kept.append((item, function(item)))
+        except ConfigError as error:
+            if not are_many:
+                raise
+            log.warning("sample prompt left out: %s", error)
+            first = first or error
+    if first is not None and not kept:
+        raise first
+    return kept
 
 
 def _texts_of(config: Mapping[str, Any]) -> list[str]:

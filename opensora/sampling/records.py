@@ -14,6 +14,7 @@ from opensora.core.errors import OpenSoraError
 from opensora.core.io import atomic_path, read_json, write_json
 from opensora.core.process import threads_in_use
 from opensora.media.encode import write_video
+from opensora.media.formats import is_media
 from opensora.sampling.pipeline import Pipeline
 from opensora.sampling.prompt_text import loop_texts
 from opensora.sampling.prompts import SampleRequest
@@ -78,7 +79,7 @@ def save_sample(
 
 def is_sampled(request: SampleRequest, pipeline: Pipeline, settings: SamplingSettings) -> bool:
     """Whether the sample's file and a record with the same fingerprint are there."""
-    if not file_path(request, settings).is_file():
+    if not is_media(file_path(request, settings)):  # also of zero bytes, or no video at all
         return False
     if not record_path(request, settings).is_file():
         return False

@@ -22,7 +22,8 @@ from urllib.request import (
 import torch
 from torch import Tensor
 
-from opensora.core.errors import ConfigError, VideoError
+from opensora.core.errors import ConfigError
+from opensora.core.guard import fault_of
 from opensora.core.io import atomic_path, sha256_file
 from opensora.media.formats import is_media
 from opensora.media.frames import iter_fitted
@@ -99,8 +100,8 @@ def encode_reference(
         for chunk in _read_chunks(reference.path, size, length):  # [n, 3, height, width]
             video = chunk[: whole_frames(vae, len(chunk))].transpose(0, 1)[None]
             parts.append(vae.encode(video.to(device), posterior="mean")[0])  # [C, r, h, w]
-    except VideoError as error:
-        raise _unreadable(reference, error.detail) from error
+    except BaseException as error:
+        raise _unreadable(reference, fault_of(error).detail) from error
     if not parts:
         raise _unreadable(reference, "it shows no frame")
     return torch.cat(parts, dim=1)

@@ -17,7 +17,7 @@ from opensora.sampling.checks import check_keeps_frames
 from opensora.sampling.conditioning import place
 from opensora.sampling.pipeline import Pipeline
 from opensora.sampling.prompt_text import loop_texts
-from opensora.sampling.prompts import Prompt, SampleRequest, requests
+from opensora.sampling.prompts import Prompt, of_each, requests
 from opensora.sampling.records import is_sampled, record_path, save_sample
 from opensora.sampling.references import encode_reference
 from opensora.sampling.settings import SamplingSettings
@@ -53,11 +53,21 @@ def sample_prompts(
     Raises:
         ConfigError: a prompt can not be sampled as asked.
     """
-    check_prompts(pipeline, prompts, settings)
+    are_many = (config or {}).get("prompt_path") is not None
+    prompts = check_prompts(pipeline, prompts, settings, are_many=are_many)
     wanted = requests(prompts, settings.num_samples)
     todo = [r for r in wanted if not is_sampled(r, pipeline, settings)]
     log.info("sample samples=%d finished=%d", len(wanted), len(wanted) - len(todo))
-    latents = encode_references(pipeline, todo, settings)
+    latents: dict[str, Tensor] = {}
+
+    def encode(prompt: Prompt) -> None:
+        encode_references(pipeline, prompt, settings, latents)
+
+    fresh = dict.fromkeys(request.prompt for request in todo)
+    ready = {prompt for prompt, _ in of_each(encode, fresh, are_many=are_many)}
+    lost = set(fresh) - ready
+    wanted = [request for request in wanted if request.prompt not in lost]
+    todo = [request for request in todo if request.prompt not in lost]
     for batch in progress(list(batches(todo, settings)), description="sample batches"):
         made = sample_batch(pipeline, batch, settings, latents)
         for request, frames in zip(batch, made, strict=True):
@@ -69,9 +79,22 @@ def sample_prompts(
 
 
 def check_prompts(
-    pipeline: Pipeline, prompts: Sequence[Prompt], settings: SamplingSettings
-) -> None:
+    pipeline: Pipeline,
+    prompts: Sequence[Prompt],
+    settings: SamplingSettings,
+    *,
+    are_many: bool = False,
+) -> list[Prompt]:
     """Refuse prompts that the loaded parts can not sample, and tell what of them is not read.
+
+    Args:
+        pipeline: loaded parts.
+        prompts: as the user wrote them.
+        settings: how many loops there are.
+        are_many: they come from a file: one that is refused is told and left out.
+
+    Returns:
+        Those that can be sampled.
 
     Raises:
         ConfigError: names the prompt.
@@ -79,39 +102,43 @@ def check_prompts(
     if settings.condition_frame_length or any(prompt.rules for prompt in prompts):
         kind = pipeline.identity["scheduler"]["type"]
         check_keeps_frames(pipeline.model, pipeline.scheduler, kind)
-    read: list[str] = []
-    for prompt in prompts:
+
+    def read(prompt: Prompt) -> list[str]:
         try:
             texts = loop_texts(prompt.text, settings.loop, pipeline.clean)
         except ConfigError as error:
             raise ConfigError(f"prompt {prompt.text!r}: {error}") from error
         if isinstance(pipeline.text_encoder, ClassEncoder):
             pipeline.text_encoder.encode(texts)  # refuses what is not a class
-        read.extend(texts)
-    warn_cut(count_cut(pipeline.text_encoder, read), what="prompts", most=0.0)
+        return texts
+
+    good = of_each(read, prompts, are_many=are_many)
+    texts = [text for _, parts in good for text in parts]
+    warn_cut(count_cut(pipeline.text_encoder, texts), what="prompts", most=0.0)
+    return [prompt for prompt, _ in good]
 
 
 def encode_references(
-    pipeline: Pipeline, todo: Sequence[SampleRequest], settings: SamplingSettings
-) -> dict[str, Tensor]:
-    """Encode the references of all requests, each once, and check that the rules fit them.
+    pipeline: Pipeline, prompt: Prompt, settings: SamplingSettings, latents: dict[str, Tensor]
+) -> None:
+    """Encode the references of a prompt, each once, and check that its rules fit them.
 
-    Returns:
-        Content hash -> latents [C, R, h, w].
+    Args:
+        pipeline: loaded parts.
+        prompt: what names them.
+        settings: size of the samples.
+        latents: content hash -> latents [C, R, h, w]; those that it lacks are added.
 
     Raises:
         ConfigError: a reference can not be read, or a rule asks for frames that are not there.
     """
-    latents: dict[str, Tensor] = {}
     num_frames = pipeline.vae.get_latent_size((settings.num_frames, *settings.image_size))[0]
-    for prompt in dict.fromkeys(request.prompt for request in todo):
-        for reference in prompt.references:
-            if reference.sha256 not in latents:
-                latents[reference.sha256] = encode_reference(
-                    reference, pipeline.vae, settings.image_size, pipeline.device
-                )
-        for rule in prompt.rules:
-            reference = prompt.references[rule.reference]
-            length = latents[reference.sha256].shape[1]
-            place(rule, length, num_frames, align=settings.align)
-    return latents
+    for reference in prompt.references:
+        if reference.sha256 not in latents:
+            latents[reference.sha256] = encode_reference(
+                reference, pipeline.vae, settings.image_size, pipeline.device
+            )
+    for rule in prompt.rules:
+        reference = prompt.references[rule.reference]
+        length = latents[reference.sha256].shape[1]
+        place(rule, length, num_frames, align=settings.align)

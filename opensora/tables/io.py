@@ -4,13 +4,16 @@ import csv
 import json
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from opensora.core import limits
 from opensora.core.errors import TableError
 from opensora.core.io import atomic_path, lines_of
+from opensora.core.limits import check_depth
 from opensora.tables.columns import SPELLINGS, STRINGS, More, Table
 from opensora.tables.schema import schema_of, to_arrow
 
@@ -37,6 +40,7 @@ def read_table(
     if not path.is_file():
         raise TableError(f"{path}: no such table{made_by}")
     try:
+        _check_rows(path)
         if path.suffix == PARQUET:
             frame = to_frame(read_parquet(path, columns))
         else:
@@ -134,6 +138,24 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return _fill_text(frame)
 
 
+def _check_rows(path: Path) -> None:
+    """Refuse a table of more rows than fit memory, before it is read.
+
+    Raises:
+        ValueError: there are too many; of a text its lines count.
+    """
+    if path.suffix == PARQUET:
+        with pq.ParquetFile(path) as file:
+            rows = file.metadata.num_rows
+    elif path.stat().st_size <= limits.TABLE_ROWS:  # a row has its end at least
+        return
+    else:
+        with path.open("rb") as text:
+            rows = sum(part.count(b"\n") for part in iter(lambda: text.read(_CHUNK_BYTES), b""))
+    if rows > limits.TABLE_ROWS:
+        raise ValueError(f"{rows:,} rows; at most {limits.TABLE_ROWS:,} are read; split the table")
+
+
 def _first_bad_byte(path: Path) -> int:
     """Offset of the byte at which a file stops being UTF-8."""
     try:
@@ -145,11 +167,16 @@ def _first_bad_byte(path: Path) -> int:
 
 def _read_json_lines(path: Path) -> pd.DataFrame:
     lines = lines_of(path.read_text(encoding="utf-8"))
-    return _of_objects([json.loads(line) for line in lines if line.strip()])
+    return _of_objects([_parsed(line) for line in lines if line.strip()])
 
 
 def _read_json(path: Path) -> pd.DataFrame:
-    return _of_objects(json.loads(path.read_text(encoding="utf-8")))
+    return _of_objects(_parsed(path.read_text(encoding="utf-8")))
+
+
+def _parsed(text: str) -> Any:
+    check_depth(text)
+    return json.loads(text)
 
 
 def _of_objects(rows: object) -> pd.DataFrame:

@@ -11,7 +11,6 @@ import unicodedata
 from functools import cache
 from typing import Any, NamedTuple
 
-MAX_CHARACTERS = 5_000  # some 1000 tokens; longer text describes no clip
 _TAGS = re.compile(r"<!--.*?-->|<(script|style)\b.*?</\1\s*>|</?[a-zA-Z][^<>]{0,500}>", re.DOTALL)
 _LINKS = re.compile(r"\b(?:https?://|www\.)\S+", re.IGNORECASE)
 _LABEL = r"(?:caption|description|answer|assistant)"

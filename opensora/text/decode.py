@@ -3,6 +3,8 @@
 import codecs
 from pathlib import Path
 
+from opensora.core import limits
+
 # the longer marks first: the mark of UTF-32 begins with that of UTF-16
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig", "UTF-8"),
@@ -23,8 +25,11 @@ def read_text(path: Path) -> str:
 
     Raises:
         TextEncodingError: it is in another encoding, or holds bytes that are none.
+        ValueError: it is too large to be a text about a video.
         OSError: the file can not be read.
     """
+    if (size := path.stat().st_size) > limits.CAPTION_FILE_BYTES:
+        raise ValueError(f"{size:,} bytes; at most {limits.CAPTION_FILE_BYTES:,} are read")
     data = path.read_bytes()
     codec, name = next(
         ((codec, name) for mark, codec, name in _MARKS if data.startswith(mark)), ("utf-8", "")

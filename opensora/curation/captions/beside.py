@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from opensora.core.limits import check_depth
 from opensora.curation.captions.caption_clips import ENCODING, NoCaption
 from opensora.curation.captions.spans import Span, seconds_in
 from opensora.tables.columns import SPELLINGS, TEXT
@@ -70,6 +71,7 @@ def _of_objects(text: str) -> list[Span]:
     """
     if not text.strip():
         raise ValueError("the file is empty")
+    check_depth(text)
     try:
         found = json.loads(text)
     except ValueError as error:

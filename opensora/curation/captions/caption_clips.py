@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from opensora.core.errors import ConfigError, VideoError, did_you_mean
+from opensora.core import limits
+from opensora.core.errors import ConfigError, VideoError, did_you_mean, shown
 from opensora.core.guard import Guard, call_each
 from opensora.core.log import progress
 from opensora.tables.columns import CAPTIONS, OK
 from opensora.text.caption import (
-    MAX_CHARACTERS,
     count_words,
     detect_language,
     known_languages,
@@ -28,6 +28,7 @@ _REASONS = {
     UNFINISHED: "the reply has no finished answer",
     UNREADABLE: "the reply is an object without a text",
 }
+_TOO_LONG = "the caption has {} characters; at most {} are read"
 _SHOWN = 60  # characters of a reply that a reason shows
 SURE = 0.5  # probability above which a text is taken to be in another language
 _BATCH = 32  # clips handed to a captioner at once
@@ -172,13 +173,15 @@ def _judge(raw: str | NoCaption, source: str, languages: Collection[str]) -> tup
     """Caption, status and detail of a good clip."""
     if isinstance(raw, NoCaption):
         return "", raw.status, raw.detail
+    if len(raw) > limits.REPLY_CHARACTERS:
+        return "", "caption_too_long", _TOO_LONG.format(len(raw), limits.CAPTION_CHARACTERS)
+    if "\0" in raw.strip("\0 \n"):
+        return "", ENCODING, f"the caption of {source} holds a zero byte: {shown(raw, _SHOWN)}"
     answer = answer_of(raw)
     if answer.reason:
         return "", answer.reason, f"{_REASONS[answer.reason]}: {' '.join(raw.split())[:_SHOWN]!r}"
-    if len(answer.text) > MAX_CHARACTERS:
-        size = len(answer.text)
-        detail = f"the caption has {size} characters; at most {MAX_CHARACTERS} are read"
-        return "", "caption_too_long", detail
+    if (size := len(answer.text)) > limits.CAPTION_CHARACTERS:
+        return "", "caption_too_long", _TOO_LONG.format(size, limits.CAPTION_CHARACTERS)
     text = tidy_caption(answer.text)
     if not text:
         return "", "no_caption", f"no caption was found for {source}"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from opensora.config.registry import CAPTIONERS
 from opensora.core.errors import TableError
+from opensora.core.limits import check_depth
 from opensora.curation.captions.beside import Beside
 from opensora.curation.captions.caption_clips import Captioner, Clip, NoCaption
 from opensora.curation.captions.spans import Span, seconds_in
@@ -129,7 +130,10 @@ def _read_table(path: Path) -> _Table:
             if name not in table.columns:
                 raise TableError(f"{path}: captions need a column {name!r}; it has {list(table)}")
         folder = path.parent.resolve()
-        for row in table.to_dict("records"):
+        named = table["path"].map(lambda name: "\0" not in name)  # no file has such a name
+        if not named.all():
+            log.warning("caption_clips sidecar=%s rows=%d hold a zero byte", path, (~named).sum())
+        for row in table[named].to_dict("records"):
             found.by_source[(folder / row["path"]).resolve()].append(_span(row, path))
     log.info("caption_clips sidecar=%s rows=%d", path, len(table))
     return found
@@ -160,7 +164,10 @@ def _panda_spans(row: dict[Any, Any], where: Path) -> list[Span]:
 
 def _listed(cell: Any) -> Any:
     """The list of a cell: as text in CSV, as it is in Parquet."""
-    return ast.literal_eval(cell) if isinstance(cell, str) else list(cell)
+    if not isinstance(cell, str):
+        return list(cell)
+    check_depth(cell)
+    return ast.literal_eval(cell)
 
 
 def _text(value: Any) -> str:

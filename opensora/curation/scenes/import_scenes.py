@@ -148,6 +148,7 @@ def _read(table: Path, roots: Sequence[str | Path]) -> dict[str, list[Span]]:
 
 def _place(path: str, folders: Sequence[str | Path]) -> str:
     """Real path of a file that a row names: in the first folder that has it."""
+    path = path.replace("\0", "\ufffd")  # no file has such a name: its row is one without a video
     candidates = [os.path.realpath(os.path.join(folder, path)) for folder in folders]
     return next(filter(os.path.exists, candidates), candidates[0])
 

@@ -1,5 +1,8 @@
 import json
 
+import pytest
+
+from opensora.core.errors import TableError
 from opensora.evaluation.evaluate import evaluate, summarise
 from opensora.evaluation.metric import EvaluationInputs, read_samples
 
@@ -23,3 +26,22 @@ def test_the_file_holds_what_was_measured(world, tmp_path):
     assert result["stage"] == "stage1"
     assert result["metrics"]["prompt_following"]["version"] >= 1
     assert "heldout: colour 100%" in summarise(result)
+
+
+def test_a_sample_that_can_not_be_read_is_left_out_and_told(world, tmp_path):
+    samples = read_samples(world / "samples" / "samples.csv")
+    (tmp_path / "bad.mp4").touch()
+    samples.loc[0, "path"] = str(tmp_path / "bad.mp4")
+    inputs = EvaluationInputs(samples=samples, truth=world / "world" / "truth")
+    result = evaluate(inputs, tmp_path / "stage1.json")
+    assert result["num_samples"] == 7
+    assert result["unreadable"] == {"s0": "empty_file: bad.mp4 has zero bytes"}
+    assert "1 samples could not be read" in summarise(result)
+
+
+def test_samples_of_which_none_can_be_read_are_refused(world, tmp_path):
+    samples = read_samples(world / "samples" / "samples.csv")[:2]
+    (tmp_path / "bad.mp4").touch()
+    samples = samples.assign(path=str(tmp_path / "bad.mp4"))
+    with pytest.raises(TableError, match="none of 2 samples can be read"):
+        evaluate(EvaluationInputs(samples=samples), tmp_path / "stage1.json")

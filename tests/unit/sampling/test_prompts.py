@@ -146,3 +146,18 @@ def test_frames_are_given_in_the_loops_of_the_rules_and_after_every_join(tmp_pat
     assert kept.masked_loops(apart) == (False, True, False)
     assert kept.masked_loops(joined) == (False, True, True)
     assert SampleRequest(Prompt("a"), 0).masked_loops(SamplingSettings(**sizes)) == (False,)
+
+
+def test_a_brace_in_one_prompt_of_a_file_costs_that_prompt(settings, tmp_path, caplog):
+    path = tmp_path / "prompts.txt"
+    path.write_text("a {red ball\na dog\n" + "x" * 5_001 + "\n")
+    assert prompts_of({"prompt_path": str(path)}, settings) == [Prompt("a dog")]
+    assert "prompt 1 ('a {red ball')" in caplog.text
+    assert "5001 characters" in caplog.text
+
+
+def test_a_file_without_a_good_prompt_is_refused(settings, tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_text("a {red ball\n")
+    with pytest.raises(ConfigError, match="prompt 1"):
+        prompts_of({"prompt_path": str(path)}, settings)

@@ -80,3 +80,21 @@ def test_a_text_that_can_not_be_cleaned_costs_its_clip(
     table = caption_clips(clips, Table()).set_index("id")
     assert table.loc["c", "status"] == "unexpected_error"
     assert table.loc["a", "status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("a dog. " * 714 + "x", "ok"),
+        ("x" * 5_001, "caption_too_long"),
+        ("[" * 50_001, "caption_too_long"),
+        ("a red\0dog", "caption_encoding"),
+    ],
+)
+def test_limits_of_a_text_cost_its_own_row(
+    clips: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, text: str, status: str
+) -> None:
+    monkeypatch.setitem(TEXTS, "c", text)
+    table = caption_clips(clips, Table()).set_index("id")
+    assert table.loc["c", "status"] == status
+    assert table.loc["a", "status"] == "ok"
