@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from opensora.tables.columns import STATUS, TEXTS, Table, type_of
+
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 # how tables of others spell the sides, without regard to case; an empty cell is for training
 SIDES = {
@@ -20,6 +22,7 @@ EXPECTED = {
     "end": "seconds of at least start",
     "split": f"{TRAIN}, {VALIDATION} or {TEST}",
 }
+_MARK = re.compile(r"[a-z][a-z0-9_.-]*")
 _FRACTION = re.compile(r"\s*([0-9.]+)\s*/\s*([0-9.]+)\s*")  # as ffprobe writes a rate
 
 
@@ -55,6 +58,28 @@ def check_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.Serie
         sides = cells.map(known)
         wrong["split"], made["split"] = sides.isna(), sides.where(sides.notna(), cells)
     return frame.assign(**made), wrong
+
+
+def complaint(frame: pd.DataFrame, table: Table) -> str:
+    """What is wrong with the cells of one of our tables, or "": a mark or a number that is none."""
+    if STATUS in table.columns:
+        words = pd.Series(frame[STATUS].unique(), dtype=object)
+        strange = [word for word in words if not _MARK.fullmatch(str(word))]
+        if strange:
+            row = int((frame[STATUS] == strange[0]).to_numpy().argmax())
+            return (
+                f"row {row + 1}: status is {str(strange[0])[:40]!r}; expected 'ok', or a reason in"
+                " small letters such as too_short"
+            )
+    for name in table.columns:
+        values = frame[name]
+        if type_of(name) == TEXTS or pd.api.types.is_numeric_dtype(values):
+            continue
+        bad = values.notna() & pd.to_numeric(values, errors="coerce").isna()
+        if bad.any():
+            row = int(bad.to_numpy().argmax())
+            return f"row {row + 1}: {name} is {str(values.iloc[row])[:40]!r}; expected a number"
+    return ""
 
 
 def _numbers(values: pd.Series, parse: Callable[[Any], float]) -> tuple[pd.Series, pd.Series]:

@@ -14,6 +14,7 @@ from opensora.core import limits
 from opensora.core.errors import TableError
 from opensora.core.io import atomic_path, lines_of
 from opensora.core.limits import check_depth
+from opensora.tables.checks import complaint
 from opensora.tables.columns import SPELLINGS, STRINGS, More, Table
 from opensora.tables.schema import schema_of, to_arrow
 
@@ -56,6 +57,8 @@ def read_table(
         missing = [name for name in table.columns if name not in frame.columns]
         if missing:
             raise TableError(f"{path}: column {missing[0]!r} is missing{made_by}")
+        if fault := complaint(frame, table):
+            raise TableError(f"{path}: {fault}{made_by}")
     return frame
 
 

@@ -50,6 +50,10 @@ def parse_filters(filters: Mapping[str, Any]) -> list[Bound]:
         for name, value in limits.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ConfigError(f"filters: {column}.{name}: expected a number, got {value!r}")
+            if not np.isfinite(float(value)):
+                raise ConfigError(
+                    f"filters: {column}.{name} is {value}; expected a finite number or no bound"
+                )
         low, high = limits.get("min"), limits.get("max")
         if low is not None and high is not None and low > high:
             raise ConfigError(f"filters: {column}: min {low:g} is above max {high:g}")
