@@ -24,7 +24,8 @@ _OF_WRITING = _FULL | {errno.EROFS}
 # what libraries say that keep no number: of torch's and safetensors' writers
 _WORDS_OF_WRITING = (
     *("No space left on device", "File too large", "Disk quota exceeded"),
-    *("Read-only file system", "PytorchStreamWriter failed"),
+    *("Read-only file system", "PytorchStreamWriter failed", "iostream error"),
+    "unexpected pos",  # of the archive that torch writes, where the disk took less than was given
 )
 # what file systems without hard links say: FAT, some network and user-space ones
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}

@@ -31,6 +31,7 @@ def setup_logging(file: str | Path | None = None) -> None:
         datefmt="%Y-%m-%d %H:%M:%S",
         force=True,
     )
+    logging.getLogger("opensora").setLevel(logging.NOTSET if file is None else logging.DEBUG)
     if file is not None:
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(file, encoding="utf-8")
@@ -38,7 +39,6 @@ def setup_logging(file: str | Path | None = None) -> None:
         handler.setFormatter(logging.getLogger().handlers[0].formatter)
         logging.getLogger().handlers[0].setLevel(logging.getLogger().level)
         logging.getLogger().addHandler(handler)
-        logging.getLogger("opensora").setLevel(logging.DEBUG)
     for name in ("matplotlib", "PIL", "httpx", "httpcore", "numexpr", "fontTools", "pyscenedetect"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # misses kernels nobody asked for
