@@ -20,6 +20,7 @@ from opensora.core.guard import Guard
 from opensora.core.log import progress
 from opensora.core.seed import derive_seed
 from opensora.media.frames import read_clip
+from opensora.media.unchanged import check_unchanged
 from opensora.models.device import parse_dtype
 from opensora.precompute.latent_doctor import decibels, few, latent_facts, round_trip, write_montage
 from opensora.precompute.video_encoding import VideoEncoding
@@ -39,12 +40,13 @@ Load = Callable[[], tuple[Any, str]]
 
 
 class ClipRequest(NamedTuple):
-    """A clip to read: its id and file, and the bucket it is for."""
+    """A clip to read: its id and file, the bucket it is for, and the SHA-256 that is expected."""
 
     id: str
     path: str
     bucket: Bucket
     frame_interval: int
+    sha256: str = ""
 
     @property
     def num_bytes(self) -> int:
@@ -52,7 +54,12 @@ class ClipRequest(NamedTuple):
         return 4 * 3 * self.bucket.num_frames * math.prod(self.bucket.size)
 
     def read(self) -> Tensor:
-        """The pixels, float32 [3, T, H, W]."""
+        """The pixels, float32 [3, T, H, W].
+
+        Raises:
+            VideoError: the file can not be read, or is not the one that was expected.
+        """
+        check_unchanged(self.path, self.sha256)
         return read_clip(self.path, self.bucket.num_frames, self.bucket.size, self.frame_interval)
 
 
@@ -94,9 +101,10 @@ class ClipEncoder:
             ConfigError: a bucket is smaller than one latent value.
         """
         requests = [
-            ClipRequest(str(name), str(path), Bucket.parse(bucket), int(interval))
-            for name, path, bucket, interval in zip(
-                *(rows[column] for column in (ID, PATH, "bucket", "frame_interval")), strict=True
+            ClipRequest(str(name), str(path), Bucket.parse(bucket), int(interval), str(content))
+            for name, path, bucket, interval, content in zip(
+                *(rows[column] for column in (ID, PATH, "bucket", "frame_interval", "sha256")),
+                strict=True,
             )
         ]
         self._buckets = list(dict.fromkeys(request.bucket for request in requests))

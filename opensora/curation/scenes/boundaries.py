@@ -29,6 +29,7 @@ from opensora.curation.scenes.transitions import Transition, TransitionFinder
 from opensora.media.decode import iter_thumbnails
 from opensora.media.probe import VideoInfo, probe
 from opensora.media.timeline import timeline
+from opensora.media.unchanged import check_unchanged
 from opensora.tables.columns import OK
 
 log = logging.getLogger(__name__)
@@ -157,6 +158,7 @@ def scenes_of(video: dict[Any, Any], settings: SceneSettings) -> list[dict[str, 
     if video["kind"] == "image":
         return [{**scene_row(video, OK, ""), "end_frame": 1}]
     try:
+        check_unchanged(video["path"], video["sha256"])
         info = probe(video["path"])
         found = (
             Boundaries([], [], info.num_frames, None)
