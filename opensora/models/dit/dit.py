@@ -39,7 +39,7 @@ class DiTBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.modulate, self.add_gated = kernels.modulate, kernels.add_gated
-        self.attn = Attention(dim, num_heads, attend=kernels.attend)
+        self.attn = Attention(dim, num_heads, **kernels.self_attention)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
 

@@ -4,6 +4,7 @@ Axes: N sequences, L tokens, H heads, d channels of a head, D = H * d, S text to
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,24 @@ from opensora.models.layers.norms import RMSNorm
 from opensora.models.layers.positions import rotate
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+
+
+class Short(Protocol):
+    """A kernel that positions, normalises and attends in one, for short sequences."""
+
+    def serves(self, device: torch.device, dtype: torch.dtype, tokens: int, head_size: int) -> bool:
+        """Whether it can, and shall, take sequences of so many tokens."""
+
+    def attend(
+        self,
+        qkv: Tensor,
+        num_heads: int,
+        q_weight: Tensor | None,
+        k_weight: Tensor | None,
+        rotation: Tensor | None,
+        rotate_first: bool,
+    ) -> Tensor:
+        """Attention of qkv [B, L, S, 3 * D] along L; [B, L, S, D]."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -46,6 +65,7 @@ class Attention(nn.Module):
         qk_norm: RMS-normalise q and k with learned weights.
         qk_norm_legacy: rotate before normalising, as the released STDiT2 weights expect.
         attend: computes the attention; replaced by acceleration for sequence parallelism.
+        short: takes short sequences where it serves; None = never.
     """
 
     def __init__(
@@ -56,6 +76,7 @@ class Attention(nn.Module):
         qk_norm: bool = False,
         qk_norm_legacy: bool = True,
         attend: Attend = attend,
+        short: Short | None = None,
     ) -> None:
         super().__init__()
         if dim % num_heads:
@@ -64,6 +85,7 @@ class Attention(nn.Module):
         self.qk_norm = qk_norm
         self.qk_norm_legacy = qk_norm_legacy
         self.attend = attend
+        self.short = short
         self.qkv = nn.Linear(dim, 3 * dim)
         if qk_norm:
             self.q_norm = RMSNorm(dim // num_heads)
@@ -81,6 +103,8 @@ class Attention(nn.Module):
             [N, L, D].
         """
         N, L, D = x.shape
+        if self._is_short(x, L):
+            return self._attend_short(x[:, :, None], rotation)[:, :, 0]
         q, k, v = self.qkv(x).view(N, L, 3, self.num_heads, -1).unbind(2)
         if rotation is not None or self.qk_norm:
             q, k = self._rotate_and_norm(q.float(), k.float(), rotation)
@@ -88,6 +112,41 @@ class Attention(nn.Module):
                 q, k = q.to(v.dtype), k.to(v.dtype)
         out = self.attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), None)
         return self.proj(out.transpose(1, 2).reshape(N, L, D))
+
+    def along_time(self, x: Tensor, rotation: Tensor | None = None) -> Tensor:
+        """Attend among the tokens of each place.
+
+        Args:
+            x: [B, T, S, D].
+            rotation: [T, d // 2, 2] cosines and sines; None = no rotary positions.
+
+        Returns:
+            [B, T, S, D].
+        """
+        B, T, S, D = x.shape
+        if self._is_short(x, T):
+            return self._attend_short(x, rotation)  # which strides over the places
+        h = x.transpose(1, 2).flatten(0, 1).contiguous()  # [B * S, T, D], one place through time
+        return self(h, rotation).view(B, S, T, D).transpose(1, 2)
+
+    def _is_short(self, x: Tensor, tokens: int) -> bool:
+        if self.short is None:
+            return False
+        dtype = x.dtype  # of qkv
+        if torch.is_autocast_enabled(x.device.type):
+            dtype = torch.get_autocast_dtype(x.device.type)
+        return self.short.serves(x.device, dtype, tokens, x.shape[-1] // self.num_heads)
+
+    def _attend_short(self, x: Tensor, rotation: Tensor | None) -> Tensor:
+        """Attend along the second axis of x [B, L, S, D]."""
+        assert self.short is not None
+        q_weight, k_weight = None, None
+        if self.qk_norm:
+            q_weight, k_weight = self.q_norm.weight, self.k_norm.weight
+        qkv, rotate_first = self.qkv(x), self.qk_norm_legacy
+        return self.proj(
+            self.short.attend(qkv, self.num_heads, q_weight, k_weight, rotation, rotate_first)
+        )
 
     def _rotate_and_norm(
         self, q: Tensor, k: Tensor, rotation: Tensor | None

@@ -50,7 +50,7 @@ class PixArtBlock(nn.Module):
         self.drop_path = drop_path
         self.modulate, self.add_gated = kernels.modulate, kernels.add_gated
         self.scale_shift_table = nn.Parameter(torch.randn(6, dim) / dim**0.5)
-        self.attn = Attention(dim, num_heads, attend=kernels.attend)
+        self.attn = Attention(dim, num_heads, **kernels.self_attention)
         self.cross_attn = CrossAttention(dim, num_heads, attend=kernels.attend)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 

@@ -46,10 +46,10 @@ class STDiTBlock(nn.Module):
         self.drop_path = drop_path
         self.modulate, self.add_gated = kernels.modulate, kernels.add_gated
         self.scale_shift_table = nn.Parameter(torch.randn(6, dim) / dim**0.5)
-        self.attn = Attention(dim, num_heads, attend=kernels.attend)
+        self.attn = Attention(dim, num_heads, **kernels.self_attention)
         self.cross_attn = CrossAttention(dim, num_heads, attend=kernels.attend)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
-        self.attn_temp = Attention(dim, num_heads, attend=kernels.attend)
+        self.attn_temp = Attention(dim, num_heads, **kernels.self_attention)
 
     def forward(
         self,
@@ -88,10 +88,8 @@ class STDiTBlock(nn.Module):
         h = self.modulate(x, shift, scale).view(B * T, S, D)  # tokens of one frame
         x = self.add_gated(x, gate, self.attn(h).view(B, T, S, D))
 
-        h = x.transpose(1, 2).flatten(0, 1).contiguous()  # [B * S, T, D], one place through time
-        if frame_positions is not None:
-            h = h + frame_positions
-        x = self.add_gated(x, temporal_gate, self.attn_temp(h).view(B, S, T, D).transpose(1, 2))
+        h = x if frame_positions is None else x + frame_positions[:, :, None]
+        x = self.add_gated(x, temporal_gate, self.attn_temp.along_time(h))
 
         x = x + self.cross_attn(x.view(B, T * S, D), text, text_mask).view(B, T, S, D)
         return self.add_gated(x, mlp_gate, self.mlp(self.modulate(x, mlp_shift, mlp_scale)))

@@ -61,11 +61,11 @@ class STDiT2Block(nn.Module):
         self.modulate, self.add_gated = kernels.modulate, kernels.add_gated
         self.scale_shift_table = nn.Parameter(torch.randn(6, dim) / dim**0.5)
         self.scale_shift_table_temporal = nn.Parameter(torch.randn(3, dim) / dim**0.5)
-        self.attn = Attention(dim, num_heads, qk_norm=qk_norm, attend=kernels.attend)
+        self.attn = Attention(dim, num_heads, qk_norm=qk_norm, **kernels.self_attention)
         self.cross_attn = CrossAttention(dim, num_heads, attend=kernels.attend)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.attn_temp = Attention(
-            dim, num_heads, qk_norm=qk_norm, qk_norm_legacy=qk_norm_legacy, attend=kernels.attend
+            dim, num_heads, qk_norm=qk_norm, qk_norm_legacy=qk_norm_legacy, **kernels.self_attention
         )
 
     def forward(
@@ -102,10 +102,8 @@ class STDiT2Block(nn.Module):
         h = self.modulate(x, shift, scale).view(B * T, S, D)  # tokens of one frame
         x = self.add_gated(x, gate, self.attn(h).view(B, T, S, D))
 
-        h = self.modulate(x, t_shift, t_scale).transpose(1, 2)
-        h = h.flatten(0, 1).contiguous()  # [B * S, T, D], one place through time
-        h = self.attn_temp(h, rotation).view(B, S, T, D).transpose(1, 2)
-        x = self.add_gated(x, t_gate, h)
+        h = self.modulate(x, t_shift, t_scale)
+        x = self.add_gated(x, t_gate, self.attn_temp.along_time(h, rotation))
 
         x = x + self.cross_attn(x.view(B, T * S, D), text, text_mask).view(B, T, S, D)
         return self.add_gated(x, mlp_gate, self.mlp(self.modulate(x, mlp_shift, mlp_scale)))

@@ -66,7 +66,7 @@ class STDiT3Block(nn.Module):
         self.modulate, self.add_gated = kernels.modulate, kernels.add_gated
         self.scale_shift_table = nn.Parameter(torch.randn(6, dim) / dim**0.5)
         self.attn = Attention(
-            dim, num_heads, qk_norm=qk_norm, qk_norm_legacy=qk_norm_legacy, attend=kernels.attend
+            dim, num_heads, qk_norm=qk_norm, qk_norm_legacy=qk_norm_legacy, **kernels.self_attention
         )
         self.cross_attn = CrossAttention(dim, num_heads, attend=kernels.attend)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
@@ -100,8 +100,7 @@ class STDiT3Block(nn.Module):
 
         h = self.modulate(x, shift, scale)  # [B, T, S, D]
         if self.temporal:
-            h = h.transpose(1, 2).flatten(0, 1).contiguous()  # [B * S, T, D], one place
-            h = self.attn(h, rotation).view(B, S, T, D).transpose(1, 2)
+            h = self.attn.along_time(h, rotation)
         else:
             h = self.attn(h.view(B * T, S, D)).view(B, T, S, D)
         x = self.add_gated(x, gate, h)

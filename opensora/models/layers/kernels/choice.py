@@ -5,15 +5,24 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypedDict
 
+import torch
 from torch import Tensor
 
-from opensora.models.layers.attention import Attend, attend
+from opensora.models.layers.attention import Attend, Short, attend
 from opensora.models.layers.norms import add_gated, modulate
 
 log = logging.getLogger(__name__)
 
 Adapt = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class SelfAttention(TypedDict):
+    """What an `Attention` takes of the kernels."""
+
+    attend: Attend
+    short: Short | None
 
 
 @dataclass(frozen=True)
@@ -24,11 +33,18 @@ class Kernels:
         attend: (q, k, v, mask) -> softmax(q k^T / sqrt(d)) v.
         modulate: (x, shift, scale) -> layer_norm(x) * (1 + scale) + shift.
         add_gated: (x, gate, branch) -> x + gate * branch.
+        short: self attention of short sequences in one kernel; None = as all others.
     """
 
     attend: Attend = attend
     modulate: Adapt = modulate
     add_gated: Adapt = add_gated
+    short: Short | None = None
+
+    @property
+    def self_attention(self) -> SelfAttention:
+        """Keywords of an `Attention`."""
+        return {"attend": self.attend, "short": self.short}
 
 
 TORCH = Kernels()
@@ -44,6 +60,10 @@ def choose_kernels(enable_flash_attn: bool, enable_layernorm_kernel: bool) -> Ke
         enable_layernorm_kernel: modulate and gate in fused Triton kernels.
     """
     kernels = TORCH
+    if torch.cuda.is_available() and importlib.util.find_spec("triton") is not None:
+        from opensora.models.layers.kernels.short import ShortKernel
+
+        kernels = replace(kernels, short=ShortKernel())
     if enable_flash_attn and _installed("flash_attn", "attention runs in torch"):
         from opensora.models.layers.kernels.flash import flash_attend
 

@@ -1,0 +1,99 @@
+"""Compile the Triton kernels without a GPU and print what each takes, a line of JSON a kernel.
+
+Run by `test_kernels.py` in a process of its own, without Triton's CPU mode. Pointers carry the
+attribute that the run-time compiler gives aligned ones, and integers that of multiples of 16:
+without them other code comes out.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from opensora.models.layers.kernels import adaptive, short, short_triton
+
+TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+
+
+def machine_code(kernel, types, constants, *, capability=90, warps=4):
+    """Compiled kernel; `types` of the arguments that are no constants."""
+    signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
+    constants = {
+        name: constants.get(name) for name, kind in signature.items() if kind == "constexpr"
+    }
+    attributes = {
+        (index,): [["tt.divisibility", 16]]
+        for index, name in enumerate(kernel.arg_names)
+        if signature[name].startswith("*") or signature[name] == "i32"
+    }
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes)
+    target = GPUTarget("cuda", capability, 32)
+    return triton.compile(source, target=target, options={"num_warps": warps})
+
+
+def show(name, compiled):
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        usage, code = (
+            subprocess.run([TOOLS / tool[0], *tool[1:], file.name], capture_output=True, text=True)
+            for tool in (("cuobjdump", "--dump-resource-usage"), ("nvdisasm", "-c"))
+        )
+    numbers = re.search(r"REG:(\d+) STACK:(\d+)", usage.stdout)
+    row = {
+        "name": name,
+        "registers": int(numbers[1]),
+        "stack": int(numbers[2]),  # bytes of a thread that did not fit
+        "shared": compiled.metadata.shared,
+        "vector_loads": len(re.findall(r"LDG\.E\.(?:\w+\.)*128", code.stdout)),
+        "products": len(re.findall(r"\sH?G?MMA[.\d]|HMMA|HGMMA", code.stdout)),
+    }
+    sys.stdout.write(json.dumps(row) + "\n")
+
+
+def compile_short(tokens, head_size, *, normed=False, low="*bf16"):
+    rows, warps = short.tile(tokens)
+    more = short.backward_warps(warps, head_size) if normed else warps
+    first, tail = short.head_parts(head_size)
+    constants = {
+        **{"L": tokens, "H": 16, "D": head_size, "FIRST": first, "TAIL": tail, "ROWS": rows},
+        **{"NORM": normed, "ROTATE": normed, "ROTATE_FIRST": True, "EPS": 1e-6, "SCALE": 0.1},
+    }
+    types = {"sequences": "i32", "side": "i32", "sums": "*fp32"}
+    types |= dict.fromkeys(("grad", "qkv", "out", "grad_qkv"), low)
+    if normed:
+        types |= dict.fromkeys(("q_weight", "k_weight", "rotation"), "*fp32")
+    kernels = {"forward": short_triton.forward_kernel, "backward": short_triton.backward_kernel}
+    for way, kernel in kernels.items():
+        name = f"short {tokens}x{head_size}{' normed' if normed else ''} {way}"
+        count = more if way == "backward" else warps
+        show(name, machine_code(kernel, types, constants, warps=count))
+
+
+def compile_adaptive(capability):
+    low = {"x", "out", "grad", "grad_x", "branch", "grad_branch"}
+    kernels = (adaptive._modulate_forward, adaptive._modulate_backward, adaptive._gate_backward)
+    for kernel in kernels:
+        constants = {"BLOCK": 2048, "EACH": 16}
+        types = {}
+        for name in set(kernel.arg_names) - set(constants):
+            if name in ("D", "rows") or name.endswith("stride"):
+                types[name] = "i32"
+            else:
+                types[name] = "fp32" if name == "eps" else "*bf16" if name in low else "*fp32"
+        compiled = machine_code(kernel, types, constants, capability=capability)
+        show(f"{kernel.__name__} sm_{capability}", compiled)
+
+
+if __name__ == "__main__":
+    for tokens, head_size in ((16, 72), (16, 128), (30, 72), (64, 72)):
+        compile_short(tokens, head_size)
+        compile_short(tokens, head_size, normed=True)
+    for capability in (80, 90):
+        compile_adaptive(capability)

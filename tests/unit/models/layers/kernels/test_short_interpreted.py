@@ -1,0 +1,125 @@
+"""The kernels of short attention in Triton's CPU mode, which must be on before Triton is imported.
+
+Run by `test_kernels.py` in a process of its own. bfloat16 is left out: the mode's products of it
+are wrong.
+"""
+
+import os
+
+import pytest
+import torch
+
+from opensora.models.layers.attention import Attention
+from opensora.models.layers.positions import rotation_table
+from tests.unit.models.layers.kernels.short_reference import SETTINGS, SHAPES, plain, run
+
+if os.environ.get("TRITON_INTERPRET") != "1":
+    pytest.skip("needs TRITON_INTERPRET=1", allow_module_level=True)
+
+from opensora.models.layers.kernels import short
+from opensora.models.layers.kernels.short import ShortKernel, short_attention
+
+
+def check(found, exact, dtype):
+    bound = 5e-6 if dtype == torch.float32 else 2e-3  # of the largest value
+    for a, b in zip(found, exact, strict=True):
+        assert a.isfinite().all()
+        assert (a - b).abs().max() <= bound * b.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_output_and_gradients_are_those_of_the_formula(shape, settings, dtype):
+    found = run(short_attention, shape, dtype, **settings)
+    assert found[0].dtype == found[1].dtype == dtype
+    check(found, run(plain, shape, dtype, **settings), dtype)
+
+
+def test_large_scores_and_equal_rows_stay_finite():
+    for factor in (0.0, 200.0):
+        settings = {"norm": False, "rotate": False, "factor": factor}
+        found = run(short_attention, (1, 5, 4, 1, 32), torch.float32, **settings)
+        assert all(tensor.isfinite().all() for tensor in found)
+    settings["norm"] = True  # the length of a zero vector is taken as sqrt(eps)
+    found = run(short_attention, (1, 5, 4, 1, 32), torch.float32, **settings | {"factor": 0.0})
+    assert all(tensor.isfinite().all() for tensor in found)
+
+
+def test_sequences_of_a_tile_do_not_see_each_other():
+    qkv = torch.randn(1, 5, 6, 3 * 32)
+    changed = qkv.clone()
+    changed[:, :, 1] += 1
+    out, other = short_attention(qkv, 1), short_attention(changed, 1)
+    assert torch.equal(out[:, :, [0, 2, 3, 4, 5]], other[:, :, [0, 2, 3, 4, 5]])
+    assert not torch.equal(out[:, :, 1], other[:, :, 1])
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_torch_agrees_that_it_is_an_operator(norm):
+    """Shapes and types for the compiler, gradients registered, inputs left alone."""
+    qkv = torch.randn(1, 5, 2, 3 * 32, requires_grad=True)
+    weights = [torch.rand(32, requires_grad=True) for _ in range(2)] if norm else [None, None]
+    inputs = (qkv, 1, *weights, rotation_table(5, 32), True)
+    torch.library.opcheck(short_attention, inputs)
+
+
+def test_the_rotary_table_is_not_trained():
+    table = rotation_table(5, 32).requires_grad_()
+    with pytest.raises(ValueError, match="no gradient of its rotary table"):
+        short_attention(torch.randn(1, 5, 1, 96, requires_grad=True), 1, None, None, table)
+
+
+@pytest.mark.parametrize(("qk_norm", "rotated"), [(False, False), (True, True)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_layer_gives_the_same_with_and_without_it(qk_norm, rotated, compiled):
+    torch.manual_seed(0)
+    layer = Attention(64, 2, qk_norm=qk_norm)
+    x = torch.randn(2, 5, 3, 64)
+    rotation = rotation_table(5, 32) if rotated else None
+    results = []
+    for kernel in (None, ShortKernel()):
+        layer.short = kernel
+        layer.zero_grad()
+        call = layer.along_time
+        if compiled:
+            call = torch.compile(call, backend="aot_eager", fullgraph=kernel is not None)
+        out = call(x, rotation)
+        same = layer(x.transpose(1, 2).reshape(6, 5, 64), rotation)
+        torch.testing.assert_close(out.transpose(1, 2).reshape(6, 5, 64), same, atol=1e-5, rtol=0)
+        out.square().sum().backward()
+        results.append([out, *(parameter.grad for parameter in layer.parameters())])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_tiles_are_mostly_filled():
+    assert [short.tile(tokens) for tokens in (1, 5, 9, 16, 17, 32, 33, 64)] == [
+        *((16, 1), (16, 1), (32, 2), (16, 1), (64, 4), (32, 2), (64, 4), (64, 4))
+    ]
+    for tokens in range(1, 65):
+        rows, _ = short.tile(tokens)
+        assert rows // tokens * tokens / rows > 0.5
+    assert [short.head_parts(d) for d in (32, 64, 72, 80, 96, 104, 112, 128)] == [
+        *((16, 16), (32, 32), (64, 16), (64, 16), (64, 32), (64, 64), (64, 64), (64, 64))
+    ]
+
+
+def test_a_device_is_tried_once_and_a_failure_is_said(monkeypatch, caplog):
+    assert short._works(torch.device("cpu"))
+    short._works.cache_clear()
+
+    def broken(*arguments):
+        raise RuntimeError("no C compiler\nlong story")
+
+    monkeypatch.setattr(short, "short_attention", broken)
+    assert not short._works(torch.device("cpu"))
+    monkeypatch.setattr(
+        short, "short_attention", lambda qkv, *others: 2 * short._plain(qkv, *others[:2], others[3])
+    )
+    short._works.cache_clear()
+    assert not short._works(torch.device("cpu"))
+    short._works.cache_clear()
+    assert "short attention runs in torch: Triton: no C compiler" in caplog.text
+    assert "short attention runs in torch: Triton's result differs on cpu" in caplog.text
+    assert "long story" not in caplog.text
