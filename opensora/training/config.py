@@ -80,6 +80,11 @@ class TrainConfig:
     """Batches read ahead in background threads; 0 reads each one when it is needed."""
     wandb: bool = False
     """Send the metrics to Weights & Biases as well."""
+    kernels: dict[str, str] | None = None
+    """On GPUs `attention`, `short_attention` and `layer_norm`: a kernel, or "auto" for the fastest
+    of the first start, which `state/kernels.json` keeps."""
+    require_kernels: bool = False
+    """Refuse to start where a kernel that the model enables is missing."""
     sp_size: int = 1
     """Workers that share one video; only 1 works."""
 

@@ -36,6 +36,7 @@ from opensora.training.checkpoint import (
 from opensora.training.config import TrainConfig
 from opensora.training.data import BatchSource, open_source
 from opensora.training.ema import Ema
+from opensora.training.kernels import settle_kernels
 from opensora.training.metrics import MetricsLog, open_wandb
 from opensora.training.plan import SOURCE, choose_plan, continues_plan
 from opensora.training.rejects import FILE as REJECTED
@@ -109,7 +110,8 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
     if checkpoint is not None:  # the plan may have been continued with new clips
         counters = replace(checkpoint.counters, finished=False, plan_hash=fresh.plan_hash)
     total_steps = count_steps(config, len(source.plan), counters, workers.world_size)
-    # 3. optimizer and plugin
+    # 3. kernels, optimizer and plugin
+    settle_kernels(model, config, workers)
     model.to(workers.device)
     optimizer = build_optimizer(model, config.optimizer, lr=config.lr, plugin=config.plugin)
     ema = Ema(model, config.ema_decay) if workers.is_main else None

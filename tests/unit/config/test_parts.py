@@ -38,6 +38,8 @@ WITHOUT_EFFECT = {
     "ckpt_every": "what a stopped run does again",
     "num_workers": "batches read ahead",
     "wandb": "who else is told",
+    "kernels": "the same numbers up to rounding, and a run keeps its own",
+    "require_kernels": "whether a run starts",
     "sp_size": "only 1 works",
     "max_rejected": "a limit decides whether there is a result, not which",
 }

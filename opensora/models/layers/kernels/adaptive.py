@@ -136,11 +136,11 @@ def _split_rows(x: Tensor, groups: int) -> tuple[int, dict[str, int]]:
 def _serves(x: Tensor) -> bool:
     if torch.compiler.is_compiling():
         return False  # the compiler fuses torch's own operations as well
-    return INTERPRETED or (x.is_cuda and _works(x.device))
+    return INTERPRETED or (x.is_cuda and works(x.device))
 
 
 @lru_cache
-def _works(device: torch.device) -> bool:
+def works(device: torch.device) -> bool:
     """Try the forward kernel once on a device; a warning where it can not be built or differs."""
     x = torch.linspace(-1, 1, 48, device=device).view(4, 12).square()
     shift, scale = x[:2], x[2:]

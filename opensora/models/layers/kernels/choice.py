@@ -61,7 +61,7 @@ def choose_kernels(enable_flash_attn: bool, enable_layernorm_kernel: bool) -> Ke
     """
     kernels = TORCH
     if torch.cuda.is_available() and importlib.util.find_spec("triton") is not None:
-        from opensora.models.layers.kernels.short import ShortKernel
+        from opensora.models.layers.kernels.short_kernel import ShortKernel
 
         kernels = replace(kernels, short=ShortKernel())
     if enable_flash_attn and _installed("flash_attn", "attention runs in torch"):

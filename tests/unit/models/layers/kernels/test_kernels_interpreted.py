@@ -97,16 +97,16 @@ def test_other_shapes_are_left_to_torch(monkeypatch, modulation):
 
 
 def test_a_device_is_tried_once_and_a_failure_is_said(monkeypatch, caplog):
-    assert fused._works(torch.device("cpu"))
-    fused._works.cache_clear()
+    assert fused.works(torch.device("cpu"))
+    fused.works.cache_clear()
 
     def broken(*arguments):
         raise RuntimeError("no C compiler\nlong story")
 
     monkeypatch.setattr(fused._Modulate, "apply", broken)
     with caplog.at_level(logging.WARNING):
-        assert not fused._works(torch.device("cpu"))
-        assert not fused._works(torch.device("cpu"))
+        assert not fused.works(torch.device("cpu"))
+        assert not fused.works(torch.device("cpu"))
     assert caplog.text.count("layer norms run in torch: Triton: no C compiler") == 1
     assert "long story" not in caplog.text
 

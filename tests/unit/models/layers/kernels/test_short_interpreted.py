@@ -16,8 +16,9 @@ from tests.unit.models.layers.kernels.short_reference import SETTINGS, SHAPES, p
 if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("needs TRITON_INTERPRET=1", allow_module_level=True)
 
-from opensora.models.layers.kernels import short
-from opensora.models.layers.kernels.short import ShortKernel, short_attention
+from opensora.models.layers.kernels import short, short_kernel
+from opensora.models.layers.kernels.short import short_attention
+from opensora.models.layers.kernels.short_kernel import ShortKernel
 
 
 def check(found, exact, dtype):
@@ -106,20 +107,38 @@ def test_tiles_are_mostly_filled():
 
 
 def test_a_device_is_tried_once_and_a_failure_is_said(monkeypatch, caplog):
-    assert short._works(torch.device("cpu"))
-    short._works.cache_clear()
+    short_kernel.works.cache_clear()
+    with torch.inference_mode():  # as in sampling
+        assert short_kernel.works(torch.device("cpu"))
+    short_kernel.works.cache_clear()
 
-    def broken(*arguments):
+    def broken(*inputs):
         raise RuntimeError("no C compiler\nlong story")
 
-    monkeypatch.setattr(short, "short_attention", broken)
-    assert not short._works(torch.device("cpu"))
-    monkeypatch.setattr(
-        short, "short_attention", lambda qkv, *others: 2 * short._plain(qkv, *others[:2], others[3])
-    )
-    short._works.cache_clear()
-    assert not short._works(torch.device("cpu"))
-    short._works.cache_clear()
+    def other(*inputs):
+        return 2 * short_kernel._plain(*inputs)
+
+    for function in (broken, other):
+        monkeypatch.setattr(short_kernel, "short_attention", function)
+        assert not short_kernel.works(torch.device("cpu"))
+        short_kernel.works.cache_clear()
     assert "short attention runs in torch: Triton: no C compiler" in caplog.text
     assert "short attention runs in torch: Triton's result differs on cpu" in caplog.text
     assert "long story" not in caplog.text
+
+
+def test_what_it_serves():
+    kernel, cpu = ShortKernel(), torch.device("cpu")
+    assert kernel.serves(cpu, torch.float32, 64, 72)
+    assert not kernel.serves(cpu, torch.float32, 65, 72)
+    assert not kernel.serves(cpu, torch.float32, 16, 12)
+
+
+def test_the_benchmark_holds_it_against_torch(monkeypatch):
+    from opensora.bench import kernels
+
+    monkeypatch.setattr(kernels, "_CPU_SHARE", 1024)
+    rows = kernels.measure_kernels(["short_attention"], torch.device("cpu"))
+    fused = [row for row in rows if row.kernel == "fused"]
+    assert len(fused) == 4
+    assert all(row.error < 1e-5 for row in fused)
