@@ -143,6 +143,22 @@ def test_a_kernel_that_is_not_there_is_one_sentence(make_config, monkeypatch, fi
         check_kernels(make_config(kernels=fields), CPU)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_is_probed_once(make_config, monkeypatch):
+    model = {**make_config().model, "hidden_size": 144, "enable_layernorm_kernel": True}
+    config = make_config(model=model, dtype="bf16")
+    for _ in range(2):
+        network = build_module({**config.model, "caption_channels": 6}, MODELS)
+        settle_kernels(network, config, Workers(0, 1, torch.device("cuda", 0)))
+        monkeypatch.setattr(kernels, "probe", None)
+    record = json.loads((config.state_folder / FILE).read_text())
+    assert record["choices"]["self 256"] in ("torch", "cudnn", "flash", "efficient")
+    assert record["choices"]["short 16"] in ("torch", "fused")
+    assert record["choices"]["norm bfloat16 32768"] in ("torch", "fused")
+    assert {"torch", "fused"} == record["milliseconds"]["short 16"].keys()
+
+
 class TestRequired:
     def test_on_a_cpu_no_kernel_serves(self, make_config):
         with pytest.raises(ConfigError, match="require_kernels is True and this run is on the CPU"):

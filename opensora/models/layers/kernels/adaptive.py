@@ -63,7 +63,8 @@ class _Modulate(torch.autograd.Function):
         mean, rstd = x.new_empty(2, R, dtype=torch.float32)
         tensors, strides = (x, shift, scale, out, mean, rstd), (shift.stride(0), scale.stride(0))
         sizes = {"D": D, "rows": R // len(shift), "BLOCK": triton.next_power_of_2(D)}
-        _modulate_forward[(R,)](*tensors, *strides, eps=NORM_EPS, **sizes)
+        with torch.cuda.device_of(x):  # which need not be the current one
+            _modulate_forward[(R,)](*tensors, *strides, eps=NORM_EPS, **sizes)
         ctx.save_for_backward(x, scale, mean, rstd)
         ctx.shift_dtype = shift.dtype
         return out

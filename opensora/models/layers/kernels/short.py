@@ -58,7 +58,8 @@ def short_attention(
     qkv, (q_weight, k_weight, rotation) = _dense(qkv, q_weight, k_weight, rotation)
     out = qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
     grid, sizes = _launch(qkv, num_heads, q_weight, rotation, rotate_first)
-    forward_kernel[grid](qkv, q_weight, k_weight, rotation, out, **sizes)
+    with torch.cuda.device_of(qkv):  # which need not be the current one
+        forward_kernel[grid](qkv, q_weight, k_weight, rotation, out, **sizes)
     return out
 
 
@@ -81,9 +82,9 @@ def _short_attention_backward(
     sums = qkv.new_empty(grid[0] if sizes["NORM"] else 0, 2, d, dtype=torch.float32)
     if sizes["NORM"] or sizes["ROTATE"]:
         sizes["num_warps"] = backward_warps(sizes["num_warps"], d)
-    backward_kernel[grid](
-        grad.contiguous(), qkv, q_weight, k_weight, rotation, grad_qkv, sums, **sizes
-    )
+    tensors = grad.contiguous(), qkv, q_weight, k_weight, rotation, grad_qkv, sums
+    with torch.cuda.device_of(qkv):
+        backward_kernel[grid](*tensors, **sizes)
     if q_weight is None or k_weight is None:
         return grad_qkv, qkv.new_empty(0), qkv.new_empty(0)
     grad_q, grad_k = sums.sum(0)  # [d] each

@@ -68,6 +68,28 @@ def test_a_cpu_gives_the_same_bits_by_every_backend(backend):
         assert torch.equal(backend_attend(backend)(q, k, v, given), attend(q, k, v, given))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("backend", ["cudnn", "flash", "efficient", "math"])
+def test_backends_on_a_gpu(backend, masked):
+    torch.manual_seed(0)
+    start = [torch.randn(3, 2, length, 72, device="cuda") for length in (64, 40, 40)]
+    mask = None
+    if masked:
+        lengths = torch.tensor([40, 0, 7], device="cuda")[:, None]
+        mask = (torch.arange(40, device="cuda") < lengths)[:, None, None]
+    found = []
+    for function, dtype in ((backend_attend(backend, alone=True), torch.bfloat16), (attend, None)):
+        inputs = [tensor.to(dtype or tensor.dtype).requires_grad_() for tensor in start]
+        out = function(*inputs, mask)
+        out.backward(torch.ones_like(out).cumsum(-1))
+        found.append([out, *(tensor.grad for tensor in inputs)])
+    for a, b in zip(*found, strict=True):
+        assert a.isfinite().all()
+        assert (a - b).abs().max() <= 4e-2 * b.abs().max()
+
+
 class TestClasses:
     def test_sizes_go_to_the_nearest_by_ratio(self):
         names = [table.self_class(n) for n in (1, 16, 31, 33, 256, 400, 1100, 9000)]
