@@ -63,9 +63,7 @@ def short_cases(shape: Shape, share: int) -> list[Case]:
                 name: _temporal(shape.heads, table, function)
                 for name, function in _attends(shape).items()
             }
-            fused = _fused_temporal(shape, tokens, table)
-            if fused is not None:
-                functions["fused"] = fused
+            functions |= _fused_temporal(shape, tokens, table)
             name = f"short_attention {sequences} x {tokens}{', norm, rotary' if normed else ''}"
             # qkv twice and its gradient; the output and its gradient are a third each
             least = _gb(qkv, times=3) + _gb(qkv, times=2) / 3
@@ -90,17 +88,24 @@ def _temporal(num_heads: int, table: Tensor | None, attend: Attend) -> Function:
     return call
 
 
-def _fused_temporal(shape: Shape, tokens: int, table: Tensor | None) -> Function | None:
-    """The kernel of short sequences, where it serves."""
+def _fused_temporal(shape: Shape, tokens: int, table: Tensor | None) -> dict[str, Function]:
+    """The kernel of short sequences, where it serves, with its own tiles and with others."""
     if importlib.util.find_spec("triton") is None:
-        return None
-    from opensora.models.layers.kernels.short import short_attention
+        return {}
+    from opensora.models.layers.kernels.short import short_attention, tile
     from opensora.models.layers.kernels.short_kernel import serves
 
     if not serves(shape.device, shape.dtype, tokens, shape.head_size):
-        return None
+        return {}
     weight = None if table is None else torch.ones(shape.head_size, device=shape.device)
-    return lambda qkv: short_attention(qkv, shape.heads, weight, weight, table)
+
+    def of_rows(rows: int) -> Function:
+        return lambda qkv: short_attention(
+            qkv, shape.heads, weight, weight, table, rotate_first=True, rows=rows
+        )
+
+    others = [rows for rows in (16, 32, 64) if rows >= tokens and rows != tile(tokens)[0]]
+    return {"fused": of_rows(0), **{f"fused, {rows} rows": of_rows(rows) for rows in others}}
 
 
 def attention_cases(shape: Shape, share: int) -> list[Case]:

@@ -41,6 +41,7 @@ def short_attention(
     k_weight: Tensor | None = None,
     rotation: Tensor | None = None,
     rotate_first: bool = True,
+    rows: int = 0,
 ) -> Tensor:
     """softmax(q k^T / sqrt(d)) v among the L tokens of each (sample, place).
 
@@ -51,13 +52,14 @@ def short_attention(
         k_weight: [d].
         rotation: [L, d // 2, 2] float32 cosines and sines; None = no rotary positions.
         rotate_first: rotate before the norm, else behind it.
+        rows: of a tile, 16, 32 or 64 and no fewer than L; 0 = see `tile`.
 
     Returns:
         [B, L, S, H * d], type of qkv.
     """
     qkv, (q_weight, k_weight, rotation) = _dense(qkv, q_weight, k_weight, rotation)
     out = qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
-    grid, sizes = _launch(qkv, num_heads, q_weight, rotation, rotate_first)
+    grid, sizes = _launch(qkv, num_heads, q_weight, rotation, rotate_first, rows)
     with torch.cuda.device_of(qkv):  # which need not be the current one
         forward_kernel[grid](qkv, q_weight, k_weight, rotation, out, **sizes)
     return out
@@ -72,10 +74,11 @@ def _short_attention_backward(
     k_weight: Tensor | None,
     rotation: Tensor | None,
     rotate_first: bool,
+    rows: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of qkv, q_weight and k_weight; those of missing weights are empty."""
     qkv, (q_weight, k_weight, rotation) = _dense(qkv, q_weight, k_weight, rotation)
-    grid, sizes = _launch(qkv, num_heads, q_weight, rotation, rotate_first)
+    grid, sizes = _launch(qkv, num_heads, q_weight, rotation, rotate_first, rows)
     grad_qkv = torch.empty_like(qkv)
     d = qkv.shape[3] // 3 // num_heads
     # each program has rows of its own: sums in a fixed order are the same in every run
@@ -99,6 +102,7 @@ def _(
     k_weight: Tensor | None = None,
     rotation: Tensor | None = None,
     rotate_first: bool = True,
+    rows: int = 0,
 ) -> Tensor:
     return qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
 
@@ -112,13 +116,14 @@ def _(
     k_weight: Tensor | None,
     rotation: Tensor | None,
     rotate_first: bool,
+    rows: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     weights = [qkv.new_empty(0) if w is None else torch.empty_like(w) for w in (q_weight, k_weight)]
     return qkv.new_empty(qkv.shape), weights[0], weights[1]
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    qkv, ctx.num_heads, q_weight, k_weight, rotation, ctx.rotate_first = inputs
+    qkv, ctx.num_heads, q_weight, k_weight, rotation, ctx.rotate_first, ctx.rows = inputs
     if rotation is not None and rotation.requires_grad:
         raise ValueError("short_attention gives no gradient of its rotary table")
     ctx.save_for_backward(qkv, q_weight, k_weight, rotation)
@@ -127,11 +132,11 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     qkv, q_weight, k_weight, rotation = ctx.saved_tensors
     grad_qkv, grad_q, grad_k = _short_attention_backward(
-        grad, qkv, ctx.num_heads, q_weight, k_weight, rotation, ctx.rotate_first
+        *(grad, qkv, ctx.num_heads, q_weight, k_weight, rotation, ctx.rotate_first, ctx.rows)
     )
     if q_weight is None:
-        return grad_qkv, None, None, None, None, None
-    return grad_qkv, None, grad_q, grad_k, None, None
+        return grad_qkv, None, None, None, None, None, None
+    return grad_qkv, None, grad_q, grad_k, None, None, None
 
 
 short_attention.register_autograd(_differentiate, setup_context=_remember)
@@ -173,11 +178,12 @@ def _launch(
     q_weight: Tensor | None,
     rotation: Tensor | None,
     rotate_first: bool,
+    rows: int,
 ) -> tuple[tuple[int], dict[str, Any]]:
     """Grid and constants of both kernels."""
     B, L, S, channels = qkv.shape
     d = channels // 3 // num_heads
-    rows, warps = tile(L)
+    rows, warps = (rows, rows // 16) if rows else tile(L)
     first, tail = head_parts(d)
     sizes = {
         **{"sequences": B * S, "side": S, "L": L, "H": num_heads, "D": d},
