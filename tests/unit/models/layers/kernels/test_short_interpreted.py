@@ -9,8 +9,11 @@ import os
 import pytest
 import torch
 
+from opensora.config.registry import MODELS, build_module
 from opensora.models.layers.attention import Attention
+from opensora.models.layers.kernels.choice import Kernels
 from opensora.models.layers.positions import rotation_table
+from opensora.schedulers.common import size_conditions
 from tests.unit.models.layers.kernels.short_reference import SETTINGS, SHAPES, plain, run
 
 if os.environ.get("TRITON_INTERPRET") != "1":
@@ -102,6 +105,60 @@ def test_a_layer_gives_the_same_with_and_without_it(qk_norm, rotated, compiled):
         results.append([out, *(parameter.grad for parameter in layer.parameters())])
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["STDiT", "STDiT2", "STDiT3", "Latte"])
+def test_a_model_gives_the_same_with_and_without_it(name):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 96, "depth": 2, "num_heads": 2, "caption_channels": 8}
+    normed = {"qk_norm": True} if name in ("STDiT2", "STDiT3") else {}
+    model = build_module({"type": name, **sizes, **normed}, MODELS, input_size=(3, 4, 4)).eval()
+    for parameter in model.parameters():  # gates and the last layer start at zero
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.05)
+    x, y = torch.randn(2, 4, 3, 4, 4), torch.randn(2, 1, 1 if name == "Latte" else 5, 8)
+    conditions = size_conditions(2, num_frames=3, height=32, width=32, fps=24)
+    results = []
+    for kernel in (None, Counted()):
+        for part in model.modules():
+            if hasattr(part, "short"):
+                part.short = kernel
+        model.zero_grad()
+        out = model(x=x, timestep=torch.tensor([10.0, 500.0]), y=y, **conditions)
+        out.square().mean().backward()
+        results.append([out] + [p.grad for p in model.parameters() if p.grad is not None])
+    assert kernel.calls
+    for a, b in zip(*results, strict=True):
+        assert (a - b).abs().max() <= 1e-4 * b.abs().max() + 1e-8
+    assert {tokens for tokens, places in kernel.calls if places > 1} == (
+        set() if name == "Latte" else {3}  # along time, over the places of a frame
+    )
+
+
+class Counted(ShortKernel):
+    """Notes the tokens and places of each call."""
+
+    def __init__(self):
+        self.calls = []
+
+    def attend(self, qkv, *others):
+        self.calls.append(tuple(qkv.shape[1:3]))
+        return super().attend(qkv, *others)
+
+
+def test_the_probe_times_it(monkeypatch):
+    from opensora.models.layers.kernels import probe
+    from opensora.models.layers.kernels.adaptive import fused_add_gated, fused_modulate
+
+    monkeypatch.setattr(probe, "_TOKENS", 32)
+    monkeypatch.setattr(probe, "_CROSS", (2, 16, 5))
+    for name, sizes in (("SELF_TOKENS", (16,)), ("SHORT_TOKENS", (16,)), ("NORM_ROWS", (8,))):
+        monkeypatch.setattr(probe, name, sizes)
+    shape = probe.Shape(torch.device("cpu"), torch.float32, 1, 32, qk_norm=True, rotary=True)
+    kernels = Kernels(short=ShortKernel(), modulate=fused_modulate, add_gated=fused_add_gated)
+    choices, times = probe.probe(shape, (), kernels, {})
+    assert times["short 16"].keys() == times["norm float32 8192"].keys() == {"torch", "fused"}
+    assert choices["short 16"] in ("torch", "fused")
 
 
 def test_tiles_are_mostly_filled():
