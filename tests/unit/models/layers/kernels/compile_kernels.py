@@ -57,7 +57,7 @@ def show(name, compiled):
     sys.stdout.write(json.dumps(row) + "\n")
 
 
-def compile_short(tokens, head_size, *, normed=False, low="*bf16"):
+def compile_short(tokens, head_size, *, normed=False, capability=90):
     rows, warps = short.tile(tokens)
     more = short.backward_warps(warps, head_size) if normed else warps
     first, tail = short.head_parts(head_size)
@@ -66,14 +66,15 @@ def compile_short(tokens, head_size, *, normed=False, low="*bf16"):
         **{"NORM": normed, "ROTATE": normed, "ROTATE_FIRST": True, "EPS": 1e-6, "SCALE": 0.1},
     }
     types = {"sequences": "i32", "side": "i32", "sums": "*fp32"}
-    types |= dict.fromkeys(("grad", "qkv", "out", "grad_qkv"), low)
+    types |= dict.fromkeys(("grad", "qkv", "out", "grad_qkv"), "*bf16")
     if normed:
         types |= dict.fromkeys(("q_weight", "k_weight", "rotation"), "*fp32")
     kernels = {"forward": short_triton.forward_kernel, "backward": short_triton.backward_kernel}
     for way, kernel in kernels.items():
         name = f"short {tokens}x{head_size}{' normed' if normed else ''} {way}"
+        name += "" if capability == 90 else f" sm_{capability}"
         count = more if way == "backward" else warps
-        show(name, machine_code(kernel, types, constants, warps=count))
+        show(name, machine_code(kernel, types, constants, capability=capability, warps=count))
 
 
 def compile_adaptive(capability):
@@ -95,5 +96,6 @@ if __name__ == "__main__":
     for tokens, head_size in ((16, 72), (16, 128), (30, 72), (64, 72)):
         compile_short(tokens, head_size)
         compile_short(tokens, head_size, normed=True)
+    compile_short(64, 72, capability=80)
     for capability in (80, 90):
         compile_adaptive(capability)
