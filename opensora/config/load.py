@@ -1,4 +1,8 @@
-"""MMEngine `.py` configs: load, override from the command line, check every name, save."""
+"""MMEngine `.py` configs: load, override from the command line, check every name, save.
+
+A config that a user names is a program and runs (`load_config`). What training saves beside weights
+is data: plain literals, which `read_saved_config` reads without running anything.
+"""
 
 import ast
 import logging
@@ -24,6 +28,7 @@ TEXT_FIELDS = frozenset(
         *("timestep_respacing", "type", "dtype", "plugin"),
     ]
 )
+_MAX_SAVED_BYTES = 4_000_000  # of a config beside weights; those that training saves have some KB
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 
@@ -105,10 +110,55 @@ def parse_overrides(arguments: Sequence[str]) -> list[tuple[str, Any]]:
 
 
 def save_config(config: Config, path: str | Path) -> None:
-    """Write the resolved config as a `.py` file that `load_config` reads back."""
+    """Write the resolved config as plain literals, which both readers here read back."""
     plain = config.to_dict() if isinstance(config, Config) else dict(config)
     lines = [f"{name} = {value!r}" for name, value in sorted(plain.items())]
     write_text(path, "\n".join(lines) + "\n")
+
+
+def read_saved_config(path: str | Path) -> dict[str, Any]:
+    """Read a config that lies beside weights as data: `name = literal` lines, never run.
+
+    Whoever gives away weights gives this file with them, so no code of it may run.
+
+    Raises:
+        ConfigError: unreadable, or anything else than plain literals.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(_MAX_SAVED_BYTES + 1)
+        if len(text) > _MAX_SAVED_BYTES:
+            raise ConfigError(
+                f"{path}: is larger than {_MAX_SAVED_BYTES:,} bytes, so it is no config that"
+                " training saved; remove it"
+            )
+        statements = ast.parse(text).body
+        fields = dict(map(_assigned, statements))
+    except OSError as error:
+        raise ConfigError(f"{path}: can not be read ({error.strerror})") from error
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
+        line = getattr(error, "lineno", None)
+        raise ConfigError(
+            f"{path}: {f'line {line} ' if line else ''}is no plain literal; beside weights a config"
+            " is data and never run: write each field as `name = value` without code, or remove the"
+            " file and name what it held in a config that you pass yourself"
+        ) from error
+    return _translate(fields, None)
+
+
+def _assigned(statement: ast.stmt) -> tuple[str, Any]:
+    """Name and value of `name = literal`.
+
+    Raises:
+        SyntaxError: with the line, of anything else.
+    """
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            try:
+                return name, ast.literal_eval(value)
+            except (ValueError, TypeError):  # a call, a name; an unhashable key
+                pass
+    raise SyntaxError("no literal", (None, statement.lineno, None, None))
 
 
 def _translate(fields: dict[str, Any], kind: ConfigKind | None) -> dict[str, Any]:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opensora.config.load import load_config
+from opensora.config.load import read_saved_config
 from opensora.core.errors import ConfigError
 from opensora.models.weights.files import find_weights
 from opensora.models.weights.folders import files_sha256
 from opensora.models.weights.pretrained import resolve_weights
 
-TRAINING_CONFIG = "config.py"  # beside the weights, written by training
+TRAINING_CONFIG = "config.py"  # beside the weights, written by training: data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def find_trained_model(model: Mapping[str, Any] | None) -> TrainedModel:
     path = resolve_weights(name)
     files = tuple(find_weights(path))
     beside = files[0].parent / TRAINING_CONFIG
-    training = load_config(beside).to_dict() if beside.is_file() else {}
+    training = read_saved_config(beside) if beside.is_file() else {}
     trained = dict(training.get("model") or {})
     trained.pop("from_pretrained", None)  # the start of training; the checkpoint replaces it
     if changes.get("type", trained.get("type")) != trained.get("type"):

@@ -17,6 +17,7 @@ from torch import Tensor
 from opensora.config.load import save_config
 from opensora.core.errors import CheckpointError, OpenSoraError
 from opensora.core.io import atomic_path, read_json, write_json
+from opensora.models.weights.files import reading_fault
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,8 @@ def read_checkpoint(folder: Path, counters: Counters, device: torch.device) -> C
         )
     except (OSError, SafetensorError, UnpicklingError, RuntimeError) as error:
         raise CheckpointError(
-            f"{folder}: can not be read ({error}); remove this folder to resume from the one before"
+            f"{folder}: can not be read ({reading_fault(error)}); remove this folder to resume from"
+            " the one before"
         ) from error
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from opensora.acceleration.optimizer import LrSchedule, build_optimizer
 from opensora.acceleration.plugins import Engine, check_plugin
 from opensora.acceleration.workers import Workers
-from opensora.config.load import load_config
+from opensora.config.load import read_saved_config
 from opensora.config.registry import MODELS, SCHEDULERS, build_module
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import sha256_file
@@ -333,7 +333,7 @@ def start_from(model: nn.Module, load: Path, source: BatchSource) -> None:
     path = _weights_file(load)
     beside = path.parent / "config.py"
     if beside.is_file():
-        former = load_config(beside).to_dict().get("encoders", {})
+        former = read_saved_config(beside).get("encoders") or {}
         present = encoder_identities(source)
         for name in former.keys() & present.keys():
             if _network(former[name]) != _network(present[name]):

@@ -28,6 +28,7 @@ _FOLDER_FILES = (
 VARIANTS = ("ema", "fp32", "fp16", "bf16", "non_ema")  # best first; hubs name them in the file
 _AVERAGES = ("ema.pt", "ema.pth")  # of the reference's training, where the last step is not kept
 _REFUSED_OBJECT = re.compile(r"GLOBAL (\S+)")  # in torch's message about a pickle
+_UNCHECKED = re.compile(r"weights.only|safe_globals|unpickl", re.IGNORECASE)
 _READ_ERRORS = (
     *(SafetensorError, pickle.UnpicklingError, EOFError, OSError, RuntimeError),
     *(LookupError, ValueError, TypeError, AttributeError, AssertionError, ArithmeticError),
@@ -140,18 +141,27 @@ def mistaken_file(path: Path) -> str | None:
 
 def _complaint(path: Path, reason: str) -> str:
     """What is wrong with a file that can not be read, and what to do."""
-    refused = _REFUSED_OBJECT.search(reason)
-    if refused:
+    if refused := _REFUSED_OBJECT.search(reason):
         return (
             f"holds {refused[1]}, an object whose loading could run code, and is refused; where"
             " you trust the file, save its tensors alone: torch.save(model.state_dict(), path)"
         )
     if mistake := mistaken_file(path):
         return mistake
-    lines = reason.strip().splitlines() or ["nothing in it"]
-    if lines[0].startswith("Weights only load failed"):  # torch's advice to load without a check
-        lines = ["not a file of torch.save"]
     return (
         f"expected readable weights ({', '.join(SUFFIXES)}) but it is damaged, cut off or another"
-        f" kind of file ({lines[0][:160]}); copy or download it again"
+        f" kind of file ({reading_fault(reason)}); copy or download it again"
     )
+
+
+def reading_fault(error: object) -> str:
+    """What a reader of weights says, on one line, without advice to load them unchecked.
+
+    torch and the libraries above it propose `weights_only=False`, which runs what a file holds.
+    """
+    words = " ".join(str(error).split())
+    if not _UNCHECKED.search(words):
+        return words[:160] or "nothing in it"
+    if refused := _REFUSED_OBJECT.search(words):
+        return f"holds {refused[1][:80]}, an object whose loading could run code"
+    return "not a file of torch.save"

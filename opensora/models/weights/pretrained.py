@@ -16,6 +16,7 @@ from opensora.models.weights.files import (
     find_weights,
     folder_variant,
     read_weights,
+    reading_fault,
 )
 from opensora.models.weights.folders import resolve_folder
 from opensora.models.weights.wrappers import has_wrappers
@@ -81,8 +82,8 @@ def load_parts(load: Callable[[], _Loaded], folder: Path, *, kind: str) -> _Load
     except OpenSoraError:
         raise
     except Exception as error:  # tokenizers raises Exception itself, the others a dozen kinds
-        words = " ".join(str(error).split()) or type(error).__name__
-        raise CheckpointError(f"{kind}: {folder} can not be loaded: {words[:200]}") from error
+        words = reading_fault(error) if str(error) else type(error).__name__
+        raise CheckpointError(f"{kind}: {folder} can not be loaded: {words}") from error
 
 
 def load_network(load: Callable[..., Any], folder: Path, *, kind: str, **options: Any) -> Any:

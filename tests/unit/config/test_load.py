@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.config import Config
 
-from opensora.config.load import TEXT_FIELDS, load_config, parse_overrides, save_config
+from opensora.config.load import (
+    TEXT_FIELDS,
+    load_config,
+    parse_overrides,
+    read_saved_config,
+    save_config,
+)
 from opensora.core.errors import ConfigError
 
 
@@ -136,6 +142,46 @@ def test_any_saved_config_loads_equal(
     save_config(Config(fields), path)
     loaded = load_config(path).to_dict()
     assert repr(sorted(loaded.items(), key=str)) == repr(sorted(fields.items(), key=str))
+    assert repr(sorted(read_saved_config(path).items(), key=str)) == repr(
+        sorted(fields.items(), key=str)
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "lr = open({canary!r}, 'w').name",
+        "import pathlib; pathlib.Path({canary!r}).touch()",
+        "model = dict(type='DiT')",
+        "a.b = 1",
+        "a = b = 1",
+        "a = " + "[" * 500 + "]" * 500,
+        "a = " + "-" * 100_000 + "1",
+        "a = {{[]: 1}}",
+        "a = 1\0",
+        "a = (",
+    ],
+)
+def test_a_config_beside_weights_is_data_and_never_runs(tmp_path: Path, code: str) -> None:
+    canary, path = tmp_path / "canary", tmp_path / "config.py"
+    path.write_text("lr = 1e-4\n" + code.format(canary=str(canary)) + "\n")
+    with pytest.raises(ConfigError, match=r"config\.py: .*is no plain literal; beside weights"):
+        read_saved_config(path)
+    assert not canary.exists()
+    path.write_bytes(b"a = '\xff'\n")
+    with pytest.raises(ConfigError, match="is no plain literal"):
+        read_saved_config(path)
+    path.write_bytes(b"#" * 4_000_001)
+    with pytest.raises(ConfigError, match="larger than 4,000,000 bytes"):
+        read_saved_config(path)
+    with pytest.raises(ConfigError, match=r"none\.py: can not be read"):
+        read_saved_config(tmp_path / "none.py")
+
+
+def test_a_config_that_a_user_names_is_a_program(tmp_path: Path) -> None:
+    path = tmp_path / "train.py"
+    path.write_text("lr = float('0.5')\nmodel = dict(type='DiT')\n")
+    assert load_config(path).to_dict() == {"lr": 0.5, "model": {"type": "DiT"}}
 
 
 def test_a_number_of_the_command_line_finds_the_key_of_the_file(config_file: Path) -> None:

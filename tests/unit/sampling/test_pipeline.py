@@ -191,6 +191,15 @@ def test_a_checkpoint_that_is_not_there_or_unknown_is_explained(config, trained,
         find_trained_model({"from_pretrained": str(lonely)})
 
 
+def test_code_beside_weights_never_runs(trained, tmp_path):
+    canary = tmp_path / "canary"
+    shutil.copy(trained.checkpoint, tmp_path)
+    (tmp_path / "config.py").write_text(f"open({str(canary)!r}, 'w')\nmodel = {{'type': 'DiT'}}\n")
+    with pytest.raises(ConfigError, match=r"config\.py: line 1 is no plain literal"):
+        find_trained_model({"from_pretrained": str(tmp_path)})
+    assert not canary.exists()
+
+
 def test_the_sampling_config_changes_the_model_of_training(trained):
     same = find_trained_model({"from_pretrained": str(trained.checkpoint), "input_sq_size": 64})
     assert (same.model["input_sq_size"], same.model["hidden_size"]) == (64, 24)

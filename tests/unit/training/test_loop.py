@@ -185,6 +185,16 @@ def test_weights_of_another_model_or_another_vae_are_refused(make_config, tmp_pa
         run(make_config(load=first.outputs))
 
 
+def test_code_beside_weights_to_load_never_runs(make_config, tmp_path):
+    first = make_config(outputs=str(tmp_path / "one"), num_steps=1)
+    run(first)
+    canary, config_file = tmp_path / "canary", Path(first.outputs) / "config.py"
+    config_file.write_text(f"encoders = open({str(canary)!r}, 'w').name\n")
+    with pytest.raises(ConfigError, match=r"config\.py: line 1 is no plain literal"):
+        run(make_config(load=first.outputs))
+    assert not canary.exists()
+
+
 def test_an_unfinished_run_of_another_plan_is_never_overwritten(make_config, tmp_path, monkeypatch):
     config = make_config()
     with monkeypatch.context() as patch:

@@ -1,5 +1,6 @@
 import argparse
 import json
+import pickle
 
 import pytest
 import torch
@@ -7,7 +8,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from opensora.core.errors import CheckpointError
-from opensora.models.weights.files import find_weights, read_weights
+from opensora.models.weights.files import find_weights, read_weights, reading_fault
+from opensora.models.weights.pretrained import load_parts
 
 WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "b.bias": torch.ones(2)}
 
@@ -151,6 +153,21 @@ class TestRefusals:
             ):
                 read_weights(tmp_path / "w.pt")
         assert not ran.exists()
+        with pytest.raises(pickle.UnpicklingError) as error:
+            torch.load(tmp_path / "w.pt", weights_only=True)
+        assert "weights_only" in str(error.value)  # its advice, which no user is shown
+        word = reading_fault(error.value)
+        assert word.startswith("holds torch.nn.modules.linear.Linear, an object whose")
+        with pytest.raises(CheckpointError) as shown:
+            read_weights(tmp_path / "w.pt")
+        assert "weights_only" not in str(shown.value)
+
+        def load():
+            raise OSError(f"loader: {error.value}")
+
+        with pytest.raises(CheckpointError, match=r"T5: .*can not be loaded: holds") as shown:
+            load_parts(load, tmp_path, kind="T5")
+        assert "weights_only" not in str(shown.value)
 
     @pytest.mark.parametrize("content", [{"step": 3}, [1, 2], torch.zeros(3), {}])
     def test_other_content(self, tmp_path, content):
