@@ -14,9 +14,8 @@ import pyarrow.parquet as pq
 from opensora.core.errors import TableError
 from opensora.core.io import atomic_path, write_text
 from opensora.core.log import progress
+from opensora.curation.export.names import DEFAULT_SUFFIX, SPLIT, check_names, member_name
 from opensora.tables.columns import ID, PATH, TEXT
-
-SPLIT = "split"
 
 
 def export_webdataset(manifest: pd.DataFrame, folder: Path, shard_size: int) -> list[Path]:
@@ -30,8 +29,10 @@ def export_webdataset(manifest: pd.DataFrame, folder: Path, shard_size: int) -> 
         shard_size: clips a shard.
 
     Raises:
-        TableError: a clip's file is missing, or the folder holds files already.
+        TableError: a name that is no file name or that two clips would share, a clip's file is
+            missing, or the folder holds files already.
     """
+    check_names(manifest, without_dots=True)
     return _export(manifest, folder, shard_size, "tar", _write_tar)
 
 
@@ -47,8 +48,10 @@ def export_parquet(manifest: pd.DataFrame, folder: Path, shard_size: int, card: 
         card: Markdown that describes the data, put below the header that names the splits.
 
     Raises:
-        TableError: a clip's file is missing, or the folder holds files already.
+        TableError: a name that is no file name or that two clips would share, a clip's file is
+            missing, or the folder holds files already.
     """
+    check_names(manifest, without_dots=False)
     files = _export(manifest, folder / "data", shard_size, "parquet", _write_parquet)
     splits = "".join(
         f"      - split: {split}\n        path: data/{split}-*.parquet\n"
@@ -90,11 +93,10 @@ def _write_tar(rows: pd.DataFrame, path: Path) -> None:
     with atomic_path(path) as temporary, tarfile.open(temporary, "w") as archive:
         for record in rows.to_dict("records"):
             clip = Path(record[PATH])
-            # a dot in a name would start its extension
-            name = str(record[ID]).replace(".", "_")
+            name = member_name(record[ID])
             facts = json.dumps(_facts(record), sort_keys=True, ensure_ascii=False)
             for suffix, content in (
-                (clip.suffix or ".mp4", _read(clip)),
+                (clip.suffix or DEFAULT_SUFFIX, _read(clip)),
                 (".txt", str(record[TEXT]).encode()),
                 (".json", facts.encode()),
             ):

@@ -1,0 +1,81 @@
+"""The names of exported files: made of ids, splits and suffixes, which strangers may have written.
+
+Whoever unpacks a shard lets its members name files. So a name is one plain file name, and no two
+clips share one; both are checked before anything is written.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from opensora.core.errors import TableError
+from opensora.core.text import visible
+from opensora.tables.columns import ID, PATH
+
+SPLIT = "split"
+DEFAULT_SUFFIX = ".mp4"  # of a clip whose file has none
+_SPLIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_SUFFIX = re.compile(r"(\.[A-Za-z0-9_]{1,10})?")
+_BESIDE = frozenset({".txt", ".json"})  # what a WebDataset sample holds besides its clip
+_MAX_BYTES = 200  # of an id: file systems take 255, and a suffix follows
+_SHOWN = 80  # characters of a name in an error
+
+
+def member_name(name: object) -> str:
+    """The name of a WebDataset sample: an id whose dots, which would start a suffix, are `_`."""
+    return str(name).replace(".", "_")
+
+
+def check_names(manifest: pd.DataFrame, *, without_dots: bool) -> None:
+    """Refuse what is no plain file name, and clips that would share one.
+
+    Args:
+        manifest: a MANIFEST table.
+        without_dots: ids become names by `member_name`, beside `.txt` and `.json` files.
+
+    Raises:
+        TableError: names the first id, split or clip that can not be exported.
+    """
+    suffixes = manifest[PATH].map(lambda path: Path(str(path)).suffix)
+    _refuse(manifest[SPLIT], _is_split, "split", "letters, digits, _ - and . alone, at most 100")
+    plain = f"a file name of at most {_MAX_BYTES} bytes, without / and \\"
+    _refuse(manifest[ID], _is_file_name, ID, plain)
+    _refuse(suffixes, _SUFFIX.fullmatch, "suffix of a clip", "a dot, then letters and digits")
+    if without_dots:
+        beside = suffixes.map(str.lower).isin(_BESIDE)
+        if beside.any():
+            raise TableError(
+                f"export: the clip of id {_shown(manifest.loc[beside, ID].iloc[0])} ends in"
+                f" {suffixes[beside].iloc[0]}, the name of its caption or facts; rename the file"
+            )
+    names = manifest[ID].map(member_name if without_dots else str)
+    twice = names[names.duplicated()]
+    if len(twice):
+        same = manifest.loc[names == twice.iloc[0], ID].map(_shown)
+        raise TableError(
+            f"export: ids {same.iloc[0]} and {same.iloc[1]} would both be named"
+            f" {_shown(twice.iloc[0])}; give every clip an id of its own"
+        )
+
+
+def _refuse(values: pd.Series, fits: Callable[[str], Any], what: str, expected: str) -> None:
+    for value in values.unique():
+        if not fits(str(value)):
+            raise TableError(f"export: {what} {_shown(value)} can not name a file; use {expected}")
+
+
+def _is_split(text: str) -> bool:
+    return _SPLIT.fullmatch(text) is not None
+
+
+def _is_file_name(text: str) -> bool:
+    if visible(text) != text or not 0 < len(text.encode("utf-8", "replace")) <= _MAX_BYTES:
+        return False
+    return text not in (".", "..") and not set(text) & {"/", "\\"}
+
+
+def _shown(value: object) -> str:
+    return repr(visible(str(value))[:_SHOWN])
