@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 from opensora import __version__
 from opensora.core.errors import OpenSoraError, Stopped, UnknownFieldError, did_you_mean
+from opensora.core.text import visible
 
 # command -> one line for `opensora --help`, in the order of the pipeline
 COMMANDS = {
@@ -39,6 +40,7 @@ COMMANDS = {
 }
 
 _LIKE_AN_OPTION = 0.75  # of 1: what is less like an option was meant as a field
+_BREAKS = "\n"  # some summaries are tables
 EXIT_DONE, EXIT_DEFECT, EXIT_USER, EXIT_STOPPED = 0, 1, 2, 75
 
 
@@ -105,28 +107,28 @@ def _run(
         summary = module.run(arguments)  # type: ignore[attr-defined]
     except Stopped as error:
         if str(error):  # else another process of the run has said it
-            sys.stderr.write(f"opensora {name}: stopped: {error}\n")
+            sys.stderr.write(f"opensora {name}: stopped: {visible(str(error))}\n")
         return EXIT_STOPPED
     except UnknownFieldError as error:
         word = f"--{error.field}".replace("_", "-")
         given = {part.partition("=")[0].replace("_", "-") for part in arguments.overrides}
         meant = did_you_mean(word, options, cutoff=_LIKE_AN_OPTION) if word in given else ""
         message = f"unknown option {word}{meant}" if meant else str(error)
-        sys.stderr.write(f"opensora {name}: {message}\n")
+        sys.stderr.write(f"opensora {name}: {visible(message)}\n")
         return EXIT_USER
     except OpenSoraError as error:
         if str(error):
-            sys.stderr.write(f"opensora {name}: {error}\n")
+            sys.stderr.write(f"opensora {name}: {visible(str(error))}\n")
         return EXIT_USER
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
         if not is_of_writing(error) and not isinstance(error, PermissionError):
             raise
-        sys.stderr.write(f"opensora {name}: {not_written(error)}\n")
+        sys.stderr.write(f"opensora {name}: {visible(not_written(error))}\n")
         return EXIT_USER
     if summary:
-        sys.stdout.write(f"{name}: {summary}\n")
+        sys.stdout.write(f"{name}: {visible(summary, keep=_BREAKS)}\n")
     return EXIT_DONE
 
 

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from opensora.core.text import visible
+
 Item = TypeVar("Item")
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -24,24 +26,33 @@ def setup_logging(file: str | Path | None = None) -> None:
         OSError: the file can not be written.
     """
     rank = int(os.environ.get("RANK", "0"))
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO if rank == 0 else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
-        force=True,
-    )
-    logging.getLogger("opensora").setLevel(logging.NOTSET if file is None else logging.DEBUG)
+    level = logging.INFO if rank == 0 else logging.WARNING
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setLevel(level)
+    handlers: list[logging.Handler] = [screen]
     if file is not None:
         Path(file).parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(file, encoding="utf-8")
-        handler.setLevel(logging.DEBUG)
-        handler.setFormatter(logging.getLogger().handlers[0].formatter)
-        logging.getLogger().handlers[0].setLevel(logging.getLogger().level)
-        logging.getLogger().addHandler(handler)
+        handlers.append(logging.FileHandler(file, encoding="utf-8"))
+    for handler in handlers:
+        handler.setFormatter(
+            _VisibleFormatter(
+                "%(asctime)s %(levelname)s %(name)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
+            )
+        )
+    logging.basicConfig(handlers=handlers, level=level, force=True)
+    logging.getLogger("opensora").setLevel(logging.NOTSET if file is None else logging.DEBUG)
     for name in ("matplotlib", "PIL", "httpx", "httpcore", "numexpr", "fontTools", "pyscenedetect"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # misses kernels nobody asked for
+
+
+class _VisibleFormatter(logging.Formatter):
+    """Shows control and direction characters of a line, so that no name or caption forges one."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # logging's own name
+        """The line of a record; other libraries' may have several."""
+        keep = "" if record.name.startswith("opensora") else "\n\t"
+        return visible(super().formatMessage(record), keep=keep)
 
 
 def progress(

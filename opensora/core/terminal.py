@@ -4,6 +4,8 @@ import io
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from opensora.core.text import visible
+
 if TYPE_CHECKING:  # rich takes time to load, and most commands print no table
     from rich.table import Table
 
@@ -50,7 +52,7 @@ def _lines(table: "Table", rows: Iterable[Sequence[str]]) -> str:
     from rich.console import Console
 
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(visible, row))
     file = io.StringIO()
     Console(
         file=file,

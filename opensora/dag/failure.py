@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from opensora.core.text import visible
+
 _TAIL_BYTES = 1 << 16
 _MAX_SENTENCE = 1000  # characters
 _COMMAND = re.compile(r"opensora(?: [\w-]+)?: (.+)")
@@ -37,7 +39,8 @@ class JobFailure:
         first = (
             f"{self.name} {self.sentence}" if stopped else f"{self.name} failed: {self.sentence}"
         )
-        return [first, f"log: {self.log}"] if self.log else [first]
+        lines = [first, f"log: {self.log}"] if self.log else [first]
+        return list(map(visible, lines))
 
 
 def why(logs: Sequence[str], error: str = "", message: str = "") -> tuple[str, str]:

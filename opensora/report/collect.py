@@ -26,6 +26,7 @@ ATTRIBUTES = ("colour", "shape", "direction")  # what the detector of the demo w
 # encoder that a run trains itself -> the file that says how good it is, and what it saw
 SMALL_MODELS = {"vae": "psnr.json", "clip": "retrieval.json", "text_encoder": "words.json"}
 _INDEX_METADATA = b"opensora_store"  # as stores/index.py writes it
+_STORE = "store"  # what runs share: pictures of the gate lie there
 _CONFIG_SUFFIXES = {".py", ".yaml", ".yml", ".json"}
 
 
@@ -44,6 +45,7 @@ class StageFolder:
         evaluation: `evaluation/{name}.json`.
         doctor: shard -> what the gate found, from its index `latents/{name}/{shard}.parquet`.
         latents_dir: `latents/{name}`, from which the gate names its pictures.
+        places: the run's folder and the store beside it, resolved: only files below them are shown.
     """
 
     name: str
@@ -56,6 +58,7 @@ class StageFolder:
     evaluation: dict[str, Any] | None
     doctor: dict[str, Any]
     latents_dir: Path
+    places: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,7 @@ def _stage(root: Path, name: str) -> StageFolder:
         evaluation=_json(root / "evaluation" / f"{name}.json"),
         doctor={path.stem: _gate(path) for path in indexes},
         latents_dir=root / "latents" / name,
+        places=(root.resolve(), (root.resolve().parent / _STORE).resolve()),
     )
 
 
@@ -233,8 +237,13 @@ def _configs(root: Path) -> dict[str, str]:
     files += [p for p in root.glob("train/*/config.*") if p.suffix in _CONFIG_SUFFIXES]
     files += [p for p in root.glob("models/*/config.py")]
     ordered = sorted(files, key=lambda p: natural(str(p.relative_to(root))))
+    inside = root.resolve()
     return {
-        str(p.relative_to(root)): p.read_text(encoding="utf-8", errors="replace") for p in ordered
+        str(p.relative_to(root)): p.read_text(encoding="utf-8", errors="replace")
+        if p.resolve().is_relative_to(inside)
+        else "not shown: outside the run"
+        for p in ordered
+        if p.is_file()
     }
 
 

@@ -1,9 +1,13 @@
-"""The samples of a stage as cards: player, prompt, and what the detector saw."""
+"""The samples of a stage as cards: player, prompt, and what the detector saw.
+
+Tables name the files, and a table may come from anybody: only files of the run are shown.
+"""
 
 from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,8 @@ _TYPES = {
     ".webp": "image/webp",
     ".gif": "image/gif",
 }
+OUTSIDE = "not shown: outside the run"
+_GONE = "file not found"
 _PIXELATED_BELOW = 128  # pixels: smaller samples show their pixels instead of a blur
 
 
@@ -37,10 +43,11 @@ class Chip:
 
 @dataclass(frozen=True)
 class Card:
-    """One sample; `url` is a data URL or a relative link, empty when the file is gone."""
+    """One sample; `url` is a data URL or a relative link, else empty and `absent` says why."""
 
     prompt: str
     url: str
+    absent: str
     is_video: bool
     is_small: bool
     width: int
@@ -77,11 +84,13 @@ def cards(stage: StageFolder, page_dir: Path, budget: Budget) -> list[Card]:
     for row in stage.samples.head(MAX_CARDS).to_dict("records"):
         verdict = verdicts.get(str(row[ID]), {})
         file = stage.samples_dir / str(row[PATH])
+        is_ours = is_inside(file, stage.places)
         height, width = int(row["height"]), int(row["width"])
         result.append(
             Card(
                 prompt=str(row["prompt"]),
-                url=_url(file, page_dir, budget),
+                url=_url(file, page_dir, budget) if is_ours else "",
+                absent=_GONE if is_ours else OUTSIDE,
                 is_video=file.suffix.lower() in {".mp4", ".webm"},
                 is_small=max(height, width) < _PIXELATED_BELOW,
                 width=width,
@@ -95,14 +104,30 @@ def cards(stage: StageFolder, page_dir: Path, budget: Budget) -> list[Card]:
 
 
 def montages(stage: StageFolder, page_dir: Path, budget: Budget) -> list[tuple[str, str]]:
-    """One picture per bucket of clips above their reconstructions: bucket and its URL."""
-    first: dict[str, str] = {}
+    """One picture per bucket of clips above their reconstructions: bucket and its URL.
+
+    The URL of one that lies outside the run is empty; one that is gone is left out.
+    """
+    first: dict[str, str | None] = {}
     for report in stage.doctor.values():
         for bucket, facts in report.get("buckets", {}).items():
             if bucket not in first and facts.get("montage"):
                 file = stage.latents_dir / facts["montage"]
-                first[bucket] = _url(file, page_dir, budget)
-    return [(bucket, url) for bucket, url in sorted(first.items()) if url]
+                is_ours = is_inside(file, stage.places)
+                first[bucket] = (_url(file, page_dir, budget) or None) if is_ours else ""
+    return [(bucket, url) for bucket, url in sorted(first.items()) if url is not None]
+
+
+def is_inside(file: Path, places: Sequence[Path]) -> bool:
+    """Whether a file lies in one of the folders, which are resolved, once its links are followed.
+
+    One that can not be followed, as a link to itself, does not.
+    """
+    try:
+        resolved = file.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return False
+    return any(resolved.is_relative_to(place) for place in places)
 
 
 def _verdicts(evaluation: dict[str, Any] | None) -> dict[str, dict[str, Any]]:

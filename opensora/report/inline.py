@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from opensora.core.svg import draw_svg
+from opensora.core.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,4 +43,4 @@ def inline_svg(
     svg = draw_svg(paint, width=width, height=height, label=label, attributes={"class": style})
     for colour in Theme:
         svg = svg.replace(f": {colour}", f": {colour.variable}")
-    return Markup(svg)
+    return Markup(visible(svg, keep="\n"))

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from opensora import __version__
 from opensora.core.io import write_text
+from opensora.core.text import visible
 from opensora.report import quantities, sections
 from opensora.report.collect import RunFolder, StageFolder, collect
 from opensora.report.facts import bucket_table, latent_rows, latent_warnings, psnr_facts
@@ -111,13 +113,14 @@ def render(run: RunFolder, page_dir: Path, *, embed_mb: float) -> str:
 
 
 def _environment() -> jinja2.Environment:
-    """Everything is escaped: captions and file names come from strangers."""
+    """Everything is escaped and no text turns a line: captions and names come from strangers."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("opensora.report", "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_visible,
     )
     environment.filters |= {
         "seconds": quantities.seconds,
@@ -130,6 +133,12 @@ def _environment() -> jinja2.Environment:
         "decibels": quantities.decibels,
     }
     return environment
+
+
+def _visible(value: Any) -> Any:
+    """Text with its control and direction characters shown; drawings (Markup) are done already."""
+    is_text = isinstance(value, str) and not isinstance(value, Markup)
+    return visible(value, keep="\n\t") if is_text else value
 
 
 def _galleries(run: RunFolder, page_dir: Path, budget: Budget) -> list[dict[str, Any]]:

@@ -56,3 +56,7 @@ def test_facts_are_names_and_values():
 
 def test_percent_has_one_decimal():
     assert percent(0.4167) == "41.7 %"
+
+
+def test_no_cell_steers_the_terminal():
+    assert align(["name"], [["a\x1b[2Jb\u202ec\nd"]]).splitlines()[-1] == r"a\x1b[2Jb\u202ec\x0ad"

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from PIL import Image
 
 from opensora.report.collect import collect
@@ -29,7 +30,34 @@ def test_beyond_the_budget_samples_are_linked_relative_to_the_page(run_dir):
 
 def test_a_sample_that_is_gone_has_no_player(run_dir):
     (run_dir / "samples" / "stage1" / "0.mp4").unlink()
-    assert cards(collect(run_dir).stages[0], run_dir, Budget(10**6))[0].url == ""
+    card = cards(collect(run_dir).stages[0], run_dir, Budget(10**6))[0]
+    assert (card.url, card.absent) == ("", "file not found")
+
+
+@pytest.mark.parametrize("way", ["absolute", "parents", "link", "link to itself", "another run"])
+def test_a_file_outside_the_run_is_neither_embedded_nor_linked(
+    run_dir: Path, tmp_path: Path, way: str
+) -> None:
+    stage = collect(run_dir).stages[0]
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (4, 4)).save(secret)
+    other = run_dir.parent / "tiny2" / "other.png"  # its name begins as the run's does
+    other.parent.mkdir()
+    other.write_bytes(secret.read_bytes())
+    inside = stage.samples_dir / "link.png"
+    inside.symlink_to(inside if way == "link to itself" else secret)
+    names = {
+        **{"absolute": str(secret), "parents": "../../../../secret.png", "link": "link.png"},
+        **{"link to itself": "link.png", "another run": "../../../tiny2/other.png"},
+    }
+    object.__setattr__(stage, "samples", stage.samples.assign(path=names[way]))
+    for budget in (Budget(10**6), Budget(0)):
+        card = cards(stage, run_dir, budget)[0]
+        assert (card.url, card.absent) == ("", "not shown: outside the run")
+    buckets = {"a": {"montage": names[way]}}
+    object.__setattr__(stage, "latents_dir", stage.samples_dir)
+    object.__setattr__(stage, "doctor", {"0000": {"buckets": buckets}})
+    assert montages(stage, run_dir, Budget(10**6)) == [("a", "")]
 
 
 def test_names_can_not_become_another_scheme(run_dir):
@@ -40,7 +68,8 @@ def test_names_can_not_become_another_scheme(run_dir):
     object.__setattr__(stage, "samples", table)
     first, second = cards(stage, stage.samples_dir, Budget(0))
     assert first.url == "javascript%3Aalert%281%29.mp4"
-    assert second.url == ""  # not a picture, so neither shown nor embedded
+    assert second.url == ""
+    assert second.absent == "not shown: outside the run"
 
 
 def test_each_bucket_shows_one_montage_and_lost_ones_are_left_out(run_dir: Path) -> None:

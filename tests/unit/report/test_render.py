@@ -45,6 +45,29 @@ def test_hostile_text_stays_text(page):
     assert page.text.count('<script>alert("x")</script>') == 5
 
 
+def test_characters_that_turn_a_line_are_shown_and_links_out_of_the_run_are_not_followed(
+    run_dir, tmp_path
+):
+    table = run_dir / "samples" / "stage1" / "samples.csv"
+    text = table.read_text(encoding="utf-8")
+    table.write_text(text.replace("a red circle", "a \u202edeep red\u202c \x1b[31mcircle"))
+    funnel = read_json(run_dir / "funnel.json")
+    reasons = funnel["stages"][0]["reasons"]
+    reasons["flow\u2066"] = reasons.pop("flow_below_min")  # drawn
+    write_json(run_dir / "funnel.json", funnel)
+    (tmp_path / "secret.yaml").write_text("password: 1234\n")
+    (run_dir / "config.yaml").symlink_to(tmp_path / "secret.yaml")
+    (run_dir / "samples" / "stage1" / "1.mp4").unlink()
+    (run_dir / "samples" / "stage1" / "1.mp4").symlink_to(tmp_path / "secret.yaml")
+    write_report(run_dir, run_dir / "index.html")
+    source = (run_dir / "index.html").read_text(encoding="utf-8")
+    assert "a \\u202edeep red\\u202c \\x1b[31mcircle" in source
+    assert "flow\\u2066" in source
+    assert not {"\u202e", "\u202c", "\u2066", "\x1b"} & set(source)
+    assert "1234" not in source.replace("1,234", "")
+    assert source.count("not shown: outside the run") == 2  # the config and the sample
+
+
 def test_the_page_needs_no_network(page):
     assert page.links
     for link in page.links:
