@@ -10,11 +10,13 @@ import yaml
 
 from opensora.core.errors import ConfigError, did_you_mean
 from opensora.core.io import write_text
+from opensora.core.text import visible
 from opensora.dag.layout import FIELD, with_layout
 
 # of the machine; what is written for people beside the results; and of a config that a run saved
 _NOT_SHOWN = ("resources", "nodes", "gpus", "processes", "manifest_csv", FIELD)
 _OF_REENCODED = ("fps", "short_side")  # of clips; a copy keeps what the source has
+_OF_LINES, _BREAKS = ("captions.prompt",), "\n\t"  # a text for a model may have several lines
 # settings of the stages before assign_buckets
 _CURATION = (
     *("scenes", "clips", "captions", "scorers", "scorer_options", "filters", "keep_if"),
@@ -35,6 +37,7 @@ def check_workflow_config(config: dict[str, Any], schema_path: str | Path) -> No
     errors = sorted(validator.iter_errors(config), key=lambda error: list(map(str, error.path)))
     if errors:
         raise ConfigError("workflow config: " + _sentence(errors[0]))
+    _check_words(config, "")
     _check_whole(config)
     _check_entry(config, schema)
     _check_stages(config)
@@ -59,6 +62,30 @@ def save_workflow_config(config: dict[str, Any], path: str | Path) -> None:
 def is_local_path(name: str) -> bool:
     """Tell a local folder from a hub name such as `stabilityai/sd-vae-ft-ema`."""
     return name.startswith((".", "/", "~")) or Path(name).exists()
+
+
+def _check_words(value: Any, place: str) -> None:
+    """Refuse texts that a command would take for an option, or that hide or break a line.
+
+    The schema's patterns alone do not: `$` also fits before a line break at the end.
+    """
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check_words(item, f"{place}.{name}" if place else str(name))
+    elif isinstance(value, list):
+        for k, item in enumerate(value):
+            _check_words(item, f"{place}.{k}")
+    elif isinstance(value, str):
+        if value.startswith("-"):
+            raise ConfigError(
+                f"workflow config: {place}: {visible(value)!r} begins with a dash, as options of"
+                " commands do; write ./-name for a file, and (0 - column) in a condition"
+            )
+        if visible(value, keep=_BREAKS if place in _OF_LINES else "") != value:
+            raise ConfigError(
+                f"workflow config: {place}: '{visible(value)}' holds a line break or another"
+                " character that is not shown; take it out"
+            )
 
 
 def _check_whole(config: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ rule caption_clips:
     """Give each clip of a shard its caption."""
     input:
         clips=f"{RUN}/clips/{{shard}}.parquet",
-        sidecar=sidecars(),
-        model=local_files([config["captions"]["model"]]),
+        sidecar=plain_names(sidecars()),
+        model=plain_names(local_files([config["captions"]["model"]])),
     output:
         captions=f"{RUN}/captions/{{shard}}.parquet",
     log:
@@ -27,16 +27,18 @@ rule caption_clips:
             version=VERSIONS["caption_clips"],
             listing=lambda wildcards: CAPTION_FILES[int(wildcards.shard)],
             **{**config["captions"], "sidecar": sidecars()},
+            **stamps([*sidecars(), *local_files([config["captions"]["model"]])]),
         ),
         captioner=config["captions"]["captioner"],
-        sidecar=lambda wildcards, input: (
-            ["--sidecar", *input.sidecar] if input.sidecar else []
-        ),
-        options=options(
-            model=config["captions"]["model"],
-            prompt=config["captions"]["prompt"],
-            num_frames=config["captions"]["num_frames"],
-            languages=config["captions"]["languages"],
+        # a function of input is not compared
+        sidecar=lambda wildcards, input: options(sidecar=sidecars()),
+        options=as_given(
+            options(
+                model=config["captions"]["model"],
+                prompt=config["captions"]["prompt"],
+                num_frames=config["captions"]["num_frames"],
+                languages=config["captions"]["languages"],
+            )
         ),
     shell:
         "opensora caption-clips --clips {input.clips} --output {output.captions} "

@@ -15,6 +15,7 @@ from opensora.dag.configs import (
 )
 from opensora.dag.identity import identity
 from opensora.dag.layout import require_layout
+from opensora.dag.names import as_given, plain_names, stamps
 from opensora.dag.settings import (
     check_workflow_config,
     is_local_path,
@@ -75,6 +76,24 @@ def stage_config(wildcards, input=None):
 def starts_itself(wildcards):
     """Whether the config of a stage says what it starts from, and not the workflow."""
     return wildcards.stage not in PREVIOUS_STAGE and not STAGE[wildcards.stage]["load"]
+
+
+def loaded(stage):
+    """The weights that a stage starts from: those of the stage before, or what the config names."""
+    if stage in PREVIOUS_STAGE:
+        return [f"{RUN}/train/{PREVIOUS_STAGE[stage]}/ema.safetensors"]
+    return [STAGE[stage]["load"]] if STAGE[stage]["load"] else []
+
+
+def given_weights():
+    """What the workflow's config names of the weights that stages train with."""
+    loads = [stage["load"] for stage in STAGE.values() if stage["load"]]
+    return [*loads, *model_files("vae"), *model_files("text_encoder")]
+
+
+def stage_weights(wildcards):
+    """The weights that the config of a stage names itself."""
+    return weights_of(stage_config(wildcards), starts_itself=starts_itself(wildcards))
 
 
 def videos():
@@ -208,8 +227,8 @@ def training_data(stage):
     if STAGE[stage]["online"]:
         return [
             *PARTITIONS,
-            *model_files("vae"),
-            *model_files("text_encoder"),
+            *plain_names(model_files("vae")),
+            *plain_names(model_files("text_encoder")),
         ]
     return [*latent_indexes([stage]), *embedding_indexes()]
 

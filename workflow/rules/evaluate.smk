@@ -7,8 +7,8 @@ rule evaluate:
         samples=f"{RUN}/samples/{{stage}}/samples.csv",
         manifest=PARTITIONS,
         truth=truth(),
-        vae=model_files("vae"),
-        clip=model_files("clip"),
+        vae=plain_names(model_files("vae")),
+        clip=plain_names(model_files("clip")),
     output:
         evaluation=f"{RUN}/evaluation/{{stage}}.json",
     log:
@@ -27,6 +27,7 @@ rule evaluate:
             vae=model_folder("vae"),
             clip=model_folder("clip"),
             truth=truth(),
+            **stamps([*model_files("vae"), *model_files("clip")]),
         ),
         manifest=lambda wildcards, input: MANIFEST,
         truth=lambda wildcards, input: ["--truth", *input.truth] if input.truth else [],

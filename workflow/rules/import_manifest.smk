@@ -4,7 +4,7 @@
 rule import_manifest:
     """Check the table once; every row is taken or rejected with its reason."""
     input:
-        table=config["manifest"],
+        table=plain_names([config["manifest"]]),
     output:
         manifest=PARTITIONS,
         rejected=f"{RUN}/rejected.csv",
@@ -29,8 +29,11 @@ rule import_manifest:
             num_shards=config["num_shards"],
             validation_fraction=config["validation_fraction"],
             test_fraction=config["test_fraction"],
+            **stamps([config["manifest"]]),
         ),
-        root=options(root=config["root"]),
+        # a function of input is not compared
+        table=lambda wildcards, input: config["manifest"],
+        root=as_given(options(root=config["root"])),
         num_shards=config["num_shards"],
         run=lambda wildcards, input: RUN,
         # for people, so it is no output; and a function of input is not compared
@@ -38,7 +41,7 @@ rule import_manifest:
         validation=config["validation_fraction"],
         test=config["test_fraction"],
     shell:
-        "opensora import-manifest {input.table:q} {params.root:q} "
+        "opensora import-manifest {params.table:q} {params.root:q} "
         "--validation-fraction {params.validation} --test-fraction {params.test} "
         "--num-shards {params.num_shards} --manifest {params.run}/manifest "
         "--csv {params.run}/manifest.csv --csv-when {params.csv_when} "

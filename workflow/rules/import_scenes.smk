@@ -4,7 +4,7 @@
 rule import_scenes:
     """Join the table with the videos of a shard: a row for each scene, usable or not."""
     input:
-        table=config["scenes"]["table"],
+        table=plain_names([config["scenes"]["table"]]),
         videos=f"{RUN}/ingest/{{shard}}.parquet",
     output:
         scenes=f"{RUN}/scenes/{{shard}}.parquet",
@@ -23,11 +23,14 @@ rule import_scenes:
             version=VERSIONS["import_scenes"],
             roots=videos(),
             num_shards=config["num_shards"],
+            **stamps([config["scenes"]["table"]]),
         ),
-        roots=videos(),
+        # a function of input is not compared
+        table=lambda wildcards, input: config["scenes"]["table"],
+        roots=as_given(videos()),
         shard=lambda wildcards: int(wildcards.shard),
         num_shards=config["num_shards"],
     shell:
-        "opensora import-scenes {input.table:q} --videos {input.videos} --roots {params.roots:q} "
+        "opensora import-scenes {params.table:q} --videos {input.videos} --roots {params.roots:q} "
         "--shard {params.shard} --num-shards {params.num_shards} --output {output.scenes} "
         "--workers {threads} > {log} 2>&1"

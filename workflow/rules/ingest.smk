@@ -7,7 +7,7 @@ rule ingest_videos:
     """Probe the files of one shard: a row for each, readable or not."""
     input:
         # a folder's own time changes with every file in it; the listing tells whose shard it is
-        video_files() if config["demo"] else ancient(video_files()),
+        (video_files() if config["demo"] else ancient(plain_names(video_files()))),
     output:
         videos=f"{RUN}/ingest/{{shard}}.parquet",
     log:
@@ -27,7 +27,7 @@ rule ingest_videos:
             num_shards=config["num_shards"],
             listing=lambda wildcards: LISTINGS[int(wildcards.shard)],
         ),
-        videos=videos(),
+        videos=as_given(videos()),
         shard=lambda wildcards: int(wildcards.shard),
         num_shards=config["num_shards"],
         known=SHARD_LISTING,

@@ -46,13 +46,15 @@ rule build_manifest:
             ],
             num_shards=config["num_shards"],
         ),
-        filters=json.dumps(config["filters"], sort_keys=True),
-        selection=options(
-            keep_if=config["keep_if"],
-            licences=config["licences"],
-            max_distance=config["dedup"]["max_distance"],
-            max_clips_per_source=config["max_clips_per_source"],
-            prefer=config["prefer"],
+        filters=as_given(json.dumps(config["filters"], sort_keys=True)),
+        selection=as_given(
+            options(
+                keep_if=config["keep_if"],
+                licences=config["licences"],
+                max_distance=config["dedup"]["max_distance"],
+                max_clips_per_source=config["max_clips_per_source"],
+                prefer=config["prefer"],
+            )
         ),
         manifest=lambda wildcards, input: MANIFEST,
         csv=f"{RUN}/manifest.csv",

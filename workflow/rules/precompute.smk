@@ -9,7 +9,7 @@ rule encode_videos:
     """Encode what the store lacks of one shard's clips, for all stages at once."""
     input:
         tables=[f"{RUN}/buckets/{stage}/{{shard}}.parquet" for stage in STORED_STAGES],
-        vae=model_files("vae"),
+        vae=plain_names(model_files("vae")),
     output:
         indexes=[f"{RUN}/latents/{stage}/{{shard}}.parquet" for stage in STORED_STAGES],
     log:
@@ -31,6 +31,7 @@ rule encode_videos:
             posterior=config["encode"]["posterior"],
             min_psnr=config["encode"]["min_psnr"],
             seed=config["seed"],
+            **stamps(model_files("vae")),
         ),
         vae=lambda wildcards: model_folder("vae"),
         store=f"{STORE}/latents",
@@ -51,7 +52,7 @@ rule encode_captions:
     """Encode what the store lacks of one shard's captions, every distinct one once."""
     input:
         manifest=f"{MANIFEST}/{{shard}}.parquet",
-        text_encoder=model_files("text_encoder"),
+        text_encoder=plain_names(model_files("text_encoder")),
     output:
         index=f"{RUN}/embeddings/{{shard}}.parquet",
     log:
@@ -75,9 +76,10 @@ rule encode_captions:
             dtype=config["encode"]["dtype"],
             max_length=config["encode"]["max_length"],
             int8=config["encode"]["int8"],
+            **stamps(model_files("text_encoder")),
         ),
         manifest=lambda wildcards, input: MANIFEST,
-        text_encoder=text_encoder_options(),
+        text_encoder=as_given(text_encoder_options()),
         store=f"{STORE}/embeddings",
         shard=lambda wildcards: int(wildcards.shard),
         num_shards=config["num_shards"],

@@ -7,9 +7,9 @@ rule sample:
     """Sample every prompt with the averaged weights of a stage."""
     input:
         ema=f"{RUN}/train/{{stage}}/ema.safetensors",
-        prompts=prompts(),
-        vae=model_files("vae"),
-        text_encoder=model_files("text_encoder"),
+        prompts=plain_names([prompts()]),
+        vae=plain_names(model_files("vae")),
+        text_encoder=plain_names(model_files("text_encoder")),
     output:
         samples=f"{RUN}/samples/{{stage}}/samples.csv",
     log:
@@ -32,14 +32,17 @@ rule sample:
             text_encoder=model_folder("text_encoder"),
             num_samples=config["sample"]["num_samples"],
             seed=config["seed"],
+            **stamps([prompts(), *model_files("vae"), *model_files("text_encoder")]),
         ),
         config=lambda wildcards, input: SAMPLE_CONFIG,
         folder=lambda wildcards: f"{RUN}/samples/{wildcards.stage}",
         vae=lambda wildcards: model_folder("vae"),
-        text_encoder=options(text_encoder=model_folder("text_encoder")),
+        text_encoder=as_given(options(text_encoder=model_folder("text_encoder"))),
+        # a function of input is not compared
+        prompts=lambda wildcards, input: prompts(),
         num_samples=config["sample"]["num_samples"],
         seed=config["seed"],
     shell:
         "opensora sample {params.config:q} --ckpt-path {input.ema} --vae {params.vae:q} "
-        "{params.text_encoder:q} --prompt-path {input.prompts:q} "
+        "{params.text_encoder:q} --prompt-path {params.prompts:q} "
         "--num-samples {params.num_samples} --seed {params.seed} --threads {threads} --save-dir {params.folder} > {log} 2>&1"

@@ -7,7 +7,7 @@ rule score_clips:
     """Score one shard of clips with all scorers that look at frames alone."""
     input:
         clips=f"{RUN}/clips/{{shard}}.parquet",
-        weights=scorer_files(FRAME_SCORERS),
+        weights=plain_names(scorer_files(FRAME_SCORERS)),
     output:
         scores=expand(
             f"{RUN}/scores/{{scorer}}/{{{{shard}}}}.parquet", scorer=FRAME_SCORERS
@@ -26,10 +26,11 @@ rule score_clips:
         identity=identity(
             version={name: VERSIONS[name] for name in FRAME_SCORERS},
             options=scorer_options(FRAME_SCORERS),
+            **stamps(scorer_files(FRAME_SCORERS)),
         ),
         # a function of input is not compared: their order decides no score
         scorers=lambda wildcards, input: FRAME_SCORERS,
-        options=json.dumps(scorer_options(FRAME_SCORERS), sort_keys=True),
+        options=as_given(json.dumps(scorer_options(FRAME_SCORERS), sort_keys=True)),
         store=f"{STORE}/scores",
         tables=lambda wildcards: f"{RUN}/scores/{{scorer}}/{wildcards.shard}.parquet",
     shell:
@@ -43,7 +44,7 @@ rule score_captions:
     input:
         clips=f"{RUN}/clips/{{shard}}.parquet",
         captions=f"{RUN}/captions/{{shard}}.parquet",
-        clip=model_files("clip"),
+        clip=plain_names(model_files("clip")),
     output:
         scores=f"{RUN}/scores/match/{{shard}}.parquet",
     log:
@@ -57,7 +58,11 @@ rule score_captions:
         mem_mb=4_000,
         runtime=240,
     params:
-        identity=identity(version=VERSIONS["match"], clip=model_folder("clip")),
+        identity=identity(
+            version=VERSIONS["match"],
+            clip=model_folder("clip"),
+            **stamps(model_files("clip")),
+        ),
         clip=lambda wildcards: model_folder("clip"),
         store=f"{STORE}/scores",
     shell:

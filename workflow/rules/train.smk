@@ -6,14 +6,8 @@ rule train:
     input:
         plan=f"{RUN}/buckets/{{stage}}/settled.parquet",
         data=lambda wildcards: training_data(wildcards.stage),
-        load=lambda wildcards: (
-            f"{RUN}/train/{PREVIOUS_STAGE[wildcards.stage]}/ema.safetensors"
-            if wildcards.stage in PREVIOUS_STAGE
-            else STAGE[wildcards.stage]["load"] or []
-        ),
-        weights=lambda wildcards: weights_of(
-            stage_config(wildcards), starts_itself=starts_itself(wildcards)
-        ),
+        load=lambda wildcards: plain_names(loaded(wildcards.stage)),
+        weights=lambda wildcards: plain_names(stage_weights(wildcards)),
     output:
         model=f"{RUN}/train/{{stage}}/model.safetensors",
         ema=f"{RUN}/train/{{stage}}/ema.safetensors",
@@ -44,11 +38,12 @@ rule train:
             ),
             data=lambda wildcards: data_options(wildcards.stage),
             load=lambda wildcards: STAGE[wildcards.stage]["load"],
+            **stamps(given_weights()),
         ),
         config=stage_config,
         outputs=lambda wildcards: f"{RUN}/train/{wildcards.stage}",
         data=lambda wildcards: data_options(wildcards.stage),
-        load=lambda wildcards, input: ["--load", input.load] if input.load else [],
+        load=lambda wildcards, input: options(load=loaded(wildcards.stage)),
         # a limit decides whether there is a result, not which
         max_rejected=lambda wildcards, input: (
             options(max_rejected=config["max_rejected"])

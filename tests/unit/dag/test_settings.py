@@ -33,6 +33,11 @@ def test_defaults_fill_nested_fields() -> None:
     assert config["models"]["vae"] == {"config": "configs/demo/vae.py", "from_pretrained": None}
 
 
+def test_a_question_to_a_captioner_may_have_lines() -> None:
+    config = minimal() | {"captions": {"captioner": "transformers", "prompt": "what\nand where?\n"}}
+    check_workflow_config(config, SCHEMA)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -43,6 +48,11 @@ def test_defaults_fill_nested_fields() -> None:
         ({"demo": {}}, "give either"),
         ({"demo": {}, "videos": ["nowhere"]}, "sample.prompts"),
         ({"run": "../up"}, "run: "),
+        ({"run": "x\n"}, r"run: 'x\\x0a' holds a line break"),
+        ({"stages": [{"name": "one\n", "config": "a.py"}]}, r"stages\.0\.name: 'one\\x0a' holds"),
+        ({"keep_if": ["flow > 1", "-flow < 2"]}, r"keep_if\.1: '-flow < 2' begins with a dash"),
+        ({"captions": {"sidecar": ["-x.csv"]}}, r"captions\.sidecar\.0: '-x\.csv' begins with a"),
+        ({"captions": {"prompt": "what\u202e?"}}, r"captions\.prompt: 'what\\u202e\?' holds"),
         ({"sample": {"config": "s.py", "stages": ["two"]}}, "no stage 'two'"),
         (
             {"stages": [{"name": "one", "config": "a.py", "gpus": 4, "processes": 2}]},
