@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from opensora.core.text import visible
+
 MAX_DETAIL = 1_000  # characters of a reason in a table
 
 
@@ -10,10 +12,7 @@ def shown(text: str, most: int = MAX_DETAIL) -> str:
     """A text of others in one line: control and direction characters as escapes, not too long."""
     if len(text) > most:
         text = f"{text[: most - 3]}..."
-    if text.isprintable():
-        return text
-    signs = (s if s.isprintable() else s.encode("unicode_escape").decode() for s in text)
-    return "".join(signs)
+    return visible(text)
 
 
 class OpenSoraError(Exception):

@@ -14,6 +14,8 @@ PROMPT_CHARACTERS = 5_000  # of a prompt, without the fields behind it
 JSON_DEPTH = 64  # objects and lists inside each other
 PICTURE_PIXELS = 2**28  # 16,384 x 16,384, as FFmpeg reads at most
 VIDEO_PIXELS = 2**26  # 8,192 x 8,192; a decoder holds some 24 bytes a pixel: 1.6 GB of a rule's 4
+EXPRESSION_CHARACTERS = 2_000  # of one condition of keep_if: thousands of clips repeat it
+EXPRESSION_DEPTH = 60  # nested parts of a condition, each a call deep when it is computed
 DECODED_BYTES = 2_000_000_000  # of frames of one file that are held at a time, 3 bytes a pixel
 
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"?|' + r"'(?:[^'\\\n]|\\.)*'|[\[{(]|[\])}]", re.DOTALL)

@@ -1,7 +1,9 @@
 """Conditions over columns, such as `flow > 0.5 or kind == 'image'`, read without running code."""
 
 import ast
+import math
 import operator
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from opensora.core.errors import ConfigError, did_you_mean
+from opensora.core.limits import EXPRESSION_CHARACTERS, EXPRESSION_DEPTH
+from opensora.core.text import visible
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
@@ -24,6 +28,9 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
+_INT = np.iinfo(np.int64)
+_QUOTED = 200  # characters of a condition that an error repeats
+_MAY_OVERFLOW = (ast.Add, ast.Sub, ast.Mult)
 
 
 class Condition:
@@ -31,10 +38,10 @@ class Condition:
 
     Known are column names, numbers, quoted text, comparisons (also chained), `in (...)`, `not in`,
     `and`, `or`, `not`, `+ - * /` and parentheses; nothing else, so that a config holds no code.
-    A comparison with an empty cell is false.
+    A comparison with an empty cell is false. Text is compared, never added or multiplied.
 
     Attributes:
-        text: as the user wrote it.
+        shown: as the user wrote it, cut to what an error repeats.
         columns: names that it reads, in order.
     """
 
@@ -42,16 +49,27 @@ class Condition:
         """Parse.
 
         Raises:
-            ConfigError: not an expression of the known kind.
+            ConfigError: not an expression of the known kind, too long or nested too deeply.
         """
-        self.text = text
+        self.shown = _cut(text, _QUOTED)
+        if len(text) > EXPRESSION_CHARACTERS:
+            raise self._refused(
+                f"has {len(text):,} characters, at most {EXPRESSION_CHARACTERS:,} are read; make"
+                " several conditions of it"
+            )
         try:
-            self._tree = ast.parse(text, mode="eval").body
-        except (SyntaxError, ValueError, RecursionError) as error:
-            raise ConfigError(
-                f"keep_if {text!r}: not an expression ({getattr(error, 'msg', error)}); expected"
-                " for example: flow > 0.5 or kind == 'image'"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd spellings, whose meaning is checked below
+                self._tree = ast.parse(text, mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            fault = _cut(getattr(error, "msg", "") or "nested too deeply", _QUOTED)
+            raise self._refused(
+                f"not an expression ({fault}); expected for example: flow > 0.5 or kind == 'image'"
             ) from error
+        if _depth(self._tree) > EXPRESSION_DEPTH:
+            raise self._refused(
+                f"is nested more than {EXPRESSION_DEPTH} deep; make several conditions of it"
+            )
         names = [node.id for node in ast.walk(self._tree) if isinstance(node, ast.Name)]
         self.columns = tuple(dict.fromkeys(names))
         self._check(self._tree)
@@ -60,18 +78,21 @@ class Condition:
         """Where the condition is true: bool [N].
 
         Raises:
-            ConfigError: a column that the table lacks, or text compared with a number.
+            ConfigError: a column that the table lacks, text compared with a number or used in
+                arithmetic, a whole number beyond 64 bits.
         """
         for name in self.columns:
             if name not in table.columns:
                 hint = did_you_mean(name, table.columns)
-                raise ConfigError(f"keep_if {self.text!r}: there is no column {name!r}{hint}")
+                raise self._refused(f"there is no column {_cut(name, _QUOTED)!r}{hint}")
         try:
             value = _evaluate(self._tree, table)
         except TypeError as error:
-            raise ConfigError(
-                f"keep_if {self.text!r}: text and numbers do not compare ({error})"
-            ) from error
+            fault = _cut(str(error), _QUOTED)
+            raise self._refused(f"text and numbers do not compare ({fault})") from error
+        except (ArithmeticError, ValueError) as error:
+            fault = _cut(str(error), _QUOTED)
+            raise self._refused(f"can not be computed ({fault}); change the numbers") from error
         return np.broadcast_to(np.asarray(value, dtype=bool), len(table))
 
     def _check(self, node: ast.AST) -> None:
@@ -98,27 +119,71 @@ class Condition:
                 pass
             case ast.Constant(value=bool()):
                 raise self._unknown(node)
-            case ast.Constant(value=int() | float() | str()):
+            case ast.Constant(value=int() | float() as number):
+                self._check_number(number)
+            case ast.Constant(value=str()):
                 pass
             case ast.UnaryOp(op=ast.USub(), operand=inner):
-                self._check_value(inner)
+                self._check_number_or_column(inner)
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-                self._check_value(left)
-                self._check_value(right)
+                self._check_number_or_column(left)
+                self._check_number_or_column(right)
             case _:
                 raise self._unknown(node)
 
+    def _check_number_or_column(self, node: ast.AST) -> None:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            raise self._refused(f"{_cut(repr(node.value), _QUOTED)} is text, which is no number")
+        self._check_value(node)
+
+    def _check_number(self, number: float) -> None:
+        if isinstance(number, int) and not _INT.min <= number <= _INT.max:
+            raise self._refused("holds a whole number beyond 64 bits; write it as 1e20")
+        if not math.isfinite(number):
+            raise self._refused("holds a number that is too large")
+
     def _check_collection(self, node: ast.AST) -> None:
-        if not isinstance(node, ast.Tuple | ast.List) or not all(
-            isinstance(item, ast.Constant) for item in node.elts
-        ):
+        if not isinstance(node, ast.Tuple | ast.List):
             raise self._unknown(node)
+        for item in node.elts:
+            value = _constant(item)
+            if value is None:
+                raise self._unknown(node)
+            if not isinstance(value, str):
+                self._check_number(value)
 
     def _unknown(self, node: ast.AST) -> ConfigError:
-        return ConfigError(
-            f"keep_if {self.text!r}: {ast.unparse(node)!r} can not stand there; known are columns,"
+        return self._refused(
+            f"{_cut(ast.unparse(node), _QUOTED)!r} can not stand there; known are columns,"
             " numbers, quoted text, comparisons, in, and, or, not, + - * /"
         )
+
+    def _refused(self, why: str) -> ConfigError:
+        return ConfigError(f"keep_if {self.shown!r}: {why}")
+
+
+def _cut(text: str, length: int) -> str:
+    shown = visible(text[: length + 1])
+    return shown if len(shown) <= length else shown[: length - 1] + "…"
+
+
+def _depth(tree: ast.AST) -> int:
+    """Nested parts; counted without recursion, because a hostile tree is deeper than that goes."""
+    level, depth = [tree], 0
+    while level:
+        depth += 1
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    return depth
+
+
+def _constant(node: ast.AST) -> Any:
+    """A number or a text of a collection; None for anything else."""
+    match node:
+        case ast.Constant(value=int() | float() | str() as value):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -value
+    return None
 
 
 def _evaluate(node: ast.AST, table: pd.DataFrame) -> Any:
@@ -131,10 +196,9 @@ def _evaluate(node: ast.AST, table: pd.DataFrame) -> Any:
         case ast.UnaryOp(op=ast.Not(), operand=inner):
             return np.logical_not(_evaluate(inner, table))
         case ast.UnaryOp(operand=inner):
-            return -_evaluate(inner, table)
+            return _compute(ast.Sub(), 0, _evaluate(inner, table))
         case ast.BinOp(left=left, op=op, right=right):
-            with np.errstate(divide="ignore", invalid="ignore"):
-                return _ARITHMETIC[type(op)](_evaluate(left, table), _evaluate(right, table))
+            return _compute(op, _evaluate(left, table), _evaluate(right, table))
         case ast.Compare(left=left, ops=ops, comparators=others):
             sides = [left, *others]
             links = zip(sides[:-1], ops, sides[1:], strict=True)
@@ -142,8 +206,7 @@ def _evaluate(node: ast.AST, table: pd.DataFrame) -> Any:
                 [np.broadcast_to(_compare(*link, table), len(table)) for link in links]
             )
         case ast.Name(id=name):
-            values = table[name]
-            return values.to_numpy(dtype=object if _is_text(values) else None)
+            return _column(table[name])
         case ast.Constant(value=value):
             return value
     raise AssertionError(ast.dump(node))  # the constructor checked the tree
@@ -152,7 +215,7 @@ def _evaluate(node: ast.AST, table: pd.DataFrame) -> Any:
 def _compare(left: ast.AST, op: ast.cmpop, right: ast.AST, table: pd.DataFrame) -> Any:
     if isinstance(op, ast.In | ast.NotIn):
         assert isinstance(right, ast.Tuple | ast.List)
-        allowed = [item.value for item in right.elts if isinstance(item, ast.Constant)]
+        allowed = [_constant(item) for item in right.elts]
         found = pd.Series(np.broadcast_to(_evaluate(left, table), len(table))).isin(allowed)
         return ~found.to_numpy() if isinstance(op, ast.NotIn) else found.to_numpy()
     first, second = _evaluate(left, table), _evaluate(right, table)
@@ -160,5 +223,46 @@ def _compare(left: ast.AST, op: ast.cmpop, right: ast.AST, table: pd.DataFrame) 
     return _COMPARE[type(op)](first, second) & there
 
 
-def _is_text(values: pd.Series) -> bool:
-    return not pd.api.types.is_numeric_dtype(values)
+def _column(values: pd.Series) -> np.ndarray:
+    """Cells [N]: numbers as they are, with NaN for none; anything else as objects."""
+    if not pd.api.types.is_numeric_dtype(values):
+        return values.to_numpy(dtype=object)
+    cells = values.to_numpy()
+    return cells if cells.dtype != object else values.to_numpy(dtype=float, na_value=np.nan)
+
+
+def _compute(op: ast.operator, left: Any, right: Any) -> Any:
+    """Numbers or columns of numbers, added, subtracted, multiplied or divided.
+
+    Raises:
+        TypeError: one of them is text.
+        OverflowError: whole numbers whose result has more than 64 bits; NumPy would wrap it.
+    """
+    sides = [_number(left), _number(right)]
+    whole = all(np.asarray(side).dtype.kind in "iu" for side in sides)
+    if whole and isinstance(op, _MAY_OVERFLOW):
+        _check_overflow(op, *sides)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return _ARITHMETIC[type(op)](*sides)
+
+
+def _number(value: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        return value  # a number: the constructor checked constants
+    if value.dtype == object:
+        raise TypeError("text in + - * /")
+    return value.astype(np.int64) if value.dtype.kind == "b" or value.dtype.itemsize < 8 else value
+
+
+def _check_overflow(op: ast.operator, left: Any, right: Any) -> None:
+    """Of the extremes first, which nearly always suffices; else of each pair, as floats."""
+    extremes = [(int(np.min(side)), int(np.max(side))) for side in (left, right) if np.size(side)]
+    if len(extremes) < 2:  # no rows
+        return
+    compute = _ARITHMETIC[type(op)]
+    corners = [compute(one, other) for one in extremes[0] for other in extremes[1]]
+    if _INT.min <= min(corners) and max(corners) <= _INT.max:
+        return
+    results = compute(np.asarray(left, dtype=float), np.asarray(right, dtype=float))
+    if np.any(np.abs(results) >= 2.0**63):
+        raise OverflowError("whole numbers beyond 64 bits")

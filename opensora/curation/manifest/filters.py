@@ -11,6 +11,7 @@ from opensora.core.errors import ConfigError, did_you_mean
 
 # what a still image does not have: bounds on these columns speak of videos only
 VIDEO_ONLY = frozenset({"num_frames", "fps", "flow", "frozen_ratio"})
+_LARGEST = 2**63 - 1  # of whole numbers, as columns have them
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ def parse_filters(filters: Mapping[str, Any]) -> list[Bound]:
         for name, value in limits.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ConfigError(f"filters: {column}.{name}: expected a number, got {value!r}")
+            if isinstance(value, int) and abs(value) > _LARGEST:
+                raise ConfigError(f"filters: {column}.{name}: is beyond 64 bits; write it as 1e20")
             if not np.isfinite(float(value)):
                 raise ConfigError(
                     f"filters: {column}.{name} is {value}; expected a finite number or no bound"

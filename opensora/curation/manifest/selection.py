@@ -94,7 +94,7 @@ def _apply_condition(clips: pd.DataFrame, condition: Condition) -> pd.DataFrame:
 
     def sentence(position: int) -> str:
         found = ", ".join(f"{name} is {_show(cell)}" for name, cell in values[position].items())
-        return f"{condition.text} does not hold: {found}"
+        return f"{condition.shown} does not hold: {found}"
 
     return _mark(clips, fails, "keep_if", sentence)
 
