@@ -1,7 +1,7 @@
 """The processes of one training run: start, agree, sum, stop."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -61,6 +61,22 @@ class Workers:
         items: list[Item | None] = [None] * self.world_size
         dist.all_gather_object(items, item)
         return items  # type: ignore[return-value]
+
+    def first(self, do: Callable[[], None]) -> None:
+        """Let the main worker do something that the others wait for.
+
+        Raises:
+            OpenSoraError: it could not be done; all workers raise it.
+        """
+        problem: OpenSoraError | None = None
+        if self.is_main:
+            try:
+                do()
+            except OpenSoraError as error:
+                problem = error
+        problem = self.gather(problem)[0]
+        if problem is not None:
+            raise problem
 
 
 def inside_worker() -> bool:

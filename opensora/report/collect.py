@@ -128,7 +128,7 @@ def natural(name: str) -> list[Any]:
 def read_metrics(path: Path) -> pd.DataFrame:
     """Read a metrics.jsonl; an unfinished last line of a running job is left out."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
         except ValueError:

@@ -98,6 +98,21 @@ def split_words(split: str) -> str:
     return {"heldout": "held-out prompts", "seen": "seen prompts"}.get(split, split)
 
 
+def lost_lines(metrics: pd.DataFrame) -> str:
+    """Say where a metrics.jsonl lacks lines, which come at even steps; nothing where it is whole.
+
+    A stopped run wrote lines between, so two lines are never further apart than most are.
+    """
+    steps = metrics["step"].dropna().astype(int)
+    if not len(steps):
+        return ""
+    apart = steps.diff().fillna(steps.iloc[0]).astype(int)
+    usual = int(apart.iloc[1:].mode().max()) if len(steps) > 1 else int(steps.iloc[0])
+    wide = apart > usual
+    holes = [f"{step - gap} and {step}" for step, gap in zip(steps[wide], apart[wide], strict=True)]
+    return f"metrics.jsonl has lost lines between steps {', '.join(holes)}" if holes else ""
+
+
 def training_curves(metrics: pd.DataFrame) -> list[Figure]:
     """Draw loss, gradient norm and learning rate of one training stage."""
     if "step" not in metrics:

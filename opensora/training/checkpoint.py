@@ -1,10 +1,20 @@
-"""Checkpoints of a running stage: `state/step_XXXXXXXX/`, whole or absent, the newest two kept."""
+"""Checkpoints of a running stage: `state/step_XXXXXXXX/`, whole or absent, the newest two kept.
 
+Each holds hashes of its files. They are compared once, when a run starts: what a disk has changed
+since is set aside as `unsound_step_XXXXXXXX`, and the run goes on from the newest sound one.
+"""
+
+import hashlib
+import json
 import logging
+import os
 import re
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -16,13 +26,15 @@ from torch import Tensor
 
 from opensora.config.load import save_config
 from opensora.core.errors import CheckpointError, OpenSoraError
-from opensora.core.io import atomic_path, read_json, write_json
+from opensora.core.io import atomic_path, read_json, sha256_file, write_json
 from opensora.models.weights.files import reading_fault
 
 log = logging.getLogger(__name__)
 
 KEEP = 2
 MODEL, EMA, OPTIMIZER, COUNTERS = "model.safetensors", "ema.safetensors", "optimizer.pt", "run.json"
+METRICS = "metrics.jsonl"
+_BYTES, _HASHES, _SEAL = "bytes", "sha256", "seal"  # fields of run.json beside the counters
 
 
 @dataclass(frozen=True)
@@ -53,43 +65,163 @@ class Counters:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `write_checkpoint` wrote and `read_checkpoint` returns."""
+    """What `write_checkpoint` wrote and `read_checkpoint` returns.
+
+    Attributes:
+        counters: where the run stands.
+        model: its weights.
+        ema: averaged weights.
+        optimizer: state of the optimizer.
+        metrics: text of metrics.jsonl up to here; None in checkpoints that carry none.
+    """
 
     counters: Counters
     model: dict[str, Tensor]
     ema: dict[str, Tensor]
     optimizer: dict[str, Any]
+    metrics: str | None = None
 
 
 def write_checkpoint(root: Path, checkpoint: Checkpoint) -> Path:
-    """Write one checkpoint and remove all but the newest two; returns its folder."""
+    """Write one checkpoint and remove all but the newest two; returns its folder.
+
+    Its files are on the disk before it has its name, so that no power cut leaves it half.
+    """
     target = root / f"step_{checkpoint.counters.step:08d}"
     with atomic_path(target, folder=True) as folder:
         save_tensors(folder / MODEL, checkpoint.model)
         save_tensors(folder / EMA, checkpoint.ema)
         torch.save(checkpoint.optimizer, folder / OPTIMIZER)
-        sizes = {name: (folder / name).stat().st_size for name in (MODEL, EMA, OPTIMIZER)}
-        write_json(folder / COUNTERS, {**asdict(checkpoint.counters), "bytes": sizes})
+        if checkpoint.metrics is not None:
+            (folder / METRICS).write_text(checkpoint.metrics, encoding="utf-8")
+        files = sorted(folder.iterdir())
+        sizes = {path.name: path.stat().st_size for path in files}
+        fields = {**asdict(checkpoint.counters), _BYTES: sizes, _HASHES: _hashes(files)}
+        write_json(folder / COUNTERS, {**fields, _SEAL: _seal(fields)})
+        for path in (*files, folder / COUNTERS, folder):
+            _sync(path)
+    _sync(root)
     for _, old in _step_folders(root)[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
     log.info("checkpoint step=%d folder=%s", checkpoint.counters.step, target)
     return target
 
 
-def newest_checkpoint(root: Path) -> tuple[Path, Counters] | None:
-    """Find the highest complete checkpoint below `root`; others are named and passed by."""
+def clean_state(root: Path) -> None:
+    """Leave only sound checkpoints below `root`, before a run looks for the newest one.
+
+    Half-written ones go; those whose files have changed are set aside under another name.
+
+    Raises:
+        CheckpointError: there are checkpoints and none of them is sound.
+    """
+    for half in root.glob(".step_*"):
+        log.info("checkpoint_swept folder=%s reason='half written'", half)
+        shutil.rmtree(half, ignore_errors=True)
+    for folder in newest_sound(root)[1]:
+        aside = folder.with_name(f"unsound_{folder.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(folder, aside)
+
+
+def newest_sound(root: Path) -> tuple[Path | None, list[Path]]:
+    """Find the highest checkpoint below `root` whose files are as they were written.
+
+    Returns:
+        Its folder, None where there are no checkpoints, and those above it, each named in the log.
+
+    Raises:
+        CheckpointError: there are checkpoints and none of them is sound.
+    """
+    passed: list[Path] = []
+    reason = ""
     for _, folder in reversed(_step_folders(root)):
         try:
-            fields = read_json(folder / COUNTERS)
-            sizes = fields.pop("bytes")
-            whole = all((folder / name).stat().st_size == size for name, size in sizes.items())
-            counters = Counters(**fields)
-        except (OpenSoraError, OSError, KeyError, TypeError):
-            whole = False
-        if whole:
-            return folder, counters
-        log.warning("checkpoint_incomplete folder=%s", folder)
+            check_checkpoint(folder)
+            return folder, passed
+        except CheckpointError as error:
+            passed.append(folder)
+            reason = reason or str(error)
+            log.warning("checkpoint_passed_by reason='%s'", error)
+    if passed:
+        raise CheckpointError(
+            f"{root}: no checkpoint is sound ({reason}); put a copy of one there, or remove the"
+            " folder to start afresh"
+        )
+    return None, []
+
+
+def check_checkpoint(folder: Path) -> Counters:
+    """Compare all files of a checkpoint with the hashes that were written beside them.
+
+    Returns:
+        Its counters.
+
+    Raises:
+        CheckpointError: a file is missing or has changed; the message says which.
+    """
+    counters, fields = _read_counters(folder)
+    hashes = fields.get(_HASHES, {})  # checkpoints of before have none
+    found = _hashes([folder / name for name in hashes])
+    for name in hashes:
+        if found[name] != hashes[name]:
+            raise CheckpointError(f"{folder}: {name} is not what was written")
+    return counters
+
+
+def newest_checkpoint(root: Path) -> tuple[Path, Counters] | None:
+    """Find the highest complete checkpoint below `root`, by the sizes of its files."""
+    for _, folder in reversed(_step_folders(root)):
+        with suppress(CheckpointError):
+            return folder, _read_counters(folder)[0]
     return None
+
+
+def _read_counters(folder: Path) -> tuple[Counters, dict[str, Any]]:
+    """Counters of a checkpoint and all fields of its run.json; files must have their sizes.
+
+    Raises:
+        CheckpointError: something is missing, cut, or does not add up.
+    """
+    try:
+        fields = read_json(folder / COUNTERS)
+        seal = fields.pop(_SEAL, None)
+        names = {field.name for field in dataclass_fields(Counters)}
+        counters = Counters(**{name: fields[name] for name in fields if name in names})
+        sizes = dict(fields[_BYTES])
+    except (OpenSoraError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder}: {COUNTERS} can not be read") from error
+    is_sealed = seal == _seal(fields) if _HASHES in fields or seal else True
+    if not is_sealed or folder.name != f"step_{counters.step:08d}":
+        raise CheckpointError(f"{folder}: {COUNTERS} is not what was written")
+    for name, size in sizes.items():
+        path = folder / name
+        if not path.is_file():
+            raise CheckpointError(f"{folder}: {name} is missing")
+        if path.stat().st_size != size:
+            raise CheckpointError(f"{folder}: {name} has {path.stat().st_size} of its {size} bytes")
+    return counters, fields
+
+
+def _hashes(files: list[Path]) -> dict[str, str]:
+    """Hash files side by side: name -> 64 hexadecimal digits."""
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return dict(zip((path.name for path in files), pool.map(sha256_file, files), strict=True))
+
+
+def _seal(fields: Mapping[str, Any]) -> str:
+    """Hash of what stands in run.json."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk; some file systems can not say it of a folder."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(*([OSError] if path.is_dir() else [])):
+            os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def read_checkpoint(folder: Path, counters: Counters, device: torch.device) -> Checkpoint:
@@ -104,12 +236,17 @@ def read_checkpoint(folder: Path, counters: Counters, device: torch.device) -> C
             model=load_file(folder / MODEL, device=str(device)),
             ema=load_file(folder / EMA, device=str(device)),
             optimizer=torch.load(folder / OPTIMIZER, map_location=device, weights_only=True),
+            metrics=_text_of(folder / METRICS),
         )
-    except (OSError, SafetensorError, UnpicklingError, RuntimeError) as error:
+    except (OSError, SafetensorError, UnpicklingError, RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"{folder}: can not be read ({reading_fault(error)}); remove this folder to resume from"
             " the one before"
         ) from error
+
+
+def _text_of(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

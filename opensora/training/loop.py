@@ -174,6 +174,7 @@ def save_checkpoint(run: TrainingRun, *, finished: bool = False) -> None:
                 model=run.engine.module.state_dict(),
                 ema=run.ema.state_dict(),
                 optimizer=optimizer,
+                metrics=run.metrics.text if run.metrics is not None else None,
             ),
         )
     # whoever left earlier would be taken for the first of a failure, and the writer be ended
@@ -223,7 +224,7 @@ def _record(run: TrainingRun, result: StepResult, position: int, clock: _Clock) 
             lr=result.lr,
             bucket=str(run.source.plan[position].bucket),
             samples_per_s=round(clock.rate(), 3),
-            seconds=round(clock.seconds, 3),
+            seconds=round(run.counters.seconds, 3),
         )
 
 

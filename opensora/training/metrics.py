@@ -1,6 +1,7 @@
 """metrics.jsonl: one line per logged step, cut back to the checkpoint when a run resumes."""
 
 import json
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 from opensora.core.errors import ConfigError
 from opensora.core.io import write_text
+
+log = logging.getLogger(__name__)
 
 LOSS_EMA_STEPS = 50  # the smoothed loss forgets at this pace
 
@@ -19,6 +22,8 @@ class MetricsLog:
         path: the file; lines after `step` are cut off.
         step: steps already done.
         loss_ema: smoothed loss after those steps; None at the start.
+        carried: text of the file as the checkpoint of `step` carries it. Where the file has lost
+            or changed a line since, it becomes this again and the log says so.
         send: also receives every line, for an outside service.
     """
 
@@ -28,14 +33,29 @@ class MetricsLog:
         *,
         step: int = 0,
         loss_ema: float | None = None,
+        carried: str | None = None,
         send: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self._path = path
         self._send = send
         self.loss_ema = loss_ema
         self._losses: list[float] = []
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        write_text(path, "".join(f"{line}\n" for line in lines if _is_of_step(line, step)))
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        lines = [line for line in text.splitlines() if _is_of_step(line, step)]
+        if carried is not None and lines != (whole := carried.splitlines()):
+            kept = len(set(lines) & set(whole))
+            log.warning(
+                "metrics_mended file=%s kept=%d of=%d lines, the others are those of the checkpoint"
+                " of step %d",
+                *(path, kept, len(whole), step),
+            )
+            lines = whole
+        write_text(path, "".join(f"{line}\n" for line in lines))
+
+    @property
+    def text(self) -> str:
+        """All that is written so far."""
+        return self._path.read_text(encoding="utf-8")
 
     def observe(self, loss: float) -> None:
         """Take in the loss of one step."""

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from opensora.acceleration.workers import Workers
-from opensora.core.errors import CheckpointError, OpenSoraError
+from opensora.core.errors import CheckpointError
 from opensora.plans.compile import BatchPlan, whole_steps, write_plan
 from opensora.plans.entries import entries_of, in_table, join_entries
 from opensora.plans.settle_plan import SETTLED_FROM
@@ -48,15 +48,7 @@ def choose_plan(config: TrainConfig, workers: Workers) -> Path:
         TableError: the plan can not be read.
         CheckpointError: the run in progress can not go on with this plan.
     """
-    problem: OpenSoraError | None = None
-    if workers.is_main:
-        try:
-            _choose(config.given_plan, config.state_folder)
-        except OpenSoraError as error:
-            problem = error
-    problem = workers.gather(problem)[0]
-    if problem is not None:
-        raise problem
+    workers.first(lambda: _choose(config.given_plan, config.state_folder))
     return config.state_folder / PLAN
 
 

@@ -29,6 +29,7 @@ from opensora.training.checkpoint import (
     EMA,
     Checkpoint,
     Counters,
+    clean_state,
     newest_checkpoint,
     read_checkpoint,
     remove_checkpoints,
@@ -91,10 +92,12 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
     Raises:
         ConfigError: something can not be built as configured.
         StoreError: the stores do not hold what the plan asks for.
-        CheckpointError: the checkpoints belong to another run, or `load` to another model.
+        CheckpointError: the checkpoints belong to another run or none is sound, or `load` belongs
+            to another model.
     """
     check_plugin(config.plugin, workers.device)
     # 1. data, model and scheduler
+    workers.first(lambda: clean_state(config.state_folder))
     source = open_source(config, workers, choose_plan(config, workers))
     model, model_config = build_model(config, source)
     scheduler = build_module(config.scheduler, SCHEDULERS)
@@ -140,7 +143,7 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
         total_steps=total_steps,
         counters=counters,
         ema=ema,
-        metrics=_open_metrics(config, counters) if workers.is_main else None,
+        metrics=_open_metrics(config, counters, checkpoint) if workers.is_main else None,
         rejected=_open_rejected(config, source, workers, resumes=checkpoint is not None),
     )
 
@@ -244,12 +247,15 @@ def count_steps(config: TrainConfig, num_micro_batches: int, done: Counters, wor
     return config.num_steps or steps
 
 
-def _open_metrics(config: TrainConfig, counters: Counters) -> MetricsLog:
+def _open_metrics(
+    config: TrainConfig, counters: Counters, checkpoint: Checkpoint | None
+) -> MetricsLog:
     folder = config.state_folder
     return MetricsLog(
         folder / "metrics.jsonl",
         step=counters.step,
         loss_ema=counters.loss_ema,
+        carried=None if checkpoint is None else checkpoint.metrics,
         send=open_wandb(vars(config), folder) if config.wandb else None,
     )
 

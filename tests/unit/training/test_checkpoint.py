@@ -4,10 +4,13 @@ import pytest
 import torch
 
 from opensora.core.errors import CheckpointError
+from opensora.core.io import read_json, write_json
 from opensora.training.checkpoint import (
     Checkpoint,
     Counters,
+    clean_state,
     newest_checkpoint,
+    newest_sound,
     read_checkpoint,
     remove_checkpoints,
     write_checkpoint,
@@ -22,6 +25,7 @@ def checkpoint(step: int) -> Checkpoint:
         model={"w": torch.full((2, 3), float(step)).T},  # not contiguous
         ema={"w": torch.zeros(3, 2)},
         optimizer={"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 0.1}]},
+        metrics='{"step": 1}\n',
     )
 
 
@@ -33,6 +37,7 @@ def test_what_is_written_is_read(tmp_path):
     read = read_checkpoint(folder, counters, CPU)
     assert torch.equal(read.model["w"], torch.full((3, 2), 3.0))
     assert read.optimizer == checkpoint(3).optimizer
+    assert read.metrics == checkpoint(3).metrics
 
 
 def test_the_newest_two_stay(tmp_path):
@@ -57,13 +62,60 @@ def test_an_incomplete_checkpoint_is_passed_by(tmp_path: Path, damage):
     assert (folder.name, counters.step) == ("step_00000001", 1)
 
 
-def test_damage_of_the_same_size_is_an_error_that_says_what_to_do(tmp_path):
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "ema.safetensors", "optimizer.pt",
+                                  "run.json", "metrics.jsonl"])  # fmt: skip
+@pytest.mark.parametrize("damage", ["flip", "zeros", "cut", "missing"])
+def test_an_unsound_checkpoint_is_set_aside_with_one_line(tmp_path, caplog, name, damage):
+    write_checkpoint(tmp_path, checkpoint(1))
+    newest = write_checkpoint(tmp_path, checkpoint(2))
+    path = newest / name
+    size = path.stat().st_size
+    if damage == "flip":
+        flip(path)
+    elif damage == "zeros":
+        path.write_bytes(bytes(size))
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[: size // 2])
+    else:
+        path.unlink()
+    clean_state(tmp_path)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "step_00000002" in line
+    assert name in line
+    folder, counters = newest_checkpoint(tmp_path)
+    assert (folder.name, counters.step) == ("step_00000001", 1)
+    assert (tmp_path / "unsound_step_00000002").is_dir()
+    # and it takes no place among the newest two
+    for step in (2, 3):
+        write_checkpoint(tmp_path, checkpoint(step))
+    assert newest_checkpoint(tmp_path)[1].step == 3
+    assert newest_sound(tmp_path) == (tmp_path / "step_00000003", [])
+
+
+def test_none_sound_is_an_error_each_time_and_half_written_ones_are_swept(tmp_path):
+    folders = [write_checkpoint(tmp_path, checkpoint(step)) for step in (1, 2)]
+    (tmp_path / ".step_00000003.0a1b2c3d").mkdir()
+    for folder in folders:
+        flip(folder / "model.safetensors")
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r"no checkpoint is sound .*step_00000002: model"):
+            clean_state(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [path.name for path in folders]
+
+
+def test_a_checkpoint_of_before_has_sizes_alone(tmp_path):
     folder = write_checkpoint(tmp_path, checkpoint(1))
-    size = (folder / "model.safetensors").stat().st_size
-    (folder / "model.safetensors").write_bytes(b"\xff" * size)
-    found = newest_checkpoint(tmp_path)
-    with pytest.raises(CheckpointError, match="remove this folder"):
-        read_checkpoint(*found, CPU)
+    fields = read_json(folder / "run.json")
+    write_json(folder / "run.json", {k: fields[k] for k in fields if k not in ("sha256", "seal")})
+    clean_state(tmp_path)
+    assert newest_checkpoint(tmp_path)[1].step == 1
 
 
 def test_nothing_there_is_no_checkpoint(tmp_path):

@@ -34,6 +34,26 @@ def test_resuming_cuts_off_later_and_half_written_lines(tmp_path):
     assert steps(path) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("left", [[3], [1, 3], [], [1, 2, 3, 4]])
+def test_lines_that_were_lost_come_back_from_the_checkpoint(tmp_path, caplog, left):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(f'{{"step": {step}}}\n' for step in left))
+    carried = '{"step": 1}\n{"step": 2}\n{"step": 3}\n'
+    log = MetricsLog(path, step=3, loss_ema=1.0, carried=carried)
+    assert log.text == carried
+    mended = [record.getMessage() for record in caplog.records]
+    kept = len([step for step in left if step <= 3])
+    assert [f"kept={kept} of=3 lines" in line for line in mended] == ([True] if kept < 3 else [])
+
+
+def test_a_broken_line_is_mended(tmp_path, caplog):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n\xff\x00"step": 2}\n')
+    carried = '{"step": 1}\n{"step": 2}\n'
+    assert MetricsLog(path, step=2, carried=carried).text == carried
+    assert "kept=1 of=2" in caplog.text
+
+
 def test_lines_are_sent_on(tmp_path):
     sent = []
     log = MetricsLog(tmp_path / "metrics.jsonl", send=sent.append)

@@ -1,0 +1,20 @@
+import pandas as pd
+import pytest
+
+from opensora.report.sections import lost_lines
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([10, 20, 30], ""),
+        ([10, 17, 20, 30, 35], ""),  # stopped after steps 17 and 35
+        ([30, 40, 50], "0 and 30"),
+        ([10, 20, 50, 60, 70], "20 and 50"),
+        ([5], ""),
+        ([], ""),
+    ],
+)
+def test_a_curve_without_its_head_or_with_a_hole_is_said(steps, said):
+    found = lost_lines(pd.DataFrame({"step": steps}))
+    assert found == (f"metrics.jsonl has lost lines between steps {said}" if said else "")
