@@ -161,9 +161,16 @@ class Engine:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned; learning rates and the like stay those given here."""
         state = dict(state)
         scale = state.pop(_SCALER, None)
+        given = [
+            {name: value for name, value in group.items() if name != "params"}
+            for group in self.optimizer.optim.param_groups
+        ]
         self.optimizer.load_state_dict(state)
+        for group, settings in zip(self.optimizer.optim.param_groups, given, strict=True):
+            group.pop("initial_lr", None)  # of a schedule, which sets it anew
+            group.update(settings)
         if self._scaler is not None and scale is not None:
             self._scaler.load_state_dict(scale)

@@ -62,21 +62,22 @@ class Workers:
         dist.all_gather_object(items, item)
         return items  # type: ignore[return-value]
 
-    def first(self, do: Callable[[], None]) -> None:
-        """Let the main worker do something that the others wait for.
+    def first(self, do: Callable[[], Item]) -> Item:
+        """Let the main worker do something that the others wait for; all get what it returns.
 
         Raises:
             OpenSoraError: it could not be done; all workers raise it.
         """
-        problem: OpenSoraError | None = None
+        result: Item | OpenSoraError | None = None
         if self.is_main:
             try:
-                do()
+                result = do()
             except OpenSoraError as error:
-                problem = error
-        problem = self.gather(problem)[0]
-        if problem is not None:
-            raise problem
+                result = error
+        result = self.gather(result)[0]
+        if isinstance(result, OpenSoraError):
+            raise result
+        return result  # type: ignore[return-value]
 
 
 def inside_worker() -> bool:

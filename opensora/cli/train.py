@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help="MMEngine .py config of the stage")
     parser.add_argument("--outputs", help="folder of the results (default: the config's)")
     parser.add_argument(
-        "--load", help="checkpoint to start from: a file, or the outputs of an earlier stage"
+        "--load",
+        help="what to start from: weights (a file, or the outputs of an earlier stage), or a"
+        " checkpoint to go on from (mine/stage1/state)",
     )
     parser.add_argument("--nodes", type=int, default=1, help="nodes of the SLURM job (default: 1)")
     parser.add_argument(

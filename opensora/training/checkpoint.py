@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from pickle import UnpicklingError
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 KEEP = 2
 MODEL, EMA, OPTIMIZER, COUNTERS = "model.safetensors", "ema.safetensors", "optimizer.pt", "run.json"
 METRICS = "metrics.jsonl"
+_STEP_FOLDER = re.compile(r"step_(\d{8,})")
 _BYTES, _HASHES, _SEAL = "bytes", "sha256", "seal"  # fields of run.json beside the counters
 
 
@@ -52,6 +53,7 @@ class Counters:
         finished: the run reached its last step.
         seconds: time spent in training steps.
         loss_ema: smoothed loss.
+        encoders: identities of the VAE and the text encoder.
     """
 
     step: int
@@ -61,6 +63,7 @@ class Counters:
     finished: bool = False
     seconds: float = 0.0
     loss_ema: float | None = None
+    encoders: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -173,8 +176,22 @@ def newest_checkpoint(root: Path) -> tuple[Path, Counters] | None:
     """Find the highest complete checkpoint below `root`, by the sizes of its files."""
     for _, folder in reversed(_step_folders(root)):
         with suppress(CheckpointError):
-            return folder, _read_counters(folder)[0]
+            return folder, read_counters(folder)
     return None
+
+
+def read_counters(folder: Path) -> Counters:
+    """Counters of a checkpoint whose files are there in their sizes.
+
+    Raises:
+        CheckpointError: something is missing, cut, or does not add up.
+    """
+    return _read_counters(folder)[0]
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder is meant to be a checkpoint, sound or not."""
+    return bool(_STEP_FOLDER.fullmatch(folder.name)) or (folder / COUNTERS).is_file()
 
 
 def _read_counters(folder: Path) -> tuple[Counters, dict[str, Any]]:
@@ -186,13 +203,14 @@ def _read_counters(folder: Path) -> tuple[Counters, dict[str, Any]]:
     try:
         fields = read_json(folder / COUNTERS)
         seal = fields.pop(_SEAL, None)
-        names = {field.name for field in dataclass_fields(Counters)}
+        names = {entry.name for entry in dataclass_fields(Counters)}
         counters = Counters(**{name: fields[name] for name in fields if name in names})
         sizes = dict(fields[_BYTES])
     except (OpenSoraError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder}: {COUNTERS} can not be read") from error
     is_sealed = seal == _seal(fields) if _HASHES in fields or seal else True
-    if not is_sealed or folder.name != f"step_{counters.step:08d}":
+    named = _STEP_FOLDER.fullmatch(folder.name)
+    if not is_sealed or (named and int(named[1]) != counters.step):
         raise CheckpointError(f"{folder}: {COUNTERS} is not what was written")
     for name, size in sizes.items():
         path = folder / name
@@ -290,5 +308,5 @@ def _step_folders(root: Path) -> list[tuple[int, Path]]:
     """(step, folder) of everything named like a checkpoint, in order of the steps."""
     if not root.is_dir():
         return []
-    found = [(re.fullmatch(r"step_(\d{8,})", path.name), path) for path in root.iterdir()]
+    found = [(_STEP_FOLDER.fullmatch(path.name), path) for path in root.iterdir()]
     return sorted((int(match[1]), path) for match, path in found if match)

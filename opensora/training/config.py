@@ -21,6 +21,7 @@ SHARED_FIELDS = (
 )
 STORED = "LatentDataset"
 FIXED_SIZE, ANY_SIZE = "VideoTextDataset", "VariableVideoTextDataset"
+STATE = "state"  # folder in the outputs
 COMPILED_PLAN = "compiled.parquet"  # of a manifest, in the state folder
 POSTERIORS = ("sample", "mean")
 
@@ -69,7 +70,9 @@ class TrainConfig:
     seed: int = 42
     """Of weights, timesteps, noise and dropout."""
     load: str | None = None
-    """Weights to start from: a checkpoint file, or the outputs of an earlier stage (its EMA)."""
+    """What to start from: weights (a file, or the outputs of an earlier stage: its EMA), or a
+    checkpoint of a run (`state/step_XXXXXXXX`, or `state`), from which optimizer, average and
+    counters go on."""
     max_rejected: float = MAX_REJECTED
     """Online: largest share of the plan's clips that may turn out to be unreadable."""
     log_every: int = 10
@@ -175,7 +178,7 @@ class TrainConfig:
     @property
     def state_folder(self) -> Path:
         """Where checkpoints and the growing metrics.jsonl stand."""
-        return Path(self.outputs) / "state"
+        return Path(self.outputs) / STATE
 
 
 OWN_FIELDS = tuple(TrainConfig.__dataclass_fields__)

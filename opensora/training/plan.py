@@ -11,7 +11,9 @@ A run begins with a copy of the plan it is given. When it is resumed with anothe
 
 import hashlib
 import logging
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,13 @@ import pyarrow.compute as pc
 
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import CheckpointError
+from opensora.core.io import atomic_path
 from opensora.plans.compile import BatchPlan, whole_steps, write_plan
 from opensora.plans.entries import entries_of, in_table, join_entries
 from opensora.plans.settle_plan import SETTLED_FROM
 from opensora.plans.stage_plan import plan_training
 from opensora.tables.manifest import read_manifest
-from opensora.training.checkpoint import EMA, Counters, newest_checkpoint
+from opensora.training.checkpoint import EMA, Counters, newest_checkpoint, read_counters
 from opensora.training.config import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -38,8 +41,14 @@ FORMER = "continues"  # hashes of the plans that this one equals up to `UNTIL`
 UNTIL = "continues_until"
 
 
-def choose_plan(config: TrainConfig, workers: Workers) -> Path:
+def choose_plan(config: TrainConfig, workers: Workers, loaded: Path | None = None) -> Path:
     """Decide which plan the run replays; the main worker writes it, the others wait.
+
+    Args:
+        config: the plan that is given, and the state folder.
+        workers: the processes of the run.
+        loaded: checkpoint of another run that this one goes on from, if it has none of its own;
+            the plan goes on as that one's would.
 
     Returns:
         `state/plan.parquet`.
@@ -48,7 +57,7 @@ def choose_plan(config: TrainConfig, workers: Workers) -> Path:
         TableError: the plan can not be read.
         CheckpointError: the run in progress can not go on with this plan.
     """
-    workers.first(lambda: _choose(config.given_plan, config.state_folder))
+    workers.first(lambda: _choose(config.given_plan, config.state_folder, loaded))
     return config.state_folder / PLAN
 
 
@@ -79,15 +88,19 @@ def continues_plan(plan: BatchPlan, counters: Counters) -> bool:
     return is_former and counters.micro_batches <= plan.metadata[UNTIL]
 
 
-def _choose(given: Path, state: Path) -> None:
+def _choose(given: Path, state: Path, loaded: Path | None) -> None:
     new, target = BatchPlan(given), state / PLAN
-    found = newest_checkpoint(state)
-    if found is None or not target.is_file():
+    found, former_plan = newest_checkpoint(state), target
+    if found is None and loaded is not None:
+        found = loaded, replace(read_counters(loaded), finished=False)
+        former_plan = loaded.parent / PLAN
+    if found is None or not former_plan.is_file():
         _write(new.table, new, target, {})
         return
     folder, counters = found
-    old = BatchPlan(target)
+    old = BatchPlan(former_plan)
     if new.hash in (old.hash, old.metadata.get(SOURCE)):
+        _keep(former_plan, target)
         return
     used = counters.micro_batches
     former = {FORMER: [old.hash, *old.metadata.get(FORMER, [])]}
@@ -102,6 +115,10 @@ def _choose(given: Path, state: Path) -> None:
     gone, added = _difference(old, new)
     if not gone and not added and _is_redealt(old, new):
         log.info("plan kept reason='made for another number of processes'")
+        _keep(former_plan, target)
+        return
+    if (gone or not added) and former_plan != target:
+        _write(new.table, new, target, {})  # begins anew; continue_from says so
         return
     if gone or not added:
         raise CheckpointError(
@@ -116,6 +133,13 @@ def _choose(given: Path, state: Path) -> None:
         "plan continued new_clips=%d from_epoch=%d from_micro_batch=%d", len(added), epoch, until
     )
     _write(table, new, target, {**former, UNTIL: until})
+
+
+def _keep(plan: Path, target: Path) -> None:
+    """Go on with a plan, that of this run or a copy of another one's."""
+    if plan != target:
+        with atomic_path(target) as path:
+            shutil.copyfile(plan, path)
 
 
 def _difference(old: BatchPlan, new: BatchPlan) -> tuple[list[str], list[str]]:

@@ -17,7 +17,6 @@ from opensora.acceleration.workers import Workers
 from opensora.config.load import read_saved_config
 from opensora.config.registry import MODELS, SCHEDULERS, build_module
 from opensora.core.errors import CheckpointError, ConfigError
-from opensora.core.io import sha256_file
 from opensora.core.lock import RunLock
 from opensora.core.seed import derive_seed
 from opensora.datasets.masks import MaskGenerator
@@ -38,15 +37,21 @@ from opensora.training.config import TrainConfig
 from opensora.training.data import BatchSource, open_source
 from opensora.training.ema import Ema
 from opensora.training.kernels import settle_kernels
+from opensora.training.load import (
+    checkpoint_to_load,
+    continue_from,
+    hash_of_load,
+    load_optimizer,
+    load_weights,
+    require_same_encoders,
+    weights_file,
+)
 from opensora.training.metrics import MetricsLog, open_wandb
 from opensora.training.plan import SOURCE, choose_plan, continues_plan
 from opensora.training.rejects import FILE as REJECTED
 from opensora.training.rejects import RejectedClips
 
 log = logging.getLogger(__name__)
-
-# fields of an encoder's identity
-_HOW_KEPT = ("dtype", "posterior", "seed", "version", "int8", "num_tokens")
 
 
 @dataclass
@@ -98,17 +103,22 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
     check_plugin(config.plugin, workers.device)
     # 1. data, model and scheduler
     workers.first(lambda: clean_state(config.state_folder))
-    source = open_source(config, workers, choose_plan(config, workers))
+    load = None if config.load is None else Path(config.load)
+    loaded = None if load is None else workers.first(lambda: checkpoint_to_load(load))
+    source = open_source(config, workers, choose_plan(config, workers, loaded))
     model, model_config = build_model(config, source)
     scheduler = build_module(config.scheduler, SCHEDULERS)
     masks = mask_generator(config, model)
     # 2. where to start: a checkpoint of this run, the weights of an earlier one, or from scratch
-    fresh = Counters(0, 0, source.plan.hash, recipe_hash(config, source, model_config))
+    recipe = recipe_hash(config, source, model_config, loaded)
+    fresh = Counters(0, 0, source.plan.hash, recipe, encoders=encoder_identities(source))
     checkpoint = find_resumable(config, workers, fresh, source.plan)
+    if checkpoint is None and loaded is not None:
+        checkpoint = continue_from(loaded, config, workers, source.plan, fresh)
     if checkpoint is not None:
-        model.load_state_dict(checkpoint.model)
-    elif config.load is not None:
-        start_from(model, Path(config.load), source)
+        load_weights(model, checkpoint.model)
+    elif load is not None:
+        start_from(model, load, source)
     counters = fresh
     if checkpoint is not None:  # the plan may have been continued with new clips
         counters = replace(checkpoint.counters, finished=False, plan_hash=fresh.plan_hash)
@@ -127,7 +137,7 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
         workers=workers,
     )
     if checkpoint is not None:
-        engine.load_state_dict(checkpoint.optimizer)
+        load_optimizer(engine, checkpoint.optimizer)
         if ema is not None:
             ema.load_state_dict(checkpoint.ema)
     engine.model.train()
@@ -269,8 +279,17 @@ def _open_rejected(
     return RejectedClips(source.rejects, path, workers, resumes=resumes)
 
 
-def recipe_hash(config: TrainConfig, source: BatchSource, model: dict[str, Any]) -> str:
-    """Hash everything besides the plan that decides the weights after a given step."""
+def recipe_hash(
+    config: TrainConfig, source: BatchSource, model: dict[str, Any], loaded: Path | None
+) -> str:
+    """Hash everything besides the plan that decides the weights after a given step.
+
+    Args:
+        config: the fields of the stage.
+        source: its data.
+        model: its model, as resolved.
+        loaded: the checkpoint that `load` means, if it means one.
+    """
     recipe = {
         name: getattr(config, name)
         for name in (
@@ -282,7 +301,7 @@ def recipe_hash(config: TrainConfig, source: BatchSource, model: dict[str, Any])
     recipe["stores"] = [source.latent_identity, source.embedding_identity]
     if config.is_online:
         recipe["transform_name"] = config.dataset.get("transform_name")
-    recipe["load"] = sha256_file(_weights_file(Path(config.load))) if config.load else None
+    recipe["load"] = hash_of_load(Path(config.load), loaded) if config.load else None
     recipe["decays_over"] = config.num_steps if config.lr_decay else None
     text = json.dumps(recipe, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -336,17 +355,11 @@ def start_from(model: nn.Module, load: Path, source: BatchSource) -> None:
         CheckpointError: names are missing or left over, or nothing can be read.
         ConfigError: the earlier stage was trained on other encoders.
     """
-    path = _weights_file(load)
+    path = weights_file(load)
     beside = path.parent / "config.py"
     if beside.is_file():
         former = read_saved_config(beside).get("encoders") or {}
-        present = encoder_identities(source)
-        for name in former.keys() & present.keys():
-            if _network(former[name]) != _network(present[name]):
-                raise ConfigError(
-                    f"load {path}: trained with {name} {former[name]}, this run has"
-                    f" {present[name]}; encode with the same models or start without load"
-                )
+        require_same_encoders(f"load {path}", former, encoder_identities(source))
     report = load_checkpoint(model, path)
     unmatched = [*report.missing, *report.unexpected]
     if unmatched:
@@ -360,15 +373,3 @@ def start_from(model: nn.Module, load: Path, source: BatchSource) -> None:
 def encoder_identities(source: BatchSource) -> dict[str, Any]:
     """Identities of the encoders, as they stand in the saved config."""
     return {"vae": source.latent_identity, "text_encoder": source.embedding_identity}
-
-
-def _network(identity: dict[str, Any]) -> dict[str, Any]:
-    """What decides the meaning of latents or embeddings, not how precisely they were kept."""
-    return {name: value for name, value in identity.items() if name not in _HOW_KEPT}
-
-
-def _weights_file(load: Path) -> Path:
-    path = load / EMA if load.is_dir() else load
-    if not path.is_file():
-        raise CheckpointError(f"load {load}: no file {path}; give a checkpoint of an earlier stage")
-    return path
