@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to start from: weights (a file, or the outputs of an earlier stage), or a"
         " checkpoint to go on from (mine/stage1/state)",
     )
+    parser.add_argument(
+        "--finish",
+        action="store_true",
+        help="end the stage at its newest checkpoint, whose weights become its results; leaves a"
+        " file STOP in the outputs, without which the same command trains on",
+    )
     parser.add_argument("--nodes", type=int, default=1, help="nodes of the SLURM job (default: 1)")
     parser.add_argument(
         "--gpus", type=int, default=0, help="GPUs per node; 0 trains on the CPU (default: 0)"
@@ -61,6 +67,15 @@ def _run(args: argparse.Namespace, signals: "StopSignals") -> str:
         )
     options = {"outputs": args.outputs, "load": args.load}
     config, resolved = read_train_config(args.config, args.overrides, **options)
+    if args.finish and not inside_worker():
+        from opensora.training.checkpoint import newest_checkpoint
+
+        if newest_checkpoint(config.state_folder) is None:
+            raise ConfigError(
+                f"--finish: {config.state_folder} holds no checkpoint to end the stage at; train"
+                " until there is one (ckpt_every), or leave --finish out"
+            )
+        config.stop_file.touch()
     if config.is_online and config.dataset.get("plan") is None and not inside_worker():
         from opensora.training.plan import compile_plan_of
 

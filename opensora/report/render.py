@@ -211,6 +211,8 @@ def _training(run: RunFolder) -> list[dict[str, Any]]:
             if "samples_per_s" in stage.metrics:
                 rate = float(stage.metrics["samples_per_s"].median())
                 note += f", {quantities.number(rate)} samples per second"
+            if ended := sections.ended_by_hand(stage.metrics):
+                note += f", {ended}"
             if gaps := sections.lost_lines(stage.metrics):
                 note += f"; {gaps}"
             stages.append({"name": stage.name, "note": note, "figures": figures})

@@ -98,6 +98,12 @@ def split_words(split: str) -> str:
     return {"heldout": "held-out prompts", "seen": "seen prompts"}.get(split, split)
 
 
+def ended_by_hand(metrics: pd.DataFrame) -> str:
+    """Say where somebody ended a stage before its end; nothing where it went on to it."""
+    last = metrics.iloc[-1].get("ended_by_hand")
+    return f"ended by hand at {last}" if isinstance(last, str) else ""
+
+
 def lost_lines(metrics: pd.DataFrame) -> str:
     """Say where a metrics.jsonl lacks lines, which come at even steps; nothing where it is whole.
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from opensora.config.load import save_config
 from opensora.core.errors import CheckpointError, OpenSoraError
-from opensora.core.io import atomic_path, read_json, sha256_file, write_json
+from opensora.core.io import atomic_path, read_json, sha256_file, write_json, write_text
 from opensora.models.weights.files import reading_fault
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class Counters:
         finished: the run reached its last step.
         seconds: time spent in training steps.
         loss_ema: smoothed loss.
+        losses: of the steps since the last line of metrics.
         encoders: identities of the VAE and the text encoder.
     """
 
@@ -63,6 +64,7 @@ class Counters:
     finished: bool = False
     seconds: float = 0.0
     loss_ema: float | None = None
+    losses: list[float] = field(default_factory=list)
     encoders: dict[str, Any] = field(default_factory=dict)
 
 
@@ -275,7 +277,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def write_outputs(
     folder: Path,
     config: Any,
-    metrics: Path,
+    metrics: str,
     *,
     model: Mapping[str, Tensor],
     ema: Mapping[str, Tensor],
@@ -285,13 +287,12 @@ def write_outputs(
     Args:
         folder: the outputs of the stage.
         config: MMEngine config that says all there is to know of the run.
-        metrics: metrics.jsonl of the run.
+        metrics: text of metrics.jsonl.
         model: its weights.
         ema: averaged weights.
     """
     save_config(config, folder / "config.py")
-    with atomic_path(folder / "metrics.jsonl") as path:
-        shutil.copyfile(metrics, path)
+    write_text(folder / METRICS, metrics)
     with atomic_path(folder / MODEL) as path:
         save_tensors(path, model)
     with atomic_path(folder / EMA) as path:

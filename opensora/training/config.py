@@ -22,6 +22,7 @@ SHARED_FIELDS = (
 STORED = "LatentDataset"
 FIXED_SIZE, ANY_SIZE = "VideoTextDataset", "VariableVideoTextDataset"
 STATE = "state"  # folder in the outputs
+STOP = "STOP"  # file in the outputs: end the stage where it stands
 COMPILED_PLAN = "compiled.parquet"  # of a manifest, in the state folder
 POSTERIORS = ("sample", "mean")
 
@@ -179,6 +180,11 @@ class TrainConfig:
     def state_folder(self) -> Path:
         """Where checkpoints and the growing metrics.jsonl stand."""
         return Path(self.outputs) / STATE
+
+    @property
+    def stop_file(self) -> Path:
+        """As long as it is there the stage is done where it stands."""
+        return Path(self.outputs) / STOP
 
 
 OWN_FIELDS = tuple(TrainConfig.__dataclass_fields__)

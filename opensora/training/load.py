@@ -39,11 +39,11 @@ log = logging.getLogger(__name__)
 _HOW_KEPT = ("dtype", "posterior", "seed", "version", "int8", "num_tokens")
 
 
-def checkpoint_to_load(load: Path) -> Path | None:
+def checkpoint_to_load(given: str | None) -> Path | None:
     """The checkpoint that `load` means, its files compared with their hashes.
 
     Args:
-        load: a folder `step_XXXXXXXX`; a `state` folder, or outputs that have no weights yet,
+        given: a folder `step_XXXXXXXX`; a `state` folder, or outputs that have no weights yet,
             whose newest sound checkpoint is meant; or weights.
 
     Returns:
@@ -52,6 +52,9 @@ def checkpoint_to_load(load: Path) -> Path | None:
     Raises:
         CheckpointError: it has changed since it was written.
     """
+    if given is None:
+        return None
+    load = Path(given)
     if is_checkpoint(load):
         check_checkpoint(load)
         return load

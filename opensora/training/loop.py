@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from opensora.acceleration.workers import Workers
-from opensora.core.errors import OpenSoraError, Stopped
+from opensora.core.errors import ConfigError, OpenSoraError, Stopped
 from opensora.core.lock import RunLock
 from opensora.core.log import progress
 from opensora.core.process import threads_in_use
@@ -77,13 +77,15 @@ def _train(run: TrainingRun, resolved: Any, signals: StopSignals) -> str:
         run_steps(run, signals, watchdog)
         save_checkpoint(run, finished=True)
     if run.workers.is_main:
-        assert run.ema is not None  # the main worker keeps it
+        assert run.ema is not None  # the main worker keeps all three
+        assert run.metrics is not None
         assert run.lock is not None
         run.lock.check()
+        by_hand = ended_by_hand(run)
         write_outputs(
             Path(config.outputs),
             _completed(resolved, run),
-            config.state_folder / "metrics.jsonl",
+            run.metrics.ended_by_hand(by_hand) if by_hand else run.metrics.text,
             model=run.engine.module.state_dict(),
             ema=run.ema.state_dict(),
         )
@@ -91,15 +93,41 @@ def _train(run: TrainingRun, resolved: Any, signals: StopSignals) -> str:
         write_rejected(Path(config.outputs) / REJECTED, rejected)
     done = run.counters
     smooth = "none" if done.loss_ema is None else f"{done.loss_ema:.4f}"
-    return f"{done.step} steps, loss {smooth}, {done.seconds:.0f} s -> {config.outputs}"
+    ended = f", ended by hand at {by_hand}" if (by_hand := ended_by_hand(run)) else ""
+    return f"{done.step} steps{ended}, loss {smooth}, {done.seconds:.0f} s -> {config.outputs}"
+
+
+def ended_by_hand(run: TrainingRun) -> str:
+    """Where a file STOP ended the run, as `step 12 of 600`; nothing where it reached its end."""
+    step = run.counters.step
+    return f"step {step} of {run.total_steps}" if step < run.total_steps else ""
+
+
+def is_done(run: TrainingRun) -> bool:
+    """Whether a file STOP says that the newest checkpoint is what was wanted.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    stop = run.config.stop_file
+    if not stop.exists():
+        return False
+    if run.counters.step == 0:
+        raise ConfigError(
+            f"{stop}: it ends a stage at its newest checkpoint and there is none yet; remove the"
+            " file to train"
+        )
+    return True
 
 
 def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog) -> None:
-    """Do all steps that are left.
+    """Do all steps that are left, or those until there is a file STOP.
 
     Raises:
         Stopped: a worker was asked to stop; a checkpoint is written.
     """
+    if run.workers.first(lambda: is_done(run)):
+        return
     first = run.counters
     steps = range(first.step, run.total_steps)
     world, rank = run.workers.world_size, run.workers.rank
@@ -110,7 +138,11 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog) -> Non
     for step, position in zip(progress(steps, description="train"), positions, strict=True):
         batch = run.source.encode(position, next(batches))
         watchdog.enter(step, batch["ids"])
-        result = train_step(run, step, position, batch, stop=signals.received is not None)
+        asked = {
+            "stop": signals.received is not None,
+            "end": run.workers.is_main and run.config.stop_file.exists(),
+        }
+        result = train_step(run, step, position, batch, **asked)
         clock.count(result.samples)
         run.counters = replace(
             run.counters,
@@ -120,11 +152,13 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog) -> Non
         )
         if run.ema is not None:
             run.ema.update(step)
-        if run.rejected is not None and _is_due(run, result):
+        if run.rejected is not None and _is_due(run):
             run.rejected.share()
         _record(run, result, position, clock)
         if result.predict_zero is not None and run.workers.is_main:
             check.observe(result.loss, result.predict_zero)
+        if result.end:
+            return
         if result.stop:
             save_checkpoint(run)
             sentence = (
@@ -164,7 +198,8 @@ def save_checkpoint(run: TrainingRun, *, finished: bool = False) -> None:
     if run.rejected is not None:
         run.rejected.share()
     if run.metrics is not None:
-        run.counters = replace(run.counters, loss_ema=run.metrics.loss_ema)
+        metrics = run.metrics
+        run.counters = replace(run.counters, loss_ema=metrics.loss_ema, losses=metrics.losses)
     optimizer = run.engine.state_dict()  # gathers what a plugin has split
     if run.ema is not None:
         write_checkpoint(
@@ -203,10 +238,10 @@ class _Clock:
         return rate
 
 
-def _is_due(run: TrainingRun, result: StepResult) -> bool:
-    """Whether this step is one of those that are written down."""
+def _is_due(run: TrainingRun) -> bool:
+    """Whether this step is one of those that are written down; stops and resumes change none."""
     step = run.counters.step
-    return step % run.config.log_every == 0 or step == run.total_steps or result.stop
+    return step % run.config.log_every == 0 or step == run.total_steps
 
 
 def _record(run: TrainingRun, result: StepResult, position: int, clock: _Clock) -> None:
@@ -214,7 +249,7 @@ def _record(run: TrainingRun, result: StepResult, position: int, clock: _Clock) 
     if run.metrics is None:
         return
     run.metrics.observe(result.loss)
-    if _is_due(run, result):
+    if _is_due(run):
         if run.lock is not None:
             run.lock.check()
         run.metrics.write(

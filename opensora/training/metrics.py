@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ class MetricsLog:
         path: the file; lines after `step` are cut off.
         step: steps already done.
         loss_ema: smoothed loss after those steps; None at the start.
+        losses: of the steps since the last line.
         carried: text of the file as the checkpoint of `step` carries it. Where the file has lost
             or changed a line since, it becomes this again and the log says so.
         send: also receives every line, for an outside service.
@@ -33,13 +34,14 @@ class MetricsLog:
         *,
         step: int = 0,
         loss_ema: float | None = None,
+        losses: Sequence[float] = (),
         carried: str | None = None,
         send: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self._path = path
         self._send = send
         self.loss_ema = loss_ema
-        self._losses: list[float] = []
+        self._losses = list(losses)
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         lines = [line for line in text.splitlines() if _is_of_step(line, step)]
         if carried is not None and lines != (whole := carried.splitlines()):
@@ -51,6 +53,17 @@ class MetricsLog:
             )
             lines = whole
         write_text(path, "".join(f"{line}\n" for line in lines))
+
+    @property
+    def losses(self) -> list[float]:
+        """Of the steps since the last line."""
+        return list(self._losses)
+
+    def ended_by_hand(self, words: str) -> str:
+        """The text whose last line says where somebody ended the run; the file stays as it is."""
+        *lines, last = self.text.splitlines() or [json.dumps({"loss_ema": self.loss_ema})]
+        lines.append(json.dumps({**json.loads(last), "ended_by_hand": words}))
+        return "".join(f"{line}\n" for line in lines)
 
     @property
     def text(self) -> str:

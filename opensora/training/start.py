@@ -97,14 +97,12 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
     Raises:
         ConfigError: something can not be built as configured.
         StoreError: the stores do not hold what the plan asks for.
-        CheckpointError: the checkpoints belong to another run or none is sound, or `load` belongs
-            to another model.
+        CheckpointError: no checkpoint of this run is sound, or `load` is of another model.
     """
     check_plugin(config.plugin, workers.device)
     # 1. data, model and scheduler
     workers.first(lambda: clean_state(config.state_folder))
-    load = None if config.load is None else Path(config.load)
-    loaded = None if load is None else workers.first(lambda: checkpoint_to_load(load))
+    loaded = workers.first(lambda: checkpoint_to_load(config.load))
     source = open_source(config, workers, choose_plan(config, workers, loaded))
     model, model_config = build_model(config, source)
     scheduler = build_module(config.scheduler, SCHEDULERS)
@@ -117,11 +115,9 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
         checkpoint = continue_from(loaded, config, workers, source.plan, fresh)
     if checkpoint is not None:
         load_weights(model, checkpoint.model)
-    elif load is not None:
-        start_from(model, load, source)
-    counters = fresh
-    if checkpoint is not None:  # the plan may have been continued with new clips
-        counters = replace(checkpoint.counters, finished=False, plan_hash=fresh.plan_hash)
+    elif config.load is not None:
+        start_from(model, Path(config.load), source)
+    counters = fresh if checkpoint is None else _resumed(checkpoint.counters, fresh)
     total_steps = count_steps(config, len(source.plan), counters, workers.world_size)
     # 3. kernels, optimizer and plugin
     settle_kernels(model, config, workers)
@@ -156,6 +152,11 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
         metrics=_open_metrics(config, counters, checkpoint) if workers.is_main else None,
         rejected=_open_rejected(config, source, workers, resumes=checkpoint is not None),
     )
+
+
+def _resumed(counters: Counters, fresh: Counters) -> Counters:
+    """Counters of a checkpoint for this run, whose plan may have been continued with new clips."""
+    return replace(counters, finished=False, plan_hash=fresh.plan_hash)
 
 
 def build_model(config: TrainConfig, source: BatchSource) -> tuple[nn.Module, dict[str, Any]]:
@@ -265,6 +266,7 @@ def _open_metrics(
         folder / "metrics.jsonl",
         step=counters.step,
         loss_ema=counters.loss_ema,
+        losses=counters.losses,
         carried=None if checkpoint is None else checkpoint.metrics,
         send=open_wandb(vars(config), folder) if config.wandb else None,
     )

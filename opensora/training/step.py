@@ -25,6 +25,7 @@ class StepResult:
         lr: of the first parameter group.
         samples: clips seen by all workers.
         stop: a worker was asked to stop.
+        end: the run was asked to be done here.
         predict_zero: loss of a model that always predicts zero, in the first steps.
     """
 
@@ -33,11 +34,12 @@ class StepResult:
     lr: float
     samples: int
     stop: bool
+    end: bool
     predict_zero: float | None
 
 
 def train_step(
-    run: TrainingRun, step: int, position: int, batch: LatentBatch, *, stop: bool
+    run: TrainingRun, step: int, position: int, batch: LatentBatch, *, stop: bool, end: bool = False
 ) -> StepResult:
     """Forward, backward and update on one micro batch.
 
@@ -47,6 +49,7 @@ def train_step(
         position: of the micro batch in the plan; all randomness follows from it.
         batch: the micro batch.
         stop: this worker was asked to stop.
+        end: this worker was asked to be done here.
 
     Raises:
         OpenSoraError: loss or gradient is not a finite number.
@@ -57,10 +60,7 @@ def train_step(
     noise_seed = derive_seed(seed, "noise", position)
     lr = run.schedule.apply(engine.optimizer.optim, step)
     latents, conditions = _on_device(batch, device)
-    mask = None
-    if run.masks is not None:
-        rng = random.Random(derive_seed(seed, "mask", position))
-        mask = run.masks.get_masks(len(latents), latents.shape[2], rng).to(device)  # [B, T]
+    mask = _clean_frames(run, latents, position)
 
     def losses(model: Model) -> Tensor:
         generator = torch.Generator(device).manual_seed(noise_seed)
@@ -73,9 +73,9 @@ def train_step(
     with engine.autocast():
         loss = losses(engine.model)
     facts = torch.stack(
-        (loss.detach().double(), *latents.new_tensor([len(latents), stop]).double())
+        (loss.detach().double(), *latents.new_tensor([len(latents), stop, end]).double())
     )
-    total_loss, samples, stops = run.workers.sum(facts).tolist()
+    total_loss, samples, stops, ends = run.workers.sum(facts).tolist()
     if not math.isfinite(total_loss):
         raise _not_finite(run, step, batch["ids"], "loss", loss.detach())
     # 3. gradients and update
@@ -93,8 +93,17 @@ def train_step(
         lr=lr,
         samples=int(samples),
         stop=stops > 0,
+        end=ends > 0,
         predict_zero=predict_zero,
     )
+
+
+def _clean_frames(run: TrainingRun, latents: Tensor, position: int) -> Tensor | None:
+    """Frames of latents [B, C, T, H, W] that are trained on: [B, T]; None trains on all."""
+    if run.masks is None:
+        return None
+    rng = random.Random(derive_seed(run.config.seed, "mask", position))
+    return run.masks.get_masks(len(latents), latents.shape[2], rng).to(latents.device)
 
 
 def _on_device(batch: LatentBatch, device: torch.device) -> tuple[Tensor, Conditions]:

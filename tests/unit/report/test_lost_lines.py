@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from opensora.report.sections import lost_lines
+from opensora.report.sections import ended_by_hand, lost_lines
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,9 @@ from opensora.report.sections import lost_lines
 def test_a_curve_without_its_head_or_with_a_hole_is_said(steps, said):
     found = lost_lines(pd.DataFrame({"step": steps}))
     assert found == (f"metrics.jsonl has lost lines between steps {said}" if said else "")
+
+
+def test_where_a_stage_was_ended_by_hand_is_said():
+    lines = [{"step": 10, "loss": 1.0}, {"step": 12, "ended_by_hand": "step 12 of 600"}]
+    assert ended_by_hand(pd.DataFrame(lines)) == "ended by hand at step 12 of 600"
+    assert ended_by_hand(pd.DataFrame(lines[:1])) == ""
