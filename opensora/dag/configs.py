@@ -15,6 +15,7 @@ from opensora.config.fields import ConfigKind
 from opensora.config.parts import plan_part, sampling_part, training_part
 from opensora.core.errors import ConfigError
 from opensora.core.io import lines_of, sha256_file
+from opensora.core.text_files import TextEncodingError, read_text
 
 _URLS = ("http://", "https://")
 _TRAINED = ("vae", "clip", "text_encoder")
@@ -86,12 +87,15 @@ def reference_hashes(path: str, prompts: str | Path) -> dict[str, str]:
         Name as it is written -> hash. An address is fetched by the job, once, and has none.
 
     Raises:
-        ConfigError: a file that is named is not there.
+        ConfigError: a file that is named is not there, or the prompts are no text.
     """
     given = resolved(path, "inference").get("reference_path") or []
     entries = [given] if isinstance(given, str) else list(given)
     if Path(prompts).is_file():
-        text = Path(prompts).read_text("utf-8", "replace")
+        try:
+            text = read_text(Path(prompts))
+        except TextEncodingError as error:
+            raise ConfigError(str(error)) from error
         entries += map(_reference_behind, lines_of(text, odd_breaks=" "))
     names = [name.strip() for entry in entries if entry for name in str(entry).split(";")]
     found = {}

@@ -21,15 +21,23 @@ log = logging.getLogger(__name__)
 
 
 def check_complete(checkpoint: Path, report: LoadReport) -> None:
-    """Refuse weights that leave part of the model at random.
+    """Refuse weights that leave part of the model at random, or of which part is not used.
+
+    What wrappers, averages and counters add was taken away when the file was read.
 
     Raises:
-        CheckpointError: names the first part that is missing.
+        CheckpointError: names the first part that is missing or left over.
     """
     if report.missing:
         raise CheckpointError(
             f"{checkpoint}: lacks {len(report.missing)} weights of the model (first:"
             f" {report.missing[0]}); pass the weights that belong to this model's fields."
+        )
+    if report.unexpected:
+        raise CheckpointError(
+            f"{checkpoint}: {len(report.unexpected)} of its weights have no place in the model"
+            f" (first: {report.unexpected[0]}), which is part of what was trained; give the model"
+            " the type and the fields that these weights were made with."
         )
 
 

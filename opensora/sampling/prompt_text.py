@@ -9,6 +9,7 @@ from opensora.core import limits
 from opensora.core.errors import ConfigError
 from opensora.core.io import lines_of
 from opensora.core.limits import check_depth
+from opensora.core.text_files import TextEncodingError, read_text
 
 # what a prompt may carry behind its text: 'a cat{"reference_path": "cat.png", ...}'
 PROMPT_FIELDS = ("reference_path", "mask_strategy")
@@ -27,7 +28,7 @@ def read_prompts(path: str | Path) -> list[str]:
     leave inside a sentence (U+2028, U+2029, U+0085, a form feed), becomes a blank.
 
     Raises:
-        ConfigError: the file is missing, not UTF-8 text, a table, or holds no prompt.
+        ConfigError: the file is missing, in an unknown encoding, a table, or holds no prompt.
     """
     path = Path(path)
     if not path.is_file():
@@ -42,17 +43,13 @@ def read_prompts(path: str | Path) -> list[str]:
                 f"{path}: {size:,} bytes; at most {limits.CAPTION_FILE_BYTES:,} are read; split the"
                 " prompt file."
             )
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path}: byte {error.start} is not UTF-8; save the prompt file as UTF-8 text."
-        ) from error
+        text = read_text(path)
+    except TextEncodingError as error:
+        raise ConfigError(str(error)) from error
     except OSError as error:
         raise ConfigError(
             f"{path}: the prompt file can not be read ({error.strerror}); change its permissions."
         ) from error
-    if "\0" in text:
-        raise _not_prompts(path, "a binary file")
     prompts = [line.strip() for line in lines_of(text, odd_breaks=" ") if line.strip()]
     if not prompts:
         raise ConfigError(f"{path}: the prompt file is empty; write one prompt per line.")

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable, Collection
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,14 @@ from opensora.core.errors import TableError
 from opensora.core.io import atomic_path, lines_of
 from opensora.core.limits import check_depth
 from opensora.tables.checks import complaint
+from opensora.core.text_files import TextEncodingError, is_utf8_so_far, read_text
 from opensora.tables.columns import SPELLINGS, STRINGS, More, Table
 from opensora.tables.schema import schema_of, to_arrow
 
 PARQUET = ".parquet"
 _CHUNK_BYTES = 1 << 20
+_HEAD_BYTES = 1 << 16  # of a text in which encoding and separator are looked for
+_SEPARATORS = (",", ";", "\t")  # spreadsheets put semicolons where commas part decimals
 _GROUP_ROWS = 1 << 17  # rows of a group; part of what makes equal rows equal bytes
 
 
@@ -29,7 +34,9 @@ def read_table(
     """Read a table; text columns stay text and their empty cells are "".
 
     Args:
-        path: a `.csv` or `.parquet` file; `.jsonl`, an object a line, or `.json`, a list of them.
+        path: a `.parquet` file; `.jsonl`, an object a line; `.json`, a list of them; anything else
+            is CSV, with semicolons or tabs where its first line has no comma. Capitals of the
+            suffix do not matter. Texts are UTF-8, or as their byte order mark says.
         table: the columns to expect; None takes what comes.
         columns: of a Parquet file only these are read, where they are there; None reads all.
 
@@ -42,15 +49,12 @@ def read_table(
         raise TableError(f"{path}: no such table{made_by}")
     try:
         _check_rows(path)
-        if path.suffix == PARQUET:
+        if is_parquet(path):
             frame = to_frame(read_parquet(path, columns))
         else:
-            frame = _READERS.get(path.suffix, _read_csv)(path)
-    except UnicodeDecodeError as error:
-        place = _first_bad_byte(path)
-        raise TableError(
-            f"{path}: byte {place} is not UTF-8; save the table in UTF-8{made_by}"
-        ) from error
+            frame = _READERS.get(path.suffix.lower(), _read_csv)(path)
+    except TextEncodingError as error:
+        raise TableError(f"{error}{made_by}") from error
     except (ValueError, OSError) as error:
         raise TableError(f"{path}: not a readable table ({error}){made_by}") from error
     if table is not None:
@@ -60,6 +64,11 @@ def read_table(
         if fault := complaint(frame, table):
             raise TableError(f"{path}: {fault}{made_by}")
     return frame
+
+
+def is_parquet(path: str | Path) -> bool:
+    """Whether a table of this name is Parquet."""
+    return Path(path).suffix.lower() == PARQUET
 
 
 def write_table(frame: pd.DataFrame, path: str | Path, table: Table | None = None) -> None:
@@ -72,7 +81,7 @@ def write_table(frame: pd.DataFrame, path: str | Path, table: Table | None = Non
     path = Path(path)
     if table is not None:
         frame = ordered(frame, path, table)
-    if path.suffix == PARQUET:
+    if is_parquet(path):
         rows = typed(frame, path, schema_of(frame, table))
         with atomic_path(path) as temporary:
             write_parquet(rows, temporary)
@@ -135,9 +144,26 @@ def ordered(frame: pd.DataFrame, path: Path, table: Table) -> pd.DataFrame:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     text = dict.fromkeys(STRINGS, str)
-    # only a truly empty cell is missing: the caption "None" or the id "nan" is text; and a column
-    # is of one type, not of one for each part of a long file
-    frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""], low_memory=False)
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    source: Path | StringIO = path
+    if not is_utf8_so_far(head):
+        source = StringIO(read_text(path), newline="")
+        head = source.getvalue()[:_HEAD_BYTES].encode()
+    try:
+        # only a truly empty cell is missing: the caption "None" or the id "nan" is text; and a
+        # column is of one type, not of one for each part of a long file
+        frame = pd.read_csv(
+            source,
+            sep=_separator(head.decode(errors="replace")),
+            dtype=text,
+            keep_default_na=False,
+            na_values=[""],
+            low_memory=False,
+        )
+    except UnicodeDecodeError:
+        read_text(path)  # says where and, as far as can be told, which encoding it is
+        raise
     return _fill_text(frame)
 
 
@@ -147,7 +173,7 @@ def _check_rows(path: Path) -> None:
     Raises:
         ValueError: there are too many; of a text its lines count.
     """
-    if path.suffix == PARQUET:
+    if is_parquet(path):
         with pq.ParquetFile(path) as file:
             rows = file.metadata.num_rows
     elif path.stat().st_size <= limits.TABLE_ROWS:  # a row has its end at least
@@ -159,22 +185,18 @@ def _check_rows(path: Path) -> None:
         raise ValueError(f"{rows:,} rows; at most {limits.TABLE_ROWS:,} are read; split the table")
 
 
-def _first_bad_byte(path: Path) -> int:
-    """Offset of the byte at which a file stops being UTF-8."""
-    try:
-        path.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        return error.start
-    return 0
+def _separator(head: str) -> str:
+    """What parts the names of columns; in quotes it is part of a name."""
+    first = re.sub(r'"[^"]*"', "", lines_of(head)[0])
+    return next((mark for mark in _SEPARATORS if mark in first), ",")
 
 
 def _read_json_lines(path: Path) -> pd.DataFrame:
-    lines = lines_of(path.read_text(encoding="utf-8"))
-    return _of_objects([_parsed(line) for line in lines if line.strip()])
+    return _of_objects([_parsed(line) for line in lines_of(read_text(path)) if line.strip()])
 
 
 def _read_json(path: Path) -> pd.DataFrame:
-    return _of_objects(_parsed(path.read_text(encoding="utf-8")))
+    return _of_objects(_parsed(read_text(path)))
 
 
 def _parsed(text: str) -> Any:

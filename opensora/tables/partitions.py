@@ -28,7 +28,7 @@ ANY_SHARD = "{shard}"  # in names of tables
 
 def is_folder_name(path: str | Path) -> bool:
     """Whether a table of this name is a folder of partitions, and not one file."""
-    return Path(path).suffix not in (PARQUET, ".csv")
+    return Path(path).suffix.lower() not in (PARQUET, ".csv")
 
 
 def shard_names(num_shards: int) -> list[str]:

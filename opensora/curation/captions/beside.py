@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from opensora.core.limits import check_depth
+from opensora.core.text_files import TextEncodingError, read_text
 from opensora.curation.captions.caption_clips import ENCODING, NoCaption
 from opensora.curation.captions.spans import Span, seconds_in
 from opensora.tables.columns import SPELLINGS, TEXT
-from opensora.text.decode import TextEncodingError, read_text
 
 UNREADABLE = "caption_unreadable"
 

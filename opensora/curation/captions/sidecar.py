@@ -14,7 +14,7 @@ from opensora.curation.captions.beside import Beside
 from opensora.curation.captions.caption_clips import Captioner, Clip, NoCaption
 from opensora.curation.captions.spans import Span, seconds_in
 from opensora.tables.clock import seconds_of
-from opensora.tables.io import read_table
+from opensora.tables.io import read_table, with_known_names
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +126,7 @@ def _read_table(path: Path) -> _Table:
         for row in table.to_dict("records"):
             found.by_stem[str(row["videoID"])].extend(_panda_spans(row, path))
     else:
+        table = with_known_names(table)
         for name in ("path", "text"):
             if name not in table.columns:
                 raise TableError(f"{path}: captions need a column {name!r}; it has {list(table)}")

@@ -5,7 +5,7 @@ import hashlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from opensora.media.probe import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from opensora.tables.columns import LICENCE, PATH
 from opensora.tables.io import read_table
 
-LIST_SUFFIXES = (".csv", ".parquet")
+LIST_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
 # of files that are passed over unopened: texts, tables, playlists, sound, archives, weights
 NO_MEDIA_SUFFIXES = frozenset(
     {
@@ -61,8 +61,8 @@ def find_media(inputs: Sequence[str | Path]) -> FoundFiles:
     """List the files to probe.
 
     Args:
-        inputs: folders (walked recursively), globs, single files, or CSV/Parquet lists with a
-            `path` column, relative to the list's folder, and maybe a column `licence`.
+        inputs: folders (walked recursively), globs, single files, or lists (CSV, Parquet, JSON
+            lines) with a column `path`, relative to the list's folder, and maybe `licence`.
 
     Raises:
         TableError: an input does not exist, or a list is not one.
@@ -133,7 +133,7 @@ def shard_listings(
         inputs: see :func:`find_media`.
         num_shards: number of shards.
         beside: suffixes such as `.txt`; in place of the files themselves those of their names with
-            these suffixes count, there or not.
+            these suffixes count, there or not, and those in capitals that are there.
         listing: see :func:`shards_of`.
 
     Raises:
@@ -142,12 +142,32 @@ def shard_listings(
     found = find_media(inputs)
     shards = shards_of([*found.files, *found.unreadable], num_shards, listing)
     digests = [hashlib.sha256() for _ in range(num_shards)]
+    in_capitals = _in_capitals({os.path.dirname(path) for path in found.files}, beside)
     for path, note in [*found.files.items(), *found.unreadable.items()]:
         digest = digests[shards[path]]
         stem = os.path.splitext(path)[0]
-        for name in [stem + suffix for suffix in beside] or [path]:
+        capitals = in_capitals.get(stem, [])
+        for name in [*(stem + suffix for suffix in beside), *capitals] or [path]:
             digest.update(f"{legible_path(name)}\0{_state(name)}\0{note}\n".encode())
     return [digest.hexdigest()[:16] for digest in digests]
+
+
+def _in_capitals(folders: Iterable[str], suffixes: Sequence[str]) -> dict[str, list[str]]:
+    """Files by their path without its suffix, where that is one of some, but not in small letters.
+
+    A folder that can not be listed has none.
+    """
+    found: dict[str, list[str]] = {}
+    for folder in folders if suffixes else ():
+        try:
+            names = sorted(os.listdir(folder or os.curdir))
+        except OSError:
+            continue
+        for stem, suffix in map(os.path.splitext, names):
+            if suffix not in suffixes and suffix.lower() in suffixes:
+                place = os.path.join(folder, stem)
+                found.setdefault(place, []).append(place + suffix)
+    return found
 
 
 def _state(path: str) -> str:

@@ -174,7 +174,14 @@ def assign_splits(
     component = connected(_links(codes, groups), len(names))
     side = np.zeros(len(names), dtype=int)
     np.maximum.at(side, component, draw)
-    _keep_one_in_training(side, component, position, codes if usable is None else codes[usable])
+    used = np.unique(codes if usable is None else codes[usable])
+    is_said = _keep_one_in_training(side, component, position, used)
+    if validation_fraction and len(used) and not is_said and not (side[component[used]] == 1).any():
+        log.warning(
+            "split: none of %d source videos was drawn for validation (a share of %g), so that"
+            " training measures no held-out loss; give more videos or a larger share",
+            *(len(used), validation_fraction),
+        )
     return np.array([TRAIN, VALIDATION, TEST], dtype=object)[side[component][codes]]
 
 
@@ -190,19 +197,21 @@ def _check_shares(validation_fraction: float, test_fraction: float) -> None:
 
 
 def _keep_one_in_training(
-    side: np.ndarray, component: np.ndarray, position: np.ndarray, used: np.ndarray
-) -> None:
+    side: np.ndarray, component: np.ndarray, position: np.ndarray, videos: np.ndarray
+) -> bool:
     """Move the videos of one component to training where none of those in use is there.
 
     Args:
         side: int [V], of the video that names a component; changed in place.
         component: int [V], of each video.
         position: [V], what each video drew.
-        used: int [M], the videos of the clips in use.
+        videos: int [M], those of the clips in use.
+
+    Returns:
+        Whether it had to, which it says.
     """
-    videos = np.unique(used)
     if not len(videos) or (side[component[videos]] == 0).any():
-        return
+        return False
     side[component[videos[position[videos].argmax()]]] = 0
     left = int((side[component[videos]] != 0).sum())
     log.warning(
@@ -210,6 +219,7 @@ def _keep_one_in_training(
         " and %s held out",
         *(len(videos), len(videos) - left, f"{left} are" if left else "none is"),
     )
+    return True
 
 
 def _links(codes: np.ndarray, groups: np.ndarray) -> np.ndarray:

@@ -226,6 +226,20 @@ def test_weights_that_leave_the_model_at_random_are_refused(config, tmp_path, tr
         load({**config, "model": {"from_pretrained": str(folder)}})
 
 
+def test_weights_of_which_a_part_would_not_be_used_are_refused(config, tmp_path, trained):
+    folder = tmp_path / "more"
+    shutil.copytree(trained.checkpoint.parent, folder)
+    weights = load_file(trained.checkpoint)
+    extra = {"adapter.weight": torch.ones(2)}
+    save_file({**weights, **extra}, folder / "ema.safetensors")
+    with pytest.raises(CheckpointError, match=r"1 of its weights .*first: adapter\.weight"):
+        load({**config, "model": {"from_pretrained": str(folder)}})
+    # what wrappers and averages leave is none of it
+    wrapped = {f"module.{name}": value for name, value in weights.items()}
+    save_file({**wrapped, "step": torch.tensor(3)}, folder / "ema.safetensors")
+    load({**config, "model": {"from_pretrained": str(folder)}})
+
+
 def test_a_text_length_the_model_does_not_know_is_refused(config):
     text_encoder = {**config["text_encoder"], "model_max_length": 10}
     with pytest.raises(ConfigError, match=r"model_max_length 24 but .* is 10"):

@@ -13,9 +13,10 @@ DATA = Path(__file__).parents[2] / "data" / "reference"
 RECORDED = json.loads((DATA / "mask_strategies.json").read_text())["v1.1.0"]
 
 
-def test_a_prompt_file_has_one_prompt_per_line(tmp_path):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_prompt_file_has_one_prompt_per_line(tmp_path, encoding):
     path = tmp_path / "prompts.txt"
-    path.write_bytes("\ufeffa red circle\r\n\n  ein gr\u00fcner Kreis \n".encode())
+    path.write_bytes("a red circle\r\n\n  ein gr\u00fcner Kreis \n".encode(encoding))
     assert read_prompts(path) == ["a red circle", "ein gr\u00fcner Kreis"]
 
 
@@ -26,8 +27,8 @@ def test_a_prompt_file_has_one_prompt_per_line(tmp_path):
         (b"", "is empty"),
         (b" \n\n", "is empty"),
         (b"a circle\n\xff\xfe", "byte 9 is not UTF-8"),
-        ("a circle".encode("utf-16"), "is not UTF-8"),
-        (b"a circle\0\n", "a binary file"),
+        ("a circle".encode("utf-16-le"), "byte 1 is 0; it looks like UTF-16 without a mark"),
+        (b"a circle\0\n", "byte 8 is 0; save it in UTF-8"),
         (b"id,path,text,num_frames\n1,a.mp4,a cat,16\n", "a table .its first line is 'id,path,te"),
         (b'"path"\t"text"\na.mp4\ta cat\n', "a table"),
     ],

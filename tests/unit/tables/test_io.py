@@ -1,5 +1,6 @@
 """Tables keep what was written."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -40,7 +41,7 @@ def test_no_cell_breaks_a_table_or_changes_in_it(tmp_path: Path, text: str) -> N
 
 def test_the_byte_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / "captions.csv").write_bytes(b"id,text\na,caf\xe9\n")
-    with pytest.raises(TableError, match="byte 13 is not UTF-8; save the table in UTF-8"):
+    with pytest.raises(TableError, match="byte 13 is not UTF-8; it looks like CP1252"):
         read_table(tmp_path / "captions.csv")
 
 
@@ -72,3 +73,63 @@ def test_an_unreadable_table_is_one_sentence(tmp_path: Path, content: bytes) -> 
     (tmp_path / "captions.csv").write_bytes(content)
     with pytest.raises(TableError, match=r"captions\.csv"):
         read_table(tmp_path / "captions.csv", CAPTIONS)
+
+
+FOREIGN = pd.DataFrame(
+    {"path": ["a.mp4", "b.mp4"], "text": ["café, noir", "a; b"], "fps": [24, 30]}
+)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("suffix", [".csv", ".CSV", ".JSONL", ".jsonl", ".Json", ".json"])
+def test_capitals_and_marked_encodings_change_nothing(
+    tmp_path: Path, suffix: str, encoding: str
+) -> None:
+    rows = FOREIGN.to_dict("records")
+    text = {
+        ".csv": FOREIGN.to_csv(index=False),
+        ".jsonl": "\n".join(json.dumps(row, ensure_ascii=False) for row in rows),
+        ".json": json.dumps(rows, ensure_ascii=False),
+    }[suffix.lower()]
+    (tmp_path / f"t{suffix}").write_bytes(text.encode(encoding))
+    pd.testing.assert_frame_equal(read_table(tmp_path / f"t{suffix}"), FOREIGN, check_dtype=False)
+
+
+def test_parquet_may_be_in_capitals(tmp_path: Path) -> None:
+    write_table(ROWS, tmp_path / "CAPTIONS.PARQUET", CAPTIONS)
+    assert (tmp_path / "CAPTIONS.PARQUET").read_bytes().startswith(b"PAR1")
+    again = read_table(tmp_path / "CAPTIONS.PARQUET", CAPTIONS)
+    pd.testing.assert_frame_equal(again, ROWS, check_dtype=False)
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_spreadsheets_part_columns_with_semicolons_and_tabs(
+    tmp_path: Path, mark: str, encoding: str
+) -> None:
+    (tmp_path / "t.csv").write_bytes(FOREIGN.to_csv(index=False, sep=mark).encode(encoding))
+    pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv"), FOREIGN, check_dtype=False)
+
+
+def test_a_comma_in_a_quoted_name_parts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('path;"notes, if any"\na.mp4;x\n', encoding="utf-8")
+    assert list(read_table(tmp_path / "t.csv")) == ["path", "notes, if any"]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.json"])
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("café".encode("utf-16-le"), "byte 1 is 0; it looks like UTF-16 without a mark"),
+        (b'[{"text": "caf\xe9"}]', "byte 14 is not UTF-8; it looks like CP1252"),
+        (b"\xff\xfea\0b", "byte 4 is not UTF-16, as its mark says"),
+    ],
+)
+def test_other_encodings_are_told_by_file_byte_and_name(
+    tmp_path: Path, name: str, data: bytes, said: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(TableError) as told:
+        read_table(tmp_path / name)
+    assert str(told.value).startswith(f"{tmp_path / name}: byte ")
+    assert said in str(told.value)

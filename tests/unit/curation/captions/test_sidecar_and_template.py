@@ -70,8 +70,19 @@ def test_files_beside_the_source_are_read(tmp_path: Path) -> None:
     assert captioner.caption(clips) == ["all of a", "late", ""]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("head", ["file_name;caption", "video;cap", "path;text"])
+def test_tables_of_spreadsheets_and_other_tools_are_read(
+    tmp_path: Path, head: str, encoding: str
+) -> None:
+    rows = f"{head}\na.mp4;a café, slowly\n"
+    (tmp_path / "CAPTIONS.CSV").write_bytes(rows.encode(encoding))
+    captioner = SidecarCaptioner([tmp_path / "CAPTIONS.CSV"])
+    assert captioner.caption([clip(tmp_path / "a.mp4")]) == ["a café, slowly"]
+
+
 def test_faulty_sidecars_are_one_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "bad.csv").write_text("file,text\na,b\n")
+    (tmp_path / "bad.csv").write_text("where,text\na,b\n")
     with pytest.raises(TableError, match="'path'"):
         SidecarCaptioner([tmp_path / "bad.csv"])
     with pytest.raises(TableError, match="no such table"):

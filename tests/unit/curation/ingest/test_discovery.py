@@ -161,14 +161,17 @@ def test_a_listing_changes_in_the_shard_of_the_file_that_changed(folder: Path) -
     assert changed(folder, before) == [shard_of(f"{folder}/a.png", 100)]
 
 
-def test_a_listing_of_what_lies_beside_sees_the_captions_alone(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["a.json", "a.TXT", "a.Json"])
+def test_a_listing_of_what_lies_beside_sees_the_captions_alone(folder: Path, name: str) -> None:
     def listing() -> list[str]:
         return shard_listings([folder], 100, beside=[".txt", ".json"])
 
     before = listing()
     os.utime(folder / "a.png", ns=(1, 1))
     assert listing() == before
-    (folder / "a.json").write_text('{"text": "a ramp"}')
+    (folder / name).write_text('{"text": "a ramp"}')
     after = listing()
     own = shard_of(f"{folder}/a.png", 100)
     assert [k for k in range(100) if before[k] != after[k]] == [own]
+    (folder / name).write_text('{"text": "a long ramp"}')
+    assert listing() not in (before, after)

@@ -90,3 +90,12 @@ def test_a_video_without_a_usable_clip_is_not_what_trains() -> None:
     assert both[1] != "train"
     rest = assign_splits(pd.Series(names), np.arange(2), **args, usable=np.array([False, True]))
     assert rest.tolist() == ["train", "train"]
+
+
+@pytest.mark.parametrize(("share", "is_said"), [(0.01, True), (0.0, False)])
+def test_a_few_videos_all_drawn_for_training_are_told(caplog, share: float, is_said: bool) -> None:
+    split = assign_splits(
+        pd.Series(["a", "b"]), OWN[:2], validation_fraction=share, test_fraction=0.0
+    )
+    assert set(split) == {"train"}
+    assert ("none of 2 source videos was drawn for validation" in caplog.text) == is_said

@@ -46,6 +46,12 @@ def read_text(path: Path) -> str:
         raise TextEncodingError(f"{path}: byte {place} is not {said}; save it in UTF-8") from error
 
 
+def is_utf8_so_far(head: bytes) -> bool:
+    """Whether the first bytes of a file have neither the mark of UTF-16 or UTF-32 nor zeros."""
+    wide = (mark for mark, _, name in _MARKS if name != "UTF-8")
+    return b"\0" not in head and not head.startswith(tuple(wide))
+
+
 def _likely(data: bytes) -> str:
     """What the bytes look like, in words: a hint for whoever saves the file again."""
     if sum(byte >= 0x80 for byte in data) >= len(data) / 2:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from opensora.text.decode import TextEncodingError, read_text
+from opensora.core.text_files import TextEncodingError, read_text
 
 TEXT = "A café chair\u2019s red leg turns slowly."
 
