@@ -16,8 +16,8 @@ from opensora.core import limits
 from opensora.core.errors import TableError
 from opensora.core.io import atomic_path, lines_of
 from opensora.core.limits import check_depth
-from opensora.tables.checks import complaint
 from opensora.core.text_files import TextEncodingError, is_utf8_so_far, read_text
+from opensora.tables.checks import complaint
 from opensora.tables.columns import SPELLINGS, STRINGS, More, Table
 from opensora.tables.schema import schema_of, to_arrow
 
