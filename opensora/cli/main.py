@@ -125,7 +125,7 @@ def _run(
     except BaseException as error:
         if not is_of_writing(error) and not isinstance(error, PermissionError):
             raise
-        sys.stderr.write(f"opensora {name}: {visible(not_written(error))}\n")
+        sys.stderr.write(f"opensora {name}: {visible(str(not_written(error)))}\n")
         return EXIT_USER
     if summary:
         sys.stdout.write(f"{name}: {visible(summary, keep=_BREAKS)}\n")
