@@ -1,14 +1,16 @@
 import os
+import random
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from opensora.acceleration.launch import (
+from opensora.acceleration.launch import launch
+from opensora.acceleration.rendezvous import (
     Rendezvous,
     first_host,
-    launch,
     local_rendezvous,
     slurm_rendezvous,
 )
@@ -134,3 +136,52 @@ def test_several_nodes_are_started_through_srun(tmp_path: Path, monkeypatch):
     assert words[-4:] == [sys.executable, "-m", "opensora.cli.main", "train"]
     assert {"--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--cpus-per-task=8"} <= set(words)
     assert "--gpus-per-node=4" in words
+
+
+NODE = (
+    "import sys\n"
+    "from opensora.acceleration.launch import launch\n"
+    "from opensora.core.errors import OpenSoraError\n"
+    "from opensora.core.signals import StopSignals\n"
+    "try:\n"
+    "    launch(['-c', *sys.argv[1:]], processes=2, nodes=2, signals=StopSignals())\n"
+    "except OpenSoraError as error:\n"
+    "    print(type(error).__name__, error)\n"
+)
+
+
+def on_two_nodes(*command: str) -> list[str]:
+    """What both launchers of a two-node step of SLURM say; both nodes are this machine."""
+    job = str(random.randrange(1, 20_000))
+    step = {"SLURM_JOB_ID": job, "SLURM_STEP_ID": "0", "SLURM_STEP_NODELIST": "localhost,other"}
+    step |= {"SLURM_STEP_NUM_NODES": "2", "SLURM_STEP_NUM_TASKS": "2"}
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-c", NODE, *command],
+            env={**os.environ, **step, "SLURM_NODEID": node},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for node in "01"
+    ]
+    return [process.communicate(timeout=120)[0].strip() for process in nodes]
+
+
+def test_workers_of_two_nodes_learn_their_rank_and_meet_in_one_group(tmp_path: Path):
+    code = (
+        "import os, sys, torch, torch.distributed as dist; dist.init_process_group('gloo');"
+        "total = torch.ones(1); dist.all_reduce(total);"
+        "open(f\"{sys.argv[1]}/{os.environ['RANK']}.{int(total)}\", 'w')"
+    )
+    assert on_two_nodes(code, str(tmp_path)) == ["", ""]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.4", "1.4", "2.4", "3.4"]
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [((75, 75, 75, 75), "Stopped"), ((75, 75, 75, 1), "OpenSoraError worker 3 ended with exit")],
+)
+def test_both_nodes_say_the_same(codes, said):
+    told = on_two_nodes(f"{CODES} sys.exit({codes}[rank])")
+    assert told[0].startswith(said)
+    assert told[1].startswith(said)
