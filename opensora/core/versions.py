@@ -8,10 +8,10 @@ states that results are equal. It keeps a hash of the code behind each number in
 
 VERSIONS = {
     "make_demo": 3,
-    "ingest_videos": 3,
+    "ingest_videos": 4,
     "detect_scenes": 3,
     "import_scenes": 2,
-    "split_clips": 5,
+    "split_clips": 6,
     "caption_clips": 3,
     "technical": 4,
     "flow": 2,

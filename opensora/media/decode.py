@@ -20,6 +20,7 @@ from opensora.media.formats import content_of
 from opensora.media.geometry import Geometry, Orientation
 from opensora.media.images import is_image, moving_frames, read_image
 from opensora.media.indexed import indexed_frames
+from opensora.media.pictures import frames_of
 from opensora.media.timeline import Timeline, timeline
 
 _SAME_SHAPE = 0.02  # part by which the shape of a picture may change on the way
@@ -87,7 +88,7 @@ def iter_pictures(
     if start == 0:  # no need to list the frames first
         with open_video(path) as (container, stream):
             geometry = geometry_of(path, container, stream)
-            frames = enumerate(container.decode(stream))
+            frames = enumerate(frames_of(container, stream))
             for index, frame in whole_pictures(path, frames, partial(_frames_from, path)):
                 yield _picture(frame, geometry)
                 if index + 1 == stop:
@@ -128,7 +129,7 @@ def iter_thumbnails(path: str | Path, longer_side: int) -> Iterator[np.ndarray]:
         return
     plain = not any(line.geometry.margins)
     with open_video(path) as (container, stream):
-        frames = _checked(path, line, enumerate(container.decode(stream)))
+        frames = _checked(path, line, enumerate(frames_of(container, stream)))
         for _, frame in whole_pictures(
             path, frames, lambda k: _checked(path, line, _frames_from(path, k))
         ):
@@ -296,17 +297,21 @@ def _from_index(
         return
     if line.pts is not None and line.key_pts.size:
         target = int(line.pts[start])
+        # several frames in one packet of an MPEG program share its time; behind a seek the times
+        # of all but the first are guessed from there, and only a right keyframe sets them right
+        likely = line.key_pts if line.container == "mpeg" else line.pts
         # a seek may land late in odd files: go back one keyframe further until it does not
         earlier = np.searchsorted(line.key_pts, target, side="right")
         for key_pts in line.key_pts[:earlier][::-1][:3]:
             container.seek(int(key_pts), stream=stream, backward=True)
-            frames = container.decode(stream)
+            frames = frames_of(container, stream)
             first = next(frames, None)
-            if first is not None and first.pts is not None and first.pts <= target:
+            time = None if first is None else first.pts
+            if first is not None and time is not None and time in likely and time <= target:
                 yield from _numbered(line.pts, first, frames, start)
                 return
     with open_video(path) as (again, video):
-        for index, frame in enumerate(again.decode(video)):
+        for index, frame in enumerate(frames_of(again, video)):
             if index >= start:
                 yield index, frame
 

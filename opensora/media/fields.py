@@ -22,6 +22,7 @@ from av.video.frame import VideoFrame
 
 from opensora.core.errors import VideoError
 from opensora.media.container import open_video
+from opensora.media.pictures import frames_of
 from opensora.media.timeline import timeline
 
 Numbered = Iterator[tuple[int, VideoFrame]]
@@ -94,7 +95,7 @@ def _runs(path: Path, length: int) -> Iterator[list[VideoFrame]]:
         run: list[VideoFrame] = []
         with contextlib.suppress(VideoError), open_video(path) as (container, stream):
             container.seek(int(line.key_pts[place]), stream=stream, backward=True)
-            run.extend(itertools.islice(container.decode(stream), length))
+            run.extend(itertools.islice(frames_of(container, stream), length))
         yield run
 
 
@@ -103,7 +104,7 @@ def _first_runs(path: Path, length: int, count: int) -> Iterator[list[VideoFrame
     step = max(length, (count - length) // (_PLACES - 1))
     with contextlib.suppress(VideoError), open_video(path) as (container, stream):
         run: list[VideoFrame] = []
-        for index, frame in enumerate(itertools.islice(container.decode(stream), count)):
+        for index, frame in enumerate(itertools.islice(frames_of(container, stream), count)):
             if index % step < length:
                 run.append(frame)
             if len(run) == length:

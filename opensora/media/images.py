@@ -1,5 +1,6 @@
 """Pictures, still and moving, as uint8 RGB frames."""
 
+import functools
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from opensora.core import limits
 from opensora.core.errors import VideoError
@@ -15,6 +16,7 @@ from opensora.media.formats import OPENED, PICTURES, check_file, content_of
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp"})
 _WEBP_FLAGS, _WEBP_ALPHA = 20, 0x10  # place and bit in the extended header
+_KINDS = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # of profiles -> mode of Pillow
 _USUAL_MS = 100  # of a frame that gives no duration, as browsers have it
 
 
@@ -130,6 +132,11 @@ def _too_large(path: Path, pixels: str) -> VideoError:
     )
 
 
+@functools.cache
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
 def _pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
 
@@ -138,8 +145,29 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey, which PIL would clip at 255
         grey = np.asarray(image).astype(np.uint32) >> 8
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    profile = image.info.get("icc_profile")  # composing leaves it behind
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    return _in_srgb(image, profile) or image.convert("RGB")
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
+    """A picture that brings a profile of its own (Display P3, Adobe RGB, print) as sRGB.
+
+    None where it has none, or one that says sRGB, is broken, or is not of these pixels.
+    """
+    if not profile or image.mode == "1":
+        return None
+    try:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        kind = own.profile.xcolor_space.strip()
+        if kind not in _KINDS or "sRGB" in (own.profile.profile_description or ""):
+            return None
+        pixels = image.convert(_KINDS[kind]) if kind != "CMYK" else image
+        if pixels.mode != _KINDS[kind]:
+            return None
+        return ImageCms.profileToProfile(pixels, own, _srgb(), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None

@@ -25,6 +25,7 @@ from opensora.media.formats import check_file, content_of
 from opensora.media.geometry import Geometry, Orientation
 from opensora.media.hdr import is_hdr
 from opensora.media.images import moving_facts
+from opensora.media.pictures import frames_of, is_of_fields
 
 _UNTIMED_FORMATS = frozenset({"avi"})  # packets have an order and no times: FFmpeg guesses them
 # containers of broadcasts and live recordings, whose clocks start anew and jump
@@ -149,7 +150,7 @@ def _timeline(path: Path, size: int, mtime_ns: int) -> Timeline:
         header = _header(path, container, stream)
         packets = _walk(path, container, stream, header.formats)
     with open_video(path) as (container, stream):
-        first = next(container.decode(stream), None)
+        first = next(frames_of(container, stream), None)
         if first is None:
             raise VideoError("no_frames", f"{path.name} has a video stream without any frame")
         _check_colours(path, first)
@@ -161,6 +162,8 @@ def _timeline(path: Path, size: int, mtime_ns: int) -> Timeline:
         # what the decoder guesses is no time, but the places of the packets are evenly counted
         shown, _ = continuous_times(np.sort(packets.order), longest)
     usable = _are_distinct(times) and not len(breaks) and bool((np.diff(times) > 0).all())
+    # a seek may land between the two fields of a frame
+    usable = usable and not is_of_fields(header.codec, first)
     keys = packets.times[packets.are_keys & (packets.times != _NO_TIME)]
     return Timeline(
         num_frames=len(times),
@@ -292,7 +295,7 @@ def _decoded_times(path: Path, packets: _Packets) -> np.ndarray:
     times = array("q")
     try:
         with open_video(path) as (container, stream):
-            for frame in container.decode(stream):
+            for frame in frames_of(container, stream):
                 times.append(_NO_TIME if frame.pts is None else frame.pts)
     except VideoError:
         if not times:

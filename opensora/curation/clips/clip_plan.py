@@ -153,7 +153,7 @@ def recipe_of(digest: str, mode: str, *parts: object) -> str:
 
     Args:
         digest: sha256 of the video or image.
-        mode: `reencode`, `copy` or `still`.
+        mode: `reencode`, `copy` or `still in sRGB`.
         parts: what of it is taken, and in which form.
     """
     text = "\x1f".join(str(part) for part in ("clip", VERSION, digest, mode, *parts))
@@ -169,7 +169,7 @@ def _plan_still(
         row |= {"path": str(info.path), **size_columns(info.height, info.width)}
         return PlannedClip(row, 0, 1, info.fps, [], "")
     size = clip_size(info.height, info.width, settings.short_side)
-    recipe = recipe_of(digest, "still", *size)
+    recipe = recipe_of(digest, "still in sRGB", *size)
     row |= {"path": str(address(store, recipe, ".png")), **size_columns(*size)}
     return PlannedClip(row, 0, 1, info.fps, [0], recipe)
 

@@ -138,7 +138,8 @@ def choose_frames(
     late = Fraction(0)
     if is_variable:
         late = min(Fraction(int(np.median(np.diff(ticks)))), frame_ticks) / 2
-    times = [math.floor(k * frame_ticks + late) for k in range(count)]
+    looks = (math.floor(k * frame_ticks + late) for k in range(count))
+    times = [look for look in looks if look < int(ticks[-1] - ticks[0])]  # else of what follows
     return [int(k) for k in np.searchsorted(ticks - ticks[0], times, side="right") - 1]
 
 

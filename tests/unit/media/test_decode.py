@@ -14,6 +14,7 @@ from opensora.core.errors import VideoError
 from opensora.media.decode import iter_frames, read_frames
 from opensora.media.encode import ffmpeg_executable, write_video
 from opensora.media.probe import probe
+from tests.unit.media import footage
 
 NUM_FRAMES = 60
 
@@ -138,6 +139,19 @@ def test_full_range_video_keeps_black_and_white(tmp_path: Path, folder: Path) ->
     frame = read_frames(path, [2])[0]
     assert frame[:, :12].max() <= 3
     assert frame[:, 20:].min() >= 252
+
+
+def test_frames_that_share_a_packet_of_a_program_are_found(tmp_path: Path) -> None:
+    """Only the first frame of a packet has a time; behind a seek the others are guessed."""
+    for number, more in enumerate(({"qmin": "20"}, {}, {"flags": "+ildct+ilme"})):
+        path = tmp_path / f"{number}.mpg"
+        options = {"g": "12", "bf": "0", **more}
+        footage.write(path, map(footage.picture, range(50)), codec="mpeg2video", options=options)
+        shown = list(iter_frames(path))
+        assert len(shown) == 50
+        for k in (13, 30, 44, 49):
+            assert np.array_equal(read_frames(path, [k])[0], shown[k])
+        assert np.array_equal(list(iter_frames(path, start=40, stop=48)), shown[40:48])
 
 
 def test_resizing_averages_areas(folder: Path) -> None:

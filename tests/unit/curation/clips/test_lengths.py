@@ -142,3 +142,11 @@ def test_no_clip_is_longer_than_its_limit_at_any_rate() -> None:
         assert lasts > Fraction(str(seconds)) - 1 / own - 1 / rate  # less than a frame is missing
     assert ClipSettings(2.0, 2.0, fps=8.0).most_frames(Fraction(8)) == 16
     assert ClipSettings(1.0, 2.0).tick_limits(Fraction(1001, 30000)) == (30, 59)
+
+
+@pytest.mark.parametrize("fps", [Fraction(8), Fraction(10), Fraction(19, 2)])
+def test_the_late_look_at_uneven_frames_stays_inside_the_clip(fps: Fraction) -> None:
+    ticks = np.array([0, 90, 210, 300, 390, 510, 600, 700, 790, 900, 960])
+    shown = choose_frames(ticks, Fraction(1, 1000), fps, is_variable=True)
+    assert max(shown) <= len(ticks) - 2  # the next one is of the clip behind
+    assert shown == sorted(set(shown))
