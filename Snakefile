@@ -87,9 +87,9 @@ rule train_all:
 
 rule sample_all:
     input:
-        expand(rules.sample.output, stage=SAMPLED_STAGES),
+        expand(rules.sample.output, stage=SAMPLED_POINTS),
 
 
 rule evaluate_all:
     input:
-        expand(rules.evaluate.output, stage=SAMPLED_STAGES),
+        expand(rules.evaluate.output, stage=SAMPLED_POINTS),

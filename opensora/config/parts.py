@@ -10,7 +10,7 @@ PLAN_FIELDS = (
 )
 # of a training config, what decides the weights and metrics.jsonl, besides plan and stores
 TRAINING_FIELDS = (
-    *("model", "scheduler", "mask_ratios", "seed", "load", "num_steps", "log_every"),
+    *("model", "scheduler", "mask_ratios", "seed", "load", "num_steps", "until", "log_every"),
     *("optimizer", "lr", "warmup_steps", "lr_decay", "ema_decay", "grad_clip", "dtype", "plugin"),
 )
 # what training reads besides, if it encodes as it goes

@@ -14,7 +14,7 @@ from opensora.core.text import visible
 from opensora.dag.layout import FIELD, with_layout
 
 # of the machine; what is written for people beside the results; and of a config that a run saved
-_NOT_SHOWN = ("resources", "nodes", "gpus", "processes", "manifest_csv", FIELD)
+_NOT_SHOWN = ("resources", "nodes", "gpus", "processes", "milestones", "manifest_csv", FIELD)
 _OF_REENCODED = ("fps", "short_side")  # of clips; a copy keeps what the source has
 _OF_LINES, _BREAKS = ("captions.prompt",), "\n\t"  # a text for a model may have several lines
 # settings of the stages before assign_buckets
@@ -114,8 +114,14 @@ def _check_whole(config: dict[str, Any]) -> None:
 
 
 def _check_stages(config: dict[str, Any]) -> None:
-    """Refuse settings of stages that have no effect."""
+    """Refuse settings of stages that have no effect, and milestones in another order."""
     for stage in config["stages"]:
+        steps = stage["milestones"]
+        if steps != sorted(set(steps)):
+            raise ConfigError(
+                f"workflow config: stages: {stage['name']}: milestones {steps} must rise; sort them"
+                " and give each once"
+            )
         if stage["gpus"] and stage["processes"] != 1:
             raise ConfigError(
                 f"workflow config: stages: {stage['name']}: processes {stage['processes']} has no"

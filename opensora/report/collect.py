@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 ATTRIBUTES = ("colour", "shape", "direction")  # what the detector of the demo world looks at
 # encoder that a run trains itself -> the file that says how good it is, and what it saw
 SMALL_MODELS = {"vae": "psnr.json", "clip": "retrieval.json", "text_encoder": "words.json"}
+MILESTONE = "@"  # in the name of a part of a stage
 _INDEX_METADATA = b"opensora_store"  # as stores/index.py writes it
 _STORE = "store"  # what runs share: pictures of the gate lie there
 _CONFIG_SUFFIXES = {".py", ".yaml", ".yml", ".json"}
@@ -102,7 +104,7 @@ def collect(run_dir: str | Path, benchmarks: str | Path | None = None) -> RunFol
         manifest=_manifest(root / "manifest"),
         rejected=_table(root / "rejected.csv", REJECTED),
         scores=_scores(root / "scores"),
-        stages=[_stage(root, name) for name in sorted(names, key=natural)],
+        stages=[_stage(root, name) for name in sorted(names, key=stage_order)],
         models={
             name: read_metrics(path)
             for name in SMALL_MODELS
@@ -123,6 +125,12 @@ def collect(run_dir: str | Path, benchmarks: str | Path | None = None) -> RunFol
 def natural(name: str) -> list[Any]:
     """Sort key that puts `stage10` behind `stage9`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def stage_order(name: str) -> tuple[list[Any], float]:
+    """Sort key that puts the milestones of a stage, as `stage1@100`, before its end."""
+    stage, _, step = name.partition(MILESTONE)
+    return natural(stage), float(step) if step.isdigit() else math.inf
 
 
 def read_metrics(path: Path) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from opensora import __version__
 from opensora.core.io import write_text
 from opensora.core.text import visible
 from opensora.report import quantities, sections
-from opensora.report.collect import RunFolder, StageFolder, collect
+from opensora.report.collect import MILESTONE, RunFolder, StageFolder, collect
 from opensora.report.facts import bucket_table, latent_rows, latent_warnings, psnr_facts
 from opensora.report.footage import flow
 from opensora.report.gallery import Budget, cards, montages
@@ -203,7 +203,10 @@ def _seen(run: RunFolder) -> list[dict[str, Any]]:
 
 def _training(run: RunFolder) -> list[dict[str, Any]]:
     stages = []
+    trained = {stage.name for stage in run.stages if len(stage.metrics)}
     for stage in run.stages:
+        if stage.name.partition(MILESTONE)[0] in trained - {stage.name}:
+            continue  # its curve is the beginning of that of its stage
         figures = sections.training_curves(stage.metrics)
         if figures:
             steps = int(stage.metrics["step"].max())

@@ -10,7 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from opensora.report import quantities
-from opensora.report.collect import ATTRIBUTES, RunFolder, StageFolder
+from opensora.report.collect import ATTRIBUTES, MILESTONE, RunFolder, StageFolder
 from opensora.report.figures import Series, histogram, line_chart
 from opensora.tables.columns import FACTS, ID, MANIFEST
 
@@ -59,7 +59,8 @@ def tiles(run: RunFolder) -> list[Tile]:
         share = last.seconds_kept / first.seconds_in if first.seconds_in else None
         note = f"{quantities.percent(share)} of the footage" if share is not None else ""
         result.append(Tile("Clips kept", f"{last.rows_kept:,}", note))
-    trained = [stage for stage in run.stages if len(stage.metrics)]
+    # the curve of a milestone is the beginning of that of its stage
+    trained = [s for s in run.stages if len(s.metrics) and MILESTONE not in s.name]
     if trained:
         steps = sum(int(stage.metrics["step"].max()) for stage in trained)
         seconds = sum(_last(stage.metrics, "seconds") for stage in trained)

@@ -60,6 +60,8 @@ class TrainConfig:
     """Largest gradient norm; None never clips."""
     num_steps: int | None = None
     """Stop after this many optimizer steps; None runs the whole plan."""
+    until: int | None = None
+    """End here what is to be continued (`load`): the schedule is that of the whole stage."""
     dtype: str = "bf16"
     """Precision of matrix products: "bf16", "fp16" (on GPUs, plugin "ddp") or "fp32"."""
     plugin: str = "ddp"
@@ -104,6 +106,7 @@ class TrainConfig:
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         steps = self.num_steps
         _require(steps is None or steps >= 1, "num_steps", steps, "at least 1, or None")
+        _require(self.until is None or self.until >= 1, "until", self.until, "at least 1, or None")
         _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1)")
         decays = (None, "linear", "cosine")
         _require(self.lr_decay in decays, "lr_decay", self.lr_decay, "None, 'linear' or 'cosine'")
@@ -165,6 +168,11 @@ class TrainConfig:
                     f"{name}.from_pretrained is not set; training from videos encodes them as it"
                     f" goes: pass --{option} FOLDER"
                 )
+
+    @property
+    def last_step(self) -> int | None:
+        """Step that this run may not pass; None where the plan says it."""
+        return min((n for n in (self.num_steps, self.until) if n is not None), default=None)
 
     @property
     def is_online(self) -> bool:

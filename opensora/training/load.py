@@ -113,11 +113,11 @@ def continue_from(
     read = read_checkpoint(folder, read_counters(folder), workers.device)
     former = read.counters
     require_same_encoders(f"load {folder}", former.encoders, fresh.encoders)
-    end = config.num_steps
+    end = config.last_step
     if end is not None and former.step > end:
         raise CheckpointError(
-            f"load {folder}: step {former.step} is beyond num_steps {end}; raise num_steps, or give"
-            f" its weights alone: --load {folder / EMA}"
+            f"load {folder}: step {former.step} is beyond step {end}, where this run ends; raise"
+            f" num_steps or until, or give its weights alone: --load {folder / EMA}"
         )
     goes_on = continues_plan(plan, former)
     log.info(

@@ -100,7 +100,7 @@ def _train(run: TrainingRun, resolved: Any, signals: StopSignals) -> str:
 def ended_by_hand(run: TrainingRun) -> str:
     """Where a file STOP ended the run, as `step 12 of 600`; nothing where it reached its end."""
     step = run.counters.step
-    return f"step {step} of {run.total_steps}" if step < run.total_steps else ""
+    return f"step {step} of {run.last_step}" if step < run.last_step else ""
 
 
 def is_done(run: TrainingRun) -> bool:
@@ -129,7 +129,7 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog) -> Non
     if run.workers.first(lambda: is_done(run)):
         return
     first = run.counters
-    steps = range(first.step, run.total_steps)
+    steps = range(first.step, run.last_step)
     world, rank = run.workers.world_size, run.workers.rank
     positions = [first.micro_batches + k * world + rank for k in range(len(steps))]
     batches = read_ahead(run.source, positions, run.config.num_workers)
@@ -166,7 +166,7 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog) -> Non
                 f" {run.config.state_folder}; run the same command again"
             )
             raise Stopped(sentence if run.workers.is_main else "")
-        if (step + 1) % run.config.ckpt_every == 0 and step + 1 < run.total_steps:
+        if (step + 1) % run.config.ckpt_every == 0 and step + 1 < run.last_step:
             save_checkpoint(run)
 
 
@@ -269,7 +269,7 @@ def _announce(run: TrainingRun) -> None:
     log.info(
         "train_start steps=%d..%d parameters=%d workers=%d device=%s plugin=%s dtype=%s plan=%s",
         run.counters.step,
-        run.total_steps,
+        run.last_step,
         sum(p.numel() for p in engine.parameters),
         run.workers.world_size,
         run.workers.device,

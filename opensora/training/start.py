@@ -67,7 +67,7 @@ class TrainingRun:
         masks: chooses the frames that stay clean; None never does.
         engine: the model and its optimizer.
         schedule: the course of the learning rate.
-        total_steps: steps after which the run is finished.
+        total_steps: steps of the whole stage.
         counters: where it stands.
         ema: averaged weights, on the main worker only.
         metrics: metrics.jsonl, on the main worker only.
@@ -89,6 +89,11 @@ class TrainingRun:
     metrics: MetricsLog | None
     rejected: RejectedClips | None
     lock: RunLock | None = None
+
+    @property
+    def last_step(self) -> int:
+        """Step after which this run is finished; in a part of a stage before the last one."""
+        return self.config.until or self.total_steps
 
 
 def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
@@ -241,7 +246,8 @@ def count_steps(config: TrainConfig, num_micro_batches: int, done: Counters, wor
     """Optimizer steps after which the run is finished.
 
     Raises:
-        ConfigError: the plan holds less than one step for all workers, or less than `num_steps`.
+        ConfigError: the plan holds less than one step for all workers, or less than `num_steps`,
+            or `until` is beyond the end.
     """
     steps = done.step + (num_micro_batches - done.micro_batches) // world
     if steps == 0:
@@ -255,7 +261,13 @@ def count_steps(config: TrainConfig, num_micro_batches: int, done: Counters, wor
             f" batches, {steps} steps of {world} workers; make the plan again with more epochs and"
             f" this number of workers, or set num_steps to {steps} or less"
         )
-    return config.num_steps or steps
+    total = config.num_steps or steps
+    if config.until is not None and config.until > total:
+        raise ConfigError(
+            f"until is {config.until} and the stage has {total} steps; end it at one of them, or"
+            " leave until out"
+        )
+    return total
 
 
 def _open_metrics(
@@ -329,8 +341,8 @@ def find_resumable(
         problem = f"of plan {counters.plan_hash[:8]} and this run has plan {fresh.plan_hash[:8]}"
     elif counters.recipe_hash != fresh.recipe_hash:
         problem = "of another recipe (model, scheduler, optimizer, seed, stores or loaded weights)"
-    elif counters.step > (config.num_steps or counters.step):
-        problem = f"beyond num_steps {config.num_steps}"
+    elif counters.step > (config.last_step or counters.step):
+        problem = f"beyond step {config.last_step}, where this run ends"
     elif counters.micro_batches > len(plan):
         problem = f"beyond the {len(plan)} micro batches of the plan"
     if problem is None:

@@ -211,7 +211,7 @@ NAMES = {
 ELSEWHERE = {
     *("run", "num_shards", "stages.0.name", "sample.stages"),
     "max_rejected",  # decides whether there is a result, not which
-    "stages.0.online",  # what is settled and trained has other inputs
+    *("stages.0.online", "stages.0.milestones"),  # what is settled and trained has other inputs
     *("resources.threads", "resources.encode_gpus", "resources.sample_gpus"),
     *("stages.0.nodes", "stages.0.gpus", "stages.0.processes"),
     *("stages.0.config", "sample.config", "models.vae.config", "models.clip.config"),

@@ -37,10 +37,22 @@ RUN = f"results/{config['run']}"
 SHARDS = [f"{shard:04d}" for shard in range(config["num_shards"])]
 STAGE = {stage["name"]: stage for stage in config["stages"]}
 STAGES = list(STAGE)
+# what training makes weights at: the milestones of a stage, as `stage1@100`, and its end
+POINTS = {
+    name: [*(f"{name}@{step}" for step in STAGE[name]["milestones"]), name]
+    for name in STAGES
+}
+POINT = "|".join(point for points in POINTS.values() for point in points)
 STORED_STAGES = [name for name in STAGES if not STAGE[name]["online"]]
 SAMPLED_STAGES = config["sample"]["stages"] or STAGES[-1:]
 # the report shows every stage up to the last that is sampled
 REPORTED_STAGES = STAGES[: 1 + max(map(STAGES.index, SAMPLED_STAGES))]
+SAMPLED_POINTS = [
+    point
+    for name in REPORTED_STAGES
+    for point in POINTS[name]
+    if point != name or name in SAMPLED_STAGES
+]
 FRAME_SCORERS = [name for name in config["scorers"] if name != "match"]
 PREVIOUS_STAGE = dict(zip(STAGES[1:], STAGES))
 STORE = "results/store"  # what runs share: kept, looked up, nobody's output
@@ -68,21 +80,46 @@ def in_repository(path):
     return str(REPOSITORY / path)
 
 
+def stage_of(point):
+    """The stage that a milestone belongs to: `stage1` of `stage1@100`."""
+    return point.partition("@")[0]
+
+
+def milestone_step(point):
+    """The step of a milestone; None for the end of a stage."""
+    return point.partition("@")[2] or None
+
+
+def milestone_before(point):
+    """The milestone that training goes on from; None for the first part of a stage."""
+    points = POINTS[stage_of(point)]
+    place = points.index(point)
+    return points[place - 1] if place else None
+
+
 def stage_config(wildcards, input=None):
     """The config file of a stage."""
-    return in_repository(STAGE[wildcards.stage]["config"])
+    return in_repository(STAGE[stage_of(wildcards.stage)]["config"])
 
 
 def starts_itself(wildcards):
     """Whether the config of a stage says what it starts from, and not the workflow."""
-    return wildcards.stage not in PREVIOUS_STAGE and not STAGE[wildcards.stage]["load"]
+    stage = stage_of(wildcards.stage)
+    return stage not in PREVIOUS_STAGE and not STAGE[stage]["load"]
 
 
-def loaded(stage):
-    """The weights that a stage starts from: those of the stage before, or what the config names."""
-    if stage in PREVIOUS_STAGE:
-        return [f"{RUN}/train/{PREVIOUS_STAGE[stage]}/ema.safetensors"]
+def loaded(point):
+    """The weights that training starts from, or that lie beside what it goes on from."""
+    stage = stage_of(point)
+    if former := milestone_before(point) or PREVIOUS_STAGE.get(stage):
+        return [f"{RUN}/train/{former}/ema.safetensors"]
     return [STAGE[stage]["load"]] if STAGE[stage]["load"] else []
+
+
+def load_options(point):
+    """What train is told to start from: weights, or the checkpoint of the last milestone."""
+    former = milestone_before(point)
+    return options(load=f"{RUN}/train/{former}/state" if former else loaded(point))
 
 
 def given_weights():

@@ -15,6 +15,8 @@ rule evaluate:
         f"logs/evaluate/{config['run']}/{{stage}}.log",
     benchmark:
         f"benchmarks/evaluate/{config['run']}/{{stage}}.tsv"
+    wildcard_constraints:
+        stage=POINT,
     conda:
         "../../environment.yml"
     threads: config["resources"]["threads"]

@@ -7,8 +7,8 @@ logger.info("", extra={"opensora_report": f"{RUN}/report/index.html"})
 rule report:
     """Write the HTML report of the run."""
     input:
-        expand(rules.evaluate.output, stage=SAMPLED_STAGES),
-        expand(rules.sample.output, stage=SAMPLED_STAGES),
+        expand(rules.evaluate.output, stage=SAMPLED_POINTS),
+        expand(rules.sample.output, stage=SAMPLED_POINTS),
         expand(rules.assign_buckets.output.summary, stage=REPORTED_STAGES),
         expand(rules.settle_plan.output.ledger, stage=REPORTED_STAGES),
         expand(rules.settle_plan.output.rejected, stage=REPORTED_STAGES),

@@ -16,6 +16,8 @@ rule sample:
         f"logs/sample/{config['run']}/{{stage}}.log",
     benchmark:
         f"benchmarks/sample/{config['run']}/{{stage}}.tsv"
+    wildcard_constraints:
+        stage=POINT,
     conda:
         "../../environment.yml"
     threads: config["resources"]["threads"]

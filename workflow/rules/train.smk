@@ -2,10 +2,13 @@
 
 
 rule train:
-    """Train one stage from the weights of the stage before; a stopped job continues."""
+    """Train one stage from the weights of the stage before; a stopped job continues.
+
+    A stage with milestones is trained in parts, each a job that goes on from the one before.
+    """
     input:
-        plan=f"{RUN}/buckets/{{stage}}/settled.parquet",
-        data=lambda wildcards: training_data(wildcards.stage),
+        plan=lambda wildcards: f"{RUN}/buckets/{stage_of(wildcards.stage)}/settled.parquet",
+        data=lambda wildcards: training_data(stage_of(wildcards.stage)),
         load=lambda wildcards: plain_names(loaded(wildcards.stage)),
         weights=lambda wildcards: plain_names(stage_weights(wildcards)),
     output:
@@ -18,15 +21,17 @@ rule train:
         f"logs/train/{config['run']}/{{stage}}.log",
     benchmark:
         f"benchmarks/train/{config['run']}/{{stage}}.tsv"
+    wildcard_constraints:
+        stage=POINT,
     conda:
         "../../environment.yml"
     threads: config["resources"]["threads"]
     resources:
         mem_mb=16_000,
         runtime=2880,
-        nodes=lambda wildcards: STAGE[wildcards.stage]["nodes"],
-        gpu=lambda wildcards: STAGE[wildcards.stage]["nodes"]
-        * STAGE[wildcards.stage]["gpus"],
+        nodes=lambda wildcards: STAGE[stage_of(wildcards.stage)]["nodes"],
+        gpu=lambda wildcards: STAGE[stage_of(wildcards.stage)]["nodes"]
+        * STAGE[stage_of(wildcards.stage)]["gpus"],
     params:
         identity=identity(
             version=VERSIONS["train"],
@@ -34,31 +39,33 @@ rule train:
                 stage_config(wildcards),
                 seed=config["seed"],
                 starts_itself=starts_itself(wildcards),
-                online=STAGE[wildcards.stage]["online"],
+                online=STAGE[stage_of(wildcards.stage)]["online"],
             ),
-            data=lambda wildcards: data_options(wildcards.stage),
-            load=lambda wildcards: STAGE[wildcards.stage]["load"],
+            data=lambda wildcards: data_options(stage_of(wildcards.stage)),
+            load=lambda wildcards: STAGE[stage_of(wildcards.stage)]["load"],
             **stamps(given_weights()),
         ),
         config=stage_config,
         outputs=lambda wildcards: f"{RUN}/train/{wildcards.stage}",
-        data=lambda wildcards: data_options(wildcards.stage),
-        load=lambda wildcards, input: options(load=loaded(wildcards.stage)),
+        data=lambda wildcards: data_options(stage_of(wildcards.stage)),
+        load=lambda wildcards, input: load_options(wildcards.stage),
+        # stands in the name of what is made
+        until=lambda wildcards, input: options(until=milestone_step(wildcards.stage)),
         # a limit decides whether there is a result, not which
         max_rejected=lambda wildcards, input: (
             options(max_rejected=config["max_rejected"])
-            if STAGE[wildcards.stage]["online"]
+            if STAGE[stage_of(wildcards.stage)]["online"]
             else []
         ),
         # functions of resources are not compared: the plan knows how many workers there are
-        nodes=lambda wildcards, resources: STAGE[wildcards.stage]["nodes"],
-        gpus=lambda wildcards, resources: STAGE[wildcards.stage]["gpus"],
-        processes=lambda wildcards, resources: processes(wildcards.stage),
+        nodes=lambda wildcards, resources: STAGE[stage_of(wildcards.stage)]["nodes"],
+        gpus=lambda wildcards, resources: STAGE[stage_of(wildcards.stage)]["gpus"],
+        processes=lambda wildcards, resources: processes(stage_of(wildcards.stage)),
         seed=config["seed"],
     shell:
         # A signal to the whole group must not end the shell before training has written its
         # checkpoint: a trapped signal (unlike an ignored one) is not handed down to the command.
         "trap : TERM INT HUP USR1; "
-        "opensora train {params.config:q} --outputs {params.outputs} {params.load:q} "
+        "opensora train {params.config:q} --outputs {params.outputs} {params.load:q} {params.until} "
         "--nodes {params.nodes} --gpus {params.gpus} --processes {params.processes} --seed {params.seed} --threads {threads} "
         "--dataset.plan {input.plan} {params.data:q} {params.max_rejected} > {log} 2>&1"

@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_one_sentence(make_config, tmp_path, stopped):
 
     starts("of another model", model={**stopped.model, "depth": 3})
     starts("of another optimizer", optimizer={"type": "adamw"})
-    starts("step 3 is beyond num_steps 2", num_steps=2)
+    starts("step 3 is beyond step 2", num_steps=2)
     folder = stopped.state_folder / "step_00000003"
     changed = tmp_path / "elsewhere"
     shutil.copytree(folder, changed)

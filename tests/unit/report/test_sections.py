@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 
+from opensora.report.collect import stage_order
 from opensora.report.sections import ended_by_hand, lost_lines
 
 
@@ -24,3 +25,8 @@ def test_where_a_stage_was_ended_by_hand_is_said():
     lines = [{"step": 10, "loss": 1.0}, {"step": 12, "ended_by_hand": "step 12 of 600"}]
     assert ended_by_hand(pd.DataFrame(lines)) == "ended by hand at step 12 of 600"
     assert ended_by_hand(pd.DataFrame(lines[:1])) == ""
+
+
+def test_milestones_come_before_the_end_of_their_stage():
+    names = ["stage10", "stage2", "stage2@100", "stage2@20"]
+    assert sorted(names, key=stage_order) == ["stage2@20", "stage2@100", "stage2", "stage10"]
