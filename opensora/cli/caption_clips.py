@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", help="what the model is asked")
     parser.add_argument("--num-frames", type=int, help="frames it sees of each clip (4)")
     parser.add_argument("--batch-size", type=int, help="clips it sees at once (4)")
+    parser.add_argument("--device", help="of transformers: cpu or cuda; cuda where there is one")
     parser.add_argument(
         "--languages", nargs="+", default=[], metavar="CODE", help="languages to keep, as en de"
     )
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> str:
         "prompt": args.prompt,
         "num_frames": args.num_frames,
         "batch_size": args.batch_size,
+        "device": args.device,
     }
     given = {name: value for name, value in options.items() if value is not None}
     if args.captioner == "transformers" and not args.model:

@@ -9,6 +9,7 @@ EXAMPLE = (
     " --output 'mine/scores/{scorer}/0000.csv'"
 )
 NAME = "{scorer}"
+NETWORKS = ("flow", "aesthetic", "match")  # scorers that compute on a device
 TAKES_THREADS = True
 
 
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--options", default="{}", metavar="JSON", help='as {"flow": {"raft": "raft_large.pth"}}'
     )
+    parser.add_argument("--device", help="of scorers with a network: cpu or cuda (default: cpu)")
     parser.add_argument("--store", metavar="DIR", help="keep scores here and do not repeat them")
 
 
@@ -85,6 +87,11 @@ def _options(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     for name in ("match", "aesthetic"):
         if name in options and args.clip:
             options[name].setdefault("clip", args.clip)
+    if args.device:
+        from opensora.models.device import choose_device  # loads torch, which takes seconds
+
+        for name in filter(options.__contains__, NETWORKS):
+            options[name].setdefault("device", choose_device(args.device))
     if "match" in options and "clip" not in options["match"]:
         raise ConfigError("score-clips: the scorer match needs --clip MODEL, a CLIP model's folder")
     return options

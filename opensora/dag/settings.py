@@ -12,6 +12,7 @@ from opensora.core.errors import ConfigError, did_you_mean
 from opensora.core.io import write_text
 from opensora.core.text import visible
 from opensora.dag.layout import FIELD, with_layout
+from opensora.dag.resources import check_resources
 
 # of the machine; what is written for people beside the results; and of a config that a run saved
 _NOT_SHOWN = ("resources", "nodes", "gpus", "processes", "milestones", "manifest_csv", FIELD)
@@ -41,6 +42,7 @@ def check_workflow_config(config: dict[str, Any], schema_path: str | Path) -> No
     _check_whole(config)
     _check_entry(config, schema)
     _check_stages(config)
+    check_resources(config)
     _settle_clips(config["clips"], given or {})
 
 

@@ -45,26 +45,14 @@ def test_a_shipped_config_gives_a_job_graph(config: Path, profile: str, tmp_path
     assert int(count) == content.get("num_shards", 8)  # one job a shard, whatever the scorers
 
 
-def test_training_jobs_carry_their_resources_to_the_cluster(tmp_path: Path) -> None:
-    config = yaml.safe_load((REPOSITORY / "configs/workflow/demo.yaml").read_text())
-    config["stages"][0] |= {"nodes": 2, "gpus": 4, "processes": 1}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    done = snakemake(
-        *("train_all", "--profile", str(REPOSITORY / "profiles/slurm")),
-        *("--configfile", str(tmp_path / "config.yaml")),
-        folder=tmp_path,
-    )
-    job = done.stdout.partition("rule train:")[2].partition("\n\n")[0]
-    for resource in ("nodes=2", "gpu=8", "slurm_partition=gpu", "mem_mb=16000", "runtime=2880"):
-        assert resource in job, job
-
-
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
         ("num_shard=2", "unknown field 'num_shard'; did you mean 'num_shards'"),
         ("num_shards=none", "num_shards: 'none' is not of type 'integer'"),
         ("videos=[nowhere]", "not both"),
+        ("resources={encode_video: {gpus: 1}}", "'resources.encode_video'; did you mean"),
+        ("resources={train: {mem: 16}}", "resources.train.mem: '16'; expected a number"),
         ("sample={config: nowhere.py}", "nowhere.py: no such config file"),
     ],
 )

@@ -19,6 +19,7 @@ import yaml
 from opensora.dag.dry_run import PlannedJob, dry_run
 from opensora.dag.explain import explain_jobs
 from opensora.dag.identity import changes, recorded_identities
+from opensora.dag.resources import RULES
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs/architecture.md"
@@ -97,7 +98,14 @@ CHANGES: dict[str, tuple[Edit, dict[str, int]]] = {
     ),
     "`resources`, `ckpt_every`, `num_workers`": (
         both(
-            setting("resources", {"threads": 1, "encode_gpus": 1}),
+            setting(
+                "resources",
+                {
+                    "threads": 1,
+                    "encode_videos": {"gpus": 1, "mem": "9GB"},
+                    "train": {"runtime": "9h"},
+                },
+            ),
             replace_in("base.py", "ckpt_every = 2", "ckpt_every = 3\nnum_workers = 0"),
         ),
         NOTHING,
@@ -212,7 +220,8 @@ ELSEWHERE = {
     *("run", "num_shards", "stages.0.name", "sample.stages"),
     "max_rejected",  # decides whether there is a result, not which
     *("stages.0.online", "stages.0.milestones"),  # what is settled and trained has other inputs
-    *("resources.threads", "resources.encode_gpus", "resources.sample_gpus"),
+    *("resources.threads", "resources.largest_node", "resources.longest_job"),
+    *(f"resources.{rule}" for rule in RULES),
     *("stages.0.nodes", "stages.0.gpus", "stages.0.processes"),
     *("stages.0.config", "sample.config", "models.vae.config", "models.clip.config"),
     *("models.text_encoder.config", "sample.prompts", "stages.0.load", "scorers"),

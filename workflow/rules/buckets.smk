@@ -17,10 +17,10 @@ rule assign_buckets:
         f"benchmarks/assign_buckets/{config['run']}/{{stage}}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: asks.threads("assign_buckets")
     resources:
-        mem_mb=4_000,
-        runtime=60,
+        mem_mb=asks.mem_mb("assign_buckets"),
+        runtime=asks.runtime("assign_buckets"),
     params:
         identity=identity(
             version=VERSIONS["assign_buckets"],

@@ -18,10 +18,11 @@ rule caption_clips:
         f"benchmarks/caption_clips/{config['run']}/{{shard}}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: asks.threads("caption_clips")
     resources:
-        mem_mb=4_000,
-        runtime=60,
+        mem_mb=asks.mem_mb("caption_clips"),
+        runtime=asks.runtime("caption_clips"),
+        gpu=asks.gpus("caption_clips"),
     params:
         identity=identity(
             version=VERSIONS["caption_clips"],
@@ -40,6 +41,8 @@ rule caption_clips:
                 languages=config["captions"]["languages"],
             )
         ),
+        # a function of resources is not compared: where it runs decides no result
+        device=lambda wildcards, resources: asks.device("caption_clips"),
     shell:
         "opensora caption-clips --clips {input.clips} --output {output.captions} "
-        "--captioner {params.captioner} {params.sidecar:q} {params.options:q} --threads {threads} > {log} 2>&1"
+        "--captioner {params.captioner} {params.sidecar:q} {params.options:q} {params.device} --threads {threads} > {log} 2>&1"

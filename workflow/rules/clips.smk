@@ -13,10 +13,10 @@ rule split_clips:
         f"benchmarks/split_clips/{config['run']}/{{shard}}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: asks.threads("split_clips")
     resources:
-        mem_mb=4_000,
-        runtime=240,
+        mem_mb=asks.mem_mb("split_clips"),
+        runtime=asks.runtime("split_clips"),
     params:
         identity=identity(version=VERSIONS["split_clips"], **config["clips"]),
         min_s=config["clips"]["min_s"],

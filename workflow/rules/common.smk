@@ -1,5 +1,6 @@
 """Checked configuration, path lists and wildcard constraints."""
 
+import os
 from pathlib import Path
 
 from opensora.core.errors import ConfigError, TableError
@@ -9,6 +10,7 @@ from opensora.dag.configs import (
     encoder_fields,
     plan_fields,
     reference_hashes,
+    resolved,
     sampling_fields,
     training_fields,
     weights_of,
@@ -16,6 +18,7 @@ from opensora.dag.configs import (
 from opensora.dag.identity import identity
 from opensora.dag.layout import require_layout
 from opensora.dag.names import as_given, plain_names, stamps
+from opensora.dag.resources import Requests
 from opensora.dag.settings import (
     check_workflow_config,
     is_local_path,
@@ -64,6 +67,14 @@ CURATED = [
     *(f"{RUN}/{name}" for name in ("rejected.csv", "funnel.json", "data_card.md")),
 ]
 DEMO = f"{RUN}/raw"  # the demo world, where the config asks for one
+
+
+asks = Requests(
+    config,
+    resolve=lambda path: resolved(str(REPOSITORY / path)),
+    partitions=lambda: getattr(workflow.executor_settings, "partition_config", None)
+    or os.environ.get("SNAKEMAKE_SLURM_PARTITIONS"),
+)
 
 
 wildcard_constraints:

@@ -14,10 +14,10 @@ rule make_demo:
         f"benchmarks/make_demo/{config['run']}/all.tsv"
     conda:
         "../../environment.yml"
-    threads: config["resources"]["threads"]
+    threads: asks.threads("make_demo")
     resources:
-        mem_mb=4_000,
-        runtime=60,
+        mem_mb=asks.mem_mb("make_demo"),
+        runtime=asks.runtime("make_demo"),
     params:
         identity=identity(
             version=VERSIONS["make_demo"], seed=config["seed"], **config["demo"]

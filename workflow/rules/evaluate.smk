@@ -19,10 +19,11 @@ rule evaluate:
         stage=POINT,
     conda:
         "../../environment.yml"
-    threads: config["resources"]["threads"]
+    threads: asks.threads("evaluate")
     resources:
-        mem_mb=8_000,
-        runtime=60,
+        mem_mb=asks.mem_mb("evaluate"),
+        runtime=asks.runtime("evaluate"),
+        gpu=asks.gpus("evaluate"),
     params:
         identity=identity(
             version=VERSIONS["evaluate"],
@@ -35,7 +36,9 @@ rule evaluate:
         truth=lambda wildcards, input: ["--truth", *input.truth] if input.truth else [],
         vae=lambda wildcards: model_folder("vae"),
         clip=lambda wildcards: model_folder("clip"),
+        # a function of resources is not compared: where it runs decides no result
+        device=lambda wildcards, resources: asks.device("evaluate"),
     shell:
         "opensora evaluate --samples {input.samples} --manifest {params.manifest} "
         "--vae {params.vae:q} --clip {params.clip:q} {params.truth:q} "
-        "--output {output.evaluation} --threads {threads} > {log} 2>&1"
+        "--output {output.evaluation} {params.device} --threads {threads} > {log} 2>&1"

@@ -18,10 +18,10 @@ rule import_manifest:
         f"benchmarks/import_manifest/{config['run']}/all.tsv"
     conda:
         "../../environment.yml"
-    threads: config["resources"]["threads"]
+    threads: asks.threads("import_manifest")
     resources:
-        mem_mb=4_000,
-        runtime=240,
+        mem_mb=asks.mem_mb("import_manifest"),
+        runtime=asks.runtime("import_manifest"),
     params:
         identity=identity(
             version=VERSIONS["import_manifest"],

@@ -14,10 +14,10 @@ rule import_scenes:
         f"benchmarks/import_scenes/{config['run']}/{{shard}}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: asks.threads("import_scenes")
     resources:
-        mem_mb=4_000,
-        runtime=60,
+        mem_mb=asks.mem_mb("import_scenes"),
+        runtime=asks.runtime("import_scenes"),
     params:
         identity=identity(
             version=VERSIONS["import_scenes"],

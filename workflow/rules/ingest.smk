@@ -16,10 +16,10 @@ rule ingest_videos:
         f"benchmarks/ingest_videos/{config['run']}/{{shard}}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: asks.threads("ingest_videos")
     resources:
-        mem_mb=4_000,
-        runtime=240,
+        mem_mb=asks.mem_mb("ingest_videos"),
+        runtime=asks.runtime("ingest_videos"),
     params:
         identity=identity(
             version=VERSIONS["ingest_videos"],

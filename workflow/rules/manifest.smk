@@ -22,10 +22,10 @@ rule build_manifest:
         f"benchmarks/build_manifest/{config['run']}/all.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: asks.threads("build_manifest")
     resources:
-        mem_mb=4_000,
-        runtime=60,
+        mem_mb=asks.mem_mb("build_manifest"),
+        runtime=asks.runtime("build_manifest"),
     params:
         identity=identity(
             version=VERSIONS["build_manifest"],

@@ -19,10 +19,10 @@ rule train_vae:
         f"benchmarks/train_vae/{config['run']}/all.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: asks.threads("train_vae")
     resources:
-        mem_mb=8_000,
-        runtime=240,
+        mem_mb=asks.mem_mb("train_vae"),
+        runtime=asks.runtime("train_vae"),
     params:
         identity=identity(
             version=VERSIONS["train_vae"],
@@ -59,10 +59,10 @@ rule train_clip:
         f"benchmarks/train_clip/{config['run']}/all.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: asks.threads("train_clip")
     resources:
-        mem_mb=8_000,
-        runtime=240,
+        mem_mb=asks.mem_mb("train_clip"),
+        runtime=asks.runtime("train_clip"),
     params:
         identity=identity(
             version=VERSIONS["train_clip"],
@@ -96,10 +96,10 @@ rule train_text_encoder:
         f"benchmarks/train_text_encoder/{config['run']}/all.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: asks.threads("train_text_encoder")
     resources:
-        mem_mb=8_000,
-        runtime=240,
+        mem_mb=asks.mem_mb("train_text_encoder"),
+        runtime=asks.runtime("train_text_encoder"),
     params:
         identity=identity(
             version=VERSIONS["train_text_encoder"],

@@ -18,11 +18,11 @@ rule encode_videos:
         f"benchmarks/encode_videos/{config['run']}/{{shard}}.tsv"
     conda:
         "../../environment.yml"
-    threads: config["resources"]["threads"]
+    threads: asks.threads("encode_videos")
     resources:
-        mem_mb=16_000,
-        runtime=480,
-        gpu=config["resources"]["encode_gpus"],
+        mem_mb=asks.mem_mb("encode_videos"),
+        runtime=asks.runtime("encode_videos"),
+        gpu=asks.gpus("encode_videos"),
     params:
         identity=identity(
             version=VERSIONS["encode_videos"],
@@ -41,11 +41,13 @@ rule encode_videos:
         posterior=config["encode"]["posterior"],
         min_psnr=config["encode"]["min_psnr"],
         seed=config["seed"],
+        # a function of resources is not compared: where it runs decides no result
+        device=lambda wildcards, resources: asks.device("encode_videos"),
     shell:
         "opensora encode-videos --items {input.tables} --store {params.store} "
         "--shard {params.shard} --num-shards {params.num_shards} --vae {params.vae:q} "
         "--dtype {params.dtype} --posterior {params.posterior} --seed {params.seed} "
-        "--min-psnr {params.min_psnr} --output {output.indexes} --threads {threads} > {log} 2>&1"
+        "--min-psnr {params.min_psnr} --output {output.indexes} {params.device} --threads {threads} > {log} 2>&1"
 
 
 rule encode_captions:
@@ -61,11 +63,11 @@ rule encode_captions:
         f"benchmarks/encode_captions/{config['run']}/{{shard}}.tsv"
     conda:
         "../../environment.yml"
-    threads: config["resources"]["threads"]
+    threads: asks.threads("encode_captions")
     resources:
-        mem_mb=16_000,
-        runtime=480,
-        gpu=config["resources"]["encode_gpus"],
+        mem_mb=asks.mem_mb("encode_captions"),
+        runtime=asks.runtime("encode_captions"),
+        gpu=asks.gpus("encode_captions"),
     params:
         identity=identity(
             version=VERSIONS["encode_captions"],
@@ -85,8 +87,10 @@ rule encode_captions:
         num_shards=config["num_shards"],
         dtype=config["encode"]["dtype"],
         int8="--int8" if config["encode"]["int8"] else "",
+        # a function of resources is not compared: where it runs decides no result
+        device=lambda wildcards, resources: asks.device("encode_captions"),
     shell:
         "opensora encode-captions --manifest {params.manifest} --store {params.store} "
         "--shard {params.shard} --num-shards {params.num_shards} "
         "{params.text_encoder:q} --dtype {params.dtype} {params.int8} "
-        "--output {output.index} --threads {threads} > {log} 2>&1"
+        "--output {output.index} {params.device} --threads {threads} > {log} 2>&1"

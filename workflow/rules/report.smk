@@ -33,10 +33,10 @@ rule report:
         f"benchmarks/report/{config['run']}/all.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: asks.threads("report")
     resources:
-        mem_mb=4_000,
-        runtime=60,
+        mem_mb=asks.mem_mb("report"),
+        runtime=asks.runtime("report"),
     params:
         identity=identity(version=VERSIONS["report"], settings=report_settings(config)),
         run=lambda wildcards, input: Path(input.funnel).parent,

@@ -20,11 +20,11 @@ rule sample:
         stage=POINT,
     conda:
         "../../environment.yml"
-    threads: config["resources"]["threads"]
+    threads: asks.threads("sample")
     resources:
-        mem_mb=16_000,
-        runtime=240,
-        gpu=config["resources"]["sample_gpus"],
+        mem_mb=asks.mem_mb("sample"),
+        runtime=asks.runtime("sample"),
+        gpu=asks.gpus("sample"),
     params:
         identity=identity(
             version=VERSIONS["sample"],
@@ -44,7 +44,9 @@ rule sample:
         prompts=lambda wildcards, input: prompts(),
         num_samples=config["sample"]["num_samples"],
         seed=config["seed"],
+        # a function of resources is not compared: where it runs decides no result
+        device=lambda wildcards, resources: asks.device("sample"),
     shell:
         "opensora sample {params.config:q} --ckpt-path {input.ema} --vae {params.vae:q} "
         "{params.text_encoder:q} --prompt-path {params.prompts:q} "
-        "--num-samples {params.num_samples} --seed {params.seed} --threads {threads} --save-dir {params.folder} > {log} 2>&1"
+        "--num-samples {params.num_samples} --seed {params.seed} {params.device} --threads {threads} --save-dir {params.folder} > {log} 2>&1"

@@ -13,10 +13,10 @@ rule detect_scenes:
         f"benchmarks/detect_scenes/{config['run']}/{{shard}}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: asks.threads("detect_scenes")
     resources:
-        mem_mb=4_000,
-        runtime=60,
+        mem_mb=asks.mem_mb("detect_scenes"),
+        runtime=asks.runtime("detect_scenes"),
     params:
         identity=identity(version=VERSIONS["detect_scenes"], **config["scenes"]),
         detector=config["scenes"]["detector"],

@@ -18,10 +18,11 @@ rule score_clips:
         f"benchmarks/score_clips/{config['run']}/{{shard}}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: asks.threads("score_clips")
     resources:
-        mem_mb=4_000,
-        runtime=240,
+        mem_mb=asks.mem_mb("score_clips"),
+        runtime=asks.runtime("score_clips"),
+        gpu=asks.gpus("score_clips"),
     params:
         identity=identity(
             version={name: VERSIONS[name] for name in FRAME_SCORERS},
@@ -33,10 +34,12 @@ rule score_clips:
         options=as_given(json.dumps(scorer_options(FRAME_SCORERS), sort_keys=True)),
         store=f"{STORE}/scores",
         tables=lambda wildcards: f"{RUN}/scores/{{scorer}}/{wildcards.shard}.parquet",
+        # a function of resources is not compared: where it runs decides no result
+        device=lambda wildcards, resources: asks.device("score_clips"),
     shell:
         "opensora score-clips --scorer {params.scorers} --clips {input.clips} "
         "--options {params.options:q} --store {params.store} "
-        "--output {params.tables:q} --threads {threads} > {log} 2>&1"
+        "--output {params.tables:q} {params.device} --threads {threads} > {log} 2>&1"
 
 
 rule score_captions:
@@ -53,10 +56,11 @@ rule score_captions:
         f"benchmarks/score_captions/{config['run']}/{{shard}}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: asks.threads("score_captions")
     resources:
-        mem_mb=4_000,
-        runtime=240,
+        mem_mb=asks.mem_mb("score_captions"),
+        runtime=asks.runtime("score_captions"),
+        gpu=asks.gpus("score_captions"),
     params:
         identity=identity(
             version=VERSIONS["match"],
@@ -65,7 +69,9 @@ rule score_captions:
         ),
         clip=lambda wildcards: model_folder("clip"),
         store=f"{STORE}/scores",
+        # a function of resources is not compared: where it runs decides no result
+        device=lambda wildcards, resources: asks.device("score_captions"),
     shell:
         "opensora score-clips --scorer match --clips {input.clips} "
         "--captions {input.captions} --clip {params.clip:q} --store {params.store} "
-        "--output {output.scores} --threads {threads} > {log} 2>&1"
+        "--output {output.scores} {params.device} --threads {threads} > {log} 2>&1"

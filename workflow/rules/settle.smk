@@ -18,10 +18,10 @@ rule settle_plan:
         f"benchmarks/settle_plan/{config['run']}/{{stage}}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: asks.threads("settle_plan")
     resources:
-        mem_mb=4_000,
-        runtime=60,
+        mem_mb=asks.mem_mb("settle_plan"),
+        runtime=asks.runtime("settle_plan"),
     params:
         identity=identity(version=VERSIONS["settle_plan"]),
         manifest=lambda wildcards, input: MANIFEST,

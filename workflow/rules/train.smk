@@ -25,13 +25,16 @@ rule train:
         stage=POINT,
     conda:
         "../../environment.yml"
-    threads: config["resources"]["threads"]
+    threads: asks.threads("train")
     resources:
-        mem_mb=16_000,
-        runtime=2880,
-        nodes=lambda wildcards: STAGE[stage_of(wildcards.stage)]["nodes"],
-        gpu=lambda wildcards: STAGE[stage_of(wildcards.stage)]["nodes"]
-        * STAGE[stage_of(wildcards.stage)]["gpus"],
+        mem_mb=asks.mem_mb("train"),
+        runtime=asks.runtime("train"),
+        gpu=asks.gpus("train"),
+        nodes=asks.of_stage("nodes"),
+        mpi=asks.of_stage("mpi"),
+        tasks=asks.of_stage("tasks"),
+        tasks_per_gpu=asks.of_stage("tasks_per_gpu"),
+        slurm_extra=asks.of_stage("slurm_extra"),
     params:
         identity=identity(
             version=VERSIONS["train"],
