@@ -43,10 +43,11 @@ class StopSignals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop listening."""
+        """Stop listening; a worker, which now ends, listens on lest a signal change its exit code."""
         self._left.set()
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
+        if STARTED_BY not in os.environ:
+            for number, handler in self._former.items():
+                signal.signal(number, handler)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         first, self.received = self.received is None, signal.Signals(number).name

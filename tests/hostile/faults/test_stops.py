@@ -225,7 +225,7 @@ def test_workers_end_with_their_launcher_and_the_next_run_waits_for_them(
 
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path, undisturbed, clean):
     training = Training(tmp_path, 2)
-    process = training.start(step_s=3.0, write_s=0.1)  # a busy machine starts the second slowly
+    process = training.start(step_s=8.0, write_s=0.1)  # a busy machine starts the second slowly
     clean.append(process)
     training.wait_for_step(1, process)
     second = training.start()

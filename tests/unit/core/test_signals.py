@@ -48,3 +48,14 @@ def test_the_end_of_the_launcher_is_a_signal():
     start = time.monotonic()
     assert process.stdout.readline() == "the end of its launcher\n"
     assert time.monotonic() - start < 60
+
+
+def test_a_worker_that_is_done_keeps_its_exit_code():
+    code = (
+        "import os, signal\n"
+        "from opensora.core.signals import StopSignals\n"
+        f"os.environ['{STARTED_BY}'] = str(os.getppid())\n"
+        "with StopSignals(): pass\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
