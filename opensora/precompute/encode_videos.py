@@ -105,13 +105,9 @@ def encode_videos(
 def _with_keys(table: pd.DataFrame) -> pd.DataFrame:
     """The table with the key of each row; "" and a reason where its file can not be hashed."""
     contents = table["sha256"].fillna("").astype(str).tolist()
-    unknown = dict.fromkeys(
-        path for path, content in zip(table[PATH], contents, strict=True) if not content
-    )
-    hashes = {path: _content(path) for path in unknown}
-    contents = [
-        content or hashes[path] for path, content in zip(table[PATH], contents, strict=True)
-    ]
+    named = list(zip(table[PATH], contents, strict=True))
+    hashes = {path: _content(path) for path in {path for path, content in named if not content}}
+    contents = [content or hashes[path] for path, content in named]
     rows = zip(contents, table["bucket"], table["frame_interval"], table[PATH], strict=True)
     # a file that is not there has no content, and nothing is found for its path
     keys = [latent_key(content or path, b, int(n)) for content, b, n, path in rows]

@@ -2,8 +2,6 @@
 
 import copy
 import logging
-import math
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -19,10 +17,11 @@ from opensora.core.signals import StopSignals
 from opensora.training.checkpoint import Checkpoint, write_checkpoint, write_outputs
 from opensora.training.config import TrainConfig
 from opensora.training.data import read_ahead
+from opensora.training.record import Clock, announce, is_due, record
 from opensora.training.rejects import FILE as REJECTED
 from opensora.training.rejects import write_rejected
 from opensora.training.start import TrainingRun, encoder_identities, prepare_run
-from opensora.training.step import StepResult, train_step
+from opensora.training.step import train_step
 from opensora.training.watch import FirstStepsCheck, Watchdog
 
 log = logging.getLogger(__name__)
@@ -72,7 +71,7 @@ def _only_run(folder: Path, workers: Workers) -> Iterator[RunLock | None]:
 
 def _train(run: TrainingRun, resolved: Any, signals: StopSignals) -> str:
     config = run.config
-    _announce(run)
+    announce(run)
     with Watchdog() as watchdog:
         run_steps(run, signals, watchdog)
         save_checkpoint(run, finished=True)
@@ -134,7 +133,7 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog) -> Non
     positions = [first.micro_batches + k * world + rank for k in range(len(steps))]
     batches = read_ahead(run.source, positions, run.config.num_workers)
     check = FirstStepsCheck()
-    clock = _Clock(first.seconds)
+    clock = Clock(first.seconds)
     for step, position in zip(progress(steps, description="train"), positions, strict=True):
         batch = run.source.encode(position, next(batches))
         watchdog.enter(step, batch["ids"])
@@ -152,9 +151,9 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog) -> Non
         )
         if run.ema is not None:
             run.ema.update(step)
-        if run.rejected is not None and _is_due(run):
+        if run.rejected is not None and is_due(run):
             run.rejected.share()
-        _record(run, result, position, clock)
+        record(run, result, position, clock)
         if result.predict_zero is not None and run.workers.is_main:
             check.observe(result.loss, result.predict_zero)
         if result.end:
@@ -214,66 +213,3 @@ def save_checkpoint(run: TrainingRun, *, finished: bool = False) -> None:
         )
     # whoever left earlier would be taken for the first of a failure, and the writer be ended
     run.workers.gather(None)
-
-
-class _Clock:
-    """Seconds of training and clips per second since the last line."""
-
-    def __init__(self, seconds: float) -> None:
-        self._start = time.monotonic() - seconds
-        self._line_start = time.monotonic()
-        self._samples = 0
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._start
-
-    def count(self, samples: int) -> None:
-        self._samples += samples
-
-    def rate(self) -> float:
-        now = time.monotonic()
-        rate = self._samples / max(now - self._line_start, 1e-9)
-        self._line_start, self._samples = now, 0
-        return rate
-
-
-def _is_due(run: TrainingRun) -> bool:
-    """Whether this step is one of those that are written down; stops and resumes change none."""
-    step = run.counters.step
-    return step % run.config.log_every == 0 or step == run.total_steps
-
-
-def _record(run: TrainingRun, result: StepResult, position: int, clock: _Clock) -> None:
-    """Write a line of metrics where one is due."""
-    if run.metrics is None:
-        return
-    run.metrics.observe(result.loss)
-    if _is_due(run):
-        if run.lock is not None:
-            run.lock.check()
-        run.metrics.write(
-            run.counters.step,
-            # in fp16 a step may overflow; JSON has no infinity
-            grad_norm=result.grad_norm if math.isfinite(result.grad_norm) else None,
-            lr=result.lr,
-            bucket=str(run.source.plan[position].bucket),
-            samples_per_s=round(clock.rate(), 3),
-            seconds=round(run.counters.seconds, 3),
-        )
-
-
-def _announce(run: TrainingRun) -> None:
-    """Say what really runs: asked-for precision and kernels may not be there."""
-    engine = run.engine
-    log.info(
-        "train_start steps=%d..%d parameters=%d workers=%d device=%s plugin=%s dtype=%s plan=%s",
-        run.counters.step,
-        run.last_step,
-        sum(p.numel() for p in engine.parameters),
-        run.workers.world_size,
-        run.workers.device,
-        run.config.plugin,
-        str(engine.dtype).removeprefix("torch."),
-        run.counters.plan_hash[:8],
-    )

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from opensora.core.errors import VideoError
 from opensora.core.guard import Guard, call_each
 from opensora.core.log import progress
 from opensora.core.versions import VERSIONS
-from opensora.curation.scores.scorer import ClipFrames, Scorer, spread
-from opensora.media.decode import read_frames, read_pictures
-from opensora.media.timeline import timeline
+from opensora.curation.scores.pixels import decode_both
+from opensora.curation.scores.scorer import ClipFrames, Scorer
 from opensora.stores.rows import RowStore
 from opensora.tables.columns import OK, SCORES
 
@@ -150,7 +148,7 @@ class _Batch:
         todo = [(job, row) for job in self._jobs for row, open_ in [job.begin(clip)] if open_]
         if not todo:
             return
-        found = self._guard.call(_decode_both, clip, [job.scorer for job, _ in todo])
+        found = self._guard.call(decode_both, clip, [job.scorer for job, _ in todo])
         if isinstance(found, VideoError):
             for _, row in todo:
                 _mark(row, found)
@@ -187,56 +185,6 @@ class _Batch:
 def _mark(row: Row, fault: VideoError) -> None:
     log.warning("score_clips clip marked id=%s status=%s", row["id"], fault.reason)
     row.update(status=fault.reason, detail=fault.detail)
-
-
-def _decode_both(
-    clip: Row, scorers: Sequence[Scorer]
-) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[np.ndarray]]:
-    """What the scorers see of a clip and of its source; errors as those of the two."""
-    return _decode(clip, scorers), _decode_source(clip, max(s.needs_source for s in scorers))
-
-
-def _decode(clip: Row, scorers: Sequence[Scorer]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Indices and frames [T, H, W, 3] that each scorer asks for, from one pass over the file.
-
-    Raises:
-        VideoError: the clip is unreadable.
-    """
-    wanted = [scorer.choose(int(clip["num_frames"])) for scorer in scorers]
-    together = sorted({index for indices in wanted for index in indices})
-    try:
-        frames = read_frames(clip["path"], together)
-    except ValueError as error:  # the file is shorter than its table says
-        raise VideoError("corrupt", str(error)) from error
-    place = {index: k for k, index in enumerate(together)}
-    return [
-        (np.array(own), frames if own == together else frames[[place[index] for index in own]])
-        for own in wanted
-    ]
-
-
-def _decode_source(clip: Row, count: int) -> list[np.ndarray]:
-    """Some frames [H, W, 3] of what a clip was cut from, as stored, from all over the clip.
-
-    None where the clip is the source itself.
-
-    Raises:
-        VideoError: the source is unreadable, or shorter than the clip says.
-    """
-    if not count or clip["source"] in ("", clip["path"]):
-        return []
-    source = Path(clip["source"])
-    if clip["kind"] == "image":
-        return [picture.pixels for picture in read_pictures(source, [0])]
-    ticks, tick_s = timeline(source).ticks()
-    edges = [Fraction(str(clip[name])) / tick_s for name in ("start", "end")]
-    # times in the table are rounded: half a tick later is inside the frame that is meant
-    first, last = (int(np.searchsorted(ticks, float(e) + 0.5, side="right")) - 1 for e in edges)
-    wanted = [first + k for k in spread(max(last - first, 1), count)]
-    try:
-        return [picture.pixels for picture in read_pictures(source, wanted)]
-    except ValueError as error:
-        raise VideoError("changed", str(error)) from error
 
 
 def _set_scores(row: Row, values: dict[str, Any]) -> None:

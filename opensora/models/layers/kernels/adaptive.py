@@ -38,9 +38,8 @@ def fused_modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     if not (_serves(x) and _grouped(x, shift) and shift.shape == scale.shape):
         return modulate(x, shift, scale)
     D = x.shape[-1]
-    dtype = x.dtype
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)  # what the next linear layer casts to
+    kind = x.device.type  # the result has the type that the next linear layer casts to
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
     out = _Modulate.apply(x.reshape(-1, D), shift.reshape(-1, D), scale.reshape(-1, D), dtype)
     return out.view(x.shape)
 
