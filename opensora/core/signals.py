@@ -43,7 +43,7 @@ class StopSignals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop listening; a worker, which now ends, listens on lest a signal change its exit code."""
+        """Stop listening; a worker listens on to its end, lest a signal change its exit code."""
         self._left.set()
         if STARTED_BY not in os.environ:
             for number, handler in self._former.items():

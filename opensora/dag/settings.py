@@ -16,6 +16,7 @@ from opensora.dag.resources import check_resources
 
 # of the machine; what is written for people beside the results; and of a config that a run saved
 _NOT_SHOWN = ("resources", "nodes", "gpus", "processes", "milestones", "manifest_csv", FIELD)
+_DEMO_CLIP, _USUAL_CLIP = "configs/demo/clip.py", "openai/clip-vit-large-patch14"
 _OF_REENCODED = ("fps", "short_side")  # of clips; a copy keeps what the source has
 _OF_LINES, _BREAKS = ("captions.prompt",), "\n\t"  # a text for a model may have several lines
 # settings of the stages before assign_buckets
@@ -102,6 +103,7 @@ def _check_whole(config: dict[str, Any]) -> None:
     if not config["demo"] and not config["sample"]["prompts"]:
         raise ConfigError("workflow config: sample.prompts: name a text file with a prompt a line")
     _check_text_encoder(config)
+    _check_clip(config)
     names = [stage["name"] for stage in config["stages"]]
     if len(set(names)) != len(names):
         raise ConfigError(f"workflow config: stages: names must differ, got {', '.join(names)}")
@@ -203,6 +205,23 @@ def _check_text_encoder(config: dict[str, Any]) -> None:
         raise ConfigError(
             f"{place}: type classes is for stores, and stage {online[0]} is online; leave online"
             " out"
+        )
+
+
+def _check_clip(config: dict[str, Any]) -> None:
+    """Refuse to judge footage of one's own, with a given VAE, by the demo's CLIP.
+
+    It would be trained on that footage: what scores captions and samples would be as small as the
+    demo's and have seen what it judges.
+    """
+    models = config["models"]
+    small = not models["clip"]["from_pretrained"] and models["clip"]["config"] == _DEMO_CLIP
+    if small and models["vae"]["from_pretrained"] and not config["demo"]:
+        raise ConfigError(
+            "workflow config: models.clip: names no weights beside models.vae.from_pretrained"
+            f" {models['vae']['from_pretrained']!r}, so that the demo's CLIP would be trained on"
+            " your footage and then judge it; set from_pretrained to a CLIP such as"
+            f" {_USUAL_CLIP}, or config to one of your own"
         )
 
 

@@ -180,3 +180,18 @@ def test_the_report_shows_no_settings_of_the_machine() -> None:
         check_workflow_config(config, SCHEMA)
     assert report_settings(one) == report_settings(other) != report_settings(third)
     assert other["stages"][0]["name"] == "one"
+
+
+def test_footage_of_ones_own_is_not_judged_by_the_demos_clip(tmp_path: Path) -> None:
+    def checked(clip: dict, vae: str | None = "org/vae", **source: object) -> None:
+        models = {"vae": {"from_pretrained": vae}, "clip": clip}
+        sample = {"config": "s.py", "prompts": "p.txt"}
+        source = source or {"demo": {}, "videos": [str(tmp_path)]}
+        check_workflow_config({**minimal(), "models": models, "sample": sample, **source}, SCHEMA)
+
+    with pytest.raises(ConfigError, match=r"models\.clip: names no weights beside .*'org/vae'"):
+        checked({})
+    checked({"from_pretrained": "org/clip"})
+    checked({"config": "mine/clip.py"})
+    checked({}, vae=None)  # everything is small
+    checked({}, demo={"num_videos": 1})
