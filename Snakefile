@@ -60,6 +60,7 @@ include: "workflow/rules/report.smk"
 
 
 onstart:
+    remove_marks("logs", config["run"])
     save_workflow_config(config, f"{RUN}/config.yaml")
 
 

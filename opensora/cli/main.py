@@ -83,12 +83,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="add the log to this file, with the tracebacks of errors that cost a row",
     )
+    parser.add_argument(
+        "--job-log",
+        metavar="LOG",
+        help="of a workflow: where this output is appended to; an error that you must mend is kept"
+        " beside it, and tries with nothing changed end at once",
+    )
     known, rest = parser.parse_known_args(words[1:])
     if rest and not getattr(module, "TAKES_OVERRIDES", False):
         hint = did_you_mean(rest[0].partition("=")[0], parser._option_string_actions)
         parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
     known.overrides = rest
-    return _run(name, module, known, options=parser._option_string_actions)
+    if not known.job_log:
+        return _run(name, module, known, options=parser._option_string_actions)
+    return _try(name, module, known, words, options=parser._option_string_actions)
+
+
+def _try(
+    name: str,
+    module: object,
+    arguments: argparse.Namespace,
+    words: Sequence[str],
+    *,
+    options: Collection[str],
+) -> int:
+    """Run a command as a try of a workflow's job, which may have failed before."""
+    from opensora.dag.mark import begin, leave
+
+    if sentence := begin(arguments.job_log, [name, *words[1:]]):
+        sys.stderr.write(f"opensora {name}: {sentence}\n")
+        return EXIT_USER
+    code = _run(name, module, arguments, options=options)
+    if code == EXIT_USER:
+        sys.stderr.flush()
+        leave(arguments.job_log, [name, *words[1:]])
+    return code
 
 
 def _run(
@@ -99,7 +128,7 @@ def _run(
     from opensora.core.process import default_threads, keep_freed_memory, use_threads
 
     try:
-        setup_logging(getattr(arguments, "log_file", None))
+        setup_logging(arguments.log_file, tracebacks=bool(arguments.job_log))
         asked = getattr(arguments, "threads", None)
         use_threads(default_threads() if asked is None else asked)
         if getattr(module, "TAKES_THREADS", False):

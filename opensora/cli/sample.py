@@ -80,7 +80,14 @@ def given_options(args: argparse.Namespace) -> list[str]:
     """The options that were given, as overrides of fields of the config."""
     words: list[str] = []
     for name, value in vars(args).items():
-        if value is None or name in ("config", "overrides", "device", "threads", "log_file"):
+        if value is None or name in (
+            "config",
+            "overrides",
+            "device",
+            "threads",
+            "log_file",
+            "job_log",
+        ):
             continue
         words.append(f"--{name}")
         words += map(str, value) if isinstance(value, list) else [str(value)]

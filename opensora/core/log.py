@@ -16,11 +16,12 @@ Item = TypeVar("Item")
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-def setup_logging(file: str | Path | None = None) -> None:
+def setup_logging(file: str | Path | None = None, *, tracebacks: bool = False) -> None:
     """Log INFO lines of rank 0 and warnings of the others to standard error.
 
     Args:
         file: gets the same lines, and the tracebacks of errors that nobody expected.
+        tracebacks: standard error gets those as well, because it is the log of a job.
 
     Raises:
         OSError: the file can not be written.
@@ -28,7 +29,7 @@ def setup_logging(file: str | Path | None = None) -> None:
     rank = int(os.environ.get("RANK", "0"))
     level = logging.INFO if rank == 0 else logging.WARNING
     screen = logging.StreamHandler(sys.stderr)
-    screen.setLevel(level)
+    screen.setLevel(logging.DEBUG if tracebacks else level)
     handlers: list[logging.Handler] = [screen]
     if file is not None:
         Path(file).parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +41,7 @@ def setup_logging(file: str | Path | None = None) -> None:
             )
         )
     logging.basicConfig(handlers=handlers, level=level, force=True)
-    logging.getLogger("opensora").setLevel(logging.NOTSET if file is None else logging.DEBUG)
+    logging.getLogger("opensora").setLevel(logging.DEBUG if tracebacks or file else logging.NOTSET)
     for name in ("matplotlib", "PIL", "httpx", "httpcore", "numexpr", "fontTools", "pyscenedetect"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # misses kernels nobody asked for

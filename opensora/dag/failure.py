@@ -10,10 +10,12 @@ _TAIL_BYTES = 1 << 16
 _MAX_SENTENCE = 1000  # characters
 _COMMAND = re.compile(r"opensora(?: [\w-]+)?: (.+)")
 # the launcher of several workers ends with this; why stands in the lines of the worker
-_LAUNCHER = re.compile(r"(?:worker \d+|srun) ended with exit code \d+")
+_LAUNCHER = re.compile(r"(?:worker \d+|srun) ended with exit code (-?\d+)")
 _TRACEBACK = "Traceback (most recent call last):"
 _RANK = re.compile(r"\[rank\d+\]: ?")
 _ORDINARY = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (?:DEBUG|INFO|WARNING) ")
+HEAD = "=== opensora "  # begins the line that each try of a job writes first
+HEAD_LINE = re.compile(rf"^{HEAD}.*\n?", re.M)
 _STATUS = re.compile(r"returned non-zero (exit status \d+)|died with <Signals\.(\w+)")
 
 
@@ -90,6 +92,21 @@ def sentence(text: str) -> str:
     return found.strip()[:_MAX_SENTENCE]
 
 
+def user_error(log: str) -> str:
+    """The sentence about what the user can mend, at the end of a log; "" for any other end."""
+    text = _tail(log)
+    said = [found[1] for line in text.splitlines() if (found := _COMMAND.match(line))]
+    launcher = _LAUNCHER.match(said[-1]) if said else None
+    if not said or (launcher and launcher[1] != "2"):
+        return ""
+    return sentence(text)
+
+
+def last_try(text: str) -> str:
+    """What the last try of a job wrote: its log is appended to, with a head line each."""
+    return HEAD_LINE.split(text)[-1]
+
+
 def exit_status(error: str) -> str:
     """`exit status 2` or `killed by SIGKILL`, from Snakemake's text; "" where it does not say."""
     found = _STATUS.search(error)
@@ -103,6 +120,7 @@ def _tail(path: str) -> str:
         with open(path, "rb") as file:
             file.seek(0, 2)
             file.seek(max(0, file.tell() - _TAIL_BYTES))
-            return file.read().decode(errors="replace")
+            text = file.read().decode(errors="replace")
     except OSError:
         return ""
+    return last_try(text)

@@ -46,4 +46,4 @@ rule assign_buckets:
         "--plan {output.plan} --validation {output.validation} --left-out {output.left_out} --summary {output.summary} "
         "--items {params.folder} --num-shards {params.num_shards} "
         "--world-size {params.world_size} --vae-stride {params.vae_stride} --seed {params.seed} "
-        "{params.epochs} > {log} 2>&1"
+        "{params.epochs} --job-log {log} >> {log} 2>&1"

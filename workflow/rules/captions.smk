@@ -45,4 +45,4 @@ rule caption_clips:
         device=lambda wildcards, resources: asks.device("caption_clips"),
     shell:
         "opensora caption-clips --clips {input.clips} --output {output.captions} "
-        "--captioner {params.captioner} {params.sidecar:q} {params.options:q} {params.device} --threads {threads} > {log} 2>&1"
+        "--captioner {params.captioner} {params.sidecar:q} {params.options:q} {params.device} --threads {threads} --job-log {log} >> {log} 2>&1"

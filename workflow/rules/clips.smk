@@ -32,4 +32,4 @@ rule split_clips:
     shell:
         "opensora split-clips --scenes {input.scenes} --output {output.clips} "
         "--store {params.store} --min-s {params.min_s} --max-s {params.max_s} "
-        "{params.form} --workers {threads} > {log} 2>&1"
+        "{params.form} --workers {threads} --job-log {log} >> {log} 2>&1"

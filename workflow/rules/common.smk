@@ -17,6 +17,7 @@ from opensora.dag.configs import (
 )
 from opensora.dag.identity import identity
 from opensora.dag.layout import require_layout
+from opensora.dag.mark import remove_marks
 from opensora.dag.names import as_given, plain_names, stamps
 from opensora.dag.resources import Requests
 from opensora.dag.settings import (

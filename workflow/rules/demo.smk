@@ -30,4 +30,4 @@ rule make_demo:
         seed=config["seed"],
     shell:
         "opensora make-demo --output {params.folder} {params.options} "
-        "--seed {params.seed} > {log} 2>&1"
+        "--seed {params.seed} --job-log {log} >> {log} 2>&1"

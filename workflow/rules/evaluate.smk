@@ -41,4 +41,4 @@ rule evaluate:
     shell:
         "opensora evaluate --samples {input.samples} --manifest {params.manifest} "
         "--vae {params.vae:q} --clip {params.clip:q} {params.truth:q} "
-        "--output {output.evaluation} {params.device} --threads {threads} > {log} 2>&1"
+        "--output {output.evaluation} {params.device} --threads {threads} --job-log {log} >> {log} 2>&1"

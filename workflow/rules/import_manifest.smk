@@ -47,4 +47,4 @@ rule import_manifest:
         "--csv {params.run}/manifest.csv --csv-when {params.csv_when} "
         "--clips {params.run}/clips --captions {params.run}/captions "
         "--rejected {output.rejected} --funnel {output.funnel} --data-card {output.card} "
-        "--workers {threads} > {log} 2>&1"
+        "--workers {threads} --job-log {log} >> {log} 2>&1"

@@ -33,4 +33,4 @@ rule import_scenes:
     shell:
         "opensora import-scenes {params.table:q} --videos {input.videos} --roots {params.roots:q} "
         "--shard {params.shard} --num-shards {params.num_shards} --output {output.scenes} "
-        "--workers {threads} > {log} 2>&1"
+        "--workers {threads} --job-log {log} >> {log} 2>&1"

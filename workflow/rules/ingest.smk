@@ -33,4 +33,4 @@ rule ingest_videos:
         known=SHARD_LISTING,
     shell:
         "opensora ingest-videos {params.videos:q} --output {output.videos} --shard {params.shard} "
-        "--num-shards {params.num_shards} --listing {params.known:q} --workers {threads} > {log} 2>&1"
+        "--num-shards {params.num_shards} --listing {params.known:q} --workers {threads} --job-log {log} >> {log} 2>&1"

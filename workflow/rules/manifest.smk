@@ -68,4 +68,4 @@ rule build_manifest:
         "--validation-fraction {params.validation} --test-fraction {params.test} "
         "--manifest {params.manifest} --csv {params.csv} --csv-when {params.csv_when} "
         "--rejected {output.rejected} --funnel {output.funnel} "
-        "--data-card {output.card} > {log} 2>&1"
+        "--data-card {output.card} --job-log {log} >> {log} 2>&1"

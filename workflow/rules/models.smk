@@ -43,7 +43,7 @@ rule train_vae:
     shell:
         "opensora train-vae {params.config:q} {params.tables:q} "
         "--validation-fraction {params.validation} --test-fraction {params.test} "
-        "--output {output.folder} --seed {params.seed} --threads {threads} > {log} 2>&1"
+        "--output {output.folder} --seed {params.seed} --threads {threads} --job-log {log} >> {log} 2>&1"
 
 
 rule train_clip:
@@ -81,7 +81,7 @@ rule train_clip:
         seed=config["seed"],
     shell:
         "opensora train-clip {params.config:q} {params.tables:q} "
-        "--output {output.folder} --seed {params.seed} --threads {threads} > {log} 2>&1"
+        "--output {output.folder} --seed {params.seed} --threads {threads} --job-log {log} >> {log} 2>&1"
 
 
 rule train_text_encoder:
@@ -118,4 +118,4 @@ rule train_text_encoder:
         seed=config["seed"],
     shell:
         "opensora train-text-encoder {params.config:q} {params.tables:q} "
-        "--output {output.folder} --seed {params.seed} --threads {threads} > {log} 2>&1"
+        "--output {output.folder} --seed {params.seed} --threads {threads} --job-log {log} >> {log} 2>&1"

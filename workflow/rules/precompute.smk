@@ -47,7 +47,7 @@ rule encode_videos:
         "opensora encode-videos --items {input.tables} --store {params.store} "
         "--shard {params.shard} --num-shards {params.num_shards} --vae {params.vae:q} "
         "--dtype {params.dtype} --posterior {params.posterior} --seed {params.seed} "
-        "--min-psnr {params.min_psnr} --output {output.indexes} {params.device} --threads {threads} > {log} 2>&1"
+        "--min-psnr {params.min_psnr} --output {output.indexes} {params.device} --threads {threads} --job-log {log} >> {log} 2>&1"
 
 
 rule encode_captions:
@@ -93,4 +93,4 @@ rule encode_captions:
         "opensora encode-captions --manifest {params.manifest} --store {params.store} "
         "--shard {params.shard} --num-shards {params.num_shards} "
         "{params.text_encoder:q} --dtype {params.dtype} {params.int8} "
-        "--output {output.index} {params.device} --threads {threads} > {log} 2>&1"
+        "--output {output.index} {params.device} --threads {threads} --job-log {log} >> {log} 2>&1"

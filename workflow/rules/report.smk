@@ -43,4 +43,4 @@ rule report:
         benchmarks="benchmarks",
     shell:
         "opensora report --run-dir {params.run} --benchmarks {params.benchmarks} "
-        "--output {output} > {log} 2>&1"
+        "--output {output} --job-log {log} >> {log} 2>&1"

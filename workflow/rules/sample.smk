@@ -49,4 +49,4 @@ rule sample:
     shell:
         "opensora sample {params.config:q} --ckpt-path {input.ema} --vae {params.vae:q} "
         "{params.text_encoder:q} --prompt-path {params.prompts:q} "
-        "--num-samples {params.num_samples} --seed {params.seed} {params.device} --threads {threads} --save-dir {params.folder} > {log} 2>&1"
+        "--num-samples {params.num_samples} --seed {params.seed} {params.device} --threads {threads} --save-dir {params.folder} --job-log {log} >> {log} 2>&1"

@@ -30,4 +30,4 @@ rule detect_scenes:
     shell:
         "opensora detect-scenes --videos {input.videos} --output {output.scenes} "
         "--detector {params.detector} {params.threshold} --min-scene-s {params.min_scene_s} "
-        "--transitions {params.transitions} --workers {threads} > {log} 2>&1"
+        "--transitions {params.transitions} --workers {threads} --job-log {log} >> {log} 2>&1"

@@ -39,7 +39,7 @@ rule score_clips:
     shell:
         "opensora score-clips --scorer {params.scorers} --clips {input.clips} "
         "--options {params.options:q} --store {params.store} "
-        "--output {params.tables:q} {params.device} --threads {threads} > {log} 2>&1"
+        "--output {params.tables:q} {params.device} --threads {threads} --job-log {log} >> {log} 2>&1"
 
 
 rule score_captions:
@@ -74,4 +74,4 @@ rule score_captions:
     shell:
         "opensora score-clips --scorer match --clips {input.clips} "
         "--captions {input.captions} --clip {params.clip:q} --store {params.store} "
-        "--output {output.scores} {params.device} --threads {threads} > {log} 2>&1"
+        "--output {output.scores} {params.device} --threads {threads} --job-log {log} >> {log} 2>&1"

@@ -38,4 +38,4 @@ rule settle_plan:
     shell:
         "opensora settle-plan --manifest {params.manifest} --plan {input.plan} --left-out {input.left_out} "
         "{params.indexes:q} --max-rejected {params.max_rejected} --settled {output.plan} "
-        "--rejected {output.rejected} --ledger {output.ledger} > {log} 2>&1"
+        "--rejected {output.rejected} --ledger {output.ledger} --job-log {log} >> {log} 2>&1"

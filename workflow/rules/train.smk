@@ -71,4 +71,4 @@ rule train:
         "trap : TERM INT HUP USR1; "
         "opensora train {params.config:q} --outputs {params.outputs} {params.load:q} {params.until} "
         "--nodes {params.nodes} --gpus {params.gpus} --processes {params.processes} --seed {params.seed} --threads {threads} "
-        "--dataset.plan {input.plan} {params.data:q} {params.max_rejected} > {log} 2>&1"
+        "--dataset.plan {input.plan} {params.data:q} {params.max_rejected} --job-log {log} >> {log} 2>&1"
