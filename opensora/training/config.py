@@ -73,9 +73,8 @@ class TrainConfig:
     seed: int = 42
     """Of weights, timesteps, noise and dropout."""
     load: str | None = None
-    """What to start from: weights (a file, or the outputs of an earlier stage: its EMA), or a
-    checkpoint of a run (`state/step_XXXXXXXX`, or `state`), from which optimizer, average and
-    counters go on."""
+    """Weights to start from (a file, or the outputs of an earlier stage: its EMA), or a checkpoint
+    (`state/step_XXXXXXXX`, or `state`), from which optimizer, average and counters go on."""
     max_rejected: float = MAX_REJECTED
     """Online: largest share of the plan's clips that may turn out to be unreadable."""
     log_every: int = 10
@@ -120,8 +119,7 @@ class TrainConfig:
                 f"lr is {self.lr} and optimizer.lr is {self.optimizer['lr']}; keep one of the two"
             )
         _require(self.posterior in POSTERIORS, "posterior", self.posterior, "'sample' or 'mean'")
-        share = self.max_rejected
-        _require(0 <= share <= 1, "max_rejected", share, "a share from 0 to 1")
+        _require(0 <= self.max_rejected <= 1, "max_rejected", self.max_rejected, "from 0 to 1")
         self._check_stored() if self.dataset["type"] == STORED else self._check_online()
 
     def _check_stored(self) -> None:
@@ -134,17 +132,15 @@ class TrainConfig:
                 )
             if not Path(path).exists():
                 raise ConfigError(f"dataset.{name} {path}: no such file or folder")
-        if self.posterior != "sample":
-            raise ConfigError(
-                f"posterior is {self.posterior!r} but the latents are stored already, so it has no"
-                " effect; drop it (encode-videos has --posterior)"
-            )
-
-        if self.max_rejected != MAX_REJECTED:
-            raise ConfigError(
-                f"max_rejected is {self.max_rejected!r} but the latents are stored already, so it"
-                " has no effect; drop it (settle-plan has --max-rejected)"
-            )
+        for name, usual, instead in (
+            ("posterior", "sample", "encode-videos has --posterior"),
+            ("max_rejected", MAX_REJECTED, "settle-plan has --max-rejected"),
+        ):
+            if getattr(self, name) != usual:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r} but the latents are stored already, so it"
+                    f" has no effect; drop it ({instead})"
+                )
 
     def _check_online(self) -> None:
         if self.dataset.get("data_path") is None:
