@@ -22,9 +22,6 @@ SHARED_FIELDS = (
 STORED = "LatentDataset"
 FIXED_SIZE, ANY_SIZE = "VideoTextDataset", "VariableVideoTextDataset"
 STATE = "state"  # folder in the outputs
-STOP = "STOP"  # file in the outputs: end the stage where it stands
-COMPILED_PLAN = "compiled.parquet"  # of a manifest, in the state folder
-POSTERIORS = ("sample", "mean")
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,8 @@ class TrainConfig:
             raise ConfigError(
                 f"lr is {self.lr} and optimizer.lr is {self.optimizer['lr']}; keep one of the two"
             )
-        _require(self.posterior in POSTERIORS, "posterior", self.posterior, "'sample' or 'mean'")
+        posteriors = ("sample", "mean")
+        _require(self.posterior in posteriors, "posterior", self.posterior, "'sample' or 'mean'")
         _require(0 <= self.max_rejected <= 1, "max_rejected", self.max_rejected, "from 0 to 1")
         self._check_stored() if self.dataset["type"] == STORED else self._check_online()
 
@@ -178,7 +176,7 @@ class TrainConfig:
     @property
     def given_plan(self) -> Path:
         """The plan that is asked for, or the one compiled from the manifest."""
-        return Path(self.dataset.get("plan") or self.state_folder / COMPILED_PLAN)
+        return Path(self.dataset.get("plan") or self.state_folder / "compiled.parquet")
 
     @property
     def state_folder(self) -> Path:
@@ -188,7 +186,7 @@ class TrainConfig:
     @property
     def stop_file(self) -> Path:
         """As long as it is there the stage is done where it stands."""
-        return Path(self.outputs) / STOP
+        return Path(self.outputs) / "STOP"
 
 
 OWN_FIELDS = tuple(TrainConfig.__dataclass_fields__)
