@@ -2,6 +2,7 @@
 # make test    set up, run every test
 # make faults  run every fault of docs/reliability.md: kills, signals, full disks; hours
 # make matrix  run the tests as other processors, thread counts and ffmpegs would
+# make fuzz SECONDS=600 SEED=0  hostile inputs by the thousand, docs/security.md
 # make lint    style, types, workflow
 # make versions  state that edited code gives the results it gave (core/versions.py)
 # make lock    renew requirements/lock.txt
@@ -13,7 +14,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: demo test faults matrix map versions lint lock clean
+.PHONY: demo test faults matrix fuzz map versions lint lock clean
 
 demo: $(READY)
 	snakemake --profile profiles/local all --configfile configs/workflow/demo.yaml
@@ -26,6 +27,11 @@ faults: $(READY)
 
 matrix: $(READY)
 	python tests/matrix.py
+
+SECONDS ?= 600
+SEED ?= 0
+fuzz: $(READY)
+	python -m tests.hostile.fuzz --seconds $(SECONDS) --seed $(SEED)
 
 map: $(READY)
 	python tests/package_map.py

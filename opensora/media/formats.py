@@ -180,7 +180,7 @@ def _png_moves(file: BinaryIO) -> bool:
 def _webp_moves(file: BinaryIO) -> bool:
     file.seek(12)
     head = file.read(18)
-    if head[:4] != b"VP8X" or not head[8] & _MOVING_WEBP:
+    if head[:4] != b"VP8X" or len(head) < 9 or not head[8] & _MOVING_WEBP:
         return False
     frames = (name for name in _riff_chunks(file) if name == b"ANMF")
     return next(frames, None) is not None and next(frames, None) is not None

@@ -107,7 +107,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise VideoError("not_a_video", detail) from error
     except Image.DecompressionBombError as error:
         raise _too_large(path, "far too many") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    # the last of the AVIF decoder, about content that it can not decode
+    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as error:
         raise VideoError("corrupt", f"{path.name} is damaged or cut off ({error})") from error
 
 

@@ -25,6 +25,7 @@ PARQUET = ".parquet"
 _CHUNK_BYTES = 1 << 20
 _HEAD_BYTES = 1 << 16  # of a text in which encoding and separator are looked for
 _SEPARATORS = (",", ";", "\t")  # spreadsheets put semicolons where commas part decimals
+_WHOLE_BITS = 63  # besides the sign
 _GROUP_ROWS = 1 << 17  # rows of a group; part of what makes equal rows equal bytes
 
 
@@ -55,7 +56,7 @@ def read_table(
             frame = _READERS.get(path.suffix.lower(), _read_csv)(path)
     except TextEncodingError as error:
         raise TableError(f"{error}{made_by}") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError, pa.ArrowException) as error:
         raise TableError(f"{path}: not a readable table ({error}){made_by}") from error
     if table is not None:
         missing = [name for name in table.columns if name not in frame.columns]
@@ -110,7 +111,9 @@ def read_parquet(path: Path, columns: Collection[str] | None = None) -> pa.Table
     with pq.ParquetFile(path) as file:  # a folder named `a=b` above it adds no column
         names = file.schema_arrow.names
         wanted = None if columns is None else [name for name in names if name in columns]
-        return file.read(columns=wanted)
+        rows = file.read(columns=wanted)
+    rows.validate(full=True)  # else damaged text is found where somebody looks at it
+    return rows
 
 
 def to_frame(rows: pa.Table) -> pd.DataFrame:
@@ -201,7 +204,19 @@ def _read_json(path: Path) -> pd.DataFrame:
 
 def _parsed(text: str) -> Any:
     check_depth(text)
-    return json.loads(text)
+    return json.loads(text, parse_int=_whole)
+
+
+def _whole(digits: str) -> int:
+    """A whole number as a column can hold it.
+
+    Raises:
+        ValueError: it has more than 64 bits.
+    """
+    number = int(digits)
+    if number.bit_length() > _WHOLE_BITS:
+        raise ValueError(f"a whole number beyond 64 bits, {digits[:20]}...")
+    return number
 
 
 def _of_objects(rows: object) -> pd.DataFrame:

@@ -58,7 +58,7 @@ class TransformersCaptioner(Captioner):
         from opensora.models.device import choose_device, parse_dtype
         from opensora.models.text_encoder.vocabulary import check_words
         from opensora.models.weights.folders import resolve_folder
-        from opensora.models.weights.pretrained import load_network, load_parts
+        from opensora.models.weights.pretrained import NO_CODE, load_network, load_parts
 
         for name, value in (
             ("num_frames", num_frames),
@@ -70,11 +70,12 @@ class TransformersCaptioner(Captioner):
         self._device = choose_device(device)
         folder = resolve_folder(model, kind="captioner")
         self._processor: Any = load_parts(
-            lambda: AutoProcessor.from_pretrained(folder), folder, kind="captioner"
+            lambda: AutoProcessor.from_pretrained(folder, **NO_CODE), folder, kind="captioner"
         )
         check_words(getattr(self._processor, "tokenizer", None), folder, kind="captioner")
         load = AutoModelForImageTextToText.from_pretrained
-        loaded = load_network(load, folder, kind="captioner", dtype=parse_dtype(dtype))
+        options = {"dtype": parse_dtype(dtype), **NO_CODE}
+        loaded = load_network(load, folder, kind="captioner", **options)
         self._model = loaded.to(self._device)
         self._is_chat = bool(getattr(self._processor, "chat_template", None))
         self._prompt = prompt if prompt is not None else (PROMPT if self._is_chat else None)

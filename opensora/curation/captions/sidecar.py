@@ -2,6 +2,7 @@
 
 import ast
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,7 +104,7 @@ class _Table(NamedTuple):
 
     def has_files(self) -> bool:
         """Whether one of its paths is a file."""
-        return any(source.is_file() for source in self.by_source)
+        return any(map(os.path.isfile, self.by_source))  # False of what can be no name
 
     def complaint(self, sources: set[Path]) -> str:
         """Says that none of its rows is of use."""

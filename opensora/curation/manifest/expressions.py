@@ -107,6 +107,8 @@ class Condition:
                 sides = [left, *others]
                 for op, side in zip([None, *ops], sides, strict=True):
                     if isinstance(op, ast.In | ast.NotIn):
+                        if side is not sides[-1]:  # the list would be compared in turn
+                            raise self._unknown(side)
                         self._check_collection(side)
                     else:
                         self._check_value(side)

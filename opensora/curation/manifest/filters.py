@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from opensora.core.errors import ConfigError, did_you_mean
+from opensora.core.text import visible
 
 # what a still image does not have: bounds on these columns speak of videos only
 VIDEO_ONLY = frozenset({"num_frames", "fps", "flow", "frozen_ratio"})
@@ -24,14 +25,14 @@ class Bound:
 
     def broken(self, values: pd.Series) -> list[tuple[str, str, pd.Series]]:
         """The ways to break the bound: reason, sentence (`{}` is the value), mask of the rows."""
-        name = self.column
-        ways = [(f"{name}_missing", f"{name} has no value", values.isna())]
+        name = self.column.replace("{", "{{").replace("}", "}}")
+        ways = [(f"{self.column}_missing", f"{name} has no value", values.isna())]
         if self.low is not None:
             sentence = f"{name} {{:g}} is below the minimum {self.low:g}"
-            ways.append((f"{name}_too_low", sentence, values < self.low))
+            ways.append((f"{self.column}_too_low", sentence, values < self.low))
         if self.high is not None:
             sentence = f"{name} {{:g}} is above the maximum {self.high:g}"
-            ways.append((f"{name}_too_high", sentence, values > self.high))
+            ways.append((f"{self.column}_too_high", sentence, values > self.high))
         return ways
 
 
@@ -43,23 +44,25 @@ def parse_filters(filters: Mapping[str, Any]) -> list[Bound]:
     """
     bounds = []
     for column, limits in filters.items():
+        place = f"filters: {visible(column[:80])}"
         if not isinstance(limits, Mapping) or not limits or not set(limits) <= {"min", "max"}:
             raise ConfigError(
-                f'filters: {column}: expected {{"min": number, "max": number}} or one of the two,'
-                f" got {limits!r}"
+                f'{place}: expected {{"min": number, "max": number}} or one of the two, got'
+                f" {repr(limits)[:200]}"
             )
         for name, value in limits.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ConfigError(f"filters: {column}.{name}: expected a number, got {value!r}")
+                found = repr(value)[:200]
+                raise ConfigError(f"{place}.{name}: expected a number, got {found}")
             if isinstance(value, int) and abs(value) > _LARGEST:
-                raise ConfigError(f"filters: {column}.{name}: is beyond 64 bits; write it as 1e20")
+                raise ConfigError(f"{place}.{name}: is beyond 64 bits; write it as 1e20")
             if not np.isfinite(float(value)):
                 raise ConfigError(
-                    f"filters: {column}.{name} is {value}; expected a finite number or no bound"
+                    f"{place}.{name} is {value}; expected a finite number or no bound"
                 )
         low, high = limits.get("min"), limits.get("max")
         if low is not None and high is not None and low > high:
-            raise ConfigError(f"filters: {column}: min {low:g} is above max {high:g}")
+            raise ConfigError(f"{place}: min {low:g} is above max {high:g}")
         bounds.append(Bound(column, low, high))
     return bounds
 

@@ -11,7 +11,7 @@ from typing import Any
 from opensora.core.errors import CheckpointError
 from opensora.core.io import read_json
 from opensora.models.weights.files import mistaken_file
-from opensora.models.weights.pretrained import load_parts
+from opensora.models.weights.pretrained import NO_CODE, load_parts
 
 _CONFIG = "tokenizer_config.json"
 _READY = "tokenizer.json"  # a vocabulary with its rules, of the library tokenizers
@@ -45,7 +45,7 @@ def load_tokenizer(folder: Path, *, kind: str) -> Any:
     elif pieces.is_file() and not (folder / _READY).is_file():
         _check_pieces(pieces, kind)
         load = T5Tokenizer
-    tokenizer = load_parts(lambda: load.from_pretrained(folder), folder, kind=kind)
+    tokenizer = load_parts(lambda: load.from_pretrained(folder, **NO_CODE), folder, kind=kind)
     check_words(tokenizer, folder, kind=kind)
     return tokenizer
 

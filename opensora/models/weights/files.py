@@ -4,6 +4,7 @@ import argparse
 import json
 import pickle
 import re
+import struct
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from opensora.core.errors import CheckpointError
+from opensora.core.text import visible
 from opensora.models.weights.wrappers import weights_table, without_wrappers
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -29,9 +31,11 @@ VARIANTS = ("ema", "fp32", "fp16", "bf16", "non_ema")  # best first; hubs name t
 _AVERAGES = ("ema.pt", "ema.pth")  # of the reference's training, where the last step is not kept
 _REFUSED_OBJECT = re.compile(r"GLOBAL (\S+)")  # in torch's message about a pickle
 _UNCHECKED = re.compile(r"weights.only|safe_globals|unpickl", re.IGNORECASE)
+_NAME_BYTES = 255  # that file systems take
 _READ_ERRORS = (
     *(SafetensorError, pickle.UnpicklingError, EOFError, OSError, RuntimeError),
     *(LookupError, ValueError, TypeError, AttributeError, AssertionError, ArithmeticError),
+    *(struct.error, MemoryError),  # the second of a size that a damaged head claims
 )  # what the readers raise on bytes that are no weights
 
 
@@ -94,8 +98,12 @@ def _shards(index: Path) -> list[Path]:
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
         names = {str(name) for name in content["weight_map"].values()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{index}: expected an index with a weight_map") from error
+    if paths := [name for name in sorted(names) if not _is_plain(name)]:
+        raise CheckpointError(
+            f"{index}: names {visible(paths[0][:80])!r}, which is no file beside it; mend the index"
+        )
     files = [index.parent / name for name in sorted(names)]
     absent = [file.name for file in files if not file.is_file()]
     if absent or not files:
@@ -104,6 +112,12 @@ def _shards(index: Path) -> list[Path]:
             f" {(absent or ['none'])[0]}); copy the whole folder"
         )
     return files
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is that of a file in the same folder."""
+    is_short = 0 < len(name.encode("utf-8", "replace")) <= _NAME_BYTES
+    return is_short and not set(name) & {"/", "\\", "\0"} and name not in (".", "..")
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
@@ -157,9 +171,12 @@ def _complaint(path: Path, reason: str) -> str:
 def reading_fault(error: object) -> str:
     """What a reader of weights says, on one line, without advice to load them unchecked.
 
-    torch and the libraries above it propose `weights_only=False`, which runs what a file holds.
+    torch proposes `weights_only=False` and transformers `trust_remote_code=True`: both run what
+    came with the weights.
     """
     words = " ".join(str(error).split())
+    if "trust_remote_code" in words:
+        return "it needs code of its own, which is never run; give a model that transformers knows"
     if not _UNCHECKED.search(words):
         return words[:160] or "nothing in it"
     if refused := _REFUSED_OBJECT.search(words):

@@ -38,6 +38,8 @@ OFFICIAL_FILES = {
     "OpenSora-v1-HQ-16x256x256.pth": f"{_OPENSORA}/OpenSora-v1-HQ-16x256x256.pth",
     "OpenSora-v1-HQ-16x512x512.pth": f"{_OPENSORA}/OpenSora-v1-HQ-16x512x512.pth",
 }  # names that configs give, and where the files are published
+# for transformers, which else asks on the terminal whether to run code of a folder
+NO_CODE = {"trust_remote_code": False}
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _Loaded = TypeVar("_Loaded")
 

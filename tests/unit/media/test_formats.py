@@ -180,3 +180,26 @@ def test_a_picture_of_one_frame_is_still(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(picture(0)).save(path, save_all=True, duration=100)
     assert probe(path).kind == "image"
+
+
+def test_a_picture_cut_off_in_its_head_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.webp"
+    path.write_bytes(b"RIFF\x10\0\0\0WEBPVP8X\x0a\0")
+    assert content_of(path).picture == "WEBP"
+    with pytest.raises(VideoError) as error:
+        probe(path)
+    assert error.value.reason in ("corrupt", "not_a_video")
+
+
+def test_what_a_decoder_of_pictures_raises_is_its_files_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (4, 4)).save(path)
+
+    def can_not_decode(image: Image.Image) -> None:
+        raise RuntimeError("Failed to decode image: Not implemented")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", can_not_decode)
+    with pytest.raises(VideoError, match=r"a\.png is damaged or cut off \(Failed to decode"):
+        probe(path)

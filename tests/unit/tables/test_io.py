@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from opensora.core.errors import TableError
@@ -133,3 +135,31 @@ def test_other_encodings_are_told_by_file_byte_and_name(
         read_table(tmp_path / name)
     assert str(told.value).startswith(f"{tmp_path / name}: byte ")
     assert said in str(told.value)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+@pytest.mark.parametrize(
+    ("cell", "words"), [("9" * 400, "beyond 64 bits, 99999"), ("9" * 5000, ""), ("[" * 9000, "")]
+)
+def test_numbers_and_depths_that_no_column_holds_are_refused(
+    tmp_path: Path, suffix: str, cell: str, words: str
+) -> None:
+    row = '{"path": "a.mp4", "height": %s}'
+    path = tmp_path / f"a.{suffix}"
+    for text, is_good in ((row % 2**62, True), (row % cell, False)):
+        path.write_text(text if suffix == "jsonl" else f"[{text}]")
+        if is_good:
+            assert read_table(path)["height"].tolist() == [2**62]
+            continue
+        with pytest.raises(TableError, match=f"not a readable table .*{words}"):
+            read_table(path)
+
+
+def test_text_of_a_parquet_file_that_is_no_utf8_is_found_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    texts = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xc3(")]
+    )
+    pq.write_table(pa.table({"path": texts}), path)
+    with pytest.raises(TableError, match=r"not a readable table .*UTF8"):
+        read_table(path)

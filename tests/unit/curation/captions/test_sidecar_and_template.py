@@ -164,3 +164,10 @@ def test_a_start_that_is_no_number_is_told(tmp_path: Path) -> None:
     path.write_text("path,start,end,text\na.mp4,soon,2,hi\n")
     with pytest.raises(TableError, match="'soon' is neither"):
         SidecarCaptioner([path])
+
+
+def test_a_path_that_no_file_can_have_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"path,text\n{'x' * 300}.mp4,a cat\n")
+    captioner = SidecarCaptioner([tmp_path / "t.csv"])
+    with pytest.raises(TableError, match="none of its 1 paths is a file"):
+        captioner.prepare([clip(tmp_path / "a.mp4")])

@@ -33,6 +33,7 @@ TABLE = pd.DataFrame(
         ("flow / 0 > 1", [1, 1, 0, 1]),
         ("n in (-1, 2)", [0, 1, 0, 0]),
         ("n not in [-3, 2.0, 'x']", [1, 0, 0, 1]),
+        ("0 < n in (1, -3)", [1, 0, 0, 0]),
         ("-n > 2 or n + n * 2 - 3 == 3", [0, 1, 1, 0]),
         ("bits + bits > 1 and bits - 1 == 0", [1, 0, 1, 0]),
         ("small * small > 127", [0, 0, 1, 1]),  # where its own 8 bits would overflow
@@ -68,6 +69,8 @@ def test_conditions_hold_where_plain_python_says_so(text: str, expected: list[in
         "flow > 1e999",
         "n in (1, 9223372036854775808)",
         "n in (1, None)",
+        "n in (1, 2) == flow",
+        "n in (1, 2) in (3, 4)",
         "n in (1, -'a')",
         "n in (1j, 2)",
         "flow > 1j",

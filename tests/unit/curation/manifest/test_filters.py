@@ -45,12 +45,24 @@ def test_the_first_broken_bound_is_the_reason_and_all_are_told(clips: pd.DataFra
         ({"flow": {"minimum": 1}}, "expected"),
         ({"flow": {"min": "1"}}, "number"),
         ({"flow": {"min": True}}, "number"),
+        ({"flow": {"max": 10**400}}, "beyond 64 bits"),
         ({"flow": {"min": 2, "max": 1}}, "above"),
     ],
 )
 def test_malformed_filters_are_refused(filters: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         parse_filters(filters)
+
+
+def test_what_is_long_is_not_repeated_and_braces_are_part_of_a_name(clips: pd.DataFrame) -> None:
+    for limits in ("x" * 10_000, {"min": "x" * 10_000}):
+        with pytest.raises(ConfigError) as error:
+            parse_filters({"flow": limits})
+        assert len(str(error.value)) < 500
+    named = clips.rename(columns={"flow": "{0[0]}"})
+    marked = apply_filters(named, parse_filters({"{0[0]}": {"min": 0.1}}))
+    assert marked["status"].iloc[0] == "{0[0]}_too_low"
+    assert marked["detail"].iloc[0] == "{0[0]} 0.05 is below the minimum 0.1"
 
 
 @pytest.mark.parametrize("column", ["flaw", "kind"])

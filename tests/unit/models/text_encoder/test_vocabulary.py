@@ -182,6 +182,24 @@ def test_encoders_without_their_vocabulary_are_refused(tmp_path, pieces):
         build_module(config, MODELS)
 
 
+def test_code_beside_a_vocabulary_never_runs_and_nobody_is_asked_to(tmp_path, monkeypatch):
+    canary = tmp_path / "canary"
+    (tmp_path / "own.py").write_text(f"open({str(canary)!r}, 'w')\nclass Own: pass\n")
+    auto_map = {"auto_map": {"AutoTokenizer": ["own.Own", None]}}
+    own = {"tokenizer_class": "Own", **auto_map}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(own))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "own", **auto_map}))
+
+    def ask(*words):
+        pytest.fail("a question on the terminal")
+
+    monkeypatch.setattr("builtins.input", ask)
+    with pytest.raises(CheckpointError, match="needs code of its own, which is never run") as error:
+        load_tokenizer(tmp_path, kind="T5")
+    assert "trust_remote_code" not in str(error.value)
+    assert not canary.exists()
+
+
 def test_bytes_need_no_vocabulary(tmp_path):
     tokenizer = load_tokenizer(save_t5(tmp_path), kind="t5 tokenizer")
     check_words(tokenizer, tmp_path, kind="t5 tokenizer")

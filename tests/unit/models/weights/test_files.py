@@ -102,7 +102,28 @@ class TestRefusals:
         with pytest.raises(CheckpointError, match=r"names 2 files of which 1 are missing.*part-2"):
             read_weights(tmp_path)
 
-    @pytest.mark.parametrize("text", ["[]", "{}", "not json", '{"weight_map": 3}'])
+    @pytest.mark.parametrize("name", ["../w.bin", "/w.bin", "a\\b", "", "..", "x" * 256, "a\0b"])
+    def test_an_index_that_names_files_elsewhere(self, tmp_path, name):
+        torch.save(WEIGHTS, tmp_path / "w.bin")
+        inner = tmp_path / "inner"
+        inner.mkdir()
+        index = {"weight_map": {"a.weight": name}}
+        (inner / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+        with pytest.raises(CheckpointError, match="which is no file beside it; mend the index"):
+            read_weights(inner)
+
+    def test_a_size_that_takes_all_memory(self, tmp_path, monkeypatch):
+        def claims_too_much(*args, **kwargs):
+            raise MemoryError
+
+        monkeypatch.setattr(torch, "load", claims_too_much)
+        (tmp_path / "w.pt").write_bytes(b"x")
+        with pytest.raises(CheckpointError, match="damaged, cut off"):
+            read_weights(tmp_path / "w.pt")
+
+    @pytest.mark.parametrize(
+        "text", ["[]", "{}", "not json", '{"weight_map": 3}', "[" * 100_000, '{"weight_map": [1]}']
+    )
     def test_an_index_that_is_none(self, tmp_path, text):
         (tmp_path / "pytorch_model.bin.index.json").write_text(text)
         with pytest.raises(CheckpointError, match="expected an index with a weight_map"):
