@@ -33,6 +33,7 @@ _CLEAR_ORDER = 1.1  # by how much one order of the fields fits better; `idet` ta
 _ONE_FIELD = 1.4  # by how much neighbours may fit worse than the rows of the frame itself
 _AGREE = 0.8  # share of the frames with combs that must tell the same order
 _LEAST_COMBED = 2  # frames
+_LEAST_LINES = 144  # half of the smallest format with fields; a smaller frame needs a flag
 _MOST_LINES = 1152  # no format with fields is taller
 _COLUMNS = 256  # looked at in a row
 _PLACES = 5  # keyframes of a file from which frames are looked at
@@ -154,11 +155,14 @@ def judge(runs: Iterable[Sequence[VideoFrame]]) -> Fields:
     orders: list[str] = []
     is_pulldown = False
     for run in runs:
-        if not all(_may_have_fields(frame) for frame in run):
+        if not run or not all(_may_have_fields(frame) for frame in run):
             continue
         lumas = [_luma(frame) for frame in run]
         shares = np.array([_comb_share(luma) for luma in lumas])
-        least = COMBED if any(frame.interlaced_frame for frame in run) else _SURELY_COMBED
+        is_flagged = any(frame.interlaced_frame for frame in run)
+        if not is_flagged and run[0].height < _LEAST_LINES:
+            continue  # in so few lines any drawing has combs
+        least = COMBED if is_flagged else _SURELY_COMBED
         is_pulldown = is_pulldown or _has_cycle(shares >= least)
         for k in range(1, len(run) - 1):
             near = lumas[k - 1 : k + 2]

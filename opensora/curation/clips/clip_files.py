@@ -24,7 +24,7 @@ from opensora.core.io import atomic_path, scratch_folder
 from opensora.media.container import READER_OPTIONS
 from opensora.media.encode import X264_REPRODUCIBLE, ffmpeg_executable
 from opensora.media.probe import VideoInfo, probe
-from opensora.media.timeline import timeline
+from opensora.media.timeline import Timeline, timeline
 
 CRF = 18  # constant rate factor of H.264; 18 is visually lossless
 PRESET = "fast"
@@ -32,6 +32,7 @@ _MATRIX = "bt709"
 _PNG_KEY = "recipe"
 _PNG_END = b"IEND\xaeB`\x82"
 _BOX_BYTES = 8  # of the head of a box of MP4: its length and its kind
+_TRANSPARENT = "yuva"  # as FFmpeg calls forms of a pixel; MP4 keeps none
 _FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 
 
@@ -146,15 +147,19 @@ def _check_shape(made: Path, info: VideoInfo) -> None:
     """Refuse a copy that is shown otherwise than its source.
 
     Raises:
-        VideoError: margins, the shape of the pixels or the orientation were lost.
+        VideoError: margins, the shape of the pixels, the orientation or transparency were lost.
     """
     old, new = timeline(info.path), timeline(made)
-    if (old.geometry, old.orientation) != (new.geometry, new.orientation):
+    if _shape(old) != _shape(new):
         raise VideoError(
             "copy_failed",
-            "the copy lost how the source is shown (margins, shape of pixels or orientation); use"
-            " --mode reencode",
+            "the copy lost how the source is shown (margins, shape of pixels, orientation or"
+            " transparency); use --mode reencode",
         )
+
+
+def _shape(line: Timeline) -> tuple[object, ...]:
+    return line.geometry, line.orientation, line.pixel_format.startswith(_TRANSPARENT)
 
 
 def write_still(path: Path, pixels: np.ndarray, *, recipe: str) -> None:

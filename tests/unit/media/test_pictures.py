@@ -40,6 +40,12 @@ def parted(frames: list[np.ndarray], order: str) -> list[np.ndarray]:
     return [frame[row::2] for frame in frames for row in (early, 1 - early)]
 
 
+def scene_of(path: Path, end: int, fps: int) -> pd.DataFrame:
+    scene = {"id": "a_0000", "video_id": "a", "path": str(path), "kind": "video"}
+    scene |= {"start_frame": 0, "end_frame": end, "start": 0.0, "end": end / fps}
+    return pd.DataFrame([scene | {"sha256": sha256_file(path), "status": "ok", "detail": ""}])
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 @pytest.mark.parametrize("order", ["tff", "bff"])
 def test_hevc_of_single_fields_is_woven_and_deinterlaced(
@@ -78,38 +84,52 @@ def test_a_field_whose_other_one_is_lost_fills_its_frame(tmp_path: Path) -> None
 
 def test_clips_of_single_fields_have_no_combs(tmp_path: Path) -> None:
     path = write_fields(tmp_path / "f.mp4", parted(woven("tff", COUNT), "tff"), "tff")
-    scene = {"id": "a_0000", "video_id": "a", "path": str(path), "kind": "video"}
-    scene |= {"start_frame": 0, "end_frame": COUNT, "start": 0.0, "end": COUNT / 25}
-    scene |= {"sha256": sha256_file(path), "status": "ok", "detail": ""}
     settings = ClipSettings(min_s=0.5, short_side=128)
-    clips = split_clips(pd.DataFrame([scene]), tmp_path / "store", settings)
+    clips = split_clips(scene_of(path, COUNT, fps=25), tmp_path / "store", settings)
     assert clips["status"].tolist() == ["ok"]
     assert clips[["num_frames", "fps", "height"]].to_numpy().tolist() == [[COUNT, 25, 128]]
     with av.open(clips["path"].iloc[0]) as file:
         assert max(map(comb_share, file.decode(video=0))) < 0.002
 
 
-@pytest.mark.parametrize(("codec", "decoder"), [("libvpx", "vp8"), ("libvpx-vp9", "vp9")])
-def test_what_is_transparent_in_webm_becomes_white(
-    tmp_path: Path, codec: str, decoder: str
-) -> None:
-    path = tmp_path / "a.webm"
+def write_transparent(path: Path, codec: str) -> Path:
     with av.open(str(path), "w") as file:
         stream = file.add_stream(codec, rate=10)
         stream.height, stream.width, stream.pix_fmt = 96, 128, "yuva420p"
-        stream.options = {"auto-alt-ref": "0", "crf": "10"}
-        for k in range(10):
+        stream.options = {"auto-alt-ref": "0", "crf": "10", "g": "10"}
+        for k in range(20):
             pixels = np.full((96, 128, 4), (40, 80, 120, 255), np.uint8)
             pixels[:, :64] = 0  # black, and nothing of it is to be seen
             frame = av.VideoFrame.from_ndarray(pixels, format="rgba").reformat(format="yuva420p")
             frame.pts, frame.time_base = k, Fraction(1, 10)
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("codec", "decoder"), [("libvpx", "vp8"), ("libvpx-vp9", "vp9")])
+def test_what_is_transparent_in_webm_becomes_white(
+    tmp_path: Path, codec: str, decoder: str
+) -> None:
+    path = write_transparent(tmp_path / "a.webm", codec)
     info = probe(path)
-    assert (info.codec, info.num_frames, info.fps) == (decoder, 10, 10)
-    for pixels in (*iter_frames(path), *read_frames(path, [9, 3])):
+    assert (info.codec, info.num_frames, info.fps) == (decoder, 20, 10)
+    for pixels in (*iter_frames(path), *read_frames(path, [19, 3])):
         assert pixels[:, :60].min() >= 253
         assert np.abs(pixels[:, 68:].astype(int) - (40, 80, 120)).max() <= 6
+
+
+@pytest.mark.parametrize(("mode", "status"), [("reencode", "ok"), ("copy", "copy_failed")])
+def test_a_clip_of_transparent_film_is_white_there_or_marked(
+    tmp_path: Path, mode: str, status: str
+) -> None:
+    """A copy into MP4 leaves the transparency behind."""
+    path = write_transparent(tmp_path / "a.webm", "libvpx-vp9")
+    scene = scene_of(path, 10, fps=10)
+    clips = split_clips(scene, tmp_path / "store", ClipSettings(min_s=0.5, mode=mode))
+    assert clips["status"].tolist() == [status], clips["detail"].tolist()
+    if status == "ok":
+        assert read_frames(clips["path"].iloc[0], [3])[0, :, :60].min() >= 250
 
 
 def test_frames_of_other_codecs_come_as_decoded(tmp_path: Path) -> None:
