@@ -1,0 +1,115 @@
+"""Every stage of the DAG is killed once, in turn; the same command ends as an undisturbed run."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from opensora.cli.main import COMMANDS
+
+ROOT = Path(__file__).parents[3]
+# the others are no stage of the test run
+STAGES = [
+    name
+    for name in COMMANDS
+    if name
+    not in {
+        *("import-scenes", "import-manifest", "plan", "search-batch-size", "doctor", "export"),
+        *("convert-checkpoint", "bench"),
+    }
+]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
+Hit = Callable[["subprocess.Popen[bytes]", int], None]
+
+
+def start(folder: Path, *words: str) -> "subprocess.Popen[bytes]":
+    """Start Snakemake on the smallest run, in a process group of its own."""
+    log = (folder / "said.txt").open("ab")
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *words),
+            *("--profile", str(ROOT / "profiles/test"), "--directory", str(folder)),
+            *("--cores", "2", "--configfile", str(ROOT / "configs/workflow/test.yaml")),
+        ],
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+
+
+def job_of(command: str, group: int) -> int | None:
+    """The process of a job that runs a command below some Snakemake."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode().split("\0")
+            if os.getpgid(int(folder.name)) != group:
+                continue
+        except (OSError, ValueError):
+            continue
+        if len(words) > 2 and Path(words[1]).name == "opensora" and words[2] == command:
+            return int(folder.name)
+    return None
+
+
+def kill_job(process: "subprocess.Popen[bytes]", pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def kill_snakemake(process: "subprocess.Popen[bytes]", pid: int) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+def end_all(process: "subprocess.Popen[bytes]", pid: int) -> None:
+    os.killpg(process.pid, signal.SIGTERM)
+
+
+def results(folder: Path) -> dict[str, str]:
+    """Hashes of what a run leaves: tables, plans, weights and samples."""
+    run = folder / "results/test"
+    found = {}
+    for pattern in (
+        *("manifest/*.parquet", "buckets/**/*.parquet", "models/**/*.safetensors"),
+        *("train/*/*.safetensors", "samples/**/*.mp4", "samples/**/*.png"),
+    ):
+        for path in run.glob(pattern):
+            found[str(path.relative_to(run))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert start(folder, "all").wait(timeout=1800) == 0, (folder / "said.txt").read_text()
+    found = results(folder)
+    assert any(name.endswith("ema.safetensors") for name in found)
+    assert any(name.startswith("samples/") for name in found)
+    return found
+
+
+@pytest.mark.parametrize("hit", [kill_job, kill_snakemake, end_all])
+def test_a_stage_that_is_killed_is_made_again_to_the_byte(
+    hit: Hit, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    hurt = []
+    for command in STAGES:
+        process = start(tmp_path, "all")
+        while process.poll() is None:
+            if (pid := job_of(command, process.pid)) is not None:
+                time.sleep(1.0)  # into its imports, or its work
+                hit(process, pid)
+                hurt.append(command)
+                break
+            time.sleep(0.05)
+        process.wait(timeout=600)
+        if hit is kill_snakemake:
+            assert start(tmp_path, "--unlock").wait(timeout=120) == 0
+    assert start(tmp_path, "all").wait(timeout=1800) == 0, (tmp_path / "said.txt").read_text()
+    assert set(STAGES) - set(hurt) <= {"train-text-encoder", "train-clip"}, hurt
+    assert results(tmp_path) == undisturbed
+    assert "Traceback" not in (tmp_path / "said.txt").read_text()
