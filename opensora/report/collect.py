@@ -28,7 +28,7 @@ ATTRIBUTES = ("colour", "shape", "direction")  # what the detector of the demo w
 SMALL_MODELS = {"vae": "psnr.json", "clip": "retrieval.json", "text_encoder": "words.json"}
 MILESTONE = "@"  # in the name of a part of a stage
 _INDEX_METADATA = b"opensora_store"  # as stores/index.py writes it
-_STORE = "store"  # what runs share: pictures of the gate lie there
+_GATES = "store/latents"  # what runs share; of it a report shows the gate's pictures
 _CONFIG_SUFFIXES = {".py", ".yaml", ".yml", ".json"}
 
 
@@ -47,7 +47,8 @@ class StageFolder:
         evaluation: `evaluation/{name}.json`.
         doctor: shard -> what the gate found, from its index `latents/{name}/{shard}.parquet`.
         latents_dir: `latents/{name}`, from which the gate names its pictures.
-        places: the run's folder and the store beside it, resolved: only files below them are shown.
+        places: the run's folder and the latents that runs share, resolved; only files below them
+            are shown.
     """
 
     name: str
@@ -190,7 +191,7 @@ def _stage(root: Path, name: str) -> StageFolder:
         evaluation=_json(root / "evaluation" / f"{name}.json"),
         doctor={path.stem: _gate(path) for path in indexes},
         latents_dir=root / "latents" / name,
-        places=(root.resolve(), (root.resolve().parent / _STORE).resolve()),
+        places=(root.resolve(), (root.resolve().parent / _GATES).resolve()),
     )
 
 

@@ -5,6 +5,7 @@ import math
 import operator
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -197,10 +198,8 @@ def _evaluate(node: ast.AST, table: pd.DataFrame) -> Any:
             )
         case ast.UnaryOp(op=ast.Not(), operand=inner):
             return np.logical_not(_evaluate(inner, table))
-        case ast.UnaryOp(operand=inner):
-            return _compute(ast.Sub(), 0, _evaluate(inner, table))
-        case ast.BinOp(left=left, op=op, right=right):
-            return _compute(op, _evaluate(left, table), _evaluate(right, table))
+        case ast.UnaryOp() | ast.BinOp():
+            return _number(node, table).values
         case ast.Compare(left=left, ops=ops, comparators=others):
             sides = [left, *others]
             links = zip(sides[:-1], ops, sides[1:], strict=True)
@@ -233,38 +232,60 @@ def _column(values: pd.Series) -> np.ndarray:
     return cells if cells.dtype != object else values.to_numpy(dtype=float, na_value=np.nan)
 
 
-def _compute(op: ast.operator, left: Any, right: Any) -> Any:
-    """Numbers or columns of numbers, added, subtracted, multiplied or divided.
+@dataclass(frozen=True)
+class _Number:
+    """A number or a column [N] of them; of whole numbers their extremes, as far as they are known.
+
+    Extremes are looked up in columns alone and calculated from there, which costs nothing.
+    """
+
+    values: Any
+    extremes: tuple[int, int] | None
+
+
+def _number(node: ast.AST, table: pd.DataFrame) -> _Number:
+    """Compute the arithmetic below a node.
 
     Raises:
-        TypeError: one of them is text.
+        TypeError: one part is text.
         OverflowError: whole numbers whose result has more than 64 bits; NumPy would wrap it.
     """
-    sides = [_number(left), _number(right)]
-    whole = all(np.asarray(side).dtype.kind in "iu" for side in sides)
-    if whole and isinstance(op, _MAY_OVERFLOW):
-        _check_overflow(op, *sides)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return _ARITHMETIC[type(op)](*sides)
-
-
-def _number(value: Any) -> Any:
-    if not isinstance(value, np.ndarray):
-        return value  # a number: the constructor checked constants
-    if value.dtype == object:
+    match node:
+        case ast.UnaryOp(operand=inner):
+            number = _number(inner, table)
+            if number.extremes is None:  # of floats, where 0 - 0.0 would lose the sign
+                return _Number(-number.values, None)
+            return _combined(ast.Sub(), _Number(0, (0, 0)), number)
+        case ast.BinOp(left=left, op=op, right=right):
+            return _combined(op, _number(left, table), _number(right, table))
+    values = _evaluate(node, table)
+    if not isinstance(values, np.ndarray):  # the constructor checked constants
+        return _Number(values, (values, values) if isinstance(values, int) else None)
+    if values.dtype == object:
         raise TypeError("text in + - * /")
-    return value.astype(np.int64) if value.dtype.kind == "b" or value.dtype.itemsize < 8 else value
+    if values.dtype.kind in "biu" and values.dtype != np.int64:
+        values = values.astype(np.int64, casting="safe")
+    return _Number(values, _extremes(values))
 
 
-def _check_overflow(op: ast.operator, left: Any, right: Any) -> None:
-    """Of the extremes first, which nearly always suffices; else of each pair, as floats."""
-    extremes = [(int(np.min(side)), int(np.max(side))) for side in (left, right) if np.size(side)]
-    if len(extremes) < 2:  # no rows
-        return
+def _combined(op: ast.operator, left: _Number, right: _Number) -> _Number:
     compute = _ARITHMETIC[type(op)]
-    corners = [compute(one, other) for one in extremes[0] for other in extremes[1]]
-    if _INT.min <= min(corners) and max(corners) <= _INT.max:
-        return
-    results = compute(np.asarray(left, dtype=float), np.asarray(right, dtype=float))
-    if np.any(np.abs(results) >= 2.0**63):
-        raise OverflowError("whole numbers beyond 64 bits")
+    extremes = None
+    if left.extremes and right.extremes and isinstance(op, _MAY_OVERFLOW):
+        corners = [compute(one, other) for one in left.extremes for other in right.extremes]
+        extremes = (min(corners), max(corners))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        if extremes is None or (_INT.min <= extremes[0] and extremes[1] <= _INT.max):
+            return _Number(compute(left.values, right.values), extremes)
+        # the extremes may stand in different rows: as floats it shows whether a pair overflows
+        sides = (np.asarray(side.values, dtype=float) for side in (left, right))
+        if np.any(np.abs(compute(*sides)) >= 2.0**63):
+            raise OverflowError("whole numbers beyond 64 bits")
+        values = compute(left.values, right.values)
+        return _Number(values, _extremes(np.asarray(values)))
+
+
+def _extremes(values: np.ndarray) -> tuple[int, int] | None:
+    if values.dtype != np.int64 or not values.size:
+        return None
+    return int(values.min()), int(values.max())
