@@ -129,7 +129,7 @@ def test_what_the_user_can_mend_is_one_line(refuses, config_file, words, message
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"\xff\xfe\x00", "byte 0 is not UTF-8"),
+        (b"\xff\xfe\x00", "byte 2 is not UTF-16"),
         (b"path,text\na.mp4,a cat\n", "this is a table"),
     ],
 )
