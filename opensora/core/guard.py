@@ -55,6 +55,8 @@ class Guard:
         """Begin with none."""
         self.stage = stage
         self.kinds: Counter[str] = Counter()
+        self._last = ""
+        self._any_good = False
 
     def __enter__(self) -> Self:
         """Begin the stage."""
@@ -66,8 +68,18 @@ class Guard:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Tell what came."""
+        """Tell what came.
+
+        Raises:
+            OpenSoraError: it came for every row of several: the installation is broken, not they.
+        """
         self.tell()
+        if kind is None and self.kinds.total() > 1 and not self._any_good:
+            raise OpenSoraError(
+                f"{self.stage}: none of {self.kinds.total()} rows could be worked on (the last:"
+                f" {self._last}); that looks like the installation and not like the rows:"
+                " --log-file FILE keeps the tracebacks"
+            )
 
     def call(
         self,
@@ -81,14 +93,18 @@ class Guard:
             BaseException: what is no row's fault, see :func:`fault_of`.
         """
         try:
-            return function(*args, **settings)
+            result = function(*args, **settings)
         except BaseException as error:
             return self.fault(error)
+        self.praise()
+        return result
 
     def fault(self, error: BaseException) -> VideoError:
         """The reason of a row, counted; see :func:`fault_of`."""
         found = fault_of(error)
-        if found is not error:
+        if found is error:
+            self.praise()
+        else:
             trace = "".join(traceback.format_exception(error))
             self.count(found.detail, trace)
         return found
@@ -96,7 +112,12 @@ class Guard:
     def count(self, detail: str, trace: str) -> None:
         """Note an error that nobody expected, of a worker process as well."""
         self.kinds[detail.partition(":")[0]] += 1
+        self._last = detail
         log.debug("%s %s=%s\n%s", self.stage, UNEXPECTED, detail, trace)
+
+    def praise(self) -> None:
+        """Note that a row could be worked on, be it for a reason that is known."""
+        self._any_good = True
 
     def tell(self) -> None:
         """One line about what nobody expected; nothing where there was nothing."""
@@ -114,6 +135,8 @@ def call_each(
     """Results of a function of many items; where it raises, the items are given one by one."""
     together = guard_quietly(function, items)
     if together is not None:
+        if items:
+            guard.praise()
         return list(together)
     results: list[Result | VideoError] = []
     for item in items:

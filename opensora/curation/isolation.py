@@ -110,6 +110,8 @@ def run_isolated(
 def _count(guard: Guard, result: Any) -> None:
     if isinstance(result, WorkerFailure) and result.trace:
         guard.count(result.detail, result.trace)
+    else:
+        guard.praise()
 
 
 def _pass(

@@ -115,13 +115,13 @@ def caption_clips(
     if usable:
         captioner.prepare(_as_clips(usable))
     rows: list[dict[Any, Any]] = []
-    with Guard("caption_clips") as guard:
+    with Guard("caption_clips") as guard, Guard("caption_clips") as cleaning:
         for batch in progress(list(_batches(clips)), description="caption_clips"):
             good = [row for row in batch if row["status"] == OK]
             found = call_each(guard, captioner.caption, _as_clips(good))
             texts = dict(zip((row["id"] for row in good), found, strict=True))
             for row in batch:
-                made = guard.call(_row, row, texts.get(row["id"], ""), languages)
+                made = cleaning.call(_row, row, texts.get(row["id"], ""), languages)
                 if isinstance(made, VideoError):
                     made = _row(row, made, languages)
                 rows.append(made)

@@ -52,8 +52,8 @@ def score_clips(
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # jobs run side by side, one thread each
     try:
-        with Guard("score_clips") as guard:
-            batch = _Batch(jobs, guard)
+        with Guard("score_clips") as reading, Guard("score_clips") as scoring:
+            batch = _Batch(jobs, reading, scoring)
             for clip in progress(records, description="score_clips"):
                 batch.add(clip)
                 if batch.is_full():
@@ -138,8 +138,8 @@ class _Job:
 class _Batch:
     """Decoded clips that wait for their scores; each was decoded once for all scorers."""
 
-    def __init__(self, jobs: Sequence[_Job], guard: Guard) -> None:
-        self._jobs, self._guard = jobs, guard
+    def __init__(self, jobs: Sequence[_Job], reading: Guard, scoring: Guard) -> None:
+        self._jobs, self._reading, self._scoring = jobs, reading, scoring
         self._waiting: dict[str, list[tuple[Row, Row, ClipFrames]]] = {}
         self._num_clips = self._num_bytes = 0
 
@@ -148,7 +148,7 @@ class _Batch:
         todo = [(job, row) for job in self._jobs for row, open_ in [job.begin(clip)] if open_]
         if not todo:
             return
-        found = self._guard.call(decode_both, clip, [job.scorer for job, _ in todo])
+        found = self._reading.call(decode_both, clip, [job.scorer for job, _ in todo])
         if isinstance(found, VideoError):
             for _, row in todo:
                 _mark(row, found)
@@ -172,7 +172,7 @@ class _Batch:
             entries = self._waiting.pop(job.name, [])
             if not entries:
                 continue
-            scored = call_each(self._guard, job.scores, [seen for *_, seen in entries])
+            scored = call_each(self._scoring, job.scores, [seen for *_, seen in entries])
             for (clip, row, _), scores in zip(entries, scored, strict=True):
                 if isinstance(scores, VideoError):
                     _mark(row, scores)

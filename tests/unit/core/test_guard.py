@@ -62,6 +62,7 @@ def test_unexpected_kinds_are_told_in_one_line(caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.DEBUG, "opensora"), Guard("stage") as guard:
         for error in (KeyError("a"), ValueError("b"), KeyError("c")):
             guard.call(raising(error))
+        guard.call(lambda: None)
     told = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(told) == 1
     assert "rows=3 KeyError=2 ValueError=1" in told[0].getMessage()
@@ -93,7 +94,7 @@ def test_a_batch_ends_with_a_full_disk() -> None:
 def test_a_reason_is_one_line_of_bounded_length() -> None:
     fault = fault_of(ValueError("a\n\x1b[31m\u202eb\0" + "x" * 10_000))
     assert fault.detail.isprintable()
-    assert fault.detail.startswith(r"ValueError: a\n\x1b[31m\u202eb\x00xxx")
+    assert fault.detail.startswith(r"ValueError: a\x0a\x1b[31m\u202eb\x00xxx")
     assert len(fault.detail) <= MAX_DETAIL + 60
     assert shown("x" * MAX_DETAIL) == "x" * MAX_DETAIL
     assert shown("x" * (MAX_DETAIL + 1)).endswith("...")
@@ -102,3 +103,22 @@ def test_a_reason_is_one_line_of_bounded_length() -> None:
 def test_errors_for_people_are_raised_on() -> None:
     with pytest.raises(OpenSoraError, match="mend it"):
         fault_of(OpenSoraError("mend it"))
+
+
+def test_a_stage_of_which_nothing_comes_is_an_error_and_no_table_of_reasons() -> None:
+    def broken(_: int) -> int:
+        raise ImportError("no such library")
+
+    def stage() -> None:
+        with Guard("stage") as guard:
+            for row in range(3):
+                guard.call(broken, row)
+
+    with pytest.raises(OpenSoraError, match=r"stage: none of 3 .* ImportError: no such library"):
+        stage()
+    with Guard("stage") as guard:  # one that is good, or bad in a known way, is enough
+        guard.call(broken, 0)
+        guard.call(broken, 1)
+        guard.call(raising(VideoError("corrupt", "cut off")))
+    with Guard("stage") as guard:  # and of one row nobody can tell
+        guard.call(broken, 0)

@@ -108,7 +108,7 @@ def test_one_decode_serves_all_scorers(
         reads.append(indices)
         return np.array(indices, np.uint8)[:, None, None, None].repeat(3, axis=-1)
 
-    monkeypatch.setattr("opensora.curation.scores.score_clips.read_frames", read)
+    monkeypatch.setattr("opensora.curation.scores.pixels.read_frames", read)
     scorers = {"first": OffsetScorer(40), "second": OffsetScorer(7)}
     tables = score_clips(clips.iloc[:1], scorers)
     assert reads == [[7, 40]]
@@ -180,6 +180,6 @@ def test_a_decoder_that_raises_costs_the_clip(
     def fail(path: str, indices: Sequence[int]) -> None:
         raise SystemError(path)
 
-    monkeypatch.setattr("opensora.curation.scores.score_clips.read_frames", fail)
+    monkeypatch.setattr("opensora.curation.scores.pixels.read_frames", fail)
     scores = score_clips(clips, {"first": FirstIndexScorer(needs_text=False)})["first"]
     assert set(scores["status"]) == {"unexpected_error", "too_short"}
