@@ -1,12 +1,8 @@
 """Read and write tables: CSV, or Parquet where the name ends so; JSON and JSON lines are read."""
 
 import csv
-import json
-import re
-from collections.abc import Callable, Collection
-from io import StringIO
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -14,18 +10,15 @@ import pyarrow.parquet as pq
 
 from opensora.core import limits
 from opensora.core.errors import TableError
-from opensora.core.io import atomic_path, lines_of
-from opensora.core.limits import check_depth
-from opensora.core.text_files import TextEncodingError, is_utf8_so_far, read_text
+from opensora.core.io import atomic_path
+from opensora.core.text_files import TextEncodingError
 from opensora.tables.checks import complaint
 from opensora.tables.columns import SPELLINGS, STRINGS, More, Table
 from opensora.tables.schema import schema_of, to_arrow
+from opensora.tables.text_tables import READERS, fill_text, read_csv
 
 PARQUET = ".parquet"
 _CHUNK_BYTES = 1 << 20
-_HEAD_BYTES = 1 << 16  # of a text in which encoding and separator are looked for
-_SEPARATORS = (",", ";", "\t")  # spreadsheets put semicolons where commas part decimals
-_WHOLE_BITS = 63  # besides the sign
 _GROUP_ROWS = 1 << 17  # rows of a group; part of what makes equal rows equal bytes
 
 
@@ -53,7 +46,7 @@ def read_table(
         if is_parquet(path):
             frame = to_frame(read_parquet(path, columns))
         else:
-            frame = _READERS.get(path.suffix.lower(), _read_csv)(path)
+            frame = READERS.get(path.suffix.lower(), read_csv)(path)
     except TextEncodingError as error:
         raise TableError(f"{error}{made_by}") from error
     except (ValueError, OSError, RecursionError, pa.ArrowException) as error:
@@ -122,7 +115,7 @@ def to_frame(rows: pa.Table) -> pd.DataFrame:
         if field.name in STRINGS and pa.types.is_integer(field.type):
             rows = rows.set_column(place, field.name, rows.column(place).cast(pa.string()))
     frame = rows.to_pandas(ignore_metadata=True)
-    return _fill_text(frame.loc[:, ~frame.columns.str.startswith("__index_level_")])
+    return fill_text(frame.loc[:, ~frame.columns.str.startswith("__index_level_")])
 
 
 def _has_carriage_return(path: Path) -> bool:
@@ -145,31 +138,6 @@ def ordered(frame: pd.DataFrame, path: Path, table: Table) -> pd.DataFrame:
     return frame[[*table.columns, *extra]]
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    text = dict.fromkeys(STRINGS, str)
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    source: Path | StringIO = path
-    if not is_utf8_so_far(head):
-        source = StringIO(read_text(path), newline="")
-        head = source.getvalue()[:_HEAD_BYTES].encode()
-    try:
-        # only a truly empty cell is missing: the caption "None" or the id "nan" is text; and a
-        # column is of one type, not of one for each part of a long file
-        frame = pd.read_csv(
-            source,
-            sep=_separator(head.decode(errors="replace")),
-            dtype=text,
-            keep_default_na=False,
-            na_values=[""],
-            low_memory=False,
-        )
-    except UnicodeDecodeError:
-        read_text(path)  # says where and, as far as can be told, which encoding it is
-        raise
-    return _fill_text(frame)
-
-
 def _check_rows(path: Path) -> None:
     """Refuse a table of more rows than fit memory, before it is read.
 
@@ -188,49 +156,6 @@ def _check_rows(path: Path) -> None:
         raise ValueError(f"{rows:,} rows; at most {limits.TABLE_ROWS:,} are read; split the table")
 
 
-def _separator(head: str) -> str:
-    """What parts the names of columns; in quotes it is part of a name."""
-    first = re.sub(r'"[^"]*"', "", lines_of(head)[0])
-    return next((mark for mark in _SEPARATORS if mark in first), ",")
-
-
-def _read_json_lines(path: Path) -> pd.DataFrame:
-    return _of_objects([_parsed(line) for line in lines_of(read_text(path)) if line.strip()])
-
-
-def _read_json(path: Path) -> pd.DataFrame:
-    return _of_objects(_parsed(read_text(path)))
-
-
-def _parsed(text: str) -> Any:
-    check_depth(text)
-    return json.loads(text, parse_int=_whole)
-
-
-def _whole(digits: str) -> int:
-    """A whole number as a column can hold it.
-
-    Raises:
-        ValueError: it has more than 64 bits.
-    """
-    number = int(digits)
-    if number.bit_length() > _WHOLE_BITS:
-        raise ValueError(f"a whole number beyond 64 bits, {digits[:20]}...")
-    return number
-
-
-def _of_objects(rows: object) -> pd.DataFrame:
-    """A table of JSON objects; of a list of texts the first counts."""
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError("expected objects, one a row")
-    frame = pd.DataFrame(rows)
-    for name in STRINGS.intersection(frame.columns):
-        cells = [row.get(name) for row in rows]  # as they stand: a 7 beside a gap is no 7.0
-        texts = [(cell or [""])[0] if isinstance(cell, list) else cell for cell in cells]
-        frame[name] = pd.Series(texts, index=frame.index, dtype=object)
-    return _fill_text(frame)
-
-
 def with_known_names(frame: pd.DataFrame) -> pd.DataFrame:
     """Rename what other projects call `path` and `text`."""
     for name, spellings in SPELLINGS.items():
@@ -238,17 +163,3 @@ def with_known_names(frame: pd.DataFrame) -> pd.DataFrame:
         if name not in frame.columns:
             frame = frame.rename(columns={there: name})
     return frame
-
-
-def _fill_text(frame: pd.DataFrame) -> pd.DataFrame:
-    for name in STRINGS.intersection(frame.columns):
-        values = frame[name]
-        if values.dtype != "str" or values.isna().any():  # of a million texts this takes seconds
-            frame[name] = values.astype(object).where(values.notna(), "").astype(str)
-    return frame
-
-
-_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".jsonl": _read_json_lines,
-    ".json": _read_json,
-}

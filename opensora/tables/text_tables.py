@@ -1,0 +1,103 @@
+"""Tables that are text: CSV in its dialects, JSON and JSON Lines."""
+
+import json
+import re
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from opensora.core.io import lines_of
+from opensora.core.limits import check_depth
+from opensora.core.text_files import is_utf8_so_far, read_text
+from opensora.tables.columns import STRINGS
+
+_HEAD_BYTES = 1 << 16  # of a text in which encoding and separator are looked for
+_SEPARATORS = (",", ";", "\t")  # spreadsheets put semicolons where commas part decimals
+_WHOLE_BITS = 63  # besides the sign
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read text with separators; what parts the columns stands in its first line."""
+    text = dict.fromkeys(STRINGS, str)
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    source: Path | StringIO = path
+    if not is_utf8_so_far(head):
+        source = StringIO(read_text(path), newline="")
+        head = source.getvalue()[:_HEAD_BYTES].encode()
+    try:
+        # only a truly empty cell is missing: the caption "None" or the id "nan" is text; and a
+        # column is of one type, not of one for each part of a long file
+        frame = pd.read_csv(
+            source,
+            sep=_separator(head.decode(errors="replace")),
+            dtype=text,
+            keep_default_na=False,
+            na_values=[""],
+            low_memory=False,
+        )
+    except UnicodeDecodeError:
+        read_text(path)  # says where and, as far as can be told, which encoding it is
+        raise
+    return fill_text(frame)
+
+
+def _separator(head: str) -> str:
+    """What parts the names of columns; in quotes it is part of a name."""
+    first = re.sub(r'"[^"]*"', "", lines_of(head)[0])
+    return next((mark for mark in _SEPARATORS if mark in first), ",")
+
+
+def _read_json_lines(path: Path) -> pd.DataFrame:
+    return _of_objects([_parsed(line) for line in lines_of(read_text(path)) if line.strip()])
+
+
+def _read_json(path: Path) -> pd.DataFrame:
+    return _of_objects(_parsed(read_text(path)))
+
+
+def _parsed(text: str) -> Any:
+    check_depth(text)
+    return json.loads(text, parse_int=_whole)
+
+
+def _whole(digits: str) -> int:
+    """A whole number as a column can hold it.
+
+    Raises:
+        ValueError: it has more than 64 bits.
+    """
+    number = int(digits)
+    if number.bit_length() > _WHOLE_BITS:
+        raise ValueError(f"a whole number beyond 64 bits, {digits[:20]}...")
+    return number
+
+
+def _of_objects(rows: object) -> pd.DataFrame:
+    """A table of JSON objects; of a list of texts the first counts."""
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("expected objects, one a row")
+    frame = pd.DataFrame(rows)
+    for name in STRINGS.intersection(frame.columns):
+        cells = [row.get(name) for row in rows]  # as they stand: a 7 beside a gap is no 7.0
+        texts = [(cell or [""])[0] if isinstance(cell, list) else cell for cell in cells]
+        frame[name] = pd.Series(texts, index=frame.index, dtype=object)
+    return fill_text(frame)
+
+
+def fill_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """Let text columns hold text alone: "" where nothing stands."""
+    for name in STRINGS.intersection(frame.columns):
+        values = frame[name]
+        if values.dtype != "str" or values.isna().any():  # of a million texts this takes seconds
+            frame[name] = values.astype(object).where(values.notna(), "").astype(str)
+    return frame
+
+
+READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".jsonl": _read_json_lines,
+    ".json": _read_json,
+}
