@@ -1,6 +1,8 @@
 # make demo    set up, run the demo world to its report
+# make setup   set up
 # make test    set up, run every test
 # make faults  run every fault of docs/reliability.md: kills, signals, full disks; hours
+# make cluster start a SLURM on this machine (root, slurm-wlm, munge) and run the tests of it
 # make matrix  run the tests as other processors, thread counts and ffmpegs would
 # make fuzz SECONDS=600 SEED=0  hostile inputs by the thousand, docs/security.md
 # make lint    style, types, workflow
@@ -14,13 +16,18 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: demo test faults matrix fuzz map versions lint lock clean
+.PHONY: setup demo test faults cluster matrix fuzz map versions lint lock clean
+
+setup: $(READY)
 
 demo: $(READY)
 	snakemake --profile profiles/local all --configfile configs/workflow/demo.yaml
 
 test: $(READY)
-	pytest
+	pytest --ignore=tests/slurm
+
+cluster: $(READY)
+	pytest tests/slurm
 
 faults: $(READY)
 	pytest -m "faults or not faults" tests/hostile/faults

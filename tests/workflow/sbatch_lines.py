@@ -9,8 +9,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 # what stands for the commands of SLURM: sbatch writes its words down and names a job
 _STAND_INS = {
-    "sbatch": '#!/bin/sh\nprintf "%s\\0" "$@" >> "$SBATCH_LINES"; printf "\\n" >> "$SBATCH_LINES"\n'
-    "echo 7\n",
+    # a file each: several are submitted at once
+    "sbatch": '#!/bin/sh\nprintf "%s\\0" "$@" > "$SBATCH_LINES/$$"\necho 7\n',
     "sinfo": "#!/bin/sh\nexit 0\n",
     "squeue": "#!/bin/sh\nexit 0\n",
     "scontrol": "#!/bin/sh\nexit 0\n",
@@ -28,7 +28,7 @@ def submitted(folder: Path, config: Path, target: str, *words: str) -> dict[str,
         words: more options of snakemake.
 
     Returns:
-        Rule -> words of sbatch, of the last job of each rule.
+        Rule -> words of sbatch, of one job of each rule.
     """
     tools = folder / "tools"
     tools.mkdir()
@@ -36,6 +36,7 @@ def submitted(folder: Path, config: Path, target: str, *words: str) -> dict[str,
         (tools / name).write_text(text)
         (tools / name).chmod(stat.S_IRWXU)
     lines = folder / "lines"
+    lines.mkdir()
     environment = {**os.environ, "SBATCH_LINES": str(lines)}
     environment["PATH"] = f"{tools}{os.pathsep}{environment['PATH']}"
     profile = REPOSITORY / "profiles/slurm"
@@ -52,11 +53,8 @@ def submitted(folder: Path, config: Path, target: str, *words: str) -> dict[str,
         env=environment,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    found = {}
-    for line in lines.read_text().split("\0\n"):
-        if line:
-            found[_rule(line.split("\0"))] = line.split("\0")
-    return found
+    found = [path.read_text().split("\0")[:-1] for path in lines.iterdir()]
+    return {_rule(words): words for words in found}
 
 
 def _rule(words: list[str]) -> str:

@@ -17,6 +17,7 @@ from opensora.dag.configs import (
 )
 from opensora.dag.identity import identity
 from opensora.dag.layout import require_layout
+from opensora.dag.listing import keep_listing, read_listing
 from opensora.dag.mark import remove_marks
 from opensora.dag.names import as_given, plain_names, stamps
 from opensora.dag.resources import Requests
@@ -159,6 +160,12 @@ def listings(beside=()):
     """Names the files of each shard, or those beside them; the demo world's are not known yet."""
     if config["demo"]:
         return [""] * len(SHARDS)
+    known = Path(f"{RUN}/listing/{'beside' if beside else 'files'}.json")
+    given = [videos(), len(SHARDS), list(beside)]
+    if not workflow.is_main_process:  # a job reads what the run has found
+        hashes = read_listing(known, given)
+        if hashes:
+            return [f"files {name}" for name in hashes]
     # takes a second to load, so only where it is needed
     from opensora.curation.ingest.discovery import shard_listings
 
@@ -168,6 +175,8 @@ def listings(beside=()):
         )
     except TableError as error:
         raise WorkflowError(str(error))
+    if workflow.is_main_process:
+        keep_listing(known, given, hashes)
     return [f"files {name}" for name in hashes]
 
 
