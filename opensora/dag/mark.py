@@ -5,6 +5,7 @@ A cluster is asked for many tries, because each time limit uses one up. What a p
 what the command was given. The next run of the workflow removes the marks and tries again.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -30,6 +31,7 @@ def begin(log: str | Path, words: Sequence[str]) -> str:
     Returns:
         The sentence of the mark, if nothing that the command is given has changed since; else "".
     """
+    _take_over(Path(log))
     job = os.environ.get("SLURM_JOB_ID")
     place = f", SLURM job {job}" if job else ""
     sys.stdout.write(
@@ -65,6 +67,21 @@ def remove_marks(logs: str | Path, run: str) -> int:
     for path in found:
         path.unlink()
     return len(found)
+
+
+def _take_over(log: Path) -> None:
+    """Begin a log with what the tries before wrote: Snakemake removes it before each of them.
+
+    A second name of the same file survives that, also where a try is killed.
+    """
+    kept = log.with_name(f".{log.name}.tries")
+    with contextlib.suppress(OSError):  # a file system without second names keeps the last try
+        if kept.exists():
+            if kept.samefile(log):
+                return
+            sys.stdout.write(kept.read_text(encoding="utf-8", errors="replace"))
+            kept.unlink()
+        os.link(log, kept)
 
 
 def _path(log: str | Path) -> Path:
