@@ -118,7 +118,8 @@ def encoders(tmp_path: Path) -> dict[str, dict[str, str]]:
     """Folders of an untrained autoencoder and text encoder, as a config names them."""
     save_vae(tmp_path / "vae")
     save_t5(tmp_path / "t5")
-    folders = {"vae": "./vae", "text_encoder": "./t5"}
+    # no rule of these runs reads the CLIP, which footage of one's own needs beside a VAE
+    folders = {"vae": "./vae", "text_encoder": "./t5", "clip": "org/clip"}
     return {name: {"from_pretrained": folder} for name, folder in folders.items()}
 
 
