@@ -110,7 +110,6 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
     loaded = workers.first(lambda: checkpoint_to_load(config.load))
     source = open_source(config, workers, choose_plan(config, workers, loaded))
     model, model_config = build_model(config, source)
-    scheduler = build_module(config.scheduler, SCHEDULERS)
     masks = mask_generator(config, model)
     # 2. where to start: a checkpoint of this run, the weights of an earlier one, or from scratch
     recipe = recipe_hash(config, source, model_config, loaded)
@@ -147,7 +146,7 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
         workers=workers,
         source=source,
         model_config=model_config,
-        scheduler=scheduler,
+        scheduler=build_module(config.scheduler, SCHEDULERS),
         masks=masks,
         engine=engine,
         schedule=LrSchedule(config.warmup_steps, config.lr_decay, total_steps),

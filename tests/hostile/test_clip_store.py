@@ -89,7 +89,7 @@ def test_a_killed_worker_keeps_what_it_finished(film: Run) -> None:
         assert time.monotonic() < deadline
     os.kill(worker, signal.SIGKILL)
     assert process.wait(timeout=60) == EXIT_DONE
-    assert set(film.table("clips")["status"]) == {"crashed"}
+    assert set(film.table("clips")["status"]) == {"ok"}  # tried once more
     assert film.leftovers() == []
     before = times(film)
     assert film.stage("split-clips", *SHORT) == EXIT_DONE

@@ -78,6 +78,7 @@ def train_all(folder: Path, name: str) -> Path:
         "validation_fraction": 0.0,
         "models": {
             "vae": {"from_pretrained": "./vae"},
+            "clip": {"from_pretrained": "./clip"},
             "text_encoder": {"type": encoder, "from_pretrained": f"./{encoder}"},
         },
         "encode": {

@@ -209,7 +209,7 @@ def test_what_nobody_expected_is_the_reason_of_its_row(
     videos = ingest_videos([world], journal=journal).set_index("path")
     row = videos.loc[str(world / "text.mp4")]
     assert row["status"] == "unexpected_error"
-    assert row["detail"] == r"text.mp4: AttributeError: no codec\n"
+    assert row["detail"] == r"text.mp4: AttributeError: no codec\x0a"
     assert (videos["status"] == "ok").sum() == 2
     assert "ingest_videos unexpected_error rows=1 AttributeError=1" in caplog.text
     assert "text.mp4" not in journal.read_text()  # the next version may read it
