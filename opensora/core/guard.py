@@ -18,6 +18,7 @@ from opensora.core.io import is_of_writing
 log = logging.getLogger(__name__)
 
 UNEXPECTED = "unexpected_error"
+MANY = 10  # rows that all fail alike are no accident; fewer may be odd files
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 # of the machine, by the names of classes, because this package loads no torch
@@ -71,10 +72,11 @@ class Guard:
         """Tell what came.
 
         Raises:
-            OpenSoraError: it came for every row of several: the installation is broken, not they.
+            OpenSoraError: all of many rows failed alike: the installation is broken, not they.
         """
         self.tell()
-        if kind is None and self.kinds.total() > 1 and not self._any_good:
+        is_alike = len(self.kinds) == 1 and self.kinds.total() >= MANY
+        if kind is None and is_alike and not self._any_good:
             raise OpenSoraError(
                 f"{self.stage}: none of {self.kinds.total()} rows could be worked on (the last:"
                 f" {self._last}); that looks like the installation and not like the rows:"

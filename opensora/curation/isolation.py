@@ -75,6 +75,7 @@ def run_isolated(
     workers: int,
     timeout_s: Callable[[Item], float],
     stage: str = "workers",
+    any_known: bool = False,
 ) -> Iterator[tuple[int, Result | WorkerFailure]]:
     """Yield (index, result) of every item once, as they are ready.
 
@@ -87,6 +88,7 @@ def run_isolated(
         workers: processes that live at the same time; each serves many items.
         timeout_s: seconds that an item may take.
         stage: who asks, for the log.
+        any_known: results of other items are known from before, so that the stage is sound.
 
     Raises:
         RuntimeError: a worker could not start.
@@ -95,6 +97,8 @@ def run_isolated(
     """
     died: list[int] = []
     with Guard(stage) as guard:
+        if any_known:
+            guard.praise()
         for index, result in _pass(function, list(enumerate(items)), workers, timeout_s):
             if isinstance(result, WorkerFailure) and result.reason == _CRASHED:
                 died.append(index)

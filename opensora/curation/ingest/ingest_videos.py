@@ -138,6 +138,7 @@ def probe_all(
         workers=workers,
         timeout_s=partial(probe_limit_s, timeout_s=timeout_s),
         stage=description,
+        any_known=len(todo) < len(paths),
     )
     for place, row in progress(results, description=description, total=len(todo)):
         index = todo[place]

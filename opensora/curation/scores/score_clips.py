@@ -147,6 +147,8 @@ class _Batch:
         """Decode a clip for the scorers that do not know it yet, if there are any."""
         todo = [(job, row) for job in self._jobs for row, open_ in [job.begin(clip)] if open_]
         if not todo:
+            self._reading.praise()
+            self._scoring.praise()
             return
         found = self._reading.call(decode_both, clip, [job.scorer for job, _ in todo])
         if isinstance(found, VideoError):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from opensora.core.errors import MAX_DETAIL, OpenSoraError, TableError, VideoError, shown
-from opensora.core.guard import UNEXPECTED, Guard, call_each, fault_of
+from opensora.core.guard import MANY, UNEXPECTED, Guard, call_each, fault_of
 
 
 class PanicException(BaseException):
@@ -111,14 +111,19 @@ def test_a_stage_of_which_nothing_comes_is_an_error_and_no_table_of_reasons() ->
 
     def stage() -> None:
         with Guard("stage") as guard:
-            for row in range(3):
+            for row in range(MANY):
                 guard.call(broken, row)
 
-    with pytest.raises(OpenSoraError, match=r"stage: none of 3 .* ImportError: no such library"):
+    with pytest.raises(OpenSoraError, match=r"stage: none of 10 .* ImportError: no such library"):
         stage()
     with Guard("stage") as guard:  # one that is good, or bad in a known way, is enough
-        guard.call(broken, 0)
-        guard.call(broken, 1)
+        for row in range(MANY):
+            guard.call(broken, row)
         guard.call(raising(VideoError("corrupt", "cut off")))
-    with Guard("stage") as guard:  # and of one row nobody can tell
-        guard.call(broken, 0)
+    with Guard("stage") as guard:  # of a few rows nobody can tell: they get their reasons
+        for row in range(MANY - 1):
+            guard.call(broken, row)
+    with Guard("stage") as guard:  # nor of many that fail in different ways
+        for row in range(MANY):
+            guard.call(broken, row)
+        guard.call(raising(KeyError("a")))
