@@ -1,6 +1,7 @@
 """Start the worker processes of a command: directly on one node, through SLURM on several."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ EXIT_USER, EXIT_STOPPED = 2, 75
 # After a worker has failed the others can't finish a step: they have this long to end by themselves
 FAILED_S = 15.0
 _LOOK_S = 0.05
+_SQUEUE_S = 60.0
 
 
 def launch(
@@ -149,17 +151,32 @@ def _is_node_task(environment: Mapping[str, str], nodes: int) -> bool:
     )
 
 
+def _allocated_nodes() -> int:
+    """Nodes of the SLURM job that this process is in; 0 outside of one.
+
+    Where Snakemake's plugin started the job the variable is gone, and only the number is left.
+    """
+    if number := os.environ.get("SLURM_JOB_NUM_NODES"):
+        return int(number)
+    job = os.environ.get("SLURM_JOB_ID")
+    if not job or shutil.which("squeue") is None:
+        return 0
+    words = ["squeue", "--noheader", "--format=%D", "--jobs", job]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=_SQUEUE_S, check=False)
+    return int(done.stdout) if done.stdout.strip().isdigit() else 0
+
+
 def _run_srun(command: Sequence[str], *, nodes: int, gpus: int, signals: StopSignals) -> None:
     """Start the same command once per node of the SLURM allocation.
 
     Raises:
         ConfigError: not inside an allocation of `nodes` nodes.
     """
-    allocated = os.environ.get("SLURM_JOB_NUM_NODES", "0")
-    if int(allocated) < nodes:
+    allocated = _allocated_nodes()
+    if allocated < nodes:
         raise ConfigError(
             f"--nodes {nodes}: this process is in a SLURM allocation of {allocated} nodes; ask for"
-            f" {nodes} (sbatch --nodes={nodes}), or use --nodes {max(1, int(allocated))}"
+            f" {nodes} (sbatch --nodes={nodes}), or use --nodes {max(1, allocated)}"
         )
     words = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--overlap"]
     if cores := os.environ.get("SLURM_CPUS_PER_TASK"):

@@ -66,7 +66,7 @@ class Workers:
         """Let the main worker do something that the others wait for; all get what it returns.
 
         Raises:
-            OpenSoraError: it could not be done; all workers raise it.
+            OpenSoraError: it could not be done; all workers raise it, the main one alone says why.
         """
         result: Item | OpenSoraError | None = None
         if self.is_main:
@@ -76,7 +76,7 @@ class Workers:
                 result = error
         result = self.gather(result)[0]
         if isinstance(result, OpenSoraError):
-            raise result
+            raise result if self.is_main else OpenSoraError("")
         return result  # type: ignore[return-value]
 
 

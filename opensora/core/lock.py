@@ -48,6 +48,15 @@ class RunLock:
         self._record = {**_machine(), **_process(), **_job(), "token": uuid.uuid4().hex}
 
     def __enter__(self) -> "RunLock":
+        """See `take`."""
+        self.take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """See `give_back`."""
+        self.give_back()
+
+    def take(self) -> None:
         """Take the lock; waits for a process that is about to end because its launcher has.
 
         Raises:
@@ -55,16 +64,15 @@ class RunLock:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         told = False
-        while not self._take():
+        while not self._try():
             if not told:
                 log.info("lock_waits folder=%s reason='its last run still ends'", self._folder)
                 told = True
             time.sleep(_LOOK_S)
         threading.Thread(target=self._beat, name="lock", daemon=True).start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        """Give the lock back."""
+    def give_back(self) -> None:
+        """Let the next process have it at once."""
         self._left.set()
         if self._newest() == self._number:
             path = self._path(self._number)
@@ -85,7 +93,7 @@ class RunLock:
                 f" not been heard of for {SILENT_S:.0f} s; this process ends without writing"
             )
 
-    def _take(self) -> bool:
+    def _try(self) -> bool:
         newest = self._newest()
         record = self._read(newest)
         if newest and not self._is_free(newest, record):

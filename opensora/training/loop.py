@@ -3,13 +3,13 @@
 import copy
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from opensora.acceleration.workers import Workers
-from opensora.core.errors import ConfigError, OpenSoraError, Stopped
+from opensora.core.errors import ConfigError, Stopped
 from opensora.core.lock import RunLock
 from opensora.core.log import progress
 from opensora.core.process import threads_in_use
@@ -55,18 +55,15 @@ def _only_run(folder: Path, workers: Workers) -> Iterator[RunLock | None]:
     """Hold the lock of the folder, on the main worker; None on the others.
 
     Raises:
-        OpenSoraError: another run holds it; the main worker alone says so.
+        OpenSoraError: another run holds it.
     """
-    with ExitStack() as stack:
-        lock, problem = None, ""
+    lock = RunLock(folder, "is being trained")
+    workers.first(lock.take)
+    try:
+        yield lock if workers.is_main else None
+    finally:
         if workers.is_main:
-            try:
-                lock = stack.enter_context(RunLock(folder, "is being trained"))
-            except OpenSoraError as error:
-                problem = str(error)
-        if refused := workers.gather(problem)[0]:
-            raise OpenSoraError(refused if workers.is_main else "")
-        yield lock
+            lock.give_back()
 
 
 def _train(run: TrainingRun, resolved: Any, signals: StopSignals) -> str:

@@ -138,6 +138,19 @@ def test_several_nodes_are_started_through_srun(tmp_path: Path, monkeypatch):
     assert "--gpus-per-node=4" in words
 
 
+def test_the_nodes_of_a_job_of_the_plugin_are_asked_for(tmp_path: Path, monkeypatch):
+    for name, text in (("srun", "exit 75"), ("squeue", 'test "$4" = 71 && echo 2')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("SLURM_JOB_NUM_NODES", raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "71")
+    with pytest.raises(Stopped):
+        launch(["-c", ""], processes=1, nodes=2, signals=StopSignals())
+    with pytest.raises(ConfigError, match="allocation of 2 nodes"):
+        launch(["-c", ""], processes=1, nodes=3, signals=StopSignals())
+
+
 NODE = (
     "import sys\n"
     "from opensora.acceleration.launch import launch\n"
