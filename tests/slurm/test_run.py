@@ -1,5 +1,6 @@
-"""The smallest run, from videos to a trained model, on a cluster without accounting."""
+"""The smallest run, from videos to a model of two nodes, on a cluster without accounting."""
 
+import json
 import shlex
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from opensora.config.load import read_saved_config
 from tests.slurm.cluster import Cluster, Kind
 from tests.workflow.sbatch_lines import REPOSITORY
 
@@ -24,7 +26,18 @@ def smallest() -> dict:
     config["demo"] = {"num_videos": 5, "scenes_per_video": 2, "num_images": 4}
     config["encode"]["min_psnr"] = 0
     config["filters"] = {}
+    config["stages"][0]["nodes"] = 2
     return config
+
+
+def losses(outputs: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (outputs / "metrics.jsonl").open()]
+
+
+def threads(run: Path) -> int:
+    """Threads that each worker of the cluster had."""
+    saved = read_saved_config(run / "results/test/train/stage1/config.py")
+    return int(saved["computed_with"]["threads"])
 
 
 def test_a_run_from_videos_to_a_model_needs_no_accounting(
@@ -34,7 +47,8 @@ def test_a_run_from_videos_to_a_model_needs_no_accounting(
     assert running.run("scontrol", "show", "config").stdout.count("accounting_storage/none") == 1
     run = tmp_path / "run"
     run.mkdir()
-    (run / "config.yaml").write_text(yaml.safe_dump(smallest()))
+    config = smallest()
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
     profile = REPOSITORY / "profiles/slurm"
     words = [
         *(sys.executable, "-m", "snakemake", "train_all"),
@@ -53,3 +67,19 @@ def test_a_run_from_videos_to_a_model_needs_no_accounting(
     assert (run / "results/test/train/stage1/model.safetensors").is_file()
     assert "=== opensora train on " in (run / "logs/train/test/stage1.log").read_text()
     assert ", SLURM job " in (run / "logs/train/test/stage1.log").read_text()
+    # two processes of one machine, with the threads of a node, make the same model to the byte
+    stage = run / "results/test"
+    train = [
+        *(sys.executable, "-m", "opensora.cli.main", "train", config["stages"][0]["config"]),
+        *("--outputs", str(tmp_path / "local"), "--processes", "2", "--seed", str(config.get("seed", 42))),
+        *("--threads", str(2 * threads(run)), "--dataset.plan"),
+        str(stage / "buckets/stage1/settled.parquet"),
+        *("--dataset.latents", str(stage / "latents/stage1")),
+        *("--dataset.embeddings", str(stage / "embeddings")),
+    ]
+    done = subprocess.run(train, cwd=run, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in ("model", "ema"):
+        local = (tmp_path / f"local/{name}.safetensors").read_bytes()
+        assert local == (stage / f"train/stage1/{name}.safetensors").read_bytes()
+    assert losses(tmp_path / "local") == losses(stage / "train/stage1")
