@@ -71,7 +71,14 @@ def test_a_run_from_videos_to_a_model_needs_no_accounting(
     stage = run / "results/test"
     train = [
         *(sys.executable, "-m", "opensora.cli.main", "train", config["stages"][0]["config"]),
-        *("--outputs", str(tmp_path / "local"), "--processes", "2", "--seed", str(config.get("seed", 42))),
+        *(
+            "--outputs",
+            str(tmp_path / "local"),
+            "--processes",
+            "2",
+            "--seed",
+            str(config.get("seed", 42)),
+        ),
         *("--threads", str(2 * threads(run)), "--dataset.plan"),
         str(stage / "buckets/stage1/settled.parquet"),
         *("--dataset.latents", str(stage / "latents/stage1")),

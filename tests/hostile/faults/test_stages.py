@@ -1,5 +1,6 @@
 """Every stage of the DAG is killed once, in turn; the same command ends as an undisturbed run."""
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -43,8 +44,9 @@ def start(folder: Path, *words: str) -> "subprocess.Popen[bytes]":
     )
 
 
-def job_of(command: str, group: int) -> int | None:
-    """The process of a job that runs a command below some Snakemake."""
+def jobs_of(group: int) -> dict[str, int]:
+    """Command -> process of the jobs that run below some Snakemake."""
+    found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().decode().split("\0")
@@ -52,21 +54,23 @@ def job_of(command: str, group: int) -> int | None:
                 continue
         except (OSError, ValueError):
             continue
-        if len(words) > 2 and Path(words[1]).name == "opensora" and words[2] == command:
-            return int(folder.name)
-    return None
+        if len(words) > 2 and Path(words[1]).name == "opensora":
+            found[words[2]] = int(folder.name)
+    return found
 
 
 def kill_job(process: "subprocess.Popen[bytes]", pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)  # an error if it is done already: then nothing was tried
 
 
 def kill_snakemake(process: "subprocess.Popen[bytes]", pid: int) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # a second job of the same moment
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def end_all(process: "subprocess.Popen[bytes]", pid: int) -> None:
-    os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
 
 
 def results(folder: Path) -> dict[str, str]:
@@ -96,20 +100,21 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_a_stage_that_is_killed_is_made_again_to_the_byte(
     hit: Hit, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
-    hurt = []
-    for command in STAGES:
+    hurt: list[str] = []
+    for _ in range(len(STAGES) + 1):
         process = start(tmp_path, "all")
         while process.poll() is None:
-            if (pid := job_of(command, process.pid)) is not None:
-                time.sleep(1.0)  # into its imports, or its work
-                hit(process, pid)
-                hurt.append(command)
-                break
+            for command, pid in jobs_of(process.pid).items():
+                if command in STAGES and command not in hurt:
+                    time.sleep(0.3)  # before the quickest stage is done
+                    hit(process, pid)
+                    hurt.append(command)
             time.sleep(0.05)
-        process.wait(timeout=600)
+        if process.returncode == 0:
+            break
         if hit is kill_snakemake:
             assert start(tmp_path, "--unlock").wait(timeout=120) == 0
-    assert start(tmp_path, "all").wait(timeout=1800) == 0, (tmp_path / "said.txt").read_text()
-    assert set(STAGES) - set(hurt) <= {"train-text-encoder", "train-clip"}, hurt
+    assert process.returncode == 0, (tmp_path / "said.txt").read_text()
+    assert set(hurt) == set(STAGES)
     assert results(tmp_path) == undisturbed
     assert "Traceback" not in (tmp_path / "said.txt").read_text()
