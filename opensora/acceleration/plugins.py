@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
@@ -67,6 +68,26 @@ def create_plugin(name: str, *, grad_clip: float | None, device: torch.device) -
     return LowLevelZeroPlugin(stage=stage, precision="fp32", max_norm=grad_clip or 0.0)
 
 
+def _mean_in_order(world_size: int, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    """Average the gradients of a bucket, adding them in the order of the ranks.
+
+    DDP groups its gradients anew after the first step. The usual sum begins at another rank for
+    each part of a group, so that with three ranks or more the bits of a run would depend on where
+    it resumed. (A sum of two is the same either way round.)
+    """
+    mine = bucket.buffer()
+    parts = [torch.empty_like(mine) for _ in range(world_size)]
+    gathered = dist.all_gather(parts, mine, async_op=True).get_future()
+
+    def mean(_: object) -> Tensor:
+        total = mine.copy_(parts[0])
+        for part in parts[1:]:
+            total.add_(part)
+        return total.div_(world_size)
+
+    return gathered.then(mean)
+
+
 class Engine:
     """One model and its optimizer, trained by all workers together.
 
@@ -113,6 +134,10 @@ class Engine:
         self.model: nn.Module
         self.optimizer: OptimizerWrapper
         self.model, self.optimizer, *_ = self.booster.boost(model, optimizer)
+        # on GPUs, where no bits are promised, the sum of the library is faster
+        if workers.device.type == "cpu" and workers.world_size > 2:
+            ddp: Any = self.model.module
+            ddp.register_comm_hook(workers.world_size, _mean_in_order)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Context of the forward pass."""

@@ -166,14 +166,14 @@ def require_same_end(training: Training, straight: Training) -> None:
 
 
 CASES = [
-    (2, to_group, signal.SIGTERM),
+    (3, to_group, signal.SIGTERM),
     (2, to_workers, signal.SIGTERM),
     (1, to_group, signal.SIGHUP),
     (2, to_launcher, signal.SIGUSR1),
     *(
         pytest.param(processes, whom, number, marks=pytest.mark.faults)
         for processes, whom, number in [
-            (3, to_group, signal.SIGTERM),
+            (2, to_group, signal.SIGTERM),
             (3, to_one_worker, signal.SIGTERM),
             (2, to_launcher, signal.SIGHUP),
             (2, twice_to_group, signal.SIGINT),
