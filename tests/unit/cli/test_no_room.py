@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,15 +22,20 @@ from opensora.core.log import setup_logging
 TENSORS = {"a": torch.zeros(100_000)}
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """Files of this process end at 10,000 bytes, as on a disk that is full."""
+    """Files of this process end at 10,000 bytes, as on a disk that is full.
+
+    Around the write alone: the limit holds for the file that pytest reports to as well.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def write_torch(path: Path) -> None:
@@ -44,14 +50,16 @@ def write_bytes(path: Path) -> None:
     path.write_bytes(bytes(20_000))
 
 
-@pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize("write", [write_torch, write_safetensors, write_bytes])
 def test_every_writer_has_the_same_sentence(tmp_path: Path, write: Callable[[Path], None]) -> None:
     def whole(path: Path) -> None:
         with atomic_path(path) as temporary:
             write(temporary)
 
-    with pytest.raises(OpenSoraError, match=r"weights\.bin: could not be written \(.*free the"):
+    with (
+        pytest.raises(OpenSoraError, match=r"weights\.bin: could not be written \(.*free the"),
+        small_files(),
+    ):
         whole(tmp_path / "weights.bin")
     assert os.listdir(tmp_path) == []
 
