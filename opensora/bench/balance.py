@@ -11,7 +11,7 @@ from opensora.buckets.bucket import Bucket, TokenGrid
 from opensora.buckets.bucket_config import BucketConfig
 from opensora.core.terminal import align
 from opensora.plans.balance import COST, RANDOM
-from opensora.plans.cost import ModelCost
+from opensora.plans.budget.cost import ModelCost
 from opensora.plans.stage_plan import plan_training
 
 

@@ -77,7 +77,9 @@ def run(args: argparse.Namespace) -> str:
     stride = tuple(args.vae_stride)
     sample_cost = None
     if check_balance_mode(config.get("balance")) == COST and config.get("model"):
-        from opensora.plans.cost import sample_cost_of  # loads the models, which takes seconds
+        from opensora.plans.budget.cost import (
+            sample_cost_of,  # loads the models, which takes seconds
+        )
 
         sample_cost = sample_cost_of(config, stride)
     manifest = read_manifest(args.data_path)

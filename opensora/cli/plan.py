@@ -134,10 +134,10 @@ def _propose(args: argparse.Namespace) -> str:
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_text
     from opensora.plans.bars import check_plot_path
-    from opensora.plans.cost import model_cost
+    from opensora.plans.budget.cost import model_cost
+    from opensora.plans.budget.memory import token_budget
+    from opensora.plans.budget.propose import Wishes, measure, propose_buckets, snippet
     from opensora.plans.figures import plot_proposal, proposal_table
-    from opensora.plans.memory import token_budget
-    from opensora.plans.propose import Wishes, measure, propose_buckets, snippet
     from opensora.plans.stage_plan import (
         bucket_config_of,
         frame_interval_of,
@@ -187,10 +187,10 @@ def _forecast(args: argparse.Namespace) -> str:
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json, write_text
     from opensora.plans.bars import check_plot_path
-    from opensora.plans.cost import model_cost
-    from opensora.plans.disk import Storage
+    from opensora.plans.budget.cost import model_cost
+    from opensora.plans.budget.disk import Storage
+    from opensora.plans.budget.forecast import Machine, forecast, gpu_peak, measured_mfu
     from opensora.plans.figures import forecast_table, plot_forecast
-    from opensora.plans.forecast import Machine, forecast, gpu_peak, measured_mfu
     from opensora.plans.stage_plan import token_grid
     from opensora.tables.manifest import read_manifest
     from opensora.training.config import KNOWN_FIELDS

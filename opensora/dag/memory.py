@@ -22,8 +22,8 @@ LOADER_GB = 0.3
 TRAINING_BYTES = 20
 # model, moving average and moments, gathered by one process to be written
 CHECKPOINT_BYTES = 16
-# a token and channel of a block that is kept for the backward pass, twice the 60 of plans/memory.py
-# for fp32
+# a token and channel of a block that is kept for the backward pass: in fp32 twice the 60 that
+# plans/budget/memory.py counts on a GPU
 ACTIVATION_BYTES = 120
 # a pixel of a frame inside the VAE, in fp32: two layers of 128 channels and their sum
 VAE_BYTES = 1500

@@ -1,1 +1,1 @@
-"""Batch plans, decided before training, and what they will cost."""
+"""Batch plans, decided before training."""

@@ -7,7 +7,7 @@ from opensora.buckets.aspect import get_resolution
 from opensora.buckets.bucket import Bucket
 from opensora.core.terminal import align, facts, percent, short
 from opensora.plans.bars import Panel, bar_chart
-from opensora.plans.propose import Measured
+from opensora.plans.budget.propose import Measured
 
 
 def by_length(buckets: Mapping[str, Mapping[str, Any]], *fields: str) -> dict[str, dict[str, Any]]:

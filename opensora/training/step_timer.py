@@ -21,7 +21,7 @@ from opensora.core.seed import derive_seed
 from opensora.datasets.masks import MaskGenerator
 from opensora.models.build import use_grad_checkpoint
 from opensora.models.layers.embeddings import LabelEmbedder
-from opensora.plans.cost import ModelCost, text_sizes
+from opensora.plans.budget.cost import ModelCost, text_sizes
 from opensora.schedulers.common import Conditions, size_conditions
 from opensora.training.ema import Ema
 

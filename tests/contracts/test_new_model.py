@@ -11,7 +11,7 @@ from opensora.config.registry import MODELS, SCHEDULERS, build_module, registere
 from opensora.core.errors import ConfigError
 from opensora.models.layers.embeddings import CaptionEmbedder
 from opensora.models.weights.checkpoint import load_checkpoint, save_weights
-from opensora.plans.cost import model_cost, sample_cost_of
+from opensora.plans.budget.cost import model_cost, sample_cost_of
 from opensora.plans.stage_plan import token_grid
 from opensora.sampling.pipeline import load_pipeline
 from opensora.sampling.prompts import Prompt

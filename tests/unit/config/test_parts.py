@@ -13,7 +13,7 @@ from opensora.config.parts import (
     sampling_part,
     training_part,
 )
-from opensora.plans.cost import sample_cost_of
+from opensora.plans.budget.cost import sample_cost_of
 from opensora.plans.stage_plan import plan_training
 from opensora.training.config import OWN_FIELDS
 

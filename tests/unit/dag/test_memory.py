@@ -14,7 +14,7 @@ from opensora.dag.memory import (
     training_gb,
     weight_files_gb,
 )
-from opensora.plans.cost import ModelCost
+from opensora.plans.budget.cost import ModelCost
 
 SMALL = {"type": "STDiT2", "depth": 4, "hidden_size": 384, "num_heads": 4, "patch_size": (1, 2, 2)}
 

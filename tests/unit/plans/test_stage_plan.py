@@ -3,7 +3,7 @@ import pytest
 
 from opensora.buckets.bucket import Bucket, TokenGrid
 from opensora.core.errors import ConfigError, TableError
-from opensora.plans.cost import model_cost
+from opensora.plans.budget.cost import model_cost
 from opensora.plans.stage_plan import (
     EpochAssignments,
     bucket_config_of,

@@ -11,7 +11,7 @@ from opensora.buckets.assignment import BucketLookup
 from opensora.buckets.bucket import Bucket, Size3, TokenGrid
 from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.buckets.crop import check_max_crop
-from opensora.plans.cost import ModelCost
+from opensora.plans.budget.cost import ModelCost
 from opensora.plans.stage_plan import bucket_config_of, frame_interval_of
 
 # English captions have about 1.3 pieces of T5's vocabulary per word, and one end token

@@ -16,14 +16,14 @@ from opensora.curation.ingest.ingest_videos import ingest_videos
 from opensora.curation.scenes.boundaries import SceneSettings
 from opensora.curation.scenes.detect_scenes import detect_scenes
 from opensora.media.probe import probe
-from opensora.plans.cost import ModelCost
+from opensora.plans.budget.cost import ModelCost
+from opensora.plans.budget.memory import token_budget
+from opensora.plans.budget.propose import Wishes, measure, propose_buckets, snippet
 from opensora.plans.figures import plot_proposal, proposal_table
-from opensora.plans.memory import token_budget
-from opensora.plans.propose import Wishes, measure, propose_buckets, snippet
 from opensora.tables.columns import OK
 from opensora.tables.io import write_table
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[4]
 STAGE1 = "configs/opensora-v1-1/train/stage1.py"
 GRID = TokenGrid()
 MUCH = 10**9  # tokens: no limit of memory

@@ -9,7 +9,7 @@ gradients); the 5 are added to what does not belong to an attention.
 """
 
 from opensora.core.errors import ConfigError
-from opensora.plans.cost import ModelCost
+from opensora.plans.budget.cost import ModelCost
 
 USABLE = 0.9  # of the memory; the rest is for the allocator, the VAE and the text encoder
 BYTES_PER_PARAMETER = 20  # fp32 weight, gradient, two moments of Adam, moving average

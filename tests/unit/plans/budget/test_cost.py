@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from opensora.buckets.bucket import Bucket, TokenGrid
 from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import ConfigError
-from opensora.plans.cost import ModelCost, model_cost, sample_cost_of
+from opensora.plans.budget.cost import ModelCost, model_cost, sample_cost_of
 
 LATENT, BATCH, WORDS, WIDTH = (6, 10, 14), 2, 20, 64
 TEXT = {"caption_channels": WIDTH, "model_max_length": WORDS}

@@ -5,10 +5,10 @@ import pytest
 
 from opensora.buckets.bucket import TokenGrid
 from opensora.core.errors import ConfigError
-from opensora.plans.cost import ModelCost, model_cost
-from opensora.plans.disk import Storage, caption_tokens
+from opensora.plans.budget.cost import ModelCost, model_cost
+from opensora.plans.budget.disk import Storage, caption_tokens
+from opensora.plans.budget.forecast import Machine, forecast, gpu_peak, measured_mfu
 from opensora.plans.figures import forecast_table, plot_forecast
-from opensora.plans.forecast import Machine, forecast, gpu_peak, measured_mfu
 
 MODEL = {
     "type": "STDiT2",

@@ -11,9 +11,9 @@ import pandas as pd
 from opensora.buckets.bucket import Bucket, Size3, TokenGrid
 from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.core.errors import ConfigError
+from opensora.plans.budget.cost import ModelCost, model_cost
+from opensora.plans.budget.disk import Storage, disk_use
 from opensora.plans.compile import explain_no_batch
-from opensora.plans.cost import ModelCost, model_cost
-from opensora.plans.disk import Storage, disk_use
 from opensora.plans.micro_batches import count_cells, trained_cells
 from opensora.plans.stage_plan import (
     EpochAssignments,
