@@ -3,7 +3,7 @@
 import argparse
 
 HELP = (
-    "Forecast tokens, floating-point operations, disk and GPU-hours of a training stage, bucket by"
+    "Forecast tokens, operations, GPU memory, disk and GPU-hours of a training stage, bucket by"
     " bucket, and what a budget of GPUs and hours buys. Any field of the config can be given as"
     " --field VALUE. With --explain: which jobs of a workflow would run, why, and for how long."
     " With --propose-buckets: a bucket_config that suits a manifest, beside that of the config."
@@ -79,9 +79,8 @@ def _add_proposal(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpu-memory",
         type=float,
-        default=80.0,
         metavar="GB",
-        help="with --propose-buckets: memory of one GPU (default: 80)",
+        help="memory of one GPU (default: that of --gpu)",
     )
     parser.add_argument(
         "--num-frames",
@@ -135,7 +134,8 @@ def _propose(args: argparse.Namespace) -> str:
     from opensora.core.io import write_text
     from opensora.plans.bars import check_plot_path
     from opensora.plans.budget.cost import model_cost
-    from opensora.plans.budget.memory import token_budget
+    from opensora.plans.budget.forecast import gpu_memory
+    from opensora.plans.budget.memory import Setup, token_budget
     from opensora.plans.budget.propose import Wishes, measure, propose_buckets, snippet
     from opensora.plans.figures import plot_proposal, proposal_table
     from opensora.plans.stage_plan import (
@@ -162,8 +162,8 @@ def _propose(args: argparse.Namespace) -> str:
         smallest = parse_bucket_config(before)[-1].resolution
         measured["before"] = measure(clips, before, grid, interval)
         limit = measured["before"].tokens or None
-    recompute = bool(config.get("grad_checkpoint"))
-    budget = token_budget(model_cost(config), args.gpu_memory, grad_checkpoint=recompute)
+    memory = args.gpu_memory or gpu_memory(args.gpu)
+    budget = token_budget(model_cost(config), memory, Setup.of(config, gpus=args.gpus))
     lengths = [int(word) for word in words]
     wishes = Wishes(lengths, budget, grid, interval, tokens=limit, smallest=smallest)
     proposed = propose_buckets(clips, wishes)
@@ -189,7 +189,7 @@ def _forecast(args: argparse.Namespace) -> str:
     from opensora.plans.bars import check_plot_path
     from opensora.plans.budget.cost import model_cost
     from opensora.plans.budget.disk import Storage
-    from opensora.plans.budget.forecast import Machine, forecast, gpu_peak, measured_mfu
+    from opensora.plans.budget.forecast import Machine, forecast, gpu_memory, gpu_peak, measured_mfu
     from opensora.plans.figures import forecast_table, plot_forecast
     from opensora.plans.stage_plan import token_grid
     from opensora.tables.manifest import read_manifest
@@ -201,18 +201,23 @@ def _forecast(args: argparse.Namespace) -> str:
     config = load_config(args.config, args.overrides, known=KNOWN_FIELDS).to_dict()
     stride = tuple(args.vae_stride)
     peak = gpu_peak(args.gpu) if args.peak_tflops is None else args.peak_tflops
-    machine = Machine(gpus=args.gpus, hours=args.hours, peak_tflops=peak, mfu=args.mfu or 0.4)
+    mfu = args.mfu or 0.4
     if args.measured is not None:
-        cost, grid = model_cost(config), token_grid(config, stride)
         mfu = measured_mfu(
             Path(args.measured),
-            cost,
-            grid,
+            model_cost(config),
+            token_grid(config, stride),
             grad_checkpoint=bool(config.get("grad_checkpoint")),
             gpus=args.gpus,
             peak_tflops=peak,
         )
-        machine = Machine(gpus=args.gpus, hours=args.hours, peak_tflops=peak, mfu=mfu)
+    machine = Machine(
+        gpus=args.gpus,
+        hours=args.hours,
+        peak_tflops=peak,
+        mfu=mfu,
+        memory=args.gpu_memory or gpu_memory(args.gpu),
+    )
     found = forecast(
         read_manifest(args.data_path),
         config,

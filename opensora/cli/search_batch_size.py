@@ -62,13 +62,13 @@ def run(args: argparse.Namespace) -> str:
     from opensora.models.device import choose_device
     from opensora.plans.stage_plan import bucket_config_of, token_grid
     from opensora.training.config import KNOWN_FIELDS
-    from opensora.training.search_batch_size import (
+    from opensora.training.fit.search_batch_size import (
         choose_base,
         fill_in,
         found_table,
         search_all,
     )
-    from opensora.training.step_timer import StepTimer, require_parts
+    from opensora.training.fit.step_timer import StepTimer, require_parts
 
     for name in ("max_batch_size", "repeats"):
         if getattr(args, name) < 1:

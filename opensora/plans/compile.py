@@ -249,6 +249,13 @@ class BatchPlan:
         """Return how many full steps `world_size` ranks make of this plan."""
         return len(self) // world_size
 
+    def largest_entry(self) -> int:
+        """Return the position of the first micro batch with the most pixels."""
+        parsed = map(Bucket.parse, self._buckets.dictionary.to_pylist())
+        pixels = np.array([bucket.num_frames * math.prod(bucket.size) for bucket in parsed])
+        sizes = np.bincount(self.entries.entry, minlength=len(self))
+        return int(np.argmax(pixels[self._buckets.indices.to_numpy()] * sizes))
+
     def items(self) -> pd.DataFrame:
         """Return the unique (id, bucket) pairs, columns id and bucket (text), sorted."""
         ids, id_names = _in_order(self.entries.ids)

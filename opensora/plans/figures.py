@@ -87,10 +87,15 @@ def plot_summary(summary: Mapping[str, Any]) -> str:
 def forecast_table(found: Mapping[str, Any]) -> str:
     """Lay out what `forecast` returned for a terminal."""
     fields = ("samples", "cut", "batches", "tokens", "flops", "latent_bytes", "gpu_hours")
-    rows = {**by_length(found["buckets"], *fields)}
-    cells = [_forecast_row(name, row) for name, row in rows.items()]
-    cells.append(_forecast_row("one epoch", found["epoch"]))
+    rows = by_length(found["buckets"], *fields)
+    needed = dict.fromkeys(rows, 0.0)  # the largest of the aspect ratios
+    for bucket, row in found["buckets"].items():
+        name = bucket.rpartition("|")[0]
+        needed[name] = max(needed[name], row["memory_gb"])
+    cells = [[*_forecast_row(name, row), f"{needed[name]:.1f} GB"] for name, row in rows.items()]
+    cells.append([*_forecast_row("one epoch", found["epoch"]), f"{found['memory']['gb']:.1f} GB"])
     header = ["bucket", "clips", "batches", "tokens", "FLOP", "latents", "GPU-hours", "cropped"]
+    header.append("memory")
     return f"{align(header, cells)}\n{facts(_facts(found))}\n{_disk_table(found['disk'])}\n"
 
 
@@ -101,6 +106,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("model", f"{model['type']}, {short(model['parameters'])} parameters"),
         ("FLOP", f"{model['passes']} forward passes per sample"),
+        ("memory of a GPU", _memory_words(found["memory"], machine["memory"])),
         ("speed", f"{percent(machine['mfu'])} of {machine['peak_tflops']:g} TFLOP/s per GPU"),
         ("micro batch", f"{budget['seconds_per_batch']:.3g} s on one GPU (mean)"),
         (
@@ -124,6 +130,11 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
             f" {disk['caption_tokens']:.1f} tokens on average",
         ),
     ]
+
+
+def _memory_words(memory: Mapping[str, Any], all_of_it: float) -> str:
+    words = f"{memory['gb']:.1f} GB at {memory['bucket']}, of {all_of_it:g} GB"
+    return f"{words}: does not fit; {memory['advice']}" if memory["advice"] else f"{words}: fits"
 
 
 def _forecast_row(name: str, row: Mapping[str, Any]) -> list[str]:

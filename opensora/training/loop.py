@@ -17,6 +17,7 @@ from opensora.core.signals import StopSignals
 from opensora.training.checkpoint import Checkpoint, write_checkpoint, write_outputs
 from opensora.training.config import TrainConfig
 from opensora.training.data import read_ahead
+from opensora.training.fit.memory import out_of_memory, warn_of_memory
 from opensora.training.record import Clock, announce, is_due, record
 from opensora.training.rejects import FILE as REJECTED
 from opensora.training.rejects import write_rejected
@@ -69,6 +70,7 @@ def _only_run(folder: Path, workers: Workers) -> Iterator[RunLock | None]:
 def _train(run: TrainingRun, resolved: Any, signals: StopSignals) -> str:
     config = run.config
     announce(run)
+    warn_of_memory(run)
     with Watchdog() as watchdog:
         run_steps(run, signals, watchdog)
         save_checkpoint(run, finished=True)
@@ -138,7 +140,8 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog) -> Non
             "stop": signals.received is not None,
             "end": run.workers.is_main and run.config.stop_file.exists(),
         }
-        result = train_step(run, step, position, batch, **asked)
+        with out_of_memory(run, step, position, batch["latents"]):
+            result = train_step(run, step, position, batch, **asked)
         clock.count(result.samples)
         run.counters = replace(
             run.counters,

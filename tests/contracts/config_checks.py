@@ -47,7 +47,7 @@ def check_search(args: Namespace) -> None:
     from opensora.buckets.bucket_config import parse_bucket_config
     from opensora.plans.stage_plan import bucket_config_of
     from opensora.training.config import KNOWN_FIELDS
-    from opensora.training.step_timer import require_parts
+    from opensora.training.fit.step_timer import require_parts
 
     config = load_config(args.config, args.overrides, known=KNOWN_FIELDS).to_dict()
     require_parts(config)

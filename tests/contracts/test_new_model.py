@@ -20,7 +20,7 @@ from opensora.sampling.settings import SamplingSettings
 from opensora.schedulers.common import size_conditions
 from opensora.tables.io import read_table
 from opensora.training.config import TrainConfig, read_train_config
-from opensora.training.step_timer import StepTimer
+from opensora.training.fit.step_timer import StepTimer
 from tests.unit.sampling.conftest import save_text_encoder, save_vae
 from tests.unit.training.conftest import make_stores, run
 

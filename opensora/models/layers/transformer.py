@@ -33,6 +33,7 @@ class LayerCounts:
         along_time: self attentions among the tokens of one place.
         joint: self attentions among all tokens.
         cross: attentions to the text.
+        rotary: self attentions with rotary positions.
         embedded: channels of each number that is embedded once per sample; None = the timestep
             alone, with D.
         modulations: vectors of D channels that are made of these once per sample.
@@ -42,6 +43,7 @@ class LayerCounts:
     along_time: int = 0
     joint: int = 0
     cross: int = 0
+    rotary: int = 0
     embedded: tuple[int, ...] | None = None
     modulations: int = 6
 
@@ -105,7 +107,7 @@ class VideoTransformer(nn.Module):
         return [block for blocks in lists for block in blocks]
 
     def layer_counts(self) -> LayerCounts:
-        """Layers of each kind, of which `plans` makes operations; each family says its own.
+        """Layers of each kind, of which `plans` makes costs; each family says its own.
 
         Raises:
             NotImplementedError: the family does not say.

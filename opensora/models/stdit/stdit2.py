@@ -266,6 +266,7 @@ class STDiT2(VideoTransformer):
             in_frame=depth,
             along_time=depth,
             cross=depth,
+            rotary=depth,
             # timestep, number of frames, frame rate; height, width, aspect ratio
             embedded=(dim, dim, dim, third, third, third),
             modulations=9,

@@ -257,6 +257,7 @@ class STDiT3(VideoTransformer):
             in_frame=spatial,
             along_time=temporal,
             cross=spatial + temporal,
+            rotary=temporal,
             embedded=(self.hidden_size, self.hidden_size),  # timestep, frame rate
         )
 

@@ -17,6 +17,7 @@ from torch import nn
 from opensora.buckets.bucket import Size3, TokenGrid
 from opensora.config.registry import MODELS, build_module, check_fields
 from opensora.core.errors import ConfigError
+from opensora.models.layers.attention import Attention
 from opensora.models.layers.embeddings import CaptionEmbedder
 from opensora.models.layers.transformer import LayerCounts, VideoTransformer
 from opensora.plans.balance import COST, SampleCost, check_balance_mode
@@ -44,6 +45,7 @@ class ModelCost:
         caption_channels: width of the text embeddings; 0 where the condition is a label.
         text_tokens: L, the length to which captions are padded in training.
         parameters: trainable and frozen weights.
+        normed_attentions: attentions that normalise their queries and keys.
     """
 
     layers: LayerCounts
@@ -56,6 +58,7 @@ class ModelCost:
     caption_channels: int
     text_tokens: int
     parameters: int
+    normed_attentions: int = 0
 
     @classmethod
     def of(cls, config: Mapping[str, Any], **sizes: int) -> "ModelCost":
@@ -109,6 +112,9 @@ class ModelCost:
             caption_channels=caption.y_proj.fc1.in_features if has_text else 0,
             text_tokens=len(caption.y_embedding) if has_text else 0,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
+            normed_attentions=sum(
+                isinstance(module, Attention) and module.qk_norm for module in model.modules()
+            ),
         )
 
     def forward_flops(self, grid: Size3) -> float:

@@ -13,6 +13,7 @@ from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.core.errors import ConfigError
 from opensora.plans.budget.cost import ModelCost, model_cost
 from opensora.plans.budget.disk import Storage, disk_use
+from opensora.plans.budget.memory import GPU_MEMORY, USABLE, Setup, advice, training_gb
 from opensora.plans.compile import explain_no_batch
 from opensora.plans.micro_batches import count_cells, trained_cells
 from opensora.plans.stage_plan import (
@@ -44,12 +45,14 @@ class Machine:
         hours: how long they may run.
         peak_tflops: dense bf16 TFLOP/s of one.
         mfu: share of the peak that the model's operations reach, recomputed ones included.
+        memory: of one, GB.
     """
 
     gpus: int = 8
     hours: float = 24.0
     peak_tflops: float = GPU_PEAKS["h100"]
     mfu: float = 0.4
+    memory: float = GPU_MEMORY["h100"]
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -57,7 +60,7 @@ class Machine:
         Raises:
             ConfigError: one of them can not be meant.
         """
-        for name in ("gpus", "hours", "peak_tflops"):
+        for name in ("gpus", "hours", "peak_tflops", "memory"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected more than 0")
         if not 0 < self.mfu <= 1:
@@ -67,6 +70,11 @@ class Machine:
     def gpu_flops(self) -> float:
         """Useful operations per second of one GPU."""
         return self.peak_tflops * 1e12 * self.mfu
+
+
+def gpu_memory(kind: str) -> float:
+    """Memory of one GPU of a kind, GB; of an unknown kind that of the usual card."""
+    return GPU_MEMORY.get(kind.lower(), GPU_MEMORY["h100"])
 
 
 def gpu_peak(kind: str) -> float:
@@ -101,8 +109,9 @@ def forecast(
 
     Returns:
         `buckets`: per bucket samples, batches, tokens, flops, latent_bytes and gpu_hours of the
-        first epoch; `epoch`: their sums; `disk`: of all epochs, and per sample beside the
-        reference's; `budget`: what the machine's time buys; `model` and `machine`.
+        first epoch, and memory_gb of one micro batch; `epoch`: their sums; `disk`: of all epochs,
+        and per sample beside the reference's; `budget`: what the machine's time buys; `memory`: of
+        the largest micro batch, and what makes it fit; `model` and `machine`.
     """
     cost, grid = model_cost(config), token_grid(config, vae_stride)
     clips = training_clips(manifest)
@@ -115,6 +124,7 @@ def forecast(
         "epoch": epoch,
         "disk": disk_use(clips, texts, config, cost, grid, storage),
         "budget": _budget(epoch, int(config.get("epochs", 1)), machine),
+        "memory": _memory(buckets, config, cost, machine),
         "model": {
             "type": config["model"]["type"],
             "parameters": cost.parameters,
@@ -143,8 +153,11 @@ def _buckets(
     if not rows:
         raise ConfigError(explain_no_batch(assignment, rules))
     recompute = bool(config.get("grad_checkpoint"))
+    setup = Setup.of(config, gpus=machine.gpus)
     for name, row in rows.items():
         bucket = Bucket.parse(name)
+        in_hand = min(row["batch_size"], row["samples"]) * row["tokens_per_sample"]
+        in_hand *= row["batches"] > 0
         flops = cost.training_flops(grid.token_grid(bucket), grad_checkpoint=recompute)
         trained = min(row["batches"] * row["batch_size"], row["samples"])
         latent = storage.latent_bytes(cost.in_channels, grid.latent_size(bucket))
@@ -156,8 +169,24 @@ def _buckets(
             "flops": trained * flops,
             "latent_bytes": row["samples"] * latent,
             "gpu_hours": trained * flops / machine.gpu_flops / 3600,
+            "memory_gb": training_gb(cost, in_hand, setup),
         }
     return rows
+
+
+def _memory(
+    buckets: Mapping[str, Mapping[str, Any]],
+    config: Mapping[str, Any],
+    cost: ModelCost,
+    machine: Machine,
+) -> dict[str, Any]:
+    """The bucket that needs most, and what makes it fit where it does not."""
+    bucket = max(buckets, key=lambda name: buckets[name]["memory_gb"])
+    row, usable = buckets[bucket], machine.memory * USABLE
+    setup, words = Setup.of(config, gpus=machine.gpus), ""
+    if row["memory_gb"] > usable:
+        words = advice(cost, row["batch_size"], row["tokens_per_sample"], setup, usable)
+    return {"bucket": bucket, "gb": row["memory_gb"], "usable_gb": usable, "advice": words}
 
 
 def _budget(epoch: Mapping[str, float], epochs: int, machine: Machine) -> dict[str, float]:

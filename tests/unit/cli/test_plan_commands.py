@@ -152,7 +152,9 @@ def test_plan_forecasts_and_writes(run, config, manifest, tmp_path):
     )
     assert code == 0
     found = json.loads(figures.read_text())
-    assert found["machine"] == {"gpus": 2, "hours": 1.0, "peak_tflops": 312.0, "mfu": 0.5}
+    machine = {"gpus": 2, "hours": 1.0, "peak_tflops": 312.0, "mfu": 0.5, "memory": 80.0}
+    assert found["machine"] == machine
+    assert "memory of a GPU" in out
     assert found["epoch"]["trained"] == 8
     assert found["disk"]["caption_tokens"] == 3
     assert out.splitlines()[-1].startswith("plan: 2 epochs need")

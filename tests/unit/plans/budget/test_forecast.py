@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ from opensora.core.errors import ConfigError
 from opensora.plans.budget.cost import ModelCost, model_cost
 from opensora.plans.budget.disk import Storage, caption_tokens
 from opensora.plans.budget.forecast import Machine, forecast, gpu_peak, measured_mfu
+from opensora.plans.budget.memory import Setup, training_gb
 from opensora.plans.figures import forecast_table, plot_forecast
 
 MODEL = {
@@ -174,3 +176,18 @@ def test_the_table_and_the_picture_name_every_length():
     assert table.index("32px|1 ") < table.index("32px|16")  # smaller first
     assert picture.startswith("<svg")
     assert picture.count('class="bar"') == 2 * 4
+
+
+def test_memory_is_told_by_bucket_and_what_makes_it_fit():
+    found = forecasted()
+    rows = {name: row["memory_gb"] for name, row in found["buckets"].items()}
+    cost, setup = ModelCost.of(MODEL), Setup(gpus=2)
+    assert rows["32px|16|1.00"] == pytest.approx(training_gb(cost, 4 * 256, setup))
+    assert rows["32px|1|1.00"] == pytest.approx(training_gb(cost, 2 * 16, setup))
+    assert found["memory"]["bucket"] == "32px|16|1.00"
+    assert found["memory"]["advice"] == ""
+    assert ": fits" in forecast_table(found)
+    small = replace(MACHINE, memory=rows["32px|16|1.00"])
+    found = forecast(manifest(), CONFIG, vae_stride=STRIDE, storage=Storage(), machine=small)
+    assert found["memory"]["advice"].startswith("grad_checkpoint=True makes it")
+    assert "does not fit; grad_checkpoint=True" in forecast_table(found)

@@ -4,7 +4,7 @@ import torch
 from opensora.buckets.bucket import TokenGrid
 from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.core.errors import ConfigError
-from opensora.training.step_timer import StepTimer, require_parts
+from opensora.training.fit.step_timer import StepTimer, require_parts
 
 CONFIG = {
     "model": {

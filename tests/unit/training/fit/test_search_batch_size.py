@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.core.errors import ConfigError
-from opensora.training.search_batch_size import (
+from opensora.training.fit.search_batch_size import (
     FoundBatchSize,
     best_balanced,
     choose_base,
