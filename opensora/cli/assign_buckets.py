@@ -37,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--num-shards", type=int, default=1, metavar="N", help="tables of --items (default: 1)"
     )
     parser.add_argument(
+        "--windows",
+        type=int,
+        default=1,
+        metavar="N",
+        help="different windows of a long clip in --items; each epoch trains on one (default: 1)",
+    )
+    parser.add_argument(
         "--left-out", metavar="FILE", help="training clips in no batch, with reasons (.parquet)"
     )
     parser.add_argument("--summary", metavar="FILE", help="counts (.json)")
@@ -67,9 +74,9 @@ def run(args: argparse.Namespace) -> str:
     from opensora.tables.manifest import read_manifest
     from opensora.training.config import KNOWN_FIELDS
 
-    for name, value in (("world-size", args.world_size), ("num-shards", args.num_shards)):
-        if value < 1:
-            raise ConfigError(f"--{name} {value}: expected at least 1")
+    for name in ("world_size", "num_shards", "windows"):
+        if (value := getattr(args, name)) < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: expected at least 1")
     if args.items and not args.plan:
         raise ConfigError("--items are those of the plan; give --plan FILE too")
     check_plot_path(args.plot)
@@ -123,6 +130,7 @@ def _write_tables(
         pairs = [made.pairs()]
         if args.validation:
             pairs.append(BatchPlan(args.validation).items())
-        write_items(manifest, pairs, args.items, frame_interval=interval, shards=args.num_shards)
+        settings = {"frame_interval": interval, "shards": args.num_shards, "windows": args.windows}
+        write_items(manifest, pairs, args.items, **settings)
     if args.left_out:
         write_table(made.left_out(), args.left_out, LEFT_OUT)

@@ -1,6 +1,7 @@
 """`opensora plan`: what a stage will cost, or a workflow do; which buckets suit the data."""
 
 import argparse
+from typing import Any
 
 HELP = (
     "Forecast tokens, operations, GPU memory, disk and GPU-hours of a training stage, bucket by"
@@ -50,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dtype", choices=("bf16", "fp32"), default="bf16", help="stored type (default: bf16)"
+    )
+    parser.add_argument(
+        "--windows", type=int, default=1, metavar="N", help="windows stored of a clip (default: 1)"
     )
     parser.add_argument("--moments", action="store_true", help="latents stored as moments")
     parser.add_argument("--int8", action="store_true", help="embeddings stored as int8 rows")
@@ -188,7 +192,6 @@ def _forecast(args: argparse.Namespace) -> str:
     from opensora.core.io import write_json, write_text
     from opensora.plans.bars import check_plot_path
     from opensora.plans.budget.cost import model_cost
-    from opensora.plans.budget.disk import Storage
     from opensora.plans.budget.forecast import Machine, forecast, gpu_memory, gpu_peak, measured_mfu
     from opensora.plans.figures import forecast_table, plot_forecast
     from opensora.plans.stage_plan import token_grid
@@ -222,9 +225,7 @@ def _forecast(args: argparse.Namespace) -> str:
         read_manifest(args.data_path),
         config,
         vae_stride=stride,
-        storage=Storage(
-            dtype=args.dtype, moments=args.moments, int8=args.int8, text_tokens=args.text_tokens
-        ),
+        storage=_storage(args),
         machine=machine,
     )
     if args.output:
@@ -237,3 +238,12 @@ def _forecast(args: argparse.Namespace) -> str:
         f"{budget['needed_epochs']} epochs need {budget['needed_gpu_hours']:.3g} GPU-hours;"
         f" {args.gpus} GPUs for {args.hours:g} h make {budget['epochs']:.3g} epochs"
     )
+
+
+def _storage(args: argparse.Namespace) -> Any:
+    """How latents and embeddings are to be stored."""
+    from dataclasses import fields
+
+    from opensora.plans.budget.disk import Storage
+
+    return Storage(**{field.name: getattr(args, field.name) for field in fields(Storage)})

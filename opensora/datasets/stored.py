@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from opensora.buckets.bucket import Bucket
+from opensora.buckets.windows import draw_window
 from opensora.config.registry import DATASETS
 from opensora.core.errors import StoreError
 from opensora.core.seed import derive_seed
@@ -97,7 +98,7 @@ class LatentDataset:
     def __getitem__(self, position: int) -> LatentBatch:
         """Read the micro batch at a flat position of the plan."""
         epoch, bucket, ids = self.plan[position]
-        rows = [self._latents.locate(name, bucket) for name in ids]
+        rows = [self._latents.locate(name, bucket, self._window(epoch, name)) for name in ids]
         latents = self._latents.read(rows, self._memory)
         if self._are_moments:
             latents = self._draw(latents, epoch, ids)
@@ -121,6 +122,10 @@ class LatentDataset:
             fps=fps,
             ids=ids,
         )
+
+    def _window(self, epoch: int, name: str) -> int:
+        """Which window of a clip an epoch sees; every epoch draws anew."""
+        return draw_window(self._seed, epoch, name) if self._latents.has_windows else 0
 
     def _draw(self, moments: Tensor, epoch: int, ids: list[str]) -> Tensor:
         """Draw latents [B, C, T, H, W] from moments [B, 2 C, T, H, W].

@@ -190,13 +190,19 @@ class FrameTransform:
 
 
 def iter_fitted(
-    path: str | Path, size: Size, *, stop: int | None = None, frame_interval: int = 1
+    path: str | Path,
+    size: Size,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    frame_interval: int = 1,
 ) -> Iterator[Tensor]:
     """Yield frames of a file, each scaled to fill a size as soon as it is decoded.
 
     Args:
         path: video or image.
         size: (height, width) wanted.
+        start: index of the first frame.
         stop: index behind the last frame looked at; None reads to the end.
         frame_interval: every which frame.
 
@@ -207,23 +213,25 @@ def iter_fitted(
         VideoError: the file can not be read.
     """
     transform = FrameTransform(FILL, size)
-    for picture in itertools.islice(iter_pictures(path, stop=stop), 0, None, frame_interval):
+    for picture in itertools.islice(iter_pictures(path, stop=stop), start, None, frame_interval):
         frame = torch.empty(3, *size)
         transform(picture, frame)
         yield frame
 
 
-def read_clip(path: str | Path, num_frames: int, size: Size, frame_interval: int) -> Tensor:
-    """Read the first frames of a clip at a size.
+def read_clip(
+    path: str | Path, num_frames: int, size: Size, frame_interval: int, start: int = 0
+) -> Tensor:
+    """Read some frames of a clip at a size: `num_frames`, every `frame_interval`-th from `start`.
 
-    Takes `num_frames` frames from the start of the file, every `frame_interval`-th. A long or
-    large clip costs one frame of memory.
+    A long or large clip costs one frame of memory.
 
     Args:
         path: video or image.
         num_frames: T.
         size: (height, width) wanted.
         frame_interval: source frames per used frame.
+        start: the first of them.
 
     Returns:
         float32 [3, T, H, W] in [-1, 1].
@@ -232,9 +240,10 @@ def read_clip(path: str | Path, num_frames: int, size: Size, frame_interval: int
         VideoError: the file can not be read or has too few frames.
     """
     clip = torch.empty(3, num_frames, *size)
-    stop = (num_frames - 1) * frame_interval + 1
+    stop = start + (num_frames - 1) * frame_interval + 1
     found = 0
-    for frame in iter_fitted(path, size, stop=stop, frame_interval=frame_interval):
+    frames = iter_fitted(path, size, start=start, stop=stop, frame_interval=frame_interval)
+    for frame in frames:
         clip[:, found] = frame
         found += 1
     if found < num_frames:

@@ -13,15 +13,17 @@ import pandas as pd
 
 from opensora.buckets.bucket import Bucket
 from opensora.buckets.bucket_config import IMAGE_FPS, BucketRule
+from opensora.buckets.windows import window_starts
 from opensora.core.errors import TableError
 from opensora.core.seed import stable_shard
 from opensora.plans.micro_batches import cell_codes, trained_cells
+from opensora.stores.index import WINDOW
 from opensora.tables.columns import ID, PATH, SHARD
 from opensora.tables.io import write_table
 
 _TYPES = {
     **dict.fromkeys((ID, PATH, "sha256", "bucket", "split"), "str"),
-    **{"fps": "float64", "frame_interval": "int64"},
+    **{"fps": "float64", "frame_interval": "int64", WINDOW: "int64"},
 }
 
 
@@ -86,6 +88,7 @@ def plan_items(
     *,
     frame_interval: int,
     num_shards: int,
+    windows: int = 1,
 ) -> list[pd.DataFrame]:
     """Some pairs, shard by shard, sorted by bucket and id.
 
@@ -94,9 +97,11 @@ def plan_items(
         pairs: columns id and bucket: which clips, at which buckets.
         frame_interval: source frames per used frame.
         num_shards: how many tables.
+        windows: rows of a clip at a bucket, if it is long enough.
 
     Returns:
-        Tables of id, path, sha256, fps (of the frames in use), bucket, frame_interval and split.
+        Tables of id, path, sha256, fps (of the frames in use), bucket, frame_interval and split;
+        with several windows also of the first frame of each.
 
     Raises:
         TableError: the manifest lacks clips of a plan, or describes them wrongly.
@@ -127,10 +132,25 @@ def plan_items(
         frame_interval=intervals.mask(is_image, 1),  # the first frame is the same at any
     )
     columns = [ID, PATH, "sha256", "fps", "bucket", "frame_interval", "split"]
+    if windows > 1:
+        items, columns = _each_window(items, manifest, windows), [*columns, WINDOW]
     return [
         items.loc[items[SHARD] == shard, columns].reset_index(drop=True)
         for shard in range(num_shards)
     ]
+
+
+def _each_window(items: pd.DataFrame, manifest: pd.DataFrame, windows: int) -> pd.DataFrame:
+    """A row for each window of each item."""
+    frames = items[ID].map(dict(zip(manifest[ID], manifest["num_frames"], strict=True)))
+    used = items["bucket"].map(lambda name: Bucket.parse(name).num_frames)
+    spans = (used - 1) * items["frame_interval"] + 1
+    starts = [
+        window_starts(int(clip), int(span), windows)
+        for clip, span in zip(frames, spans, strict=True)
+    ]
+    column = pd.Series(starts, items.index, dtype=object)
+    return items.assign(**{WINDOW: column}).explode(WINDOW, ignore_index=True)
 
 
 def write_items(
@@ -140,6 +160,7 @@ def write_items(
     *,
     frame_interval: int,
     shards: int,
+    windows: int = 1,
 ) -> None:
     """Write `{shard}.parquet` for each shard; see `plan_items`.
 
@@ -149,7 +170,9 @@ def write_items(
         folder: where the tables go.
         frame_interval: source frames per used frame.
         shards: how many tables.
+        windows: rows of a clip at a bucket, if it is long enough.
     """
-    tables = plan_items(manifest, pairs, frame_interval=frame_interval, num_shards=shards)
-    for shard, table in enumerate(tables):
-        write_table(table.astype(_TYPES), Path(folder) / f"{shard:04d}.parquet")
+    settings = {"frame_interval": frame_interval, "num_shards": shards, "windows": windows}
+    for shard, table in enumerate(plan_items(manifest, pairs, **settings)):
+        types = {name: kind for name, kind in _TYPES.items() if name in table}
+        write_table(table.astype(types), Path(folder) / f"{shard:04d}.parquet")

@@ -81,7 +81,10 @@ def find_rejected(
     ):
         if table is None:
             continue
-        rows = table[[*keys, STATUS, DETAIL]].drop_duplicates(keys)
+        # of several windows one that failed counts
+        rows = table[[*keys, STATUS, DETAIL]]
+        rows = rows.iloc[np.argsort((rows[STATUS] == OK).to_numpy(), kind="stable")]
+        rows = rows.drop_duplicates(keys)
         found = pairs.merge(rows, how="left", on=keys, validate="many_to_one")
         _require_encoded(found, rule)
         bad = found[(found[STATUS] != OK).to_numpy()]

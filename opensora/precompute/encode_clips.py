@@ -26,6 +26,7 @@ from opensora.precompute.latent_doctor import decibels, few, latent_facts, round
 from opensora.precompute.video_encoding import VideoEncoding
 from opensora.stores.catalogue import Catalogue
 from opensora.stores.files import map_tensors
+from opensora.stores.index import WINDOW
 from opensora.stores.keys import FILE_BYTES, FILE_LATENTS, KEY, MOMENTS
 from opensora.stores.latents import TENSOR, write_latents
 from opensora.tables.columns import ID, PATH
@@ -40,13 +41,14 @@ Load = Callable[[], tuple[Any, str]]
 
 
 class ClipRequest(NamedTuple):
-    """A clip to read: its id and file, the bucket it is for, and the SHA-256 that is expected."""
+    """A clip to read: id, file, bucket, the SHA-256 that is expected, and its first frame."""
 
     id: str
     path: str
     bucket: Bucket
     frame_interval: int
     sha256: str = ""
+    window: int = 0
 
     @property
     def num_bytes(self) -> int:
@@ -60,7 +62,8 @@ class ClipRequest(NamedTuple):
             VideoError: the file can not be read, or is not the one that was expected.
         """
         check_unchanged(self.path, self.sha256)
-        return read_clip(self.path, self.bucket.num_frames, self.bucket.size, self.frame_interval)
+        bucket, interval = self.bucket, self.frame_interval
+        return read_clip(self.path, bucket.num_frames, bucket.size, interval, self.window)
 
 
 class Added(NamedTuple):
@@ -92,7 +95,7 @@ class ClipEncoder:
         """Encode rows bucket after bucket, a file at a time.
 
         Args:
-            rows: id, path, sha256, bucket, frame_interval and key, sorted by bucket.
+            rows: id, path, sha256, bucket, frame_interval, window and key, sorted by bucket.
 
         Yields:
             The bucket and what was added; of each bucket at least once.
@@ -101,9 +104,11 @@ class ClipEncoder:
             ConfigError: a bucket is smaller than one latent value.
         """
         requests = [
-            ClipRequest(str(name), str(path), Bucket.parse(bucket), int(interval), str(content))
-            for name, path, bucket, interval, content in zip(
-                *(rows[column] for column in (ID, PATH, "bucket", "frame_interval", "sha256")),
+            ClipRequest(
+                str(name), str(path), Bucket.parse(bucket), int(n), str(content), int(start)
+            )
+            for name, path, bucket, n, content, start in zip(
+                *(rows[name] for name in (ID, PATH, "bucket", "frame_interval", "sha256", WINDOW)),
                 strict=True,
             )
         ]
@@ -158,7 +163,9 @@ class ClipEncoder:
         """
         missing = size - len(pixels)
         # by its content and not by its name
-        seeds = [derive_seed(self._encoding.seed, "posterior", x) for x in rows["sha256"]]
+        named = zip(rows["sha256"], rows[WINDOW], strict=True)
+        names = [(content, int(start)) if start else (content,) for content, start in named]
+        seeds = [derive_seed(self._encoding.seed, "posterior", *name) for name in names]
         batch = torch.stack(pixels + pixels[-1:] * missing)
         latents = self._forward(batch, seeds + seeds[-1:] * missing)
         return list(latents[: len(pixels)].to("cpu", parse_dtype(self._encoding.dtype)))
@@ -224,7 +231,7 @@ class ClipEncoder:
             bucket, interval = Bucket.parse(row["bucket"]), int(row["frame_interval"])
             pair = round_trip(
                 stored[place],
-                ClipRequest(row[ID], row[PATH], bucket, interval).read,
+                ClipRequest(row[ID], row[PATH], bucket, interval, window=int(row[WINDOW])).read,
                 self._vae,
                 are_moments=self._encoding.posterior == MOMENTS,
                 device=self._device,

@@ -13,7 +13,7 @@ from opensora.core.io import sha256_file
 from opensora.precompute.gates import join_latent_facts, judge_latents, latent_numbers
 from opensora.precompute.video_encoding import VideoEncoding
 from opensora.stores.catalogue import Catalogue
-from opensora.stores.index import LATENT_COLUMNS, latent_rows, relative, write_index
+from opensora.stores.index import LATENT_COLUMNS, WINDOW, latent_rows, relative, write_index
 from opensora.stores.keys import FILE_LATENTS, KEY, latent_key, part_name
 from opensora.tables.columns import DETAIL, ID, OK, PATH, STATUS
 from opensora.tables.io import read_table
@@ -61,7 +61,7 @@ def encode_videos(
 
     Args:
         tables: items of each stage: id, path, sha256, fps of the frames in use, bucket,
-            frame_interval.
+            frame_interval, and window where clips have several.
         outputs: the index of each table.
         store: folder of latents that runs share.
         encoding: settings.
@@ -91,7 +91,7 @@ def encode_videos(
     for table, output in zip(items, outputs, strict=True):
         write_index(
             *(output, latent_rows(marked(table, rejected), work.found)),
-            columns=LATENT_COLUMNS,
+            columns=LATENT_COLUMNS | ({WINDOW: "int64"} if table[WINDOW].any() else {}),
             store=catalogue.folder,
             identity=catalogue.identity() or {},
             files=catalogue.files,
@@ -108,10 +108,11 @@ def _with_keys(table: pd.DataFrame) -> pd.DataFrame:
     named = list(zip(table[PATH], contents, strict=True))
     hashes = {path: _content(path) for path in {path for path, content in named if not content}}
     contents = [content or hashes[path] for path, content in named]
-    rows = zip(contents, table["bucket"], table["frame_interval"], table[PATH], strict=True)
+    begins = table[WINDOW] if WINDOW in table else pd.Series(0, table.index)
+    rows = zip(contents, table["bucket"], table["frame_interval"], begins, table[PATH], strict=True)
     # a file that is not there has no content, and nothing is found for its path
-    keys = [latent_key(content or path, b, int(n)) for content, b, n, path in rows]
-    items = table[list(ITEM_COLUMNS)]
+    keys = [latent_key(content or path, b, int(n), int(w)) for content, b, n, w, path in rows]
+    items = table[list(ITEM_COLUMNS)].assign(**{WINDOW: begins})
     return items.assign(sha256=contents, **{KEY: pd.Series(keys, table.index, dtype="str")})
 
 

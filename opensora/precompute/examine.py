@@ -16,6 +16,7 @@ from opensora.precompute.latent_doctor import decibels, few, latent_facts, round
 from opensora.precompute.texts import build_text_encoder
 from opensora.precompute.video_encoding import VideoEncoding
 from opensora.stores.embeddings import EmbeddingStore
+from opensora.stores.index import WINDOW
 from opensora.stores.keys import MOMENTS
 from opensora.stores.latents import LatentStore
 from opensora.tables.columns import ID, PATH, TEXT
@@ -54,7 +55,7 @@ def examine_latents(
     network: Any = None
     for root in roots:
         store = LatentStore(root)
-        clips, rejected = clips + len(store), rejected + len(store.rejected)
+        clips, rejected = clips + store.rows[ID].nunique(), rejected + len(store.rejected)
         checked += store.verify()
         buckets |= set(store.rows["bucket"])
         if vae is not None and manifest is not None and len(store):
@@ -140,15 +141,19 @@ def _decode_some(
     store: LatentStore, rows: pd.DataFrame, network: Any, manifest: pd.DataFrame, device: str
 ) -> list[float]:
     """PSNR in dB of a few clips of a bucket that the manifest knows."""
-    known = rows.merge(manifest[[ID, PATH, "fps"]], on=ID, suffixes=("", "_source"))
+    known = (
+        rows.rename_axis("position")
+        .reset_index()
+        .merge(manifest[[ID, PATH, "fps"]], on=ID, suffixes=("", "_source"))
+    )
     found = []
     for pick in few(len(known)) if len(known) else []:
         row = known.iloc[pick]
         bucket = Bucket.parse(row["bucket"])
         interval = 1 if bucket.is_image else max(1, round(row["fps_source"] / row["fps"]))
         pair = round_trip(
-            store.get(row[ID], bucket),
-            ClipRequest(row[ID], row[PATH], bucket, interval).read,
+            store.at(int(row["position"])),
+            ClipRequest(row[ID], row[PATH], bucket, interval, window=int(row[WINDOW])).read,
             network,
             are_moments=store.identity.get("posterior") == MOMENTS,
             device=device,

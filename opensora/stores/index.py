@@ -28,6 +28,8 @@ LATENT_COLUMNS = {
     **{"num_frames": "int64", "height": "int64", "width": "int64", "fps": "float64"},
     **{"sha256": "str", "checksum": "int64", STATUS: "str", DETAIL: "str"},
 }
+# first frame of what a latent holds; the column is there where one begins behind the first
+WINDOW = "window"
 EMBEDDING_COLUMNS = {
     **{ID: "str", "file": "str", "row": "int64", "start": "int64", "tokens": "int64"},
     **{"checksum": "int64", STATUS: "str", DETAIL: "str"},
@@ -40,7 +42,7 @@ def latent_rows(items: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     """The rows of an index of latents.
 
     Args:
-        items: id, bucket, fps, sha256, key, status and detail.
+        items: id, bucket, fps, sha256, key, status and detail; maybe window.
         found: what `Catalogue.find` returned for them.
     """
     rows = _located(items, found, {"row": -1, "checksum": 0})

@@ -24,9 +24,10 @@ def address_of(settings: Mapping[str, Any]) -> str:
     return _digest(json.dumps(settings, sort_keys=True), _ADDRESS_DIGITS)
 
 
-def latent_key(sha256: str, bucket: str, frame_interval: int) -> str:
+def latent_key(sha256: str, bucket: str, frame_interval: int, window: int = 0) -> str:
     """The key of a clip's latent: what the file holds, the bucket, and which frames are taken."""
-    return _digest(f"{sha256}\x1f{bucket}\x1f{frame_interval}", _KEY_DIGITS)
+    begins = f"\x1f{window}" if window else ""
+    return _digest(f"{sha256}\x1f{bucket}\x1f{frame_interval}{begins}", _KEY_DIGITS)
 
 
 def text_key(text: str) -> str:

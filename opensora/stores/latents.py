@@ -13,7 +13,7 @@ from opensora.buckets.bucket import Bucket
 from opensora.core.errors import StoreError
 from opensora.stores.catalogue import Catalogue
 from opensora.stores.files import as_bytes, checksum, write_store_file
-from opensora.stores.index import LATENT_COLUMNS
+from opensora.stores.index import LATENT_COLUMNS, WINDOW
 from opensora.stores.keys import KEY, file_name
 from opensora.stores.memory import BatchMemory
 from opensora.stores.store import MappedTensor, Store
@@ -68,27 +68,45 @@ class LatentStore(Store):
     """
 
     def __init__(self, root: str | Path) -> None:
-        super().__init__(root, made_by=MADE_BY, columns=LATENT_COLUMNS)
+        columns = LATENT_COLUMNS | {WINDOW: "int64"}
+        super().__init__(root, made_by=MADE_BY, columns=columns, absent={WINDOW: 0})
         self._row_numbers = self.rows["row"].to_numpy()
         self.fps = self.rows["fps"].to_numpy(dtype=np.float32)
+        several = self.rows[["bucket", ID]].duplicated(keep=False)
         self._positions: dict[str, dict[str, int]] = {
             str(bucket): dict(zip(rows[ID], rows.index, strict=True))
-            for bucket, rows in self.rows.groupby("bucket")
+            for bucket, rows in self.rows[~several].groupby("bucket")
         }
-        if sum(map(len, self._positions.values())) < len(self.rows):
-            keys = self.rows[["bucket", ID]]
-            bucket, twice = keys[keys.duplicated()].iloc[0]
-            raise self.doubled(f"{bucket} {twice}")
+        self._windows: dict[tuple[str, str], list[int]] = {
+            (str(bucket), str(clip)): rows.sort_values(WINDOW).index.tolist()
+            for (bucket, clip), rows in self.rows[several].groupby(["bucket", ID])
+        }
+        for (bucket, clip), positions in self._windows.items():
+            if self.rows.loc[positions, WINDOW].duplicated().any():
+                raise self.doubled(f"{bucket} {clip}")
+            self._positions.setdefault(bucket, {})[clip] = positions[0]
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def locate(self, identity: str, bucket: Bucket) -> int:
+    @property
+    def has_windows(self) -> bool:
+        """Whether clips are there with more than one window."""
+        return bool(self._windows)
+
+    def locate(self, identity: str, bucket: Bucket, draw: int = 0) -> int:
         """Return the position in `rows` of a clip at a bucket.
+
+        Args:
+            identity: the clip.
+            bucket: its bucket.
+            draw: its remainder by the number of windows of the clip says which of them.
 
         Raises:
             StoreError: it was never encoded.
         """
+        if draw and (windows := self._windows.get((str(bucket), identity))):
+            return windows[draw % len(windows)]
         try:
             return self._positions[str(bucket)][identity]
         except KeyError as error:

@@ -67,14 +67,23 @@ class Store(ABC):
         checked: bool [rows], whether the checksum of a row was compared.
     """
 
-    def __init__(self, root: str | Path, *, made_by: str, columns: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        made_by: str,
+        columns: Mapping[str, str],
+        absent: Mapping[str, int] | None = None,
+    ) -> None:
         """Read the indexes.
 
         Args:
             root: folder of indexes, or one of them.
             made_by: the rule that makes them, for error messages.
-            columns: columns every index has, with their pandas types.
+            columns: of the indexes, with their pandas types.
+            absent: columns that an index may lack, with what holds there.
         """
+        self._absent = absent or {}
         self.root = Path(root)
         self._made_by = made_by
         self._command = f"`opensora {made_by.replace('_', '-')}`"
@@ -101,7 +110,8 @@ class Store(ABC):
         again = f"delete it and run {self._command} again, which finds what is encoded"
         try:
             table, record = read_index(path)
-            rows, files = table[list(columns)], record["files"]
+            absent = {name: what for name, what in self._absent.items() if name not in table}
+            rows, files = table.assign(**absent)[list(columns)], record["files"]
             store = (path.resolve().parent / record["store"]).resolve()
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{path}: not a readable index of a store; {again}") from error

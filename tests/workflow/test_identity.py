@@ -154,6 +154,7 @@ CHANGES: dict[str, tuple[Edit, dict[str, int]]] = {
     "a threshold of scenes": (setting("scenes", {"threshold": 20.0}), {"detect_scenes": 2}),
     "`encode.posterior`": (setting("encode.posterior", "sample"), {"encode_videos": 2}),
     "`encode.min_psnr`": (setting("encode.min_psnr", 12), {"encode_videos": 2}),
+    "`encode.windows`": (setting("encode.windows", 2), {"assign_buckets": 2}),
     "`sample.num_samples`": (setting("sample.num_samples", 2), {"sample": 1}),
 }
 # the same with encoders that are given by name

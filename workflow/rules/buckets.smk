@@ -27,6 +27,8 @@ rule assign_buckets:
             world_size=lambda wildcards: world_size(wildcards.stage),
             vae_stride=config["encode"]["vae_stride"],
             num_shards=config["num_shards"],
+            # what was made before there were windows stays as it is
+            **({"windows": WINDOWS} if WINDOWS > 1 else {}),
             config=lambda wildcards: plan_fields(
                 stage_config(wildcards),
                 seed=config["seed"],
@@ -37,6 +39,7 @@ rule assign_buckets:
         manifest=lambda wildcards, input: MANIFEST,
         folder=lambda wildcards: f"{RUN}/buckets/{wildcards.stage}",
         num_shards=config["num_shards"],
+        windows=options(windows=WINDOWS),
         world_size=lambda wildcards: world_size(wildcards.stage),
         vae_stride=config["encode"]["vae_stride"],
         seed=config["seed"],
@@ -44,6 +47,6 @@ rule assign_buckets:
     shell:
         "opensora assign-buckets {params.config:q} --data-path {params.manifest} "
         "--plan {output.plan} --validation {output.validation} --left-out {output.left_out} --summary {output.summary} "
-        "--items {params.folder} --num-shards {params.num_shards} "
+        "--items {params.folder} --num-shards {params.num_shards} {params.windows} "
         "--world-size {params.world_size} --vae-stride {params.vae_stride} --seed {params.seed} "
         "{params.epochs} --job-log {log} >> {log} 2>&1"

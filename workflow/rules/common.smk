@@ -39,6 +39,7 @@ except ConfigError as error:
     raise WorkflowError(str(error))
 
 RUN = f"results/{config['run']}"
+WINDOWS = config["encode"]["windows"]
 SHARDS = [f"{shard:04d}" for shard in range(config["num_shards"])]
 STAGE = {stage["name"]: stage for stage in config["stages"]}
 STAGES = list(STAGE)

@@ -11,6 +11,7 @@ from opensora.buckets.assignment import BucketLookup
 from opensora.buckets.bucket import Bucket, Size3, TokenGrid
 from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.buckets.crop import check_max_crop
+from opensora.core.errors import ConfigError
 from opensora.plans.budget.cost import ModelCost
 from opensora.plans.stage_plan import bucket_config_of, frame_interval_of
 
@@ -39,12 +40,23 @@ class Storage:
         moments: mean and deviation of each latent value instead of one draw.
         int8: embeddings as int8 rows with one fp32 scale per token.
         text_tokens: mean tokens of a caption; None estimates them from the words.
+        windows: of a clip at a bucket; all are taken to be longer than theirs.
     """
 
     dtype: str = "bf16"
     moments: bool = False
     int8: bool = False
     text_tokens: float | None = None
+    windows: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the number of windows.
+
+        Raises:
+            ConfigError: it can not be meant.
+        """
+        if self.windows < 1:
+            raise ConfigError(f"windows is {self.windows}; expected at least 1")
 
     def latent_bytes(self, channels: int, size: Size3) -> int:
         """Bytes of one latent [channels, T, H, W]."""
@@ -79,7 +91,10 @@ def disk_use(
         the same content in `clips_reference_bytes`, and their quotient `clips_share`; the same
         three as `example_...` for the reference's own example, with `example_tokens` of text.
     """
-    latents = _expected_latents(clips, config)
+    latents = {
+        bucket: count * (1 if bucket.is_image else storage.windows)
+        for bucket, count in _expected_latents(clips, config).items()
+    }
     count = sum(latents.values())
     values = cost.in_channels * sum(
         clips_of * math.prod(grid.latent_size(bucket)) for bucket, clips_of in latents.items()

@@ -109,3 +109,19 @@ def test_a_clip_without_a_frame_rate_is_named(tmp_path, rate):
     wrong = manifest().assign(fps=[8.0, rate] + [8.0] * 4)
     with pytest.raises(TableError, match=r"clip 'c1' (nan|-?\d\.0) frames a second, expected"):
         plan_items(wrong, [plan(tmp_path, ENTRIES).items()], frame_interval=1, num_shards=1)
+
+
+def test_each_window_of_a_long_clip_is_an_item(tmp_path):
+    clips = manifest().assign(num_frames=[9, 8, 4, 5, 20, 4])
+    pairs = [plan(tmp_path, ENTRIES).items()]
+    write_items(clips, pairs, tmp_path / "items", frame_interval=2, shards=1, windows=3)
+    table = read_table(tmp_path / "items/0000.parquet")
+    found = {key: rows["window"].tolist() for key, rows in table.groupby(["bucket", "id"])}
+    assert found == {
+        (IMAGE, "c1"): [0, 7, 4],  # a picture may be any frame
+        (VIDEO, "c0"): [0, 2, 1],  # 4 frames, every second one, of 9
+        (VIDEO, "c3"): [0],
+        (VIDEO, "c4"): [0, 13, 6],
+    }
+    write_items(clips, pairs, tmp_path / "one", frame_interval=2, shards=1)
+    assert "window" not in read_table(tmp_path / "one/0000.parquet")

@@ -31,6 +31,7 @@ def encode(
     run: str = "run",
     shard: int = 0,
     num_shards: int = 1,
+    windows: int = 1,
 ) -> dict[str, int]:
     """Encode one shard of some stages; `{run}/{stage}/{shard}.parquet` are the indexes."""
     tables, outputs = [], []
@@ -40,6 +41,7 @@ def encode(
             *(world.manifest if manifest is None else manifest, [plan.items()]),
             frame_interval=interval,
             num_shards=num_shards,
+            windows=windows,
         )
         tables.append(parts[shard])
         outputs.append(folder / run / stage / f"{shard:04d}.parquet")

@@ -178,6 +178,13 @@ def test_the_table_and_the_picture_name_every_length():
     assert picture.count('class="bar"') == 2 * 4
 
 
+def test_windows_are_latents_of_their_own_but_for_images():
+    values, images = 4 * 16 * 8 * 8, 4 * 8 * 8
+    disk = forecasted(windows=3)["disk"]
+    assert disk["latents"] == 9 * 3 + 2
+    assert disk["latent_bytes"] == 2 * (9 * 3 * values + 2 * images)
+
+
 def test_memory_is_told_by_bucket_and_what_makes_it_fit():
     found = forecasted()
     rows = {name: row["memory_gb"] for name, row in found["buckets"].items()}
