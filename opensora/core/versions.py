@@ -12,7 +12,7 @@ VERSIONS = {
     "detect_scenes": 3,
     "import_scenes": 2,
     "split_clips": 6,
-    "caption_clips": 3,
+    "caption_clips": 4,
     "technical": 4,
     "flow": 2,
     "match": 3,

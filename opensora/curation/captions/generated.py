@@ -84,7 +84,7 @@ class TransformersCaptioner(Captioner):
         self._batch_size = batch_size
 
     def caption(self, clips: Sequence[Clip]) -> list[str | NoCaption]:
-        """Describe each clip; "" where its file can not be read.
+        """Describe each clip, or say why its file can not be read.
 
         Of an answer that was cut off its whole sentences count.
         """
@@ -95,6 +95,7 @@ class TransformersCaptioner(Captioner):
                 frames[k] = self._frames(clip)
             except VideoError as error:
                 log.warning("caption_clips unreadable id=%s %s", clip.id, error.detail)
+                texts[k] = NoCaption(error.reason, error.detail)
         order = list(frames)
         for start in range(0, len(order), self._batch_size):
             batch = order[start : start + self._batch_size]

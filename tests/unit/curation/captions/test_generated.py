@@ -62,7 +62,9 @@ def test_of_an_answer_that_was_cut_off_whole_sentences_count(
 def test_an_unreadable_clip_has_no_caption(blip_folder: Path, clips: list[Clip]) -> None:
     clips[1].path.write_bytes(b"no video")
     texts = TransformersCaptioner(str(blip_folder), max_new_tokens=3, dtype="fp32").caption(clips)
-    assert texts[1] == ""
+    assert isinstance(texts[1], NoCaption)
+    assert texts[1].status == "not_a_video"
+    assert "1.mp4" in texts[1].detail
     assert texts[0]
 
 
