@@ -16,6 +16,7 @@ from opensora.curation.isolation import WorkerFailure, map_isolated
 from opensora.curation.scenes.boundaries import SceneSettings, scene_row, scenes_of
 from opensora.curation.scenes.detect_scenes import TIMEOUT_S
 from opensora.media.timeline import timeline
+from opensora.media.unchanged import check_unchanged
 from opensora.tables.clock import seconds_of
 from opensora.tables.columns import NO_VIDEO, OK, PATH, SCENES, SPELLINGS
 from opensora.tables.io import read_table, with_known_names
@@ -86,6 +87,7 @@ def scenes_in_spans(wanted: tuple[dict[Any, Any], list[Span]]) -> list[dict[str,
     """Rows of SCENES for one video and the spans that its rows name, in the order of time."""
     video, spans = wanted
     try:
+        check_unchanged(video[PATH], video["sha256"])
         ticks, tick_s = timeline(Path(video[PATH])).ticks()
     except VideoError as error:
         return [scene_row(video, error.reason, error.detail)]

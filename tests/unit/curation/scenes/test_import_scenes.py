@@ -91,3 +91,13 @@ def test_a_row_without_a_video_is_booked_in_one_shard(folder: Path) -> None:
 def test_a_table_that_can_not_be_meant_is_refused(folder: Path, text: str, sentence: str) -> None:
     with pytest.raises(TableError, match=sentence):
         scenes_of(folder, text)
+
+
+def test_a_video_that_was_replaced_gets_no_scene_of_the_old_one(folder: Path) -> None:
+    (folder / "scenes.csv").write_text("path,start,end\nvideos/tiny.mp4,0,3\n")
+    videos = ingest_videos([folder / "videos"])
+    with open(folder / "videos/tiny.mp4", "ab") as file:
+        file.write(bytes(8))  # readable still, and another content
+    scenes = import_scenes(videos, folder / "scenes.csv")
+    assert rows(scenes) == [(0, 0, "changed")]
+    assert "tiny.mp4 changed since ingest" in scenes.loc[scenes["kind"] == "video", "detail"].item()
