@@ -22,6 +22,7 @@ from opensora.datasets.rejects import Reject, Rejects
 from opensora.media.decode import iter_wanted
 from opensora.media.frames import FrameTransform, choose_window
 from opensora.media.images import is_image
+from opensora.media.unchanged import check_unchanged
 from opensora.plans.compile import BatchPlan
 from opensora.plans.settle_plan import MAX_REJECTED
 from opensora.schedulers.common import Conditions
@@ -30,7 +31,7 @@ from opensora.tables.manifest import read_manifest
 
 log = logging.getLogger(__name__)
 
-_COLUMNS = (ID, PATH, CAPTION, TEXT, "num_frames", "fps")  # of the manifest
+_COLUMNS = (ID, PATH, CAPTION, TEXT, "num_frames", "fps", "sha256")  # of the manifest
 
 
 class VideoBatch(Conditions):
@@ -52,6 +53,7 @@ class _Item(NamedTuple):
     text: str
     num_frames: int
     fps: float
+    sha256: str
 
 
 @DATASETS.register_module("VariableVideoTextDataset")
@@ -195,6 +197,7 @@ class VariableVideoTextDataset:
     def _read_into(self, clip: Tensor, name: str, epoch: int, transform: FrameTransform) -> None:
         """Fill `clip` [3, T, H, W]; an image fills all frames."""
         item = self._items[name]
+        check_unchanged(item.path, item.sha256)
         try:
             if is_image(item.path):
                 for _, picture in iter_wanted(item.path, [0]):
@@ -252,8 +255,7 @@ class VariableVideoTextDataset:
             )
         columns = (manifest[name].tolist() for name in _COLUMNS if name != CAPTION)
         return {
-            name: _Item(root / path, text, num_frames, fps)
-            for name, path, text, num_frames, fps in zip(*columns, strict=True)
+            name: _Item(root / path, *facts) for name, path, *facts in zip(*columns, strict=True)
         }
 
 

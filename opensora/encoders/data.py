@@ -16,6 +16,7 @@ from opensora.core.errors import TableError, VideoError
 from opensora.core.seed import derive_seed
 from opensora.media.decode import Picture, read_pictures
 from opensora.media.frames import FILL, FrameTransform
+from opensora.media.unchanged import check_unchanged
 from opensora.tables.columns import CAPTIONS, CLIPS, ID, OK, PATH, STATUS, TEXT, Table
 from opensora.tables.io import read_table
 
@@ -92,11 +93,12 @@ def read_spread(row: pd.Series, num_frames: int) -> list[Picture] | None:
     A shorter clip gives all of its frames.
 
     Returns:
-        T pictures; None, with a warning, where the file can not be read.
+        T pictures; None, with a warning, where the file can not be read or was replaced.
     """
     length = int(row["num_frames"])
     indices = np.linspace(0, length - 1, min(num_frames, length)).round().astype(int)
     try:
+        check_unchanged(row[PATH], str(row.get("sha256", "")))
         return read_pictures(row[PATH], indices.tolist())
     except (VideoError, ValueError) as error:  # ValueError: fewer frames than the table says
         log.warning("clip skipped id=%s error=%s", row[ID], error)

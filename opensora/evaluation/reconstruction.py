@@ -24,12 +24,13 @@ from opensora.evaluation.verdicts import (
     known_values,
 )
 from opensora.media.frames import iter_fitted, psnr, to_uint8
+from opensora.media.unchanged import check_unchanged
 from opensora.tables.columns import ID, PATH
 from opensora.tables.io import read_table
 from opensora.tables.manifest import read_manifest
 
 MAX_CLIPS = 96  # per split; gives an interval of about +-10 % and takes seconds at demo size
-_COLUMNS = (PATH, "fps", "aspect_ratio", "source", "start", "end", "split")  # of the manifest
+_COLUMNS = (PATH, "fps", "aspect_ratio", "source", "start", "end", "sha256", "split")
 _FRAMES_AT_ONCE = 8  # per pass through the VAE; bounds its memory
 MIN_OVERLAP = 0.5  # part of a clip that must lie in one scene for the scene's truth to be its own
 
@@ -188,7 +189,12 @@ def _intervals(clip_fps: pd.Series, fps: float) -> pd.Series:
 
 
 def _read(row: Mapping[Any, Any], view: _View) -> Tensor:
-    """First frames of a clip as the samples are seen: [1, 3, T, H, W] in [-1, 1]."""
+    """First frames of a clip as the samples are seen: [1, 3, T, H, W] in [-1, 1].
+
+    Raises:
+        VideoError: the file is not the one of the manifest, or can not be read.
+    """
+    check_unchanged(row[PATH], row["sha256"])
     interval = row["_interval"]
     stop = (view.num_frames - 1) * interval + 1
     size = (view.height, view.width)

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from opensora.buckets.bucket import Bucket
-from opensora.core.errors import StoreError
+from opensora.core.errors import StoreError, VideoError
+from opensora.media.unchanged import check_unchanged
 from opensora.models.build import load_autoencoder
 from opensora.precompute.encode_clips import ClipRequest, compute_dtype
 from opensora.precompute.encode_texts import drift
@@ -140,16 +141,21 @@ def _judge(
 def _decode_some(
     store: LatentStore, rows: pd.DataFrame, network: Any, manifest: pd.DataFrame, device: str
 ) -> list[float]:
-    """PSNR in dB of a few clips of a bucket that the manifest knows."""
-    known = (
-        rows.rename_axis("position")
-        .reset_index()
-        .merge(manifest[[ID, PATH, "fps"]], on=ID, suffixes=("", "_source"))
-    )
+    """PSNR in dB of a few clips of a bucket that the manifest knows.
+
+    Raises:
+        StoreError: the file of one is not the one that was encoded.
+    """
+    rows = rows.rename_axis("position").reset_index()
+    known = rows.merge(manifest[[ID, PATH, "fps"]], on=ID, suffixes=("", "_source"))
     found = []
     for pick in few(len(known)) if len(known) else []:
         row = known.iloc[pick]
         bucket = Bucket.parse(row["bucket"])
+        try:
+            check_unchanged(row[PATH], row["sha256"])
+        except VideoError as error:
+            raise StoreError(f"{store.root}: clip {row[ID]!r}: {error.detail}") from error
         interval = 1 if bucket.is_image else max(1, round(row["fps_source"] / row["fps"]))
         pair = round_trip(
             store.at(int(row["position"])),

@@ -1,5 +1,6 @@
 """The frames that scorers see: of a clip, and of what it was cut from."""
 
+import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -11,12 +12,22 @@ from opensora.core.errors import VideoError
 from opensora.curation.scores.scorer import Scorer, spread
 from opensora.media.decode import read_frames, read_pictures
 from opensora.media.timeline import timeline
+from opensora.media.unchanged import changed, check_unchanged, content_of
+from opensora.tables.manifest import make_id
+
+_DIGITS = 12  # of a content, behind the last dash of an id that ingest made
+_OF_CONTENT = re.compile(rf".*-[0-9a-f]{{{_DIGITS}}}")
 
 
 def decode_both(
     clip: Mapping[str, Any], scorers: Sequence[Scorer]
 ) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[np.ndarray]]:
-    """What the scorers see of a clip and of its source; errors as those of the two."""
+    """What the scorers see of a clip and of its source; errors as those of the two.
+
+    Raises:
+        VideoError: also where clip or source have another content than their tables say.
+    """
+    check_unchanged(clip["path"], clip["sha256"])
     return _decode(clip, scorers), _decode_source(clip, max(s.needs_source for s in scorers))
 
 
@@ -52,6 +63,7 @@ def _decode_source(clip: Mapping[str, Any], count: int) -> list[np.ndarray]:
     if not count or clip["source"] in ("", clip["path"]):
         return []
     source = Path(clip["source"])
+    _check_source(source, clip["video_id"])
     if clip["kind"] == "image":
         return [picture.pixels for picture in read_pictures(source, [0])]
     ticks, tick_s = timeline(source).ticks()
@@ -63,3 +75,14 @@ def _decode_source(clip: Mapping[str, Any], count: int) -> list[np.ndarray]:
         return [picture.pixels for picture in read_pictures(source, wanted)]
     except ValueError as error:
         raise VideoError("changed", str(error)) from error
+
+
+def _check_source(source: Path, video_id: str) -> None:
+    """Compare a source with the end of its id, which is of its content.
+
+    Raises:
+        VideoError: it is another file now.
+    """
+    content = content_of(source) if _OF_CONTENT.fullmatch(video_id) else ""
+    if content and make_id(video_id, content)[-_DIGITS:] != video_id[-_DIGITS:]:
+        raise changed(source)

@@ -1,32 +1,41 @@
 """`opensora doctor` on stores that the encoders wrote."""
 
 import json
+import shutil
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from opensora.cli.main import main
-from opensora.core.io import read_json, write_json
+from opensora.core.io import read_json, sha256_file, write_json
 
 
 @pytest.fixture(scope="module")
 def stores(video_world, tmp_path_factory):
     """Latents in two shards and embeddings of a few clips."""
     folder = tmp_path_factory.mktemp("stores")
+    encode(video_world, folder, num_shards=2)
+    words = ["encode-captions", "--manifest", f"{video_world}/manifest.csv", "--max-length", "20"]
+    words += ["--text-encoder", f"{video_world}/t5", "--store", f"{folder}/texts"]
+    words += ["--device", "cpu", "--output", f"{folder}/embeddings/0000.parquet"]
+    assert main(words) == 0
+    return folder
+
+
+def encode(world, folder, *, num_shards):
+    """Latents of the clips of a world."""
     (folder / "config.py").write_text('bucket_config = {"24px": {4: (1.0, 2), 1: (1.0, 1)}}\n')
-    manifest = f"{video_world}/manifest.csv"
+    manifest = f"{world}/manifest.csv"
     words = ["assign-buckets", f"{folder}/config.py", "--data-path", manifest]
     words += ["--plan", f"{folder}/plan.parquet", "--seed", "1"]
-    assert main([*words, "--items", f"{folder}/items", "--num-shards", "2"]) == 0
-    for shard in range(2):
+    assert main([*words, "--items", f"{folder}/items", "--num-shards", str(num_shards)]) == 0
+    for shard in range(num_shards):
         words = ["encode-videos", "--items", f"{folder}/items/{shard:04d}.parquet"]
-        words += ["--store", f"{folder}/store", "--vae", f"{video_world}/vae"]
+        words += ["--store", f"{folder}/store", "--vae", f"{world}/vae"]
         words += ["--output", f"{folder}/latents/{shard:04d}.parquet"]
-        words += ["--shard", str(shard), "--num-shards", "2", "--min-psnr", "0"]
+        words += ["--shard", str(shard), "--num-shards", str(num_shards), "--min-psnr", "0"]
         assert main([*words, "--device", "cpu", "--dtype", "fp32"]) == 0
-    words = ["encode-captions", "--manifest", manifest, "--text-encoder", f"{video_world}/t5"]
-    words += ["--max-length", "20", "--store", f"{folder}/texts", "--device", "cpu"]
-    assert main([*words, "--output", f"{folder}/embeddings/0000.parquet"]) == 0
-    return folder
 
 
 def examine(video_world, *words: str) -> int:
@@ -60,6 +69,23 @@ def test_a_bad_reconstruction_is_one_sentence_and_code_2(video_world, stores, ca
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert message.startswith("opensora doctor: ")
     assert "below 90 dB" in message
+
+
+def test_a_clip_that_was_replaced_is_not_compared_with_its_latents(video_world, tmp_path, capsys):
+    shutil.copytree(video_world, tmp_path / "world")
+    manifest = pd.read_csv(tmp_path / "world/manifest.csv")
+    names = [str(tmp_path / "world" / Path(path).name) for path in manifest["path"]]
+    manifest = manifest.assign(path=names, sha256=[sha256_file(Path(name)) for name in names])
+    manifest.to_csv(tmp_path / "world/manifest.csv", index=False)
+    encode(tmp_path / "world", tmp_path, num_shards=1)
+    words = ["--latents", f"{tmp_path}/latents", "--vae", f"{video_world}/vae", "--min-psnr", "0"]
+    assert examine(tmp_path / "world", *words) == 0
+    for name in names:
+        with open(name, "ab") as file:
+            file.write(bytes(8))
+    assert examine(tmp_path / "world", *words) == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "changed since ingest; run again from there" in message
 
 
 def test_a_flipped_bit_is_one_sentence_and_code_2(stores, tmp_path, capsys):

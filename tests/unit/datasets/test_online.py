@@ -12,6 +12,7 @@ from PIL import Image
 from opensora.buckets.bucket import assign_buckets
 from opensora.config.registry import DATASETS, build_module
 from opensora.core.errors import ConfigError, TableError
+from opensora.core.io import sha256_file
 from opensora.datasets.online import VariableVideoTextDataset, VideoTextDataset
 from opensora.media.decode import read_frames
 from opensora.media.encode import write_video
@@ -208,6 +209,21 @@ def test_the_next_clip_of_the_bucket_takes_the_place_of_an_unreadable_one(
     for position, other in zip(reversed(range(len(again))), together, strict=True):
         assert dataset[position]["ids"] == other["ids"]
         assert torch.equal(dataset[position]["video"], other["video"])
+
+
+def test_a_clip_that_was_replaced_is_not_trained_on(copy):
+    manifest = pd.read_csv(copy / "manifest.csv")
+    manifest["sha256"] = [sha256_file(copy / path) for path in manifest["path"]]
+    manifest.to_csv(copy / "manifest.csv", index=False)
+    dataset = variable(copy, max_rejected=0.5)
+    position = of_clips(dataset)[0]
+    first, second = dataset.plan[position].ids
+    assert dataset[position]["ids"] == [first, second]
+    write_video(copy / f"clip{second[1]}.mp4", moving(7, 40, 64), FPS)  # of the same length
+    assert second not in dataset[position]["ids"]
+    (found,) = dataset.rejects.take()
+    assert (found.id, found.reason) == (second, "changed")
+    assert "changed since ingest" in found.detail
 
 
 def test_a_bucket_without_other_clips_gives_one_of_the_batch_again(copy):

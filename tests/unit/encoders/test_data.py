@@ -86,6 +86,9 @@ def test_a_clip_that_can_not_be_read_is_skipped_with_a_warning(world, tmp_path, 
     row["path"] = str(tmp_path / "gone.mp4")
     assert read_spread(row, 2) is None
     assert "clip skipped id=clip_00" in caplog.text
+    row["path"], row["sha256"] = read_table(world.clips).iloc[0]["path"], "0" * 64
+    assert read_spread(row, 2) is None
+    assert "changed since ingest" in caplog.text
 
 
 def test_filling_half_the_size_averages_and_cuts_the_middle() -> None:

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
+from opensora.core.errors import VideoError
 from opensora.evaluation import reconstruction
 from opensora.evaluation.metric import EvaluationInputs, read_samples
 from opensora.evaluation.reconstruction import Reconstruction, match_truth
@@ -110,11 +111,13 @@ def test_clips_are_seen_at_the_rate_of_the_samples(tmp_path):
     )
     interval = int(reconstruction._intervals(pd.Series([24.0]), 8.0).iloc[0])
     view = reconstruction._View(num_frames=3, height=16, width=16, fps=8.0)
-    row = {"path": str(tmp_path / "a.mp4"), "_interval": interval}
+    row = {"path": str(tmp_path / "a.mp4"), "sha256": "", "_interval": interval}
     pixels = reconstruction._read(row, view)
     assert pixels.shape == (1, 3, 3, 16, 16)
     seen = (pixels.mean(dim=(0, 1, 3, 4)) + 1) * 127.5  # frames 0, 3 and 6
     assert torch.allclose(seen, torch.tensor([0.0, 90.0, 180.0]), atol=3)
+    with pytest.raises(VideoError, match=r"a\.mp4 changed since ingest"):
+        reconstruction._read({**row, "sha256": "0" * 64}, view)
 
 
 @pytest.mark.parametrize(

@@ -70,3 +70,16 @@ def test_a_source_that_is_gone_marks_the_clip(tmp_path: Path) -> None:
     (tmp_path / "a.mkv").unlink()
     table = score_clips(clips, {"technical": TechnicalScorer()})["technical"]
     assert table["status"].tolist() == ["missing"]
+
+
+def test_a_source_or_a_clip_that_was_replaced_marks_the_clip(tmp_path: Path) -> None:
+    clips = clips_of(film(tmp_path / "a.mkv", 31), tmp_path, ClipSettings(short_side=100))
+    assert score_clips(clips, {"technical": TechnicalScorer()})["technical"]["status"][0] == "ok"
+    clip = Path(clips["path"][0])
+    for path in (film(tmp_path / "a.mkv", 2), clip):  # readable, as long, and another content
+        with path.open("ab") as file:
+            file.write(bytes(8))
+        row = score_clips(clips, {"technical": TechnicalScorer()})["technical"].iloc[0]
+        assert row["status"] == "changed"
+        assert row["detail"].startswith(f"{path.name} changed since ingest")
+        assert np.isnan(row["sharpness"])
