@@ -119,7 +119,7 @@ def _write_tables(results: Path, run: Path, num_shards: int) -> None:
         rows = manifest.iloc[shard::num_shards]
         write_table(rows, run / f"manifest/{shard:04d}.parquet", MANIFEST)
     write_table(manifest, run / "manifest.csv", MANIFEST)
-    rejected = clips[["id", "path"]].iloc[[0, 5]].assign(stage="x", reason="y", detail="z")
+    rejected = clips[["id", "path"]].iloc[[0, 5]].assign(stage="x", reason="corrupt", detail="z")
     write_table(rejected, run / "rejected.csv", REJECTED)
 
 

@@ -22,6 +22,7 @@ from opensora.plans.compile import BatchPlan, whole_steps, write_plan
 from opensora.plans.entries import Entries
 from opensora.plans.stage_plan import require_steps
 from opensora.tables.columns import DETAIL, ID, OK, STATUS
+from opensora.tables.reasons import unknown_status
 
 LATENTS_RULE, EMBEDDINGS_RULE = "encode_videos", "encode_captions"
 SETTLED_FROM = "settled_from"  # hash of the plan as it was compiled
@@ -38,7 +39,7 @@ def read_index(paths: Sequence[str | Path], rule: str, *, has_buckets: bool) -> 
         has_buckets: whether a row is of one bucket.
 
     Raises:
-        TableError: a file is missing, or is no such index.
+        TableError: a file is missing, is no such index, or holds a status that is none.
     """
     columns = [ID, *(["bucket"] if has_buckets else []), STATUS, DETAIL]
     files: list[Path] = []
@@ -53,6 +54,8 @@ def read_index(paths: Sequence[str | Path], rule: str, *, has_buckets: bool) -> 
             parts.append(pq.read_table(path, columns=columns).to_pandas().astype(str))
         except (OSError, ValueError, KeyError) as error:
             raise TableError(f"{path}: not an index of {rule}; run it again") from error
+        if found := unknown_status(parts[-1][STATUS].unique()):
+            raise TableError(f"{path}: status is {found[1]}; run {rule} again")
     return pd.concat(parts, ignore_index=True)
 
 

@@ -19,6 +19,7 @@ from opensora.core.errors import StoreError
 from opensora.stores.files import as_bytes, checksum, map_tensors
 from opensora.stores.index import CHECKSUM, header_hash, read_index
 from opensora.tables.columns import DETAIL, ID, OK, STATUS
+from opensora.tables.reasons import unknown_status
 
 _MAX_MAPPED_FILES = 8192  # a map holds no file handle; the kernel allows 65530 maps
 _OLD_NAME = "index.parquet"  # of the layout before: files and index in one folder
@@ -117,6 +118,8 @@ class Store(ABC):
             raise StoreError(f"{path}: not a readable index of a store; {again}") from error
         if record.get("checksum") != CHECKSUM:
             raise StoreError(f"{path}: has checksums of another version; {again}")
+        if found := unknown_status(rows[STATUS].unique()):
+            raise StoreError(f"{path}: status is {found[1]}; {again}")
         if not files:
             return rows  # an empty shard knows no encoder that could disagree
         if self.identity:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from opensora.tables.columns import STATUS, TEXTS, Table, type_of
+from opensora.tables.reasons import unknown_word
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 # how tables of others spell the sides, without regard to case; an empty cell is for training
@@ -22,7 +23,6 @@ EXPECTED = {
     "end": "seconds of at least start",
     "split": f"{TRAIN}, {VALIDATION} or {TEST}",
 }
-_MARK = re.compile(r"[a-z][a-z0-9_.-]*")
 _FRACTION = re.compile(r"\s*([0-9.]+)\s*/\s*([0-9.]+)\s*")  # as ffprobe writes a rate
 
 
@@ -61,16 +61,9 @@ def check_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.Serie
 
 
 def complaint(frame: pd.DataFrame, table: Table) -> str:
-    """What is wrong with the cells of one of our tables, or "": a mark or a number that is none."""
-    if STATUS in table.columns:
-        words = pd.Series(frame[STATUS].unique(), dtype=object)
-        strange = [word for word in words if not _MARK.fullmatch(str(word))]
-        if strange:
-            row = int((frame[STATUS] == strange[0]).to_numpy().argmax())
-            return (
-                f"row {row + 1}: status is {str(strange[0])[:40]!r}; expected 'ok', or a reason in"
-                " small letters such as too_short"
-            )
+    """What is wrong with cells of one of our tables, or "": a reason or a number that is none."""
+    if fault := complaint_of_reasons(frame, table):
+        return fault
     for name in table.columns:
         values = frame[name]
         if type_of(name) == TEXTS or pd.api.types.is_numeric_dtype(values):
@@ -79,6 +72,16 @@ def complaint(frame: pd.DataFrame, table: Table) -> str:
         if bad.any():
             row = int(bad.to_numpy().argmax())
             return f"row {row + 1}: {name} is {str(values.iloc[row])[:40]!r}; expected a number"
+    return ""
+
+
+def complaint_of_reasons(frame: pd.DataFrame, table: Table) -> str:
+    """What is wrong with the words of `status` or `reason` in one of our tables, or ""."""
+    for name in (STATUS, "reason"):
+        found = unknown_word(name, frame[name].unique(), table) if name in table.columns else None
+        if found:
+            row = int((frame[name].astype(str) == found[0]).to_numpy().argmax())
+            return f"row {row + 1}: {name} is {found[1]}"
     return ""
 
 

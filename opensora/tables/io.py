@@ -12,7 +12,7 @@ from opensora.core import limits
 from opensora.core.errors import TableError
 from opensora.core.io import atomic_path
 from opensora.core.text_files import TextEncodingError
-from opensora.tables.checks import complaint
+from opensora.tables.checks import complaint, complaint_of_reasons
 from opensora.tables.columns import SPELLINGS, STRINGS, More, Table
 from opensora.tables.schema import schema_of, to_arrow
 from opensora.tables.text_tables import READERS, fill_text, read_csv
@@ -69,12 +69,14 @@ def write_table(frame: pd.DataFrame, path: str | Path, table: Table | None = Non
     """Write a table atomically, its columns in the table's order; equal rows give equal bytes.
 
     Raises:
-        TableError: a column of the table is missing, one is there that it does not know, or a cell
-            of a Parquet file is not of its column's type.
+        TableError: a column of the table is missing, one is there that it does not know, a cell of
+            a Parquet file is not of its column's type, or a reason is none of ours.
     """
     path = Path(path)
     if table is not None:
         frame = ordered(frame, path, table)
+        if fault := complaint_of_reasons(frame, table):
+            raise TableError(f"{path}: {fault}")
     if is_parquet(path):
         rows = typed(frame, path, schema_of(frame, table))
         with atomic_path(path) as temporary:

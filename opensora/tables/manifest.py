@@ -11,9 +11,10 @@ import pandas as pd
 
 from opensora.core.errors import TableError
 from opensora.tables.checks import EXPECTED, TRAIN, check_columns
-from opensora.tables.columns import ID, MANIFEST, OK, PATH, SHARD, SPELLINGS, STATUS, TEXT
+from opensora.tables.columns import DETAIL, ID, MANIFEST, OK, PATH, SHARD, SPELLINGS, STATUS, TEXT
 from opensora.tables.io import read_table, with_known_names, write_table
 from opensora.tables.partitions import read_parts
+from opensora.tables.reasons import unknown_status
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,9 @@ def read_manifest(
     Args:
         path: CSV, Parquet, JSON lines or a list of JSON objects; other spellings of `path` and
             `text` are known (`columns.SPELLINGS`). Or a folder of Parquet partitions.
-        needs_text: False also takes tables of clips and videos: their good rows, without texts.
+        needs_text: False also takes tables of clips and videos: their good rows, without texts. A
+            `status` of other words, without a `detail` beside it, is somebody else's and says
+            nothing.
         columns: what is needed of a large manifest besides ids and sizes; None is everything.
         shard: of a folder, the partition of this number alone.
 
@@ -53,7 +56,11 @@ def read_manifest(
     """
     frame = _read(path, None if columns is None else _needed(columns), shard)
     if not needs_text and STATUS in frame:
-        frame = frame[frame[STATUS] == OK].reset_index(drop=True)
+        found = unknown_status(frame[STATUS].unique())
+        if found and DETAIL in frame:  # alone it is somebody else's
+            raise TableError(f"{path}: status is {found[1]}")
+        if not found:
+            frame = frame[frame[STATUS] == OK].reset_index(drop=True)
     if not needs_text or (columns is not None and TEXT not in _needed(columns)):
         frame = frame.assign(**{TEXT: "", "text_len": frame.get("text_len", 0)})
     for name in (PATH, TEXT, "num_frames", "height", "width"):
@@ -89,7 +96,7 @@ def _needed(columns: Collection[str]) -> set[str]:
     spelled = (PATH, *((TEXT,) if {TEXT, "text_len"}.intersection(columns) else ()))
     spellings = {spelling for name in spelled for spelling in SPELLINGS[name]}
     begin = {"start"} if "end" in columns else set()
-    return {*_ALWAYS, *columns, "fps", STATUS} | spellings | begin
+    return {*_ALWAYS, *columns, "fps", STATUS, DETAIL} | spellings | begin
 
 
 def write_manifest_csv(manifest: pd.DataFrame, path: str | Path, when: str) -> None:

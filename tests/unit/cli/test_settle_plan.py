@@ -44,7 +44,7 @@ def settle(world: Path, *more: str, stored: bool = True) -> int:
 
 def mark(world: Path, name: str, clip: str) -> None:
     table = pd.read_parquet(world / name)
-    table.loc[table["id"] == clip, ["status", "detail"]] = ["truncated", "ends early"]
+    table.loc[table["id"] == clip, ["status", "detail"]] = ["corrupt", "ends early"]
     table.to_parquet(world / name, index=False)
 
 
@@ -67,9 +67,9 @@ def test_a_marked_clip_is_dealt_out_and_listed(world, capsys):
     settled = BatchPlan(world / "settled.parquet")
     assert "v1" not in set(settled.items()["id"])
     rows = (world / "rejected.csv").read_text().splitlines()[1:]
-    assert rows == ["v1,v1.mp4,encode_videos,truncated,ends early"]
+    assert rows == ["v1,v1.mp4,encode_videos,corrupt,ends early"]
     ledger = read_json(world / "ledger.json")
-    assert ledger["never"]["rejected"]["truncated"] == {"clips": 1, "seconds": 1.0}
+    assert ledger["never"]["rejected"]["corrupt"] == {"clips": 1, "seconds": 1.0}
 
 
 def test_too_many_marked_clips_are_one_sentence(world, capsys):
@@ -77,7 +77,7 @@ def test_too_many_marked_clips_are_one_sentence(world, capsys):
     assert settle(world) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("opensora settle-plan: 1 of the 6 clips of the plan, 16.7 %, can not")
-    assert "truncated 1 (such as 'v4': ends early)" in error
+    assert "corrupt 1 (such as 'v4': ends early)" in error
     assert not (world / "settled.parquet").exists()
     assert settle(world, "--max-rejected", "2") == 2
     assert "expected a share from 0 to 1" in capsys.readouterr().err

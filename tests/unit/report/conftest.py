@@ -62,7 +62,7 @@ def run_dir(tmp_path: Path) -> Path:
     )
     flow = pd.DataFrame({"id": ["c0", "c1"], "flow": [0.5, 0.01], "status": "ok", "detail": ""})
     write_table(flow, root / "scores" / "flow" / "0000.parquet", SCORES)
-    rejected = [("c1", f"/videos/{HOSTILE}.mp4", "build_manifest", "flow_below_min", HOSTILE)]
+    rejected = [("c1", f"/videos/{HOSTILE}.mp4", "build_manifest", "flow_too_low", HOSTILE)]
     rejected = pd.DataFrame(rejected, columns=list(REJECTED.columns))
     write_table(rejected, root / "rejected.csv", REJECTED)
     write_text(root / "models" / "vae" / "metrics.jsonl", '{"step": 1, "loss": 1.0}\n' * 2)
@@ -73,11 +73,11 @@ def run_dir(tmp_path: Path) -> Path:
     ledger |= {"max_times": 3, "never": {"no_bucket": {}, "left_over": {}, "rejected": {}}}
     write_json(root / "buckets" / "stage1" / "ledger.json", ledger)
     lost = pd.DataFrame(
-        [("c9", "c9.mp4", "train", "cut_off", HOSTILE)], columns=list(REJECTED.columns)
+        [("c9", "c9.mp4", "train", "corrupt", HOSTILE)], columns=list(REJECTED.columns)
     )
     write_table(lost, root / "train" / "stage1" / "rejected.csv", REJECTED)
     stage = {"stage": "build_manifest", "rows_in": 2, "seconds_in": 6.0, "rows_kept": 1}
-    reasons = {"flow_below_min": {"rows": 1, "seconds": 4.0}}
+    reasons = {"flow_too_low": {"rows": 1, "seconds": 4.0}}
     write_json(
         root / "funnel.json", {"stages": [{**stage, "seconds_kept": 2.0, "reasons": reasons}]}
     )

@@ -53,7 +53,7 @@ def test_characters_that_turn_a_line_are_shown_and_links_out_of_the_run_are_not_
     table.write_text(text.replace("a red circle", "a \u202edeep red\u202c \x1b[31mcircle"))
     funnel = read_json(run_dir / "funnel.json")
     reasons = funnel["stages"][0]["reasons"]
-    reasons["flow\u2066"] = reasons.pop("flow_below_min")  # drawn
+    reasons["flow\u2066"] = reasons.pop("flow_too_low")  # drawn
     write_json(run_dir / "funnel.json", funnel)
     (tmp_path / "secret.yaml").write_text("password: 1234\n")
     (run_dir / "config.yaml").symlink_to(tmp_path / "secret.yaml")
@@ -86,12 +86,12 @@ def test_the_numbers_of_the_run_are_shown(page):
         "8 steps",
         "✗ circle square",
         "2.0 s",
-        "flow below min",
+        "flow too low",
         "50 % 10 to 90 %",
         "1 min 15 s",
         "2.0 GiB",
         "seen 3 times",
-        "Not readable: 1 cut off in train; others took their place.",
+        "Not readable: 1 corrupt in train; others took their place.",
     ):
         assert expected in text
     assert page.tags.count("video") == 2

@@ -60,7 +60,7 @@ def test_a_missing_column_names_the_rule_that_makes_the_table(tmp_path: Path) ->
 
 
 def test_a_column_of_another_table_is_refused(tmp_path: Path) -> None:
-    rows = ROWS[["id", "detail", "text_len"]].assign(path="p", stage="s", reason="r")
+    rows = ROWS[["id", "detail", "text_len"]].assign(path="p", stage="s", reason="keep_if")
     with pytest.raises(TableError, match="no column 'text_len'"):
         write_table(rows, tmp_path / "rejected.csv", REJECTED)
 

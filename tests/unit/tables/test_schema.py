@@ -29,7 +29,9 @@ NUMBERS = {
 
 def a_row(table: Table) -> dict[str, Any]:
     samples = {pa.int64(): 7, pa.float64(): 0.25, pa.bool_(): True, pa.string(): "x"}
-    return {name: samples[NUMBERS.get(name, pa.string())] for name in table.columns}
+    row = {name: samples[NUMBERS.get(name, pa.string())] for name in table.columns}
+    reasons = {"status": "ok", "reason": "too_short"}
+    return row | {name: word for name, word in reasons.items() if name in row}
 
 
 def written(path: Path, rows: object, table: Table) -> pa.Schema:
