@@ -5,6 +5,7 @@ is data: plain literals, which `read_saved_config` reads without running anythin
 """
 
 import ast
+import hashlib
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -109,11 +110,24 @@ def parse_overrides(arguments: Sequence[str]) -> list[tuple[str, Any]]:
     return pairs
 
 
-def save_config(config: Config, path: str | Path) -> None:
-    """Write the resolved config as plain literals, which both readers here read back."""
+def save_config(config: Config, path: str | Path, **more: Any) -> None:
+    """Write the resolved config as plain literals, which both readers here read back.
+
+    Args:
+        config: its fields.
+        path: of the file.
+        **more: further fields. With them it is what a run notes of its results, and sealed: its
+            last line is a hash of the others, which `read_saved_config` compares.
+    """
     plain = config.to_dict() if isinstance(config, Config) else dict(config)
-    lines = [f"{name} = {value!r}" for name, value in sorted(plain.items())]
-    write_text(path, "\n".join(lines) + "\n")
+    fields = sorted((plain | more).items())
+    text = "".join(f"{name} = {value!r}\n" for name, value in fields)
+    write_text(path, text + (_seal(text) if more else ""))
+
+
+def _seal(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f"# sha256 {digest}; whoever edits this file takes out this line\n"
 
 
 def read_saved_config(path: str | Path) -> dict[str, Any]:
@@ -122,7 +136,7 @@ def read_saved_config(path: str | Path) -> dict[str, Any]:
     Whoever gives away weights gives this file with them, so no code of it may run.
 
     Raises:
-        ConfigError: unreadable, or anything else than plain literals.
+        ConfigError: unreadable, not as it was written, or anything else than plain literals.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -131,6 +145,11 @@ def read_saved_config(path: str | Path) -> dict[str, Any]:
             raise ConfigError(
                 f"{path}: is larger than {_MAX_SAVED_BYTES:,} bytes, so it is no config that"
                 " training saved; remove it"
+            )
+        if (begin := text.rfind("\n# sha256 ") + 1) and text[begin:] != _seal(text[:begin]):
+            raise ConfigError(
+                f"{path}: is not what training wrote; bring it back, or take out its last line if"
+                " you changed it"
             )
         statements = ast.parse(text).body
         fields = dict(map(_assigned, statements))

@@ -10,11 +10,13 @@ import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from opensora.core.errors import OpenSoraError, shown
 
+_REMEMBERED = 1 << 14  # files of which one process keeps the hash
 _ODD_BREAKS = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
 _CHUNK_BYTES = 1 << 20
 _LONGEST_CAUSE = 200  # characters of what a library says of an error of writing
@@ -213,3 +215,18 @@ def sha256_file(path: str | Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def sha256_once(path: str | Path) -> str:
+    """The same; a file is read again only where its size, times or number are others.
+
+    Raises:
+        OSError: it can not be read.
+    """
+    facts = os.stat(path)
+    return _sha256(str(path), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
+
+
+@lru_cache(_REMEMBERED)
+def _sha256(path: str, *_facts: int) -> str:
+    return sha256_file(path)

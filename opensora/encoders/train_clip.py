@@ -37,6 +37,7 @@ from opensora.encoders.trainer import (
     require,
 )
 from opensora.models.clip_model import STORYBOARD_FRAMES, ClipModel, save_clip, storyboard
+from opensora.models.weights.folders import as_trained
 from opensora.tables.columns import TEXT
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,8 @@ def train_clip(
     report |= trained_on("clips", rows["sha256"][~kept])
     with model_folder(output, metrics) as folder:
         save_clip(folder, clip)
-        write_json(folder / "retrieval.json", {**report, "threads": threads_in_use()})
+        report |= {"threads": threads_in_use(), **as_trained(folder)}
+        write_json(folder / "retrieval.json", report)
     return (
         f"{report['top1']:.0%} of {report['num_clips']} held-out clips prefer their caption to all"
         f" that differ in one word, after {config.num_steps} steps; CLIP in {output}"

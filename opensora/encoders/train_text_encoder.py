@@ -27,6 +27,7 @@ from opensora.encoders.trainer import (
     refuse_foreign,
     require,
 )
+from opensora.models.weights.folders import as_trained
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,8 @@ def train_text_encoder(
     with model_folder(output, metrics) as folder:
         encoder.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        write_json(folder / "words.json", {**report, "threads": threads_in_use()})
+        report |= {"threads": threads_in_use(), **as_trained(folder)}
+        write_json(folder / "words.json", report)
     return (
         f"guesses {metrics[-1]['accuracy']:.0%} of hidden bytes of {len(texts)} captions after"
         f" {config.num_steps} steps; text encoder in {output}"

@@ -33,6 +33,7 @@ from opensora.encoders.trainer import (
     require,
 )
 from opensora.media.frames import psnr
+from opensora.models.weights.folders import as_trained
 from opensora.tables.columns import CLIPS
 
 log = logging.getLogger(__name__)
@@ -145,7 +146,8 @@ def train_vae(
     report = {"split": split, **measure_psnr(vae, validation), "threads": threads_in_use()}
     with model_folder(output, metrics) as folder:
         vae.save_pretrained(folder)
-        write_json(folder / "psnr.json", report | trained_on("clips", learned["sha256"]))
+        report |= trained_on("clips", learned["sha256"]) | as_trained(folder)
+        write_json(folder / "psnr.json", report)
     return (
         f"PSNR {report['mean']:.1f} dB (lowest frame {report['min']:.1f}) on {split} clips after"
         f" {config.num_steps} steps; VAE in {output}"

@@ -1,14 +1,12 @@
 """Whether a file is still the one that a table speaks of."""
 
 import re
-from functools import lru_cache
 from pathlib import Path
 
 from opensora.core.errors import VideoError
-from opensora.core.io import sha256_file
+from opensora.core.io import sha256_once
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_REMEMBERED = 1 << 14  # files of which one process keeps the hash
 
 
 def check_unchanged(path: str | Path, sha256: str) -> None:
@@ -26,13 +24,9 @@ def check_unchanged(path: str | Path, sha256: str) -> None:
 
 
 def content_of(path: str | Path) -> str:
-    """The SHA-256 of a file as it is now; "" where it can not be read, which its reader will say.
-
-    Looked at again by size, times and number of the file first.
-    """
+    """The SHA-256 of a file as it is now; "" where it can not be read: its reader will say so."""
     try:
-        facts = Path(path).stat()
-        return _hash(str(path), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
+        return sha256_once(path)
     except OSError:
         return ""
 
@@ -40,8 +34,3 @@ def content_of(path: str | Path) -> str:
 def changed(path: str | Path) -> VideoError:
     """The reason of what was made from another content of a file."""
     return VideoError("changed", f"{Path(path).name} changed since ingest; run again from there")
-
-
-@lru_cache(_REMEMBERED)
-def _hash(path: str, *_facts: int) -> str:
-    return sha256_file(Path(path))

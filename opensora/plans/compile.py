@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from opensora.buckets.assignment import TOO_MUCH_CROP
 from opensora.buckets.bucket import Bucket
@@ -28,6 +27,7 @@ from opensora.plans.balance import SampleCost, StepBalancer
 from opensora.plans.entries import MOST_CLIPS, Entries, entries_of, entries_of_file
 from opensora.plans.micro_batches import EpochBatches, batch_sizes, count_cells, form_batches
 from opensora.tables.columns import ID
+from opensora.tables.parquet import metadata_of, open_rows, write_rows
 
 _METADATA = b"opensora_plan"
 _COLUMNS = ["epoch", "bucket", "clips", "new_ids"]
@@ -206,7 +206,7 @@ def write_plan(plan: pd.DataFrame, path: str | Path, **settings: Any) -> None:
         metadata={_METADATA: metadata},
     )
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, use_dictionary=["epoch", "bucket"])
+        write_rows(table, temporary, use_dictionary=["epoch", "bucket"])
 
 
 class BatchPlan:
@@ -221,13 +221,13 @@ class BatchPlan:
 
     def __init__(self, path: str | Path) -> None:
         try:
-            file = pq.ParquetFile(path, memory_map=True, read_dictionary=["bucket"])
-            self.metadata: dict[str, Any] = json.loads(file.schema_arrow.metadata[_METADATA])
-            if "ids" in file.schema_arrow.names:  # of a run begun before ids were numbers
-                table = file.read(["epoch", "bucket", "ids"])
+            with open_rows(path, memory_map=True, read_dictionary=["bucket"]) as file:
+                self.metadata: dict[str, Any] = json.loads(metadata_of(file)[_METADATA])
+                are_ids = "ids" in file.schema_arrow.names  # of a run begun before
+                table = file.read(["epoch", "bucket", "ids"] if are_ids else _COLUMNS)
+            if are_ids:
                 self.entries = entries_of(table["ids"])
             else:
-                table = file.read(_COLUMNS)
                 self.entries = entries_of_file(table["clips"], table["new_ids"])
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise TableError(f"{path}: not a batch plan; rule assign_buckets makes it") from error

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.io import atomic_path
@@ -22,6 +21,7 @@ from opensora.plans.compile import BatchPlan, whole_steps, write_plan
 from opensora.plans.entries import Entries
 from opensora.plans.stage_plan import require_steps
 from opensora.tables.columns import DETAIL, ID, OK, STATUS
+from opensora.tables.parquet import read_rows
 from opensora.tables.reasons import unknown_status
 
 LATENTS_RULE, EMBEDDINGS_RULE = "encode_videos", "encode_captions"
@@ -51,7 +51,7 @@ def read_index(paths: Sequence[str | Path], rule: str, *, has_buckets: bool) -> 
     parts = []
     for path in files:
         try:
-            parts.append(pq.read_table(path, columns=columns).to_pandas().astype(str))
+            parts.append(read_rows(path, columns).to_pandas()[columns].astype(str))
         except (OSError, ValueError, KeyError) as error:
             raise TableError(f"{path}: not an index of {rule}; run it again") from error
         if found := unknown_status(parts[-1][STATUS].unique()):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from opensora.stores.keys import KEY, MOMENTS
 from opensora.stores.latents import TENSOR, write_latents
 from opensora.stores.runs import EMBEDDINGS, LATENTS, Index, Place, Results
 from opensora.stores.sweep import companions, data_files
+from opensora.tables.parquet import read_rows
 
 _GONE_BY = {LATENTS: "sha256", EMBEDDINGS: KEY}  # what tells the rows to take out
 _COLUMNS = {LATENTS: LATENT_COLUMNS, EMBEDDINGS: EMBEDDING_COLUMNS}
@@ -253,7 +253,7 @@ def _values(path: Path, column: str) -> list[str]:
 
 
 def _column(index: Path, column: str) -> Iterator[str]:
-    rows = pq.read_table(index, columns=["row", column]).to_pandas().sort_values("row")
+    rows = read_rows(index, ["row", column]).to_pandas().sort_values("row")
     yield from rows[column]
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from opensora.core.errors import OpenSoraError
 from opensora.core.io import read_json
@@ -20,6 +19,7 @@ from opensora.report.footage import FunnelStage, Loss
 from opensora.tables.columns import ID, MANIFEST, OK, REJECTED, SAMPLES, SHARD, STATUS, Table
 from opensora.tables.io import read_table
 from opensora.tables.manifest import read_manifest
+from opensora.tables.parquet import read_metadata
 
 log = logging.getLogger(__name__)
 
@@ -202,8 +202,7 @@ def _gate(index: Path) -> dict[str, Any]:
         OpenSoraError: the file is no index of a store.
     """
     try:
-        metadata = pq.read_schema(index).metadata
-        found: dict[str, Any] = json.loads(metadata[_INDEX_METADATA])["gate"]
+        found: dict[str, Any] = json.loads(read_metadata(index)[_INDEX_METADATA])["gate"]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise OpenSoraError(
             f"{index}: not a readable index of a store; delete it and run encode_videos again"

@@ -18,12 +18,12 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from opensora.core.errors import StoreError
 from opensora.core.io import atomic_path, read_json, write_json
 from opensora.stores.index import CHECKSUM, METADATA, header_hash
 from opensora.stores.keys import FILE_BYTES, KEY
+from opensora.tables.parquet import metadata_of, open_rows, read_metadata, write_rows
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class Catalogue:
             table = pa.Table.from_pandas(rows, preserve_index=False)
             metadata = {METADATA: json.dumps(record, sort_keys=True)}
             with atomic_path(index) as temporary:
-                pq.write_table(table.replace_schema_metadata(metadata), temporary)
+                write_rows(table.replace_schema_metadata(metadata), temporary)
         if picture is not None:
             picture.unlink(missing_ok=True)
         name = str(path.relative_to(self.folder))
@@ -186,8 +186,8 @@ class Catalogue:
     def _rows_in(self, index: Path, wanted: Collection[str]) -> pd.DataFrame | None:
         """The wanted rows of one data file; None where it has none, or is not what it was."""
         try:
-            with pq.ParquetFile(index) as file:
-                record = json.loads(file.schema_arrow.metadata[METADATA])
+            with open_rows(index) as file:
+                record = json.loads(metadata_of(file)[METADATA])
                 keys = file.read(columns=[KEY])[KEY].to_pylist()
                 places = [place for place, key in enumerate(keys) if key in wanted]
                 if not places:
@@ -223,7 +223,7 @@ def _record_of(path: Path) -> dict[str, Any]:
 
 def _read_record(index: Path) -> Any:
     try:
-        return json.loads(pq.read_schema(index).metadata[METADATA])
+        return json.loads(read_metadata(index)[METADATA])
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from opensora.buckets.bucket import Bucket
 from opensora.core.io import atomic_path
 from opensora.stores.keys import KEY
 from opensora.tables.columns import DETAIL, ID, OK, STATUS
+from opensora.tables.parquet import read_rows, write_rows
 
 METADATA = b"opensora_store"
 CHECKSUM = "crc32 of sums"  # how `files.checksum` works; older stores say nothing
@@ -109,7 +109,7 @@ def write_index(
     table = pa.Table.from_pandas(rows[list(columns)], schema=schema, preserve_index=False)
     metadata = {METADATA: json.dumps(record, sort_keys=True)}
     with atomic_path(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(metadata), temporary)
+        write_rows(table.replace_schema_metadata(metadata), temporary)
 
 
 def remove_older(index: Path, num_shards: int) -> None:
@@ -132,7 +132,7 @@ def read_index(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     Raises:
         OSError, KeyError, TypeError, ValueError: it is damaged, or no index of a store.
     """
-    table = pq.read_table(path)
+    table = read_rows(path)
     return table.to_pandas(), json.loads(table.schema.metadata[METADATA])
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from opensora.core import limits
 from opensora.core.errors import TableError
@@ -14,6 +13,7 @@ from opensora.core.io import atomic_path
 from opensora.core.text_files import TextEncodingError
 from opensora.tables.checks import complaint, complaint_of_reasons
 from opensora.tables.columns import SPELLINGS, STRINGS, More, Table
+from opensora.tables.parquet import open_rows, read_rows, write_rows
 from opensora.tables.schema import schema_of, to_arrow
 from opensora.tables.text_tables import READERS, fill_text, read_csv
 
@@ -98,15 +98,12 @@ def typed(frame: pd.DataFrame, path: Path, schema: pa.Schema) -> pa.Table:
 
 def write_parquet(rows: pa.Table, path: Path) -> None:
     """Write rows in place; nothing but they and the version of pyarrow decides the bytes."""
-    pq.write_table(rows, path, compression="zstd", compression_level=3, row_group_size=_GROUP_ROWS)
+    write_rows(rows, path, compression="zstd", compression_level=3, row_group_size=_GROUP_ROWS)
 
 
 def read_parquet(path: Path, columns: Collection[str] | None = None) -> pa.Table:
     """Read a Parquet file, or those of the columns that are there."""
-    with pq.ParquetFile(path) as file:  # a folder named `a=b` above it adds no column
-        names = file.schema_arrow.names
-        wanted = None if columns is None else [name for name in names if name in columns]
-        rows = file.read(columns=wanted)
+    rows = read_rows(path, columns)
     rows.validate(full=True)  # else damaged text is found where somebody looks at it
     return rows
 
@@ -147,7 +144,7 @@ def _check_rows(path: Path) -> None:
         ValueError: there are too many; of a text its lines count.
     """
     if is_parquet(path):
-        with pq.ParquetFile(path) as file:
+        with open_rows(path) as file:
             rows = file.metadata.num_rows
     elif path.stat().st_size <= limits.TABLE_ROWS:  # a row has its end at least
         return

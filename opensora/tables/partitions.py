@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.io import atomic_path
@@ -21,6 +20,7 @@ from opensora.tables.io import (
     write_parquet,
     write_table,
 )
+from opensora.tables.parquet import read_metadata
 from opensora.tables.schema import MARK, schema_of
 
 ANY_SHARD = "{shard}"  # in names of tables
@@ -138,7 +138,7 @@ def read_parts(
     for number, file in parts.items():
         try:
             rows = read_parquet(file, columns).replace_schema_metadata(None)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise TableError(f"{file}: not a readable table ({error})") from error
         rows = rows.drop_columns([SHARD]) if SHARD in rows.column_names else rows
         tables.append(rows.append_column(SHARD, pa.array([number] * len(rows), pa.int64())))
@@ -188,7 +188,7 @@ def _is_hidden(file: Path) -> bool:
 def _table_name(file: Path) -> str | None:
     """Name of the table that a file of ours holds."""
     try:
-        metadata = pq.read_schema(file).metadata or {}
-    except (pa.ArrowException, OSError):
+        metadata = read_metadata(file)
+    except (pa.ArrowException, OSError, ValueError):
         return None
     return metadata.get(MARK, b"").decode() or None

@@ -282,7 +282,9 @@ def write_outputs(
     model: Mapping[str, Tensor],
     ema: Mapping[str, Tensor],
 ) -> None:
-    """Write the results of a finished stage: config.py, metrics.jsonl and weights, each whole.
+    """Write the results of a finished stage: metrics.jsonl, weights and config.py, each whole.
+
+    The config is the last: it notes the hashes of the weights, which their readers compare.
 
     Args:
         folder: the outputs of the stage.
@@ -291,12 +293,11 @@ def write_outputs(
         model: its weights.
         ema: averaged weights.
     """
-    save_config(config, folder / "config.py")
     write_text(folder / METRICS, metrics)
-    with atomic_path(folder / MODEL) as path:
-        save_tensors(path, model)
-    with atomic_path(folder / EMA) as path:
-        save_tensors(path, ema)
+    for name, tensors in ((MODEL, model), (EMA, ema)):
+        with atomic_path(folder / name) as path:
+            save_tensors(path, tensors)
+    save_config(config, folder / "config.py", written=_hashes([folder / MODEL, folder / EMA]))
 
 
 def remove_checkpoints(root: Path) -> None:

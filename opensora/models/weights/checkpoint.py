@@ -22,6 +22,7 @@ from opensora.models.weights.layouts import (
     normalise,
     starts_of,
 )
+from opensora.models.weights.written import check_written
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +74,10 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> LoadReport:
         path: file (.safetensors, .pt, .pth, .bin, .ckpt) or folder of one or several such files.
 
     Raises:
-        CheckpointError: nothing there, unreadable, weights of another model, or half of them.
+        CheckpointError: nothing there, unreadable, changed since training here wrote it, weights
+            of another model, or half of them.
     """
+    check_written(find_weights(path))
     weights = normalise(read_weights(path))
     fitting, report = match_weights(model, weights, path)
     _check_whole(report, fitting, path)

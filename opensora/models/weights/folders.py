@@ -7,12 +7,13 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 
 from opensora.core.errors import CheckpointError
-from opensora.core.io import sha256_file
+from opensora.core.io import read_json, sha256_once
 
 _WEIGHTS = (".safetensors", ".bin")
 _SETTINGS = (".json", ".model", ".txt")  # configurations, tokenizers, vocabularies
 _WANTED = [f"*{suffix}" for suffix in (*_WEIGHTS, *_SETTINGS)]
 # what training an encoder here writes beside it for people
+_TRAINED = "sha256"  # field of these
 _REPORTS = {"psnr.json", "retrieval.json", "words.json"}
 
 
@@ -57,8 +58,9 @@ def weights_sha256(folder: Path) -> str:
     """One hash over all weight files of a folder, in the order of their names.
 
     Raises:
-        CheckpointError: no weight file there.
+        CheckpointError: no weight file there, or files that are not those that were trained.
     """
+    _check_trained(folder)
     return files_sha256(_weight_files(folder))
 
 
@@ -71,7 +73,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 def files_sha256(files: Sequence[Path]) -> str:
     """The hash of one file; of several, the hash of their hashes in this order."""
-    digests = [sha256_file(path) for path in files]
+    digests = [sha256_once(path) for path in files]
     return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
 
 
@@ -82,11 +84,37 @@ def encoder_sha256(folder: Path) -> str:
     here reports beside them is left out.
 
     Raises:
-        CheckpointError: no weight file there.
+        CheckpointError: no weight file there, or files that are not those that were trained.
     """
+    _check_trained(folder)
+    return _encoder_sha256(folder)
+
+
+def as_trained(folder: Path) -> dict[str, str]:
+    """The field of a report that says what was trained; the files of the folder are there."""
+    return {_TRAINED: _encoder_sha256(folder)}
+
+
+def _encoder_sha256(folder: Path) -> str:
     settings = [path for path in folder.iterdir() if path.suffix in _SETTINGS]
     kept = [path for path in settings if path.name not in _REPORTS]
     digest = sha256()
     for path in sorted([*_weight_files(folder), *kept]):
-        digest.update(f"{path.name} {sha256_file(path)}\n".encode())
+        digest.update(f"{path.name} {sha256_once(path)}\n".encode())
     return digest.hexdigest()
+
+
+def _check_trained(folder: Path) -> None:
+    """Compare an encoder that a run trained with the hash in the report beside it.
+
+    Raises:
+        CheckpointError: a file has changed since it was trained.
+    """
+    for name in sorted(_REPORTS):
+        report = read_json(folder / name) if (folder / name).is_file() else {}
+        noted = report.get(_TRAINED) if isinstance(report, dict) else None
+        if noted is not None and noted != _encoder_sha256(folder):
+            raise CheckpointError(
+                f"{folder}: its files are not those that were trained, by the hash in {name}; copy"
+                " the folder again, or remove it and train it again"
+            )

@@ -181,8 +181,30 @@ def test_weights_of_another_model_or_another_vae_are_refused(make_config, tmp_pa
         run(deeper)
     config_file = Path(first.outputs) / "config.py"
     config_file.write_text(config_file.read_text().replace("'1234'", "'9999'"))
+    with pytest.raises(
+        ConfigError, match="not what training wrote; bring it back, or take out its"
+    ):
+        run(make_config(load=first.outputs))
+    config_file.write_text(config_file.read_text().rpartition("# sha256")[0])
     with pytest.raises(ConfigError, match="trained with vae"):
         run(make_config(load=first.outputs))
+
+
+def test_finished_weights_with_a_flipped_bit_start_no_run(make_config, tmp_path):
+    first = make_config(outputs=str(tmp_path / "one"), num_steps=1)
+    run(first)
+    for name in ("ema.safetensors", "model.safetensors"):
+        weights = Path(first.outputs) / name
+        whole = weights.read_bytes()
+        for given in (f"{first.outputs}/{name}", first.outputs):
+            weights.write_bytes(whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:])
+            ways = [{"load": given}, {"model": {**first.model, "from_pretrained": given}}]
+            for way in ways if given.endswith(name) or name.startswith("ema") else []:
+                with pytest.raises(CheckpointError, match=rf"{name}: is not what training wrote"):
+                    run(make_config(outputs=str(tmp_path / "two"), **way))
+                assert not (tmp_path / "two" / name).exists()
+        weights.write_bytes(whole)
+    run(make_config(outputs=str(tmp_path / "two"), load=first.outputs))
 
 
 def test_code_beside_weights_to_load_never_runs(make_config, tmp_path):
