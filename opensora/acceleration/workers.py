@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from opensora.config.groups import count_groups
 from opensora.core.errors import ConfigError, OpenSoraError
 
 PREFLIGHT_S = 60.0  # a worker that has not answered by then is taken for unreachable
@@ -27,16 +28,50 @@ class Workers:
         rank: number of this process, 0 .. world_size - 1.
         world_size: number of processes.
         device: where this process computes.
+        sp_size: processes of a group, which share each video; neighbours by rank.
+        sp_group: their process group; None where each process is alone.
     """
 
     rank: int
     world_size: int
     device: torch.device
+    sp_size: int = 1
+    sp_group: dist.ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
         """Whether this process writes files and logs."""
         return self.rank == 0
+
+    @property
+    def num_groups(self) -> int:
+        """Data-parallel ranks: groups that share a video, or single processes."""
+        return self.world_size // self.sp_size
+
+    @property
+    def group(self) -> int:
+        """Number of the group of this process, 0 .. num_groups - 1."""
+        return self.rank // self.sp_size
+
+    @property
+    def place(self) -> int:
+        """Number of this process within its group, 0 .. sp_size - 1."""
+        return self.rank % self.sp_size
+
+    @contextmanager
+    def meeting(self) -> Iterator[None]:
+        """Around what all workers do together.
+
+        Raises:
+            OpenSoraError: another worker has ended.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise OpenSoraError(
+                f"worker {self.rank}: another worker has ended, its lines say why ({reason})"
+            ) from error
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum `values` [N] over the workers, in place; every worker receives the same bits.
@@ -45,14 +80,22 @@ class Workers:
             OpenSoraError: another worker has ended.
         """
         if self.world_size > 1:
-            try:
+            with self.meeting():
                 dist.all_reduce(values)
-            except RuntimeError as error:
-                reason = str(error).splitlines()[0]
-                raise OpenSoraError(
-                    f"worker {self.rank}: another worker has ended, its lines say why ({reason})"
-                ) from error
         return values
+
+    def of_group(self, make: Callable[[], Item]) -> Item:
+        """What the first worker of the group makes, a small picklable item, for all of it.
+
+        Raises:
+            OpenSoraError: it has ended.
+        """
+        if self.sp_group is None:
+            return make()
+        items = [make() if self.place == 0 else None]
+        with self.meeting():
+            dist.broadcast_object_list(items, self.group * self.sp_size, self.sp_group)
+        return items[0]  # type: ignore[return-value]
 
     def gather(self, item: Item) -> list[Item]:
         """Collect one small picklable item from every worker, in rank order."""
@@ -86,7 +129,7 @@ def inside_worker() -> bool:
 
 
 @contextmanager
-def worker_group(*, gpus: int = 0) -> Iterator[Workers]:
+def worker_group(*, gpus: int = 0, sp_size: int = 1) -> Iterator[Workers]:
     """Join the process group of the run and leave it at the end.
 
     A process started by torch.distributed.run joins the group that its environment names; any
@@ -94,9 +137,11 @@ def worker_group(*, gpus: int = 0) -> Iterator[Workers]:
 
     Args:
         gpus: GPUs that each node was asked for; 0 computes on the CPU (gloo instead of nccl).
+        sp_size: processes that share a video.
 
     Raises:
-        ConfigError: the visible GPUs are not those asked for.
+        ConfigError: the visible GPUs are not those asked for, or the processes do not form groups
+            of sp_size.
         OpenSoraError: another worker does not answer.
     """
     device = _device(gpus)
@@ -112,9 +157,21 @@ def worker_group(*, gpus: int = 0) -> Iterator[Workers]:
         workers = Workers(dist.get_rank(), dist.get_world_size(), device)
         if workers.world_size > 1:
             check_connection(workers)
-        yield workers
+        yield in_groups(workers, sp_size, timeout)
     finally:
         dist.destroy_process_group()
+
+
+def in_groups(workers: Workers, sp_size: int, timeout: timedelta) -> Workers:
+    """The same workers, `sp_size` neighbours by rank in a group."""
+    number = count_groups(workers.world_size, sp_size)
+    if sp_size == 1:
+        return workers
+    groups = [  # every process takes part in making each
+        dist.new_group(list(range(k * sp_size, (k + 1) * sp_size)), timeout=timeout)
+        for k in range(number)
+    ]
+    return replace(workers, sp_size=sp_size, sp_group=groups[workers.rank // sp_size])
 
 
 def check_connection(workers: Workers, *, timeout_s: float = PREFLIGHT_S) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from opensora.models.layers.norms import RMSNorm
 from opensora.models.layers.positions import rotate
+from opensora.models.layers.shared_tokens import SharedTokens
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
@@ -64,7 +65,7 @@ class Attention(nn.Module):
         num_heads: heads H; divides dim.
         qk_norm: RMS-normalise q and k with learned weights.
         qk_norm_legacy: rotate before normalising, as the released STDiT2 weights expect.
-        attend: computes the attention; replaced by acceleration for sequence parallelism.
+        attend: computes the attention.
         short: takes short sequences where it serves; None = never.
     """
 
@@ -113,6 +114,22 @@ class Attention(nn.Module):
         out = self.attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), None)
         return self.proj(out.transpose(1, 2).reshape(N, L, D))
 
+    def in_frames(self, x: Tensor, shared: SharedTokens | None = None) -> Tensor:
+        """Attend among the tokens of each frame.
+
+        Args:
+            x: [B, T, S, D], contiguous; with `shared` the places of this worker.
+            shared: how the tokens are dealt out to several workers; None = this one has all.
+
+        Returns:
+            As x.
+        """
+        if shared is not None:
+            x = shared.to_frames(x.to(self._computed(x)))  # narrow before it travels
+        B, T, S, D = x.shape
+        x = self(x.view(B * T, S, D)).view(B, T, S, D)
+        return x if shared is None else shared.to_places(x)
+
     def along_time(self, x: Tensor, rotation: Tensor | None = None) -> Tensor:
         """Attend among the tokens of each place.
 
@@ -132,10 +149,15 @@ class Attention(nn.Module):
     def _is_short(self, x: Tensor, tokens: int) -> bool:
         if self.short is None:
             return False
-        dtype = x.dtype  # of qkv
+        head_size = x.shape[-1] // self.num_heads
+        return self.short.serves(x.device, self._computed(x), tokens, head_size)
+
+    @staticmethod
+    def _computed(x: Tensor) -> torch.dtype:
+        """The type that qkv makes of x."""
         if torch.is_autocast_enabled(x.device.type):
-            dtype = torch.get_autocast_dtype(x.device.type)
-        return self.short.serves(x.device, dtype, tokens, x.shape[-1] // self.num_heads)
+            return torch.get_autocast_dtype(x.device.type)
+        return x.dtype
 
     def _attend_short(self, x: Tensor, rotation: Tensor | None) -> Tensor:
         """Attend along the second axis of x [B, L, S, D]."""

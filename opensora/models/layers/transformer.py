@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from opensora.models.layers.attention import Attention, CrossAttention
 from opensora.models.layers.embeddings import PatchEmbed3D, Size3, repeat_rows
+from opensora.models.layers.shared_tokens import SharedTokens, ShareTokens
 
 _FROZEN_PARTS: dict[str, Callable[[str], bool]] = {
     "not_temporal": lambda name: "attn_temp" not in name,
@@ -58,6 +59,9 @@ class VideoTransformer(nn.Module):
         keeps_frames: takes `x_mask`, so that frames can be given.
         multi_resolution: what the field of that name in sampling configs calls a model that is
             given its size; None = it takes none.
+        shares_tokens: `forward` heeds `share_tokens`.
+        share_tokens: lets several workers share each video, see `shared_tokens.py`; None = each
+            has videos of its own.
 
     Args:
         in_channels: C.
@@ -69,6 +73,8 @@ class VideoTransformer(nn.Module):
 
     keeps_frames: ClassVar[bool] = False
     multi_resolution: ClassVar[str | None] = None
+    shares_tokens: ClassVar[bool] = False
+    share_tokens: ShareTokens | None = None
 
     def __init__(
         self,
@@ -136,16 +142,29 @@ class VideoTransformer(nn.Module):
             return checkpoint(block, *args, use_reentrant=False)
         return block(*args)
 
-    def unpatchify(self, x: Tensor, size: tuple[int, int, int]) -> Tensor:
+    def split_tokens(self, x: Tensor) -> tuple[Tensor, SharedTokens | None]:
+        """What this worker has of the tokens [B, T, S, D], and how they are dealt out."""
+        if self.share_tokens is None:
+            return x, None
+        shared = self.share_tokens(x.shape[1], x.shape[2])
+        return shared.split(x), shared
+
+    def unpatchify(
+        self, x: Tensor, size: tuple[int, int, int], shared: SharedTokens | None = None
+    ) -> Tensor:
         """Put patches back in place and cut off what padding added.
 
         Args:
-            x: [B, grid_t, grid_h * grid_w, pt * ph * pw * out_channels].
+            x: [B, grid_t, grid_h * grid_w, pt * ph * pw * out_channels], of which a worker that
+                shares them has its places.
             size: latent size (T, H, W) of the result.
+            shared: how the tokens are dealt out.
 
         Returns:
             [B, out_channels, T, H, W] float32.
         """
+        if shared is not None:
+            x = shared.join(x)
         pt, ph, pw = self.patch_size
         grid_t, grid_h, grid_w = self.grid_size(size)
         x = x.reshape(len(x), grid_t, grid_h, grid_w, pt, ph, pw, self.out_channels)

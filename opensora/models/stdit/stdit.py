@@ -18,6 +18,7 @@ from opensora.models.layers.blocks import (
 )
 from opensora.models.layers.embeddings import CaptionEmbedder, Size3, TimestepEmbedder
 from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
+from opensora.models.layers.shared_tokens import SharedTokens
 from opensora.models.layers.sized import SizedTransformer
 from opensora.models.layers.transformer import LayerCounts, initialize_weights, prepare_text
 
@@ -59,6 +60,7 @@ class STDiTBlock(nn.Module):
         text_mask: Tensor | None = None,
         frame_positions: Tensor | None = None,
         temporal_time: Tensor | None = None,
+        shared: SharedTokens | None = None,
     ) -> Tensor:
         """Update the tokens.
 
@@ -70,6 +72,7 @@ class STDiTBlock(nn.Module):
             frame_positions: [1, T, D], added before temporal attention; first block only.
             temporal_time: [B, 1, 6, D], its spatial gate also gates time; None = `time`.
                 Differs from `time` only where a mask marks clean frames.
+            shared: how the tokens are dealt out; None = all are here.
 
         Returns:
             [B, T, S, D].
@@ -85,8 +88,8 @@ class STDiTBlock(nn.Module):
             gates = torch.stack(torch.broadcast_tensors(gate, temporal_gate, mlp_gate))
             gate, temporal_gate, mlp_gate = keep_gates(gates, self.drop_path).unbind()
 
-        h = self.modulate(x, shift, scale).view(B * T, S, D)  # tokens of one frame
-        x = self.add_gated(x, gate, self.attn(h).view(B, T, S, D))
+        h = self.modulate(x, shift, scale)
+        x = self.add_gated(x, gate, self.attn.in_frames(h, shared))
 
         h = x if frame_positions is None else x + frame_positions[:, :, None]
         x = self.add_gated(x, temporal_gate, self.attn_temp.along_time(h))
@@ -120,6 +123,7 @@ class STDiT(SizedTransformer):
     """
 
     keeps_frames = True
+    shares_tokens = True
 
     def __init__(
         self,
@@ -195,7 +199,7 @@ class STDiT(SizedTransformer):
         """
         size, dtype = (x.shape[2], x.shape[3], x.shape[4]), self.dtype
         space, frames = self.positions(self.grid_size(size))
-        x = self.x_embedder(x.to(dtype)) + space  # [B, T, S, D]
+        x, shared = self.split_tokens(self.x_embedder(x.to(dtype)) + space)  # [B, T, S, D]
         t = self.t_embedder(timestep)  # [B, D]
         noised = self.t_block(t).view(len(x), 1, 6, -1)
         x_mask, t_clean, clean = self.frame_mask(x_mask, len(x)), None, None
@@ -209,9 +213,9 @@ class STDiT(SizedTransformer):
 
         for index, block in enumerate(self.blocks):
             first = frames if index == 0 and self.has_frame_positions else None
-            x = self.run_block(block, x, text, time, text_mask, first, temporal_time)
+            x = self.run_block(block, x, text, time, text_mask, first, temporal_time, shared)
         x = self.final_layer(x, t, x_mask, t_clean)  # [B, T, S, patch_features]
-        return self.unpatchify(x, size)
+        return self.unpatchify(x, size, shared)
 
     def layer_counts(self) -> LayerCounts:
         """Layers of each kind, of which `plans` makes operations."""

@@ -24,6 +24,7 @@ from opensora.models.layers.embeddings import (
 )
 from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
 from opensora.models.layers.positions import RotaryEmbedding, scaled_table, temporal_table
+from opensora.models.layers.shared_tokens import SharedTokens
 from opensora.models.layers.transformer import (
     LayerCounts,
     VideoTransformer,
@@ -76,6 +77,7 @@ class STDiT2Block(nn.Module):
         temporal_time: Tensor,
         rotation: Tensor,
         text_mask: Tensor | None = None,
+        shared: SharedTokens | None = None,
     ) -> Tensor:
         """Update the tokens.
 
@@ -86,6 +88,7 @@ class STDiT2Block(nn.Module):
             temporal_time: [B, F, 3, D], shift, scale and gate of temporal attention.
             rotation: [T, d // 2, 2], rotary table of the frames.
             text_mask: bool [B, 1, 1, L].
+            shared: how the tokens are dealt out; None = all are here.
 
         Returns:
             [B, T, S, D].
@@ -99,8 +102,8 @@ class STDiT2Block(nn.Module):
             gates = torch.stack((gate, t_gate, mlp_gate))
             gate, t_gate, mlp_gate = keep_gates(gates, self.drop_path).unbind()
 
-        h = self.modulate(x, shift, scale).view(B * T, S, D)  # tokens of one frame
-        x = self.add_gated(x, gate, self.attn(h).view(B, T, S, D))
+        h = self.modulate(x, shift, scale)
+        x = self.add_gated(x, gate, self.attn.in_frames(h, shared))
 
         h = self.modulate(x, t_shift, t_scale)
         x = self.add_gated(x, t_gate, self.attn_temp.along_time(h, rotation))
@@ -135,6 +138,7 @@ class STDiT2(VideoTransformer):
     """
 
     keeps_frames = True
+    shares_tokens = True
     multi_resolution = "STDiT2"
 
     def __init__(
@@ -254,10 +258,11 @@ class STDiT2(VideoTransformer):
         text = self.y_embedder(y).squeeze(1)  # [B, L, D]
         rotation = self.rope(x.shape[1])
 
+        x, shared = self.split_tokens(x)
         for block in self.blocks:
-            x = self.run_block(block, x, text, time, temporal_time, rotation, text_mask)
+            x = self.run_block(block, x, text, time, temporal_time, rotation, text_mask, shared)
         x = self.final_layer(x, t, x_mask, t_clean)  # [B, T, S, patch_features]
-        return self.unpatchify(x, size)
+        return self.unpatchify(x, size, shared)
 
     def layer_counts(self) -> LayerCounts:
         """Layers of each kind, of which `plans` makes operations."""

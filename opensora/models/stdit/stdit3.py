@@ -26,6 +26,7 @@ from opensora.models.layers.embeddings import (
 )
 from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
 from opensora.models.layers.positions import RotaryEmbedding, scaled_table
+from opensora.models.layers.shared_tokens import SharedTokens
 from opensora.models.layers.transformer import (
     LayerCounts,
     VideoTransformer,
@@ -78,6 +79,7 @@ class STDiT3Block(nn.Module):
         time: Tensor,
         rotation: Tensor | None = None,
         text_mask: Tensor | None = None,
+        shared: SharedTokens | None = None,
     ) -> Tensor:
         """Update the tokens.
 
@@ -87,6 +89,7 @@ class STDiT3Block(nn.Module):
             time: [B, F, 6, D], shift, scale and gate of attention and of the MLP.
             rotation: [T, d // 2, 2], rotary table of the frames; for temporal blocks.
             text_mask: bool [B, 1, 1, L].
+            shared: how the tokens are dealt out; None = all are here.
 
         Returns:
             [B, T, S, D].
@@ -99,10 +102,7 @@ class STDiT3Block(nn.Module):
             gate, mlp_gate = keep_gates(torch.stack((gate, mlp_gate)), self.drop_path).unbind()
 
         h = self.modulate(x, shift, scale)  # [B, T, S, D]
-        if self.temporal:
-            h = self.attn.along_time(h, rotation)
-        else:
-            h = self.attn(h.view(B * T, S, D)).view(B, T, S, D)
+        h = self.attn.along_time(h, rotation) if self.temporal else self.attn.in_frames(h, shared)
         x = self.add_gated(x, gate, h)
         x = x + self.cross_attn(x.view(B, T * S, D), text, text_mask).view(B, T, S, D)
         return self.add_gated(x, mlp_gate, self.mlp(self.modulate(x, mlp_shift, mlp_scale)))
@@ -135,6 +135,7 @@ class STDiT3(VideoTransformer):
     """
 
     keeps_frames = True
+    shares_tokens = True
     multi_resolution = "STDiT2"  # the size conditions of a bucket, as STDiT2
 
     def __init__(
@@ -244,11 +245,12 @@ class STDiT3(VideoTransformer):
         text = (y if self.skip_y_embedder else self.encode_text(y)).squeeze(1)  # [B, L, D]
         rotation = self.rope(x.shape[1])
 
+        x, shared = self.split_tokens(x)
         for spatial, temporal in zip(self.spatial_blocks, self.temporal_blocks, strict=True):
-            x = self.run_block(spatial, x, text, time, None, text_mask)
-            x = self.run_block(temporal, x, text, time, rotation, text_mask)
+            x = self.run_block(spatial, x, text, time, None, text_mask, shared)
+            x = self.run_block(temporal, x, text, time, rotation, text_mask, shared)
         x = self.final_layer(x, t, x_mask, t_clean)  # [B, T, S, patch_features]
-        return self.unpatchify(x, size)
+        return self.unpatchify(x, size, shared)
 
     def layer_counts(self) -> LayerCounts:
         """Layers of each kind, of which `plans` makes operations."""
