@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> str:
 
 def _run(args: argparse.Namespace, signals: "StopSignals") -> str:
     from opensora.acceleration.workers import inside_worker, worker_group
+    from opensora.config.groups import count_groups
     from opensora.core.errors import ConfigError, Stopped
     from opensora.training.config import read_train_config
 
@@ -67,6 +68,7 @@ def _run(args: argparse.Namespace, signals: "StopSignals") -> str:
         )
     options = {"outputs": args.outputs, "load": args.load}
     config, resolved = read_train_config(args.config, args.overrides, **options)
+    count_groups(args.nodes * processes, config.sp_size)
     if args.finish and not inside_worker():
         from opensora.training.checkpoint import newest_checkpoint
 
@@ -91,7 +93,7 @@ def _run(args: argparse.Namespace, signals: "StopSignals") -> str:
         words = ["-m", "opensora.cli.main", "train", str(args.config), *_options(args)]
         launch(words, processes=processes, nodes=args.nodes, gpus=args.gpus, signals=signals)
         return ""
-    with worker_group(gpus=args.gpus) as workers:
+    with worker_group(gpus=args.gpus, sp_size=config.sp_size) as workers:
         from opensora.training.loop import train
 
         summary = train(config, resolved, workers, signals)

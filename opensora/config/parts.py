@@ -31,6 +31,8 @@ def plan_part(config: Mapping[str, Any]) -> dict[str, Any]:
     its cost.
     """
     found = {name: config[name] for name in PLAN_FIELDS if config.get(name) is not None}
+    if (sp_size := config.get("sp_size", 1)) != 1:  # so many processes count as one
+        found["sp_size"] = sp_size
     dataset, model = config.get("dataset") or {}, config.get("model") or {}
     if inner := {name: dataset[name] for name in PLAN_FIELDS if dataset.get(name) is not None}:
         found["dataset"] = inner

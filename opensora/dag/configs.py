@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from opensora.config.fields import ConfigKind
+from opensora.config.groups import count_groups
 from opensora.config.parts import plan_part, sampling_part, training_part
 from opensora.core.errors import ConfigError
 from opensora.core.io import lines_of, sha256_file
@@ -123,7 +124,9 @@ def check_configs(config: dict[str, Any], repository: Path, run: str) -> None:
         ConfigError: a config can not be read, or contradicts the workflow's.
     """
     for stage in config["stages"]:
-        _check_encoders(config, stage, resolved(str(repository / stage["config"]), "train"), run)
+        fields = resolved(str(repository / stage["config"]), "train")
+        _check_encoders(config, stage, fields, run)
+        _check_groups(stage, fields)
     for name in _TRAINED:
         model = config["models"][name]
         if not model["from_pretrained"]:
@@ -178,6 +181,22 @@ def _check_encoders(
             f" text_encoder.model_max_length {told} and encode.max_length is {used}, which captions"
             " are encoded with; make them equal, or leave it out of the stage's config"
         )
+
+
+def _check_groups(stage: dict[str, Any], fields: dict[str, Any]) -> None:
+    """Refuse workers that do not form the groups in which a stage's config shares videos.
+
+    Raises:
+        ConfigError: names both numbers.
+    """
+    if (sp_size := fields.get("sp_size", 1)) == 1:
+        return
+    try:
+        count_groups(stage["nodes"] * (stage["gpus"] or stage["processes"]), sp_size)
+    except ConfigError as error:
+        raise ConfigError(
+            f"workflow config: stages: {stage['name']}: {stage['config']}: {error}"
+        ) from error
 
 
 def _is_same(one: str, other: str) -> bool:

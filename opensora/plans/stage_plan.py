@@ -17,6 +17,7 @@ from opensora.buckets.bucket import (
 )
 from opensora.buckets.bucket_config import BucketConfig, BucketRule, parse_bucket_config
 from opensora.buckets.crop import check_max_crop
+from opensora.config.groups import count_groups
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.seed import hash_ids
 from opensora.plans.balance import COST, SampleCost, check_balance_mode
@@ -240,15 +241,16 @@ def plan_training(
     Args:
         manifest: clips; where it has a column `split`, only rows of "train" are used.
         config: bucket_config or a fixed size, epochs, seed, frame_interval, model.patch_size,
-            num_steps, balance, drop_last, max_crop.
-        world_size: data-parallel ranks.
+            num_steps, balance, drop_last, max_crop, sp_size.
+        world_size: processes that train; groups of `sp_size` of them are data-parallel ranks.
         vae_stride: pixels of one latent value, to count tokens.
         sample_cost: what balances the steps where `balance` is "cost"; None counts tokens.
 
     Raises:
-        ConfigError: no bucket_config and no fixed size, no batch can be formed, or all epochs
-            together have fewer steps than num_steps.
+        ConfigError: no bucket_config and no fixed size, no batch can be formed, all epochs
+            together have fewer steps than num_steps, or processes are left over by sp_size.
     """
+    world_size = count_groups(world_size, config.get("sp_size", 1))
     seed, epochs = int(config.get("seed", 42)), config.get("epochs", 1)
     balance, drop_last = check_balance_mode(config.get("balance")), config.get("drop_last", True)
     if not isinstance(drop_last, bool):

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from opensora.config.groups import count_groups
 from opensora.config.load import load_config
 from opensora.config.registry import check_parts
 from opensora.core.errors import ConfigError
@@ -88,7 +89,7 @@ class TrainConfig:
     require_kernels: bool = False
     """Refuse to start where a kernel that the model enables is missing."""
     sp_size: int = 1
-    """Workers that share one video; only 1 works."""
+    """Workers that share one video, for videos whose activations do not fit one GPU."""
 
     def __post_init__(self) -> None:
         """Check single values.
@@ -106,11 +107,7 @@ class TrainConfig:
         _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1)")
         decays = (None, "linear", "cosine")
         _require(self.lr_decay in decays, "lr_decay", self.lr_decay, "None, 'linear' or 'cosine'")
-        if self.sp_size != 1:
-            raise ConfigError(
-                f"sp_size is {self.sp_size!r}; expected 1: every GPU trains whole videos, there is"
-                " no sequence parallelism here (plugin 'zero2' and grad_checkpoint save memory)"
-            )
+        count_groups(self.sp_size, self.sp_size)
         if self.lr is not None and "lr" in self.optimizer:
             raise ConfigError(
                 f"lr is {self.lr} and optimizer.lr is {self.optimizer['lr']}; keep one of the two"

@@ -124,7 +124,7 @@ class OnlineSource:
         self, dataset: VariableVideoTextDataset, config: TrainConfig, workers: Workers
     ) -> None:
         self._dataset = dataset
-        self._device = workers.device
+        self._device, self._workers = workers.device, workers
         self._seed, self._posterior = config.seed, config.posterior
         dtype = "fp32" if workers.device.type == "cpu" else config.dtype
         place = {"device": workers.device, "dtype": dtype}
@@ -152,12 +152,27 @@ class OnlineSource:
         latents = {**self._vae.identity(), "posterior": self._posterior}
         return latents, self._captions.identity()
 
-    def read(self, position: int) -> VideoBatch:
-        """Decode the micro batch at a position."""
-        return self._dataset[position]
+    def read(self, position: int) -> VideoBatch | None:
+        """Decode the micro batch at a position; the first worker of a group does, for all."""
+        return self._dataset[position] if self._workers.place == 0 else None
+
+    def encode(self, position: int, batch: VideoBatch | None) -> LatentBatch:
+        """Encode videos and captions; those who share a video get the same, to the last bit."""
+        if self._workers.sp_size == 1:
+            assert batch is not None
+            return self._encode(position, batch)
+        return self._workers.of_group(lambda: self._encode_for_all(position, batch))
+
+    def _encode_for_all(self, position: int, batch: VideoBatch | None) -> LatentBatch:
+        assert batch is not None  # this is the first worker of the group
+        encoded = self._encode(position, batch)
+        for name, value in encoded.items():
+            if isinstance(value, Tensor):
+                encoded[name] = value.cpu()  # type: ignore[literal-required]
+        return encoded
 
     @torch.no_grad()
-    def encode(self, position: int, batch: VideoBatch) -> LatentBatch:
+    def _encode(self, position: int, batch: VideoBatch) -> LatentBatch:
         """Encode videos and captions.
 
         The draw from the posterior depends on (seed, epoch, id) alone, so that a resumed run and

@@ -128,8 +128,8 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog) -> Non
         return
     first = run.counters
     steps = range(first.step, run.last_step)
-    world, rank = run.workers.world_size, run.workers.rank
-    positions = [first.micro_batches + k * world + rank for k in range(len(steps))]
+    groups = run.workers.num_groups
+    positions = [first.micro_batches + k * groups + run.workers.group for k in range(len(steps))]
     batches = read_ahead(run.source, positions, run.config.num_workers)
     check = FirstStepsCheck()
     clock = Clock(first.seconds)
@@ -146,7 +146,7 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog) -> Non
         run.counters = replace(
             run.counters,
             step=step + 1,
-            micro_batches=run.counters.micro_batches + world,
+            micro_batches=run.counters.micro_batches + groups,
             seconds=clock.seconds,
         )
         if run.ema is not None:
@@ -182,6 +182,8 @@ def _completed(resolved: Any, run: TrainingRun) -> Any:
         "workers": run.workers.world_size,
         "threads": threads_in_use(),
     }
+    if run.workers.sp_size > 1:
+        config["computed_with"]["sp_size"] = run.workers.sp_size
     config["encoders"] = encoder_identities(run.source)
     return config
 

@@ -64,11 +64,13 @@ def announce(run: TrainingRun) -> None:
     """Say what really runs: asked-for precision and kernels may not be there."""
     engine = run.engine
     log.info(
-        "train_start steps=%d..%d parameters=%d workers=%d device=%s plugin=%s dtype=%s plan=%s",
+        "train_start steps=%d..%d parameters=%d workers=%d sp_size=%d device=%s plugin=%s dtype=%s"
+        " plan=%s",
         run.counters.step,
         run.last_step,
         sum(p.numel() for p in engine.parameters),
         run.workers.world_size,
+        run.workers.sp_size,
         run.workers.device,
         run.config.plugin,
         str(engine.dtype).removeprefix("torch."),

@@ -13,6 +13,7 @@ from torch import nn
 
 from opensora.acceleration.optimizer import LrSchedule, build_optimizer
 from opensora.acceleration.plugins import Engine, check_plugin
+from opensora.acceleration.sequence import share_videos
 from opensora.acceleration.workers import Workers
 from opensora.config.load import read_saved_config
 from opensora.config.registry import MODELS, SCHEDULERS, build_module
@@ -122,9 +123,10 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
     elif config.load is not None:
         start_from(model, Path(config.load), source)
     counters = fresh if checkpoint is None else _resumed(checkpoint.counters, fresh)
-    total_steps = count_steps(config, len(source.plan), counters, workers.world_size)
+    total_steps = count_steps(config, len(source.plan), counters, workers.num_groups)
     # 3. kernels, optimizer and plugin
     settle_kernels(model, config, workers)
+    share_videos(model, workers)
     model.to(workers.device)
     optimizer = build_optimizer(model, config.optimizer, lr=config.lr, plugin=config.plugin)
     ema = Ema(model, config.ema_decay) if workers.is_main else None
@@ -241,23 +243,24 @@ def mask_generator(config: TrainConfig, model: nn.Module) -> MaskGenerator | Non
     return MaskGenerator(config.mask_ratios)
 
 
-def count_steps(config: TrainConfig, num_micro_batches: int, done: Counters, world: int) -> int:
+def count_steps(config: TrainConfig, num_micro_batches: int, done: Counters, groups: int) -> int:
     """Optimizer steps after which the run is finished.
 
     Raises:
         ConfigError: the plan holds less than one step for all workers, or less than `num_steps`,
             or `until` is beyond the end.
     """
-    steps = done.step + (num_micro_batches - done.micro_batches) // world
+    steps = done.step + (num_micro_batches - done.micro_batches) // groups
+    who = f"{groups} workers" if config.sp_size == 1 else f"{groups} groups of {config.sp_size}"
     if steps == 0:
         raise ConfigError(
-            f"dataset.plan holds {num_micro_batches} micro batches, fewer than the {world} workers;"
+            f"dataset.plan holds {num_micro_batches} micro batches, fewer than the {who};"
             " use fewer processes, or smaller batches in bucket_config"
         )
     if config.num_steps is not None and config.num_steps > steps:
         raise ConfigError(
             f"num_steps is {config.num_steps} and dataset.plan holds {num_micro_batches} micro"
-            f" batches, {steps} steps of {world} workers; make the plan again with more epochs and"
+            f" batches, {steps} steps of {who}; make the plan again with more epochs and"
             f" this number of workers, or set num_steps to {steps} or less"
         )
     total = config.num_steps or steps

@@ -91,7 +91,7 @@ def train_step(
         loss=total_loss / run.workers.world_size,
         grad_norm=float(grad_norm),
         lr=lr,
-        samples=int(samples),
+        samples=int(samples) // run.workers.sp_size,
         stop=stops > 0,
         end=ends > 0,
         predict_zero=predict_zero,
@@ -133,10 +133,11 @@ def _not_finite(
     run: TrainingRun, step: int, ids: list[str], what: str, mine: Tensor
 ) -> OpenSoraError:
     """The error that names the clips which broke the run, on whatever worker they were."""
-    broken = run.workers.gather([] if mine.isfinite() else ids)
+    parts = run.workers.gather([] if mine.isfinite() else ids)
+    broken = dict.fromkeys(name for part in parts for name in part)  # a group has the same
     return OpenSoraError(
         f"train: the {what} of step {step + 1} is not a finite number, clips"
-        f" {', '.join(name for part in broken for name in part)}; the newest checkpoint in"
+        f" {', '.join(broken)}; the newest checkpoint in"
         f" {run.config.state_folder} is from before: lower lr or look at these clips' latents,"
         " and run the command again"
     )

@@ -10,6 +10,7 @@ import pandas as pd
 
 from opensora.buckets.bucket import Bucket, Size3, TokenGrid
 from opensora.buckets.bucket_config import parse_bucket_config
+from opensora.config.groups import count_groups
 from opensora.core.errors import ConfigError
 from opensora.plans.budget.cost import ModelCost, model_cost
 from opensora.plans.budget.disk import Storage, disk_use
@@ -41,7 +42,7 @@ class Machine:
     """Where the stage is to run.
 
     Attributes:
-        gpus: number of GPUs, data-parallel.
+        gpus: number of GPUs.
         hours: how long they may run.
         peak_tflops: dense bf16 TFLOP/s of one.
         mfu: share of the peak that the model's operations reach, recomputed ones included.
@@ -123,7 +124,12 @@ def forecast(
         "buckets": buckets,
         "epoch": epoch,
         "disk": disk_use(clips, texts, config, cost, grid, storage),
-        "budget": _budget(epoch, int(config.get("epochs", 1)), machine),
+        "budget": _budget(
+            epoch,
+            int(config.get("epochs", 1)),
+            machine,
+            groups=count_groups(machine.gpus, config.get("sp_size", 1)),
+        ),
         "memory": _memory(buckets, config, cost, machine),
         "model": {
             "type": config["model"]["type"],
@@ -189,11 +195,20 @@ def _memory(
     return {"bucket": bucket, "gb": row["memory_gb"], "usable_gb": usable, "advice": words}
 
 
-def _budget(epoch: Mapping[str, float], epochs: int, machine: Machine) -> dict[str, float]:
-    """What the machine's hours buy, and what the configured epochs need."""
+def _budget(
+    epoch: Mapping[str, float], epochs: int, machine: Machine, *, groups: int
+) -> dict[str, float]:
+    """What the machine's hours buy, and what the configured epochs need.
+
+    Args:
+        epoch: sums of the first epoch.
+        epochs: as configured.
+        machine: GPUs and hours.
+        groups: micro batches of a step; the GPUs of a group share one.
+    """
     flops = machine.gpus * machine.hours * 3600 * machine.gpu_flops
     bought = flops / epoch["flops"]
-    steps = epoch["batches"] / machine.gpus
+    steps = epoch["batches"] / groups
     return {
         "epochs": bought,
         "steps": bought * steps,

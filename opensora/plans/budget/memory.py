@@ -46,7 +46,8 @@ class Setup:
 
     Attributes:
         plugin: "ddp", "zero1" or "zero2".
-        gpus: data-parallel ranks.
+        gpus: of the whole run.
+        sp_size: GPUs that share a micro batch.
         half: whether matrix products run in 16 bit.
         grad_checkpoint: whether blocks are recomputed in the backward pass.
         moments: numbers that the optimizer keeps for a parameter.
@@ -54,6 +55,7 @@ class Setup:
 
     plugin: str = "ddp"
     gpus: int = 1
+    sp_size: int = 1
     half: bool = True
     grad_checkpoint: bool = False
     moments: int = 2
@@ -65,6 +67,7 @@ class Setup:
         return cls(
             plugin=config.get("plugin") or "ddp",
             gpus=gpus,
+            sp_size=int(config.get("sp_size") or 1),
             half=config.get("dtype", "bf16") != "fp32",
             grad_checkpoint=bool(config.get("grad_checkpoint")),
             moments=1 if optimizer == "muon" else 2,
@@ -79,14 +82,14 @@ def state_bytes(parameters: int, setup: Setup) -> float:
     """
     kept = float(_WEIGHT + _AVERAGE + (_COPY if setup.half else 0))
     moments = float(_MOMENT * setup.moments)
-    if setup.plugin == "ddp":
+    if not setup.plugin.startswith("zero"):
         return parameters * (kept + _GRADIENT + moments)
-    gradients = _GRADIENT / (setup.gpus if setup.plugin == "zero2" else 1)
+    gradients = _GRADIENT / (setup.gpus if setup.plugin != "zero1" else 1)
     return parameters * (kept + gradients + (moments + _WEIGHT) / setup.gpus)
 
 
 def token_bytes(cost: ModelCost, setup: Setup) -> float:
-    """Bytes that a token of the micro batch keeps for the backward pass."""
+    """Bytes of a GPU that a token of the micro batch keeps for the backward pass."""
     layers = cost.layers
     attentions = layers.in_frame + layers.along_time + layers.joint + layers.cross
     blocks = (
@@ -98,7 +101,7 @@ def token_bytes(cost: ModelCost, setup: Setup) -> float:
     channel = float(blocks if setup.half else 2 * blocks)
     if setup.grad_checkpoint:  # one block at a time, and the inputs of all
         channel = channel / cost.depth + cost.depth * _BYTES_OF_INPUT
-    return channel * cost.hidden_size
+    return channel * cost.hidden_size / setup.sp_size
 
 
 def training_gb(cost: ModelCost, tokens: float, setup: Setup) -> float:

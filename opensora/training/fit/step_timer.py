@@ -168,3 +168,9 @@ def require_parts(config: Mapping[str, Any]) -> None:
     for name in ("model", "scheduler"):
         if not config.get(name):
             raise ConfigError(f"the config has no {name}; expected {name} = dict(type=...)")
+    if (sp_size := config.get("sp_size", 1)) != 1:
+        log.warning(
+            "search_batch_size sp_size=%s measured=whole videos on one device: what is found fits"
+            " with room to spare where %s workers share them",
+            *(sp_size, sp_size),
+        )

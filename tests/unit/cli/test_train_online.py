@@ -200,7 +200,7 @@ WRONG = {
                  "no full batch"),
     "half precision": (["--dtype", "fp16"], "dtype is 'fp16' and this run is on the CPU"),
     "a plugin": (["--plugin", "zero2"], "plugin 'zero2' needs a GPU"),
-    "sequence parallelism": (["--sp-size", "2"], "there is no sequence parallelism"),
+    "sequence parallelism": (["--sp-size", "2"], "and 1 can not be parted into such groups"),
     "a wrong posterior": (["--posterior", "moments"], "expected 'sample' or 'mean'"),
     "a wrong transform": (["--dataset.transform-name", "fill"], "unknown transform 'fill'"),
     "a typo": (["--dataset.transfrom-name", "center"], "did you mean 'transform_name'"),

@@ -13,6 +13,7 @@ from opensora.config.parts import (
     sampling_part,
     training_part,
 )
+from opensora.core.errors import ConfigError
 from opensora.plans.budget.cost import sample_cost_of
 from opensora.plans.stage_plan import plan_training
 from opensora.training.config import OWN_FIELDS
@@ -30,6 +31,8 @@ CONFIG = {
     **{"dataset": {"data_path": "a.csv", "frame_interval": 1}, "scheduler": {"type": "rflow"}},
 }
 
+SHARED = {**CONFIG, "sp_size": 2}
+
 # fields of TrainConfig that no result depends on
 WITHOUT_EFFECT = {
     "outputs": "where the results stand",
@@ -40,7 +43,7 @@ WITHOUT_EFFECT = {
     "wandb": "who else is told",
     "kernels": "the same numbers up to rounding, and a run keeps its own",
     "require_kernels": "whether a run starts",
-    "sp_size": "only 1 works",
+    "sp_size": "the same numbers up to rounding; the plan has it",
     "max_rejected": "a limit decides whether there is a result, not which",
 }
 
@@ -102,10 +105,24 @@ def test_a_plan_of_the_part_alone_is_the_same() -> None:
     pd.testing.assert_frame_equal(*plans)
 
 
+def test_the_plan_of_processes_that_share_videos_is_that_of_their_groups() -> None:
+    def hash_of(fields: dict[str, Any], world_size: int) -> str:
+        fields = {**fields, "num_steps": 2}
+        cost = sample_cost_of(fields, (1, 8, 8))
+        made = plan_training(manifest(), fields, world_size=world_size, sample_cost=cost)
+        assert made.plan.attrs["world_size"] == world_size // fields.get("sp_size", 1)
+        return str(made.plan.attrs["hash"])
+
+    assert hash_of(plan_part(SHARED), 4) == hash_of(CONFIG, 2) != hash_of(CONFIG, 4)
+    with pytest.raises(ConfigError, match=r"sp_size is 2, .* and 3 can not be parted"):
+        hash_of(SHARED, 3)
+
+
 def test_a_learning_rate_is_no_part_of_a_plan() -> None:
     assert plan_part(CONFIG) == plan_part({**CONFIG, "lr": 0.2, "outputs": "x", "num_workers": 0})
     assert plan_part(CONFIG) != plan_part({**CONFIG, "epochs": 3})
     assert plan_part({**CONFIG, "max_crop": 0.3})["max_crop"] == 0.3
+    assert plan_part({**CONFIG, "sp_size": 1}) == plan_part(CONFIG) != plan_part(SHARED)
     deeper = {**CONFIG, "model": {**MODEL, "depth": 2}}
     assert plan_part(CONFIG) != plan_part(deeper)  # it decides the cost of a sample
     one, other = ({**fields, "balance": "tokens"} for fields in (CONFIG, deeper))

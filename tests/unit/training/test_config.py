@@ -39,7 +39,8 @@ def test_the_demo_configs_are_valid(stage, paths):
     [
         (["--ckpt_evry", "3"], "did you mean 'ckpt_every'"),
         (["--lr", "1e-3"], "keep one of the two"),  # the demo's optimizer names its own
-        (["--sp-size", "2"], "sp_size is 2; expected 1"),
+        (["--sp-size", "0"], "sp_size is 0; expected a whole number of at least 1"),
+        (["--sp-size", "two"], "sp_size is 'two'; expected a whole number"),
         (["--posterior", "mean"], "latents are stored already, so it has no effect"),
         (["--vae.typ", "x", "--vae.type", "VideoAutoencoderKL"], "unknown field 'typ'"),
         (["--log_every", "0"], "log_every is 0"),
