@@ -43,14 +43,16 @@ def fill_latents(
     items[KEY] = [
         latent_key(x, b, 1) for x, b in zip(items["sha256"], items["bucket"], strict=True)
     ]
-    found, files = [pd.DataFrame({KEY: []})], []
+    found: list[pd.DataFrame] = []
+    files = []
     for bucket, rows in items[items["status"] == "ok"].groupby("bucket"):
         values = [latents[name, Bucket.parse(bucket)] for name in rows["id"]]
         path, entries = write_latents(catalogue, values, rows, str(bucket), identity)
         found.append(catalogue.add(path, entries, {}))
         files.append(path)
     write_index(
-        *(index, latent_rows(items, pd.concat(found))),
+        # an empty table among them would make floats of the checksums
+        *(index, latent_rows(items, pd.concat(found or [pd.DataFrame({KEY: []})]))),
         columns=LATENT_COLUMNS,
         store=catalogue.folder,
         identity=identity if files else {},

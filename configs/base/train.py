@@ -5,7 +5,7 @@ num_workers = 4  # batches that threads read ahead
 dtype = "bf16"
 grad_checkpoint = True  # recompute activations in the backward pass
 plugin = "zero2"  # gradients and optimizer state split over the GPUs
-sp_size = 1  # GPUs that share one video; more than 1 is refused
+sp_size = 1  # GPUs that share one video
 
 vae = dict(type="VideoAutoencoderKL", from_pretrained="stabilityai/sd-vae-ft-ema")
 scheduler = dict(type="iddpm", timestep_respacing="")  # all 1000 timesteps

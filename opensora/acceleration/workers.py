@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from opensora.config.groups import count_groups
-from opensora.core.errors import ConfigError, OpenSoraError
+from opensora.core.errors import CheckpointError, ConfigError, OpenSoraError
 
 PREFLIGHT_S = 60.0  # a worker that has not answered by then is taken for unreachable
 COLLECTIVE_S = 1800.0  # rank 0 may write a large checkpoint while the others wait
@@ -73,6 +73,20 @@ class Workers:
                 f"worker {self.rank}: another worker has ended, its lines say why ({reason})"
             ) from error
 
+    @contextmanager
+    def one_voice(self) -> Iterator[None]:
+        """Around what goes wrong for all workers alike: the main one alone says what.
+
+        Raises:
+            OpenSoraError: without words where the main worker says them.
+        """
+        try:
+            yield
+        except (CheckpointError, ConfigError) as error:
+            if self.is_main:
+                raise
+            raise OpenSoraError("") from error
+
     def sum(self, values: Tensor) -> Tensor:
         """Sum `values` [N] over the workers, in place; every worker receives the same bits.
 
@@ -129,7 +143,7 @@ def inside_worker() -> bool:
 
 
 @contextmanager
-def worker_group(*, gpus: int = 0, sp_size: int = 1) -> Iterator[Workers]:
+def worker_group(*, gpus: int = 0, sp_size: int = 1, some: bool = False) -> Iterator[Workers]:
     """Join the process group of the run and leave it at the end.
 
     A process started by torch.distributed.run joins the group that its environment names; any
@@ -138,13 +152,14 @@ def worker_group(*, gpus: int = 0, sp_size: int = 1) -> Iterator[Workers]:
     Args:
         gpus: GPUs that each node was asked for; 0 computes on the CPU (gloo instead of nccl).
         sp_size: processes that share a video.
+        some: more GPUs may be visible than are used.
 
     Raises:
         ConfigError: the visible GPUs are not those asked for, or the processes do not form groups
             of sp_size.
         OpenSoraError: another worker does not answer.
     """
-    device = _device(gpus)
+    device = _device(gpus, some=some)
     backend = "nccl" if device.type == "cuda" else "gloo"
     timeout = timedelta(seconds=COLLECTIVE_S)
     if inside_worker():
@@ -200,12 +215,12 @@ def check_connection(workers: Workers, *, timeout_s: float = PREFLIGHT_S) -> Non
         )
 
 
-def _device(gpus: int) -> torch.device:
+def _device(gpus: int, *, some: bool) -> torch.device:
     """The device of this process, after checking that the GPUs asked for are there."""
     if gpus == 0:
         return torch.device("cpu")
     visible = torch.cuda.device_count()
-    if visible != gpus:
+    if visible < gpus or (visible > gpus and not some):
         raise ConfigError(
             f"--gpus {gpus}: {visible} GPUs are visible on this node; ask the scheduler for"
             f" {gpus}, or pass --gpus {visible}"

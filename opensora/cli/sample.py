@@ -1,7 +1,13 @@
 """`opensora sample`: sample videos or images for prompts."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from opensora.sampling.prompts import Prompt
+    from opensora.sampling.settings import SamplingSettings
 
 HELP = (
     "Sample videos or images for prompts with a trained model; finished samples are kept on a"
@@ -50,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add(parser, "--num-sampling-steps", type=int, metavar="N", help="steps of the scheduler")
     _add(parser, "--cfg-scale", type=float, metavar="S", help="guidance scale of the scheduler")
+    _add(
+        *(parser, "--sp-size"),
+        type=int,
+        metavar="N",
+        help="workers that share each sample, N processes on this machine, on N GPUs if any",
+    )
     parser.add_argument("--device", help="cpu or cuda; cuda where there is one")
 
 
@@ -70,10 +82,59 @@ def run(args: argparse.Namespace) -> str:
     settings = SamplingSettings.from_config(config)
     prompts = prompts_of(config, settings)
     device = choose_device(args.device)
-    pipeline = load_pipeline(config, settings, device)
-    table = sample_prompts(pipeline, prompts, settings, config)
+    if settings.sp_size > 1:
+        table = _share(args, config, settings, prompts, device)
+    else:
+        table = sample_prompts(load_pipeline(config, settings, device), prompts, settings, config)
+    if table is None:
+        return ""
     made = read_table(table)
     return f"samples={len(made)} prompts={len(made) // settings.num_samples} table={table}"
+
+
+def _share(
+    args: argparse.Namespace,
+    config: dict[str, Any],
+    settings: "SamplingSettings",
+    prompts: "list[Prompt]",
+    device: str,
+) -> "Path | None":
+    """Sample in several processes that share each sample.
+
+    Returns:
+        The table, in the first worker; None in the others and in the process that starts them.
+    """
+    from opensora.acceleration.launch import launch
+    from opensora.acceleration.sequence import share_videos
+    from opensora.acceleration.workers import inside_worker, worker_group
+    from opensora.core.errors import ConfigError
+    from opensora.core.signals import StopSignals
+    from opensora.sampling.pipeline import load_pipeline
+    from opensora.sampling.run import sample_prompts
+
+    sp_size = settings.sp_size
+    if device not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {device} is one GPU and sp_size is {sp_size}; use cuda")
+    gpus = sp_size if device == "cuda" else 0
+    with StopSignals() as signals:
+        if not inside_worker():
+            words = ["-m", "opensora.cli.main", "sample", str(args.config), *given_options(args)]
+            words += ["--device", device, *args.overrides]
+            launch(words, processes=sp_size, gpus=gpus, signals=signals)
+            return None
+        with worker_group(gpus=gpus, sp_size=sp_size, some=True) as workers:
+            if workers.world_size != sp_size:
+                raise ConfigError(
+                    f"sp_size is {sp_size} and {workers.world_size} workers were started; leave"
+                    " the starting of them to this command"
+                )
+            with workers.one_voice():
+                pipeline = load_pipeline(config, settings, workers.device)
+                share_videos(pipeline.model, workers)
+                table = sample_prompts(
+                    *(pipeline, prompts, settings, config), workers=workers, signals=signals
+                )
+            return table if workers.is_main else None
 
 
 def given_options(args: argparse.Namespace) -> list[str]:

@@ -21,7 +21,7 @@ from opensora.sampling.prompts import SampleRequest
 from opensora.sampling.settings import Resize, SamplingSettings
 
 # settings no single sample depends on
-_WITHOUT_EFFECT = ("save_dir", "num_samples", "batch_size", "multi_resolution")
+_WITHOUT_EFFECT = ("save_dir", "num_samples", "batch_size", "multi_resolution", "sp_size")
 
 
 def save_sample(

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 
-from opensora.core.errors import ConfigError
+from opensora.acceleration.workers import Workers
+from opensora.core.errors import ConfigError, Stopped
 from opensora.core.io import read_json
 from opensora.core.log import progress
+from opensora.core.signals import StopSignals
 from opensora.models.text_encoder import ClassEncoder
 from opensora.sampling.batch import batches, sample_batch
 from opensora.sampling.checks import check_keeps_frames
@@ -28,6 +31,7 @@ from opensora.text.cut import count_cut, warn_cut
 log = logging.getLogger(__name__)
 
 TABLE_NAME = "samples.csv"
+_ALONE = Workers(0, 1, torch.device("cpu"))
 
 
 def sample_prompts(
@@ -35,6 +39,9 @@ def sample_prompts(
     prompts: Sequence[Prompt],
     settings: SamplingSettings,
     config: Mapping[str, Any] | None = None,
+    *,
+    workers: Workers = _ALONE,
+    signals: StopSignals | None = None,
 ) -> Path:
     """Make every sample that is not there yet and write the table of all of them.
 
@@ -46,17 +53,21 @@ def sample_prompts(
         prompts: as the user wrote them, with what conditions them.
         settings: sizes, amounts, seed and folder.
         config: the resolved sampling config, kept in each record.
+        workers: who share each sample; all go through this together, the first one writes.
+        signals: whether a worker was asked to stop; None = signals end the process.
 
     Returns:
         Path of samples.csv.
 
     Raises:
         ConfigError: a prompt can not be sampled as asked.
+        Stopped: a worker was asked to stop; what is finished is kept.
     """
     are_many = (config or {}).get("prompt_path") is not None
     prompts = check_prompts(pipeline, prompts, settings, are_many=are_many)
     wanted = requests(prompts, settings.num_samples)
-    todo = [r for r in wanted if not is_sampled(r, pipeline, settings)]
+    done = workers.of_group(lambda: {r.id for r in wanted if is_sampled(r, pipeline, settings)})
+    todo = [request for request in wanted if request.id not in done]
     log.info("sample samples=%d finished=%d", len(wanted), len(wanted) - len(todo))
     latents: dict[str, Tensor] = {}
 
@@ -69,13 +80,25 @@ def sample_prompts(
     wanted = [request for request in wanted if request.prompt not in lost]
     todo = [request for request in todo if request.prompt not in lost]
     for batch in progress(list(batches(todo, settings)), description="sample batches"):
+        _end_if_asked(workers, signals)
         made = sample_batch(pipeline, batch, settings, latents)
+        if not workers.is_main:
+            continue
         for request, frames in zip(batch, made, strict=True):
             save_sample(request, frames, pipeline, settings, config or {})
-    records = [read_json(record_path(request, settings)) for request in wanted]
     table = settings.save_dir / TABLE_NAME
-    write_table(pd.DataFrame(records)[list(SAMPLES.columns)], table, SAMPLES)
+    if workers.is_main:
+        records = [read_json(record_path(request, settings)) for request in wanted]
+        write_table(pd.DataFrame(records)[list(SAMPLES.columns)], table, SAMPLES)
     return table
+
+
+def _end_if_asked(workers: Workers, signals: StopSignals | None) -> None:
+    """Stop between two batches where a worker was asked to; all of them or none."""
+    asked = None if signals is None else next(filter(None, workers.gather(signals.received)), None)
+    if asked:
+        sentence = f"{asked} came; samples that are finished are kept, run the same command again"
+        raise Stopped(sentence if workers.is_main else "")
 
 
 def check_prompts(

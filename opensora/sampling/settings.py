@@ -10,7 +10,9 @@ from opensora.models.device import parse_dtype
 from opensora.sampling.conditioning import total_frames
 
 # fields that a sampling config may hold; those named here are our own
-FIELDS = INFERENCE_FIELDS | {"num_samples", "align", "display_size", "display_resize"}
+FIELDS = INFERENCE_FIELDS | {
+    *("num_samples", "align", "display_size", "display_resize", "sp_size"),
+}
 
 Resize = Literal["nearest", "lanczos"]
 
@@ -37,6 +39,7 @@ class SamplingSettings:
         align: see `conditioning.place`.
         display_size: short side of the files in pixels; smaller samples are enlarged to it.
         display_resize: "nearest" by the largest whole factor, or "lanczos" to the exact size.
+        sp_size: workers that share each sample; changes memory, speed and rounding.
     """
 
     num_frames: int
@@ -54,6 +57,7 @@ class SamplingSettings:
     align: int | None = None
     display_size: int | None = None
     display_resize: Resize = "nearest"
+    sp_size: int = 1
 
     def __post_init__(self) -> None:
         """Refuse values that can not work."""
@@ -67,6 +71,7 @@ class SamplingSettings:
             "image_size[0]": self.image_size[0],
             "image_size[1]": self.image_size[1],
             "display_size": 1 if self.display_size is None else self.display_size,
+            "sp_size": self.sp_size,
         }
         for name, value in sizes.items():
             if not _is_whole(value) or value < 1:

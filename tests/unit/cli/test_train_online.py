@@ -106,6 +106,19 @@ def test_a_run_online_keeps_its_plan_and_the_identity_of_its_encoders(
     assert saved.dataset.type == "VariableVideoTextDataset"
 
 
+@pytest.mark.slow
+def test_two_that_share_videos_see_what_one_sees(video_world, config, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    words = [*online(video_world), "--num-steps", "4"]
+    assert train(config, tmp_path / "one", *words) == 0
+    assert train(config, tmp_path / "two", *words, "--sp-size", "2", "--processes", "2") == 0
+    one, two = lines(tmp_path / "one"), lines(tmp_path / "two")
+    assert [line["bucket"] for line in two] == [line["bucket"] for line in one]
+    for name in ("loss", "grad_norm"):
+        expected = [line[name] for line in one]
+        assert [line[name] for line in two] == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize("workers", ["0", "3"])
 def test_a_stopped_run_goes_on_bit_for_bit(video_world, config, tmp_path, workers):
     words = [*online(video_world), "--num-workers", workers]
