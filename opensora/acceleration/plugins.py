@@ -5,7 +5,7 @@ the forward pass. So a checkpoint means the same whatever plugin wrote it, and n
 such as timesteps, which the ZeRO plugin's own bf16 mode would.
 """
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -142,6 +142,17 @@ class Engine:
     def autocast(self) -> AbstractContextManager[object]:
         """Context of the forward pass."""
         return autocast(self.dtype, self.workers.device)
+
+    def no_sync(self) -> AbstractContextManager[object]:
+        """Context of a forward and backward pass whose gradients stay on this worker for now.
+
+        They are averaged with those of the next backward pass outside of it. Plugin "zero2" keeps
+        only its share of the gradients, so it averages each time.
+        """
+        if not self.booster.plugin.support_no_sync():
+            return nullcontext()
+        context: AbstractContextManager[object] = self.booster.no_sync(self.model, self.optimizer)
+        return context
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradients of a scalar loss, averaged over the workers."""

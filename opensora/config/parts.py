@@ -6,12 +6,13 @@ from typing import Any
 # of a training config, what `assign-buckets` reads; the dataset may hold some of them too
 PLAN_FIELDS = (
     *("bucket_config", "num_frames", "image_size", "batch_size", "frame_interval"),
-    *("epochs", "seed", "num_steps", "balance", "drop_last", "max_crop"),
+    *("epochs", "seed", "num_steps", "accumulate", "balance", "drop_last", "max_crop"),
 )
 # of a training config, what decides the weights and metrics.jsonl, besides plan and stores
 TRAINING_FIELDS = (
     *("model", "scheduler", "mask_ratios", "seed", "load", "num_steps", "until", "log_every"),
     *("optimizer", "lr", "warmup_steps", "lr_decay", "ema_decay", "grad_clip", "dtype", "plugin"),
+    "accumulate",
 )
 # what training reads besides, if it encodes as it goes
 ONLINE_FIELDS = ("vae", "text_encoder", "posterior")

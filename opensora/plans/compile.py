@@ -1,14 +1,15 @@
 """The batch plan: which clips form which micro batch, decided before training.
 
 A plan is one flat sequence of micro batches, a pure function of (assignments, bucket_config,
-seed, epochs, balance). World size W only deals it out: entry i belongs to step i // W, rank i % W.
-After n entries have been used, training continues at entry n on any number of ranks.
+seed, epochs, balance). World size W and the micro batches of a step, n on each rank, only deal it
+out: entry i belongs to step i // (W n) and rank i % W. After any number of whole steps training
+continues at the next entry on any number of ranks.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from opensora.plans.micro_batches import EpochBatches, batch_sizes, count_cells,
 from opensora.tables.columns import ID
 from opensora.tables.parquet import metadata_of, open_rows, write_rows
 
+ACCUMULATE = "accumulate"  # micro batches of a step on each rank, where it is not one
 _METADATA = b"opensora_plan"
 _COLUMNS = ["epoch", "bucket", "clips", "new_ids"]
 
@@ -48,6 +50,7 @@ def compile_plan(
     seed: int,
     epochs: int,
     world_size: int = 1,
+    accumulate: int = 1,
     drop_last: bool = True,
     sample_cost: SampleCost | None = None,
     max_batches: int | None = None,
@@ -63,6 +66,7 @@ def compile_plan(
         seed: order of clips and batches.
         epochs: number of passes.
         world_size: data-parallel ranks.
+        accumulate: micro batches of a step on each rank.
         drop_last: False also trains what does not fill a batch, as one smaller batch per cell.
         sample_cost: makes the batches of a step cost about the same (`balance.py`), and the
             sequence depend on the world size.
@@ -76,8 +80,10 @@ def compile_plan(
         ConfigError: no batch can be filled, the plan has fewer batches than ranks, or more clips
             than its numbers can count.
     """
-    if min(epochs, world_size) < 1 or len(assignments) not in (1, epochs):
-        raise ValueError(f"{epochs=}, {world_size=} and {len(assignments)=} do not fit together")
+    if min(epochs, world_size, accumulate) < 1 or len(assignments) not in (1, epochs):
+        raise ValueError(
+            f"{epochs=}, {world_size=}, {accumulate=} and {len(assignments)=} do not fit together"
+        )
     rules = parse_bucket_config(bucket_config)
     balancer = StepBalancer(world_size, sample_cost) if sample_cost else None
     digest = hashlib.sha256()
@@ -96,9 +102,11 @@ def compile_plan(
         _require_countable(clips, epoch + 1, epochs, share=min(1.0, number / most_batches))
     if number == 0:
         raise ConfigError(explain_no_batch(assignments[0], rules))
-    _require_a_step(number, epochs, world_size)
-    plan = whole_steps(pa.concat_tables(tables), world_size)
+    _require_a_step(number, epochs, world_size, accumulate)
+    plan = whole_steps(pa.concat_tables(tables), world_size * accumulate)
     plan.attrs |= {"hash": digest.hexdigest(), "world_size": world_size}
+    if accumulate > 1:  # plans without it keep their bytes
+        plan.attrs[ACCUMULATE] = accumulate
     plan.attrs |= {"epochs": epochs, "compiled_epochs": len(tables)}
     return plan
 
@@ -134,14 +142,19 @@ def plan_of_batches(batches: EpochBatches, order: np.ndarray) -> pd.DataFrame:
     return plan
 
 
-def whole_steps(table: pa.Table, world_size: int) -> pd.DataFrame:
-    """The entries of a flat sequence that fill whole steps of `world_size` data-parallel ranks.
+def step_entries(metadata: Mapping[Any, Any]) -> int:
+    """Entries that a step of all ranks takes, by what stands beside a plan."""
+    return int(metadata["world_size"] * metadata.get(ACCUMULATE, 1))
+
+
+def whole_steps(table: pa.Table, entries: int) -> pd.DataFrame:
+    """The entries of a flat sequence that fill whole steps.
 
     Args:
         table: columns epoch, bucket and ids.
-        world_size: data-parallel ranks.
+        entries: of a step of all ranks.
     """
-    dealt = table.slice(0, len(table) // world_size * world_size)
+    dealt = table.slice(0, len(table) // entries * entries)
     return pd.DataFrame(
         {
             "epoch": dealt["epoch"].to_numpy(),
@@ -164,11 +177,13 @@ def _epoch_table(epoch: int, batches: EpochBatches, order: np.ndarray, digest: A
     return pa.table({"epoch": epochs, "bucket": bucket, "ids": lists})
 
 
-def _require_a_step(number: int, epochs: int, world_size: int) -> None:
-    if number < world_size:
+def _require_a_step(number: int, epochs: int, world_size: int, accumulate: int) -> None:
+    if number < world_size * accumulate:
+        each = f" with {accumulate} each (accumulate)" if accumulate > 1 else ""
+        fewer = ", use fewer processes or accumulate less" if each else ", or use fewer processes"
         raise ConfigError(
             f"bucket_config: {number} micro batches in {epochs} epochs are fewer than the"
-            f" {world_size} ranks; lower batch_size, add clips or epochs, or use fewer processes"
+            f" {world_size} ranks{each}; lower batch_size, add clips or epochs{fewer}"
         )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from opensora.core.errors import TableError
-from opensora.plans.compile import BatchPlan
+from opensora.plans.compile import BatchPlan, step_entries
 from opensora.plans.summary import REMAINDER, TOO_FEW_FOR_A_BATCH
 from opensora.tables.checks import TRAIN
 from opensora.tables.columns import ID
@@ -112,7 +112,7 @@ def _require_same(train: pd.DataFrame, left_out: pd.DataFrame, planned: pd.Serie
 def _used(plan: BatchPlan) -> int:
     """Entries that steps will use."""
     num_steps = plan.metadata.get("num_steps")
-    return min(len(plan), num_steps * plan.metadata["world_size"]) if num_steps else len(plan)
+    return min(len(plan), num_steps * step_entries(plan.metadata)) if num_steps else len(plan)
 
 
 def _times(plan: BatchPlan, used: int) -> pd.Series:

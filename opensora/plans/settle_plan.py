@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.io import atomic_path
-from opensora.plans.compile import BatchPlan, whole_steps, write_plan
+from opensora.plans.compile import ACCUMULATE, BatchPlan, step_entries, whole_steps, write_plan
 from opensora.plans.entries import Entries
 from opensora.plans.stage_plan import require_steps
 from opensora.tables.columns import DETAIL, ID, OK, STATUS
@@ -178,7 +178,7 @@ def deal_out(plan: BatchPlan, rejected: pd.DataFrame) -> pd.DataFrame:
     clips = plan.entries.clips[order[places]]
     lists = Entries(offsets.astype(np.int32), clips, plan.entries.ids).column()
     columns = {name: plan.table[name].take(pa.array(kept)) for name in ("epoch", "bucket")}
-    settled = whole_steps(pa.table({**columns, "ids": lists}), plan.metadata["world_size"])
+    settled = whole_steps(pa.table({**columns, "ids": lists}), step_entries(plan.metadata))
     _require_a_step_left(plan, len(settled), len(kept))
     pairs = sorted(zip(rejected[ID], rejected["bucket"], strict=True))
     text = json.dumps([plan.hash, *pairs], ensure_ascii=False)
@@ -228,12 +228,14 @@ def _is_rejected(plan: BatchPlan, rejected: pd.DataFrame) -> np.ndarray:
 
 
 def _require_a_step_left(plan: BatchPlan, batches: int, before: int) -> None:
-    world_size = plan.metadata["world_size"]
+    world_size, accumulate = plan.metadata["world_size"], plan.metadata.get(ACCUMULATE, 1)
     if batches == 0:
+        each = f" with {accumulate} each (accumulate)" if accumulate > 1 else ""
         raise ConfigError(
             f"plan: of {len(plan)} micro batches {before} are left without the rejected clips,"
-            f" fewer than the {world_size} processes; mend the files, or add clips"
+            f" fewer than the {world_size} processes{each}; mend the files, or add clips"
         )
     if num_steps := plan.metadata.get("num_steps"):
         epochs = plan.metadata["compiled_epochs"]
-        require_steps(num_steps, batches, epochs=epochs, world_size=world_size)
+        dealt = {"world_size": world_size, "accumulate": accumulate}
+        require_steps(num_steps, batches, epochs=epochs, **dealt)

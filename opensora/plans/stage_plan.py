@@ -241,7 +241,7 @@ def plan_training(
     Args:
         manifest: clips; where it has a column `split`, only rows of "train" are used.
         config: bucket_config or a fixed size, epochs, seed, frame_interval, model.patch_size,
-            num_steps, balance, drop_last, max_crop, sp_size.
+            num_steps, accumulate, balance, drop_last, max_crop, sp_size.
         world_size: processes that train; groups of `sp_size` of them are data-parallel ranks.
         vae_stride: pixels of one latent value, to count tokens.
         sample_cost: what balances the steps where `balance` is "cost"; None counts tokens.
@@ -256,6 +256,7 @@ def plan_training(
     if not isinstance(drop_last, bool):
         raise ConfigError(f"drop_last is {drop_last!r}; expected True or False")
     buckets, num_steps = bucket_config_of(config), config.get("num_steps")
+    accumulate = check_accumulate(config.get("accumulate", 1))
     clips = training_clips(manifest)
     assignments = EpochAssignments(clips, config)
     grid = token_grid(config, vae_stride)
@@ -265,12 +266,14 @@ def plan_training(
         seed=seed,
         epochs=epochs,
         world_size=world_size,
+        accumulate=accumulate,
         drop_last=drop_last,
         sample_cost=(sample_cost or grid.tokens) if balance == COST else None,
-        max_batches=math.ceil(_SPARE * num_steps * world_size) if num_steps else None,
+        max_batches=math.ceil(_SPARE * num_steps * world_size * accumulate) if num_steps else None,
     )
     if num_steps:
-        require_steps(num_steps, len(plan), epochs=epochs, world_size=world_size)
+        dealt = {"world_size": world_size, "accumulate": accumulate}
+        require_steps(num_steps, len(plan), epochs=epochs, **dealt)
     summary = summarize_plan(clips, assignments[0], plan, buckets, grid=grid, drop_last=drop_last)
     if config.get("bucket_config") and field_of(config, "batch_size") is not None:
         summary["warnings"].append("batch_size has no effect: bucket_config says it per bucket")
@@ -279,16 +282,32 @@ def plan_training(
     return TrainingPlan(plan, summary, settings, assignments, parse_bucket_config(buckets))
 
 
-def require_steps(num_steps: int, batches: int, *, epochs: int, world_size: int) -> None:
+def check_accumulate(value: Any) -> int:
+    """Return the micro batches of a step on each process.
+
+    Raises:
+        ConfigError: no whole number of at least 1.
+    """
+    if not isinstance(value, int) or value < 1:
+        raise ConfigError(f"accumulate is {value!r}; expected a whole number of at least 1")
+    return value
+
+
+def require_steps(
+    num_steps: int, batches: int, *, epochs: int, world_size: int, accumulate: int = 1
+) -> None:
     """Refuse a plan that ends before the steps that are wanted.
 
     Raises:
         ConfigError: names both numbers and the epochs that are needed.
     """
-    steps = batches // world_size
+    entries = world_size * accumulate
+    steps = batches // entries
     if steps < num_steps:
-        needed = -(-num_steps * world_size * epochs // max(batches, 1))
+        needed = -(-num_steps * entries * epochs // max(batches, 1))
+        each = f" with {accumulate} micro batches each" if accumulate > 1 else ""
         raise ConfigError(
             f"num_steps is {num_steps} and {epochs} epochs of the plan hold {steps} steps of"
-            f" {world_size} processes: set epochs to {needed}, or num_steps to {steps} or less"
+            f" {world_size} processes{each}: set epochs to {needed}, or num_steps to {steps} or"
+            " less"
         )

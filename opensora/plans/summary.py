@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from opensora.buckets.bucket import Bucket, TokenGrid
 from opensora.buckets.bucket_config import BucketConfig, BucketRule, parse_bucket_config
 from opensora.buckets.crop import cut_share
+from opensora.plans.compile import ACCUMULATE, step_entries
 from opensora.plans.micro_batches import batch_sizes, cell_codes, count_cells, trained_cells
 
 TOO_FEW_FOR_A_BATCH = "too_few_for_a_batch"
@@ -63,9 +64,10 @@ def summarize_plan(
             "clips": len(assignment),
             "epochs": plan.attrs["compiled_epochs"],
             "world_size": plan.attrs["world_size"],
+            **{name: plan.attrs[name] for name in (ACCUMULATE,) if name in plan.attrs},
             "batches_first_epoch": sum(row["batches"] for row in buckets.values()),
             "micro_batches": len(plan),
-            "steps": len(plan) // plan.attrs["world_size"],
+            "steps": len(plan) // step_entries(plan.attrs),
             "samples": int(samples.sum()),
             "tokens": sum(
                 int(count) * grid.tokens(Bucket.parse(str(name))) for name, count in samples.items()
@@ -179,11 +181,13 @@ def _warnings(
     ]
     if empty:
         sentences.append(f"no clip is trained in {', '.join(empty)}")
-    world_size = plan.attrs["world_size"]
+    world_size, entries = plan.attrs["world_size"], step_entries(plan.attrs)
     epochs = range(plan.attrs["compiled_epochs"])
     fewest = int(plan["epoch"].value_counts().reindex(epochs, fill_value=0).min())
-    if fewest < world_size:
+    if fewest < entries:
+        each = f" with {entries // world_size} each" if entries > world_size else ""
         sentences.append(
-            f"an epoch has {fewest} micro batches for {world_size} ranks: one step spans epochs"
+            f"an epoch has {fewest} micro batches for {world_size} ranks{each}: one step spans"
+            " epochs"
         )
     return sentences

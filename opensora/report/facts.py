@@ -13,6 +13,7 @@ _TOTALS = (
     ("steps", "optimizer steps"),
     ("epochs", "epochs"),
     ("world_size", "ranks"),
+    ("accumulate", "micro batches of a step on each rank"),
     ("tokens", "tokens seen"),
 )
 

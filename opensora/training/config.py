@@ -11,6 +11,7 @@ from opensora.config.load import load_config
 from opensora.config.registry import check_parts
 from opensora.core.errors import ConfigError
 from opensora.plans.settle_plan import MAX_REJECTED
+from opensora.plans.stage_plan import check_accumulate
 
 # used by other commands that read the same config file (assign-buckets, plan, encode-*, sample)
 SHARED_FIELDS = (
@@ -58,6 +59,9 @@ class TrainConfig:
     """Largest gradient norm; None never clips."""
     num_steps: int | None = None
     """Stop after this many optimizer steps; None runs the whole plan."""
+    accumulate: int = 1
+    """Micro batches of a step on each worker: the loss is the mean over all their clips, as if they
+    were one batch."""
     until: int | None = None
     """End here what is to be continued (`load`): the schedule is that of the whole stage."""
     dtype: str = "bf16"
@@ -101,6 +105,7 @@ class TrainConfig:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("warmup_steps", "num_workers"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        check_accumulate(self.accumulate)
         steps = self.num_steps
         _require(steps is None or steps >= 1, "num_steps", steps, "at least 1, or None")
         _require(self.until is None or self.until >= 1, "until", self.until, "at least 1, or None")

@@ -1,10 +1,11 @@
-"""The training loop: replay the plan, one optimizer step per micro batch and worker."""
+"""The training loop: replay the plan, `accumulate` micro batches per step and worker."""
 
 import copy
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from opensora.core.lock import RunLock
 from opensora.core.log import progress
 from opensora.core.process import threads_in_use
 from opensora.core.signals import StopSignals
+from opensora.datasets.stored import LatentBatch
 from opensora.training.checkpoint import Checkpoint, write_checkpoint, write_outputs
 from opensora.training.config import TrainConfig
 from opensora.training.data import read_ahead
@@ -128,25 +130,24 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog) -> Non
         return
     first = run.counters
     steps = range(first.step, run.last_step)
-    groups = run.workers.num_groups
-    positions = [first.micro_batches + k * groups + run.workers.group for k in range(len(steps))]
-    batches = read_ahead(run.source, positions, run.config.num_workers)
+    groups, each = run.workers.num_groups, run.config.accumulate
+    micro_batches = _micro_batches(run, watchdog)
     check = FirstStepsCheck()
     clock = Clock(first.seconds)
-    for step, position in zip(progress(steps, description="train"), positions, strict=True):
-        batch = run.source.encode(position, next(batches))
-        watchdog.enter(step, batch["ids"])
+    for step in progress(steps, description="train"):
+        position, batch = next(micro_batches)
         asked = {
             "stop": signals.received is not None,
             "end": run.workers.is_main and run.config.stop_file.exists(),
         }
+        more = islice(micro_batches, each - 1)
         with out_of_memory(run, step, position, batch["latents"]):
-            result = train_step(run, step, position, batch, **asked)
+            result = train_step(run, step, position, batch, more=more, **asked)
         clock.count(result.samples)
         run.counters = replace(
             run.counters,
             step=step + 1,
-            micro_batches=run.counters.micro_batches + groups,
+            micro_batches=run.counters.micro_batches + groups * each,
             seconds=clock.seconds,
         )
         if run.ema is not None:
@@ -167,6 +168,19 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog) -> Non
             raise Stopped(sentence if run.workers.is_main else "")
         if (step + 1) % run.config.ckpt_every == 0 and step + 1 < run.last_step:
             save_checkpoint(run)
+
+
+def _micro_batches(run: TrainingRun, watchdog: Watchdog) -> Iterator[tuple[int, LatentBatch]]:
+    """Positions and encoded micro batches of this worker, up to its last step."""
+    first, each = run.counters, run.config.accumulate
+    groups, group = run.workers.num_groups, run.workers.group
+    number = (run.last_step - first.step) * each
+    positions = [first.micro_batches + k * groups + group for k in range(number)]
+    batches = read_ahead(run.source, positions, run.config.num_workers)
+    for k, (position, read) in enumerate(zip(positions, batches, strict=True)):
+        batch = run.source.encode(position, read)
+        watchdog.enter(first.step + k // each, batch["ids"])
+        yield position, batch
 
 
 def _completed(resolved: Any, run: TrainingRun) -> Any:

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import CheckpointError
 from opensora.core.io import atomic_path
-from opensora.plans.compile import BatchPlan, whole_steps, write_plan
+from opensora.plans.compile import BatchPlan, step_entries, whole_steps, write_plan
 from opensora.plans.entries import entries_of, in_table, join_entries
 from opensora.plans.settle_plan import SETTLED_FROM
 from opensora.plans.stage_plan import plan_training
@@ -199,7 +199,7 @@ def _same_entries(one: pa.Table, other: pa.Table) -> bool:
 def _write(table: pa.Table, given: BatchPlan, target: Path, more: dict[str, Any]) -> None:
     """Write a sequence with the settings of the plan that was given."""
     settings = {**given.metadata, SOURCE: given.hash, **more}
-    frame: pd.DataFrame = whole_steps(table, given.metadata["world_size"])
+    frame: pd.DataFrame = whole_steps(table, step_entries(given.metadata))
     frame.attrs = {}
     if table is not given.table:
         parts = (*settings[FORMER], settings[UNTIL], given.hash)

@@ -250,17 +250,19 @@ def count_steps(config: TrainConfig, num_micro_batches: int, done: Counters, gro
         ConfigError: the plan holds less than one step for all workers, or less than `num_steps`,
             or `until` is beyond the end.
     """
-    steps = done.step + (num_micro_batches - done.micro_batches) // groups
+    steps = done.step + (num_micro_batches - done.micro_batches) // (groups * config.accumulate)
     who = f"{groups} workers" if config.sp_size == 1 else f"{groups} groups of {config.sp_size}"
+    each = f" with {config.accumulate} each" if config.accumulate > 1 else ""
     if steps == 0:
+        less = "accumulate less, " if each else ""
         raise ConfigError(
-            f"dataset.plan holds {num_micro_batches} micro batches, fewer than the {who};"
-            " use fewer processes, or smaller batches in bucket_config"
+            f"dataset.plan holds {num_micro_batches} micro batches, fewer than the {who}{each};"
+            f" {less}use fewer processes, or smaller batches in bucket_config"
         )
     if config.num_steps is not None and config.num_steps > steps:
         raise ConfigError(
             f"num_steps is {config.num_steps} and dataset.plan holds {num_micro_batches} micro"
-            f" batches, {steps} steps of {who}; make the plan again with more epochs and"
+            f" batches, {steps} steps of {who}{each}; make the plan again with more epochs and"
             f" this number of workers, or set num_steps to {steps} or less"
         )
     total = config.num_steps or steps
@@ -317,6 +319,8 @@ def recipe_hash(
     recipe["stores"] = [source.latent_identity, source.embedding_identity]
     if config.is_online:
         recipe["transform_name"] = config.dataset.get("transform_name")
+    if config.accumulate > 1:  # runs begun before there was the field go on
+        recipe["accumulate"] = config.accumulate
     recipe["load"] = hash_of_load(Path(config.load), loaded) if config.load else None
     recipe["decays_over"] = config.num_steps if config.lr_decay else None
     text = json.dumps(recipe, sort_keys=True, default=str)

@@ -20,6 +20,7 @@ from opensora.plans.micro_batches import count_cells, trained_cells
 from opensora.plans.stage_plan import (
     EpochAssignments,
     bucket_config_of,
+    check_accumulate,
     token_grid,
     training_clips,
 )
@@ -128,7 +129,8 @@ def forecast(
             epoch,
             int(config.get("epochs", 1)),
             machine,
-            groups=count_groups(machine.gpus, config.get("sp_size", 1)),
+            per_step=count_groups(machine.gpus, config.get("sp_size", 1))
+            * check_accumulate(config.get("accumulate", 1)),
         ),
         "memory": _memory(buckets, config, cost, machine),
         "model": {
@@ -196,7 +198,7 @@ def _memory(
 
 
 def _budget(
-    epoch: Mapping[str, float], epochs: int, machine: Machine, *, groups: int
+    epoch: Mapping[str, float], epochs: int, machine: Machine, *, per_step: int
 ) -> dict[str, float]:
     """What the machine's hours buy, and what the configured epochs need.
 
@@ -204,11 +206,11 @@ def _budget(
         epoch: sums of the first epoch.
         epochs: as configured.
         machine: GPUs and hours.
-        groups: micro batches of a step; the GPUs of a group share one.
+        per_step: micro batches of a step; the GPUs of a group share one.
     """
     flops = machine.gpus * machine.hours * 3600 * machine.gpu_flops
     bought = flops / epoch["flops"]
-    steps = epoch["batches"] / groups
+    steps = epoch["batches"] / per_step
     return {
         "epochs": bought,
         "steps": bought * steps,

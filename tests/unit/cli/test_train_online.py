@@ -52,8 +52,8 @@ def stopping_after(steps: int) -> Iterator[None]:
     """Ask runs to stop when they have done this many steps."""
     train_step = loop.train_step
 
-    def step(run, number, position, batch, *, stop, end):
-        return train_step(run, number, position, batch, stop=number + 1 == steps, end=end)
+    def step(run, number, position, batch, **keywords):
+        return train_step(run, number, position, batch, **keywords | {"stop": number + 1 == steps})
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "train_step", step)

@@ -123,6 +123,7 @@ def test_a_learning_rate_is_no_part_of_a_plan() -> None:
     assert plan_part(CONFIG) != plan_part({**CONFIG, "epochs": 3})
     assert plan_part({**CONFIG, "max_crop": 0.3})["max_crop"] == 0.3
     assert plan_part({**CONFIG, "sp_size": 1}) == plan_part(CONFIG) != plan_part(SHARED)
+    assert plan_part({**CONFIG, "accumulate": 2})["accumulate"] == 2
     deeper = {**CONFIG, "model": {**MODEL, "depth": 2}}
     assert plan_part(CONFIG) != plan_part(deeper)  # it decides the cost of a sample
     one, other = ({**fields, "balance": "tokens"} for fields in (CONFIG, deeper))
@@ -139,6 +140,7 @@ def test_every_field_of_training_counts_or_says_why_it_does_not() -> None:
     ("change", "stored", "online"),
     [
         ({"lr": 0.2}, True, True),
+        ({"accumulate": 2}, True, True),
         ({"scheduler": {"type": "iddpm"}}, True, True),
         ({"load": "x.pth"}, True, True),
         ({"bucket_config": {}}, False, False),  # the plan says

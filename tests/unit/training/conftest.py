@@ -30,11 +30,13 @@ def make_stores(
     seed: int = 3,
     num_clips: int = NUM_CLIPS,
     world_size: int = 1,
+    accumulate: int = 1,
+    images: int = BATCH,
     balance: bool = False,
 ) -> dict[str, str]:
     """Stores of two-frame clips and as many images, and a plan of `epochs` passes.
 
-    What a clip holds depends on its id alone.
+    What a clip holds depends on its id alone. A batch has `BATCH` clips, or that many images.
     """
     stored, placed = {}, []
     for bucket in CELLS:
@@ -63,11 +65,12 @@ def make_stores(
     }
     captions = {name: name for name in tokens}
     tiny_stores.fill_embeddings(root / "embeddings/0000.parquet", tokens, captions, TEXT)
-    buckets = {"24px": {2: (1.0, BATCH), 1: (1.0, BATCH)}}
+    buckets = {"24px": {2: (1.0, BATCH), 1: (1.0, images)}}
     cost = (lambda bucket: float(bucket.num_frames)) if balance else None
     plan = compile_plan(
         *([assignment], buckets),
         **{"seed": seed, "epochs": epochs, "world_size": world_size, "sample_cost": cost},
+        accumulate=accumulate,
     )
     write_plan(plan, root / "plan.parquet", seed=seed)
     return {
