@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options; every other field of the config is an option as well."""
     parser.add_argument("config", help="sampling config (.py)")
     _add(parser, "--ckpt-path", metavar="PATH", help="weights of the model: a file or a folder")
+    _add(parser, "--lora", metavar="FILE", help="lora.safetensors of a training on these weights")
     _add(parser, "--vae", metavar="DIR", help="folder of the VAE")
     _add(parser, "--text-encoder", metavar="DIR", help="folder of the text encoder")
     _add(parser, "--prompt-path", metavar="FILE", help="text file with one prompt per line")

@@ -74,7 +74,10 @@ def sampling_fields(path: str) -> dict[str, Any]:
     Raises:
         ConfigError: the config can not be read.
     """
-    return sampling_part(resolved(path, "inference"))
+    found = sampling_part(resolved(path, "inference"))
+    if (lora := found.get("lora")) and Path(lora).is_file():
+        found["lora"] = sha256_file(lora)  # what it holds, wherever it lies
+    return found
 
 
 def reference_hashes(path: str, prompts: str | Path) -> dict[str, str]:

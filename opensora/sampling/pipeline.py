@@ -10,7 +10,9 @@ from torch import nn
 from opensora.buckets.bucket_config import IMAGE_FPS
 from opensora.config.registry import MODELS, PARTS, build_module
 from opensora.core.errors import ConfigError
+from opensora.core.io import sha256_file
 from opensora.models.device import parse_dtype
+from opensora.models.lora.merge import apply_adapters
 from opensora.models.text_encoder import ClassEncoder
 from opensora.models.weights.checkpoint import load_checkpoint
 from opensora.sampling.checkpoint import TrainedModel, find_trained_model
@@ -74,8 +76,8 @@ def load_pipeline(
     """Build and load all parts named by a sampling config.
 
     Args:
-        config: `model` (its from_pretrained names the checkpoint), `vae`, `text_encoder` and
-            `scheduler`.
+        config: `model` (its from_pretrained names the checkpoint), `vae`, `text_encoder`,
+            `scheduler`, and maybe `lora`.
         settings: dtype and the size, which must fit the VAE and the model.
         device: where to put the networks.
 
@@ -93,7 +95,9 @@ def load_pipeline(
     vae = _build("vae", _require_weights(config["vae"], "vae")).to(device, dtype).eval()
     check_shared_frames(settings, vae)
     text_encoder = build_text_encoder(config["text_encoder"], source.model, dtype, device)
-    model = load_model(source, settings, vae, text_encoder).to(device, dtype).eval()
+    model = load_model(source, settings, vae, text_encoder)
+    adapters = _apply(config.get("lora"), model)
+    model.to(device, dtype).eval()
     text_encoder.y_embedder = model.y_embedder
     scheduler_fields = resolve_scheduler(config["scheduler"], source.training.get("scheduler"))
     scheduler = _build("scheduler", scheduler_fields)
@@ -107,6 +111,7 @@ def load_pipeline(
         identity={
             "checkpoint": str(source.path),
             "checkpoint_sha256": source.sha256(),
+            **adapters,
             "model": source.model,
             "vae": vae.identity(),
             "text_encoder": text_encoder.identity(),
@@ -114,6 +119,18 @@ def load_pipeline(
         },
         trained_here=bool(source.training),
     )
+
+
+def _apply(lora: str | None, model: nn.Module) -> dict[str, str]:
+    """Put adapters into the weights, where a file of them is named; returns what identifies it.
+
+    Raises:
+        CheckpointError: they belong to another model or to other weights.
+    """
+    if lora is None:
+        return {}
+    apply_adapters(model, lora)
+    return {"lora_sha256": sha256_file(lora)}
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:

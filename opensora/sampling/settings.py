@@ -11,7 +11,7 @@ from opensora.sampling.conditioning import total_frames
 
 # fields that a sampling config may hold; those named here are our own
 FIELDS = INFERENCE_FIELDS | {
-    *("num_samples", "align", "display_size", "display_resize", "sp_size"),
+    *("num_samples", "align", "display_size", "display_resize", "sp_size", "lora"),
 }
 
 Resize = Literal["nearest", "lanczos"]

@@ -55,6 +55,7 @@ class Counters:
         loss_ema: smoothed loss.
         losses: of the steps since the last line of metrics.
         encoders: identities of the VAE and the text encoder.
+        base: hash of the weights that adapters sit on; None where the whole model is trained.
     """
 
     step: int
@@ -66,6 +67,7 @@ class Counters:
     loss_ema: float | None = None
     losses: list[float] = field(default_factory=list)
     encoders: dict[str, Any] = field(default_factory=dict)
+    base: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class Checkpoint:
 
     Attributes:
         counters: where the run stands.
-        model: its weights.
-        ema: averaged weights.
+        model: its weights, or what `lora` trains of them.
+        ema: the same, averaged.
         optimizer: state of the optimizer.
         metrics: text of metrics.jsonl up to here; None in checkpoints that carry none.
     """
@@ -279,8 +281,8 @@ def write_outputs(
     config: Any,
     metrics: str,
     *,
-    model: Mapping[str, Tensor],
-    ema: Mapping[str, Tensor],
+    model: Mapping[str, Tensor] | None,
+    ema: Mapping[str, Tensor] | None,
 ) -> None:
     """Write the results of a finished stage: metrics.jsonl, weights and config.py, each whole.
 
@@ -290,14 +292,18 @@ def write_outputs(
         folder: the outputs of the stage.
         config: MMEngine config that says all there is to know of the run.
         metrics: text of metrics.jsonl.
-        model: its weights.
-        ema: averaged weights.
+        model: its weights; None leaves none behind.
+        ema: averaged weights, likewise.
     """
     write_text(folder / METRICS, metrics)
     for name, tensors in ((MODEL, model), (EMA, ema)):
+        if tensors is None:
+            (folder / name).unlink(missing_ok=True)  # of a run with other settings
+            continue
         with atomic_path(folder / name) as path:
             save_tensors(path, tensors)
-    save_config(config, folder / "config.py", written=_hashes([folder / MODEL, folder / EMA]))
+    files = [folder / name for name in (MODEL, EMA) if (folder / name).exists()]
+    save_config(config, folder / "config.py", written=_hashes(files))
 
 
 def remove_checkpoints(root: Path) -> None:

@@ -10,6 +10,7 @@ from opensora.config.groups import count_groups
 from opensora.config.load import load_config
 from opensora.config.registry import check_parts
 from opensora.core.errors import ConfigError
+from opensora.models.lora.settings import LoraSettings
 from opensora.plans.settle_plan import MAX_REJECTED
 from opensora.plans.stage_plan import check_accumulate
 
@@ -68,6 +69,9 @@ class TrainConfig:
     """Precision of matrix products: "bf16", "fp16" (on GPUs, plugin "ddp") or "fp32"."""
     plugin: str = "ddp"
     """ColossalAI plugin: "ddp", "zero1" or "zero2"."""
+    lora: dict[str, Any] | None = None
+    """Train adapters on given weights instead of all of them: `rank`, `targets` and more, see
+    `models/lora/settings.py`; None trains the model."""
     grad_checkpoint: bool = False
     """Recompute activations in the backward pass to save memory."""
     mask_ratios: dict[str, float] | None = None
@@ -106,6 +110,7 @@ class TrainConfig:
         for name in ("warmup_steps", "num_workers"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         check_accumulate(self.accumulate)
+        self._check_lora()
         steps = self.num_steps
         _require(steps is None or steps >= 1, "num_steps", steps, "at least 1, or None")
         _require(self.until is None or self.until >= 1, "until", self.until, "at least 1, or None")
@@ -121,6 +126,16 @@ class TrainConfig:
         _require(self.posterior in posteriors, "posterior", self.posterior, "'sample' or 'mean'")
         _require(0 <= self.max_rejected <= 1, "max_rejected", self.max_rejected, "from 0 to 1")
         self._check_stored() if self.dataset["type"] == STORED else self._check_online()
+
+    def _check_lora(self) -> None:
+        if self.lora is None:
+            return
+        LoraSettings.of(self.lora)
+        if self.load is None and not self.model.get("from_pretrained"):
+            raise ConfigError(
+                "lora adapts weights that are there and none are given; name them as load (--load"
+                " FILE) or model.from_pretrained (--ckpt-path FILE)"
+            )
 
     def _check_stored(self) -> None:
         for name in ("latents", "embeddings", "plan"):

@@ -1,4 +1,4 @@
-"""`load`: going on from a checkpoint of another run, in new outputs.
+"""`load`: starting from weights, or going on from a checkpoint of another run, in new outputs.
 
 Weights alone (a file, or the outputs of a stage) start a run at step 0. A checkpoint of a running
 stage holds optimizer, average and counters as well, and the run goes on where it stands.
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from opensora.acceleration.plugins import Engine
 from opensora.acceleration.workers import Workers
+from opensora.config.load import read_saved_config
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import atomic_path, sha256_file, write_text
+from opensora.models.weights.checkpoint import load_checkpoint
 from opensora.plans.compile import BatchPlan
 from opensora.training.checkpoint import (
     EMA,
@@ -30,6 +32,7 @@ from opensora.training.checkpoint import (
     read_counters,
 )
 from opensora.training.config import STATE, TrainConfig
+from opensora.training.data import BatchSource
 from opensora.training.plan import continues_plan
 from opensora.training.rejects import FILE as REJECTED
 
@@ -144,6 +147,28 @@ def continue_from(
     return replace(read, counters=counters)
 
 
+def start_from(model: nn.Module, load: Path, source: BatchSource) -> None:
+    """Copy the weights of an earlier stage into the model.
+
+    Raises:
+        CheckpointError: names are missing or left over, or nothing can be read.
+        ConfigError: the earlier stage was trained on other encoders.
+    """
+    path = weights_file(load)
+    beside = path.parent / "config.py"
+    if beside.is_file():
+        former = read_saved_config(beside).get("encoders") or {}
+        require_same_encoders(f"load {path}", former, encoder_identities(source))
+    report = load_checkpoint(model, path)
+    unmatched = [*report.missing, *report.unexpected]
+    if unmatched:
+        raise CheckpointError(
+            f"load {path}: {len(report.missing)} names of the model are missing and"
+            f" {len(report.unexpected)} are left over ({', '.join(unmatched[:3])}); give weights of"
+            " this model, or name others as model.from_pretrained to use what fits"
+        )
+
+
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Copy the weights of a checkpoint into the model.
 
@@ -199,3 +224,8 @@ def require_same_encoders(
 def _network(identity: dict[str, Any]) -> dict[str, Any]:
     """What decides the meaning of latents or embeddings, not how precisely they were kept."""
     return {name: value for name, value in identity.items() if name not in _HOW_KEPT}
+
+
+def encoder_identities(source: BatchSource) -> dict[str, Any]:
+    """Identities of the encoders, as they stand in the saved config."""
+    return {"vae": source.latent_identity, "text_encoder": source.embedding_identity}

@@ -1,6 +1,5 @@
 """The training loop: replay the plan, `accumulate` micro batches per step and worker."""
 
-import copy
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ from opensora.acceleration.workers import Workers
 from opensora.core.errors import ConfigError, Stopped
 from opensora.core.lock import RunLock
 from opensora.core.log import progress
-from opensora.core.process import threads_in_use
 from opensora.core.signals import StopSignals
 from opensora.datasets.stored import LatentBatch
 from opensora.training.checkpoint import Checkpoint, write_checkpoint, write_outputs
@@ -23,7 +21,8 @@ from opensora.training.fit.memory import out_of_memory, warn_of_memory
 from opensora.training.record import Clock, announce, is_due, record
 from opensora.training.rejects import FILE as REJECTED
 from opensora.training.rejects import write_rejected
-from opensora.training.start import TrainingRun, encoder_identities, prepare_run
+from opensora.training.results import completed, results_of, weights_of
+from opensora.training.start import TrainingRun, prepare_run
 from opensora.training.step import train_step
 from opensora.training.watch import FirstStepsCheck, Watchdog
 
@@ -82,12 +81,13 @@ def _train(run: TrainingRun, resolved: Any, signals: StopSignals) -> str:
         assert run.lock is not None
         run.lock.check()
         by_hand = ended_by_hand(run)
+        model, ema = results_of(run)
         write_outputs(
             Path(config.outputs),
-            _completed(resolved, run),
+            completed(resolved, run),
             run.metrics.ended_by_hand(by_hand) if by_hand else run.metrics.text,
-            model=run.engine.module.state_dict(),
-            ema=run.ema.state_dict(),
+            model=model,
+            ema=ema,
         )
         rejected = [] if run.rejected is None else run.rejected.rows()
         write_rejected(Path(config.outputs) / REJECTED, rejected)
@@ -183,25 +183,6 @@ def _micro_batches(run: TrainingRun, watchdog: Watchdog) -> Iterator[tuple[int, 
         yield position, batch
 
 
-def _completed(resolved: Any, run: TrainingRun) -> Any:
-    """The config to save beside the weights, so that sampling needs nothing else.
-
-    It also holds every keyword of the model, the identities of the encoders and what computed them.
-    """
-    config = copy.deepcopy(resolved)
-    config["model"] = run.model_config
-    config["computed_with"] = {
-        "device": run.workers.device.type,
-        "dtype": str(run.engine.dtype).removeprefix("torch."),
-        "workers": run.workers.world_size,
-        "threads": threads_in_use(),
-    }
-    if run.workers.sp_size > 1:
-        config["computed_with"]["sp_size"] = run.workers.sp_size
-    config["encoders"] = encoder_identities(run.source)
-    return config
-
-
 def save_checkpoint(run: TrainingRun, *, finished: bool = False) -> None:
     """Write a checkpoint; all workers take part, the main one writes, none leaves before the end.
 
@@ -217,12 +198,13 @@ def save_checkpoint(run: TrainingRun, *, finished: bool = False) -> None:
         run.counters = replace(run.counters, loss_ema=metrics.loss_ema, losses=metrics.losses)
     optimizer = run.engine.state_dict()  # gathers what a plugin has split
     if run.ema is not None:
+        model, ema = weights_of(run)
         write_checkpoint(
             run.config.state_folder,
             Checkpoint(
                 counters=replace(run.counters, finished=finished),
-                model=run.engine.module.state_dict(),
-                ema=run.ema.state_dict(),
+                model=model,
+                ema=ema,
                 optimizer=optimizer,
                 metrics=run.metrics.text if run.metrics is not None else None,
             ),

@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import json
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,13 @@ from opensora.acceleration.optimizer import LrSchedule, build_optimizer
 from opensora.acceleration.plugins import Engine, check_plugin
 from opensora.acceleration.sequence import share_videos
 from opensora.acceleration.workers import Workers
-from opensora.config.load import read_saved_config
 from opensora.config.registry import MODELS, SCHEDULERS, build_module
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.lock import RunLock
 from opensora.core.seed import derive_seed
 from opensora.datasets.masks import MaskGenerator
 from opensora.models.build import takes_frame_mask, use_grad_checkpoint
-from opensora.models.weights.checkpoint import load_checkpoint
+from opensora.models.lora.settings import LoraSettings
 from opensora.plans.compile import BatchPlan
 from opensora.stores.keys import LABELS
 from opensora.training.checkpoint import (
@@ -41,12 +40,13 @@ from opensora.training.kernels import settle_kernels
 from opensora.training.load import (
     checkpoint_to_load,
     continue_from,
+    encoder_identities,
     hash_of_load,
     load_optimizer,
     load_weights,
-    require_same_encoders,
-    weights_file,
+    start_from,
 )
+from opensora.training.lora import TrainedAdapters, start_adapters
 from opensora.training.metrics import MetricsLog, open_wandb
 from opensora.training.plan import SOURCE, choose_plan, continues_plan
 from opensora.training.rejects import FILE as REJECTED
@@ -71,6 +71,7 @@ class TrainingRun:
         total_steps: steps of the whole stage.
         counters: where it stands.
         ema: averaged weights, on the main worker only.
+        adapters: what is trained instead of the whole model; None where it is that.
         metrics: metrics.jsonl, on the main worker only.
         rejected: unreadable clips; None where none are met while training.
         lock: on the folder of the checkpoints, on the main worker only.
@@ -87,6 +88,7 @@ class TrainingRun:
     total_steps: int
     counters: Counters
     ema: Ema | None
+    adapters: TrainedAdapters | None
     metrics: MetricsLog | None
     rejected: RejectedClips | None
     lock: RunLock | None = None
@@ -118,11 +120,15 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
     checkpoint = find_resumable(config, workers, fresh, source.plan)
     if checkpoint is None and loaded is not None:
         checkpoint = continue_from(loaded, config, workers, source.plan, fresh)
-    if checkpoint is not None:
-        load_weights(model, checkpoint.model)
-    elif config.load is not None:
+    if checkpoint is None and config.load is not None:
         start_from(model, Path(config.load), source)
+    elif checkpoint is not None and config.lora is None:
+        load_weights(model, checkpoint.model)
     counters = fresh if checkpoint is None else _resumed(checkpoint.counters, fresh)
+    adapters = None
+    if config.lora is not None:
+        adapters = start_adapters(model, config, workers, checkpoint, loaded)
+        counters = replace(counters, base=adapters.base_sha256)
     total_steps = count_steps(config, len(source.plan), counters, workers.num_groups)
     # 3. kernels, optimizer and plugin
     settle_kernels(model, config, workers)
@@ -141,7 +147,8 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
     if checkpoint is not None:
         load_optimizer(engine, checkpoint.optimizer)
         if ema is not None:
-            ema.load_state_dict(checkpoint.ema)
+            average = checkpoint.ema if adapters is None else adapters.live(checkpoint.ema)
+            ema.load_state_dict(average)
     engine.model.train()
     return TrainingRun(
         config=config,
@@ -155,6 +162,7 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
         total_steps=total_steps,
         counters=counters,
         ema=ema,
+        adapters=adapters,
         metrics=_open_metrics(config, counters, checkpoint) if workers.is_main else None,
         rejected=_open_rejected(config, source, workers, resumes=checkpoint is not None),
     )
@@ -319,6 +327,8 @@ def recipe_hash(
     recipe["stores"] = [source.latent_identity, source.embedding_identity]
     if config.is_online:
         recipe["transform_name"] = config.dataset.get("transform_name")
+    if config.lora is not None:
+        recipe["lora"] = asdict(LoraSettings.of(config.lora))
     if config.accumulate > 1:  # runs begun before there was the field go on
         recipe["accumulate"] = config.accumulate
     recipe["load"] = hash_of_load(Path(config.load), loaded) if config.load else None
@@ -366,30 +376,3 @@ def find_resumable(
         " bring the former settings back to resume it, remove the folder to start afresh, or keep"
         f" its weights with --load {folder / EMA} and other --outputs"
     )
-
-
-def start_from(model: nn.Module, load: Path, source: BatchSource) -> None:
-    """Copy the weights of an earlier stage into the model.
-
-    Raises:
-        CheckpointError: names are missing or left over, or nothing can be read.
-        ConfigError: the earlier stage was trained on other encoders.
-    """
-    path = weights_file(load)
-    beside = path.parent / "config.py"
-    if beside.is_file():
-        former = read_saved_config(beside).get("encoders") or {}
-        require_same_encoders(f"load {path}", former, encoder_identities(source))
-    report = load_checkpoint(model, path)
-    unmatched = [*report.missing, *report.unexpected]
-    if unmatched:
-        raise CheckpointError(
-            f"load {path}: {len(report.missing)} names of the model are missing and"
-            f" {len(report.unexpected)} are left over ({', '.join(unmatched[:3])}); give weights of"
-            " this model, or name others as model.from_pretrained to use what fits"
-        )
-
-
-def encoder_identities(source: BatchSource) -> dict[str, Any]:
-    """Identities of the encoders, as they stand in the saved config."""
-    return {"vae": source.latent_identity, "text_encoder": source.embedding_identity}
