@@ -60,6 +60,7 @@ include: "workflow/rules/report.smk"
 
 
 onstart:
+    refuse_what_no_node_has()
     remove_marks("logs", config["run"])
     save_workflow_config(config, f"{RUN}/config.yaml")
 

@@ -1,20 +1,29 @@
 """`opensora doctor`: examine what runs name of the store, free what none names, forget a video."""
 
 import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from opensora.dag.cluster.line import Line
 
 HELP = (
     "Examine what indexes name: every checksum, NaN, mean and deviation, and with the encoders what"
     " a few clips and captions become when they are decoded or encoded again. Changes nothing."
     " --sweep lists what of the store no index of any run names, --forget all that runs and store"
     " hold of a video, --adopt which latents and embeddings of an older layout the store can take;"
-    " with --yes it is done."
+    " with --yes it is done. --cluster, on a login node of SLURM: whether a run would get what it"
+    " asks for, line by line with the mend."
 )
+_MODES = ("sweep", "forget", "adopt", "cluster")
 EXAMPLE = (
     "opensora doctor --latents results/demo/latents/stage1 --embeddings results/demo/embeddings"
     " --manifest results/demo/manifest --vae results/demo/models/vae"
     " --text-encoder results/demo/models/text_encoder\n"
     "  opensora doctor --sweep results\n"
-    "  opensora doctor --forget mine/videos/beach.mp4 --results results --yes"
+    "  opensora doctor --forget mine/videos/beach.mp4 --results results --yes\n"
+    "  opensora doctor --cluster mine/run.yaml --submit"
 )
 
 
@@ -64,6 +73,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " used (default: those that it trained)",
     )
     parser.add_argument("--yes", action="store_true", help="do what is listed")
+    _add_cluster(parser)
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of --cluster."""
+    parser.add_argument(
+        "--cluster",
+        metavar="CONFIG",
+        help="workflow config (.yaml); run this on a login node, in the folder of the workflow",
+    )
+    parser.add_argument(
+        "--profile",
+        default="profiles/slurm",
+        metavar="FOLDER",
+        help="with --cluster: profile of the run (default: profiles/slurm)",
+    )
+    parser.add_argument(
+        "--submit",
+        action="store_true",
+        help="with --cluster: let a job of a few seconds run in each partition that is used",
+    )
 
 
 def run(args: argparse.Namespace) -> str:
@@ -71,15 +101,19 @@ def run(args: argparse.Namespace) -> str:
     from opensora.core.errors import ConfigError
 
     examined = bool(args.latents or args.embeddings)
-    modes = [name for name in ("sweep", "forget", "adopt") if getattr(args, name) is not None]
+    modes = [name for name in _MODES if getattr(args, name) is not None]
     if len(modes) + examined > 1:
         names = ", ".join(f"--{name}" for name in modes)
         raise ConfigError(f"{names}: give one of them, alone")
+    if args.submit and args.cluster is None:
+        raise ConfigError("--submit belongs to --cluster")
     if not modes:
         if args.yes:
             raise ConfigError("--yes belongs to --sweep, --forget or --adopt")
         return _examine(args)
     _refuse_unused(args, modes[0])
+    if args.cluster is not None:
+        return _cluster(args)
     done = {"sweep": _sweep, "forget": _forget, "adopt": _adopt}[modes[0]](args)
     return "\n  ".join(done)
 
@@ -93,6 +127,8 @@ def _refuse_unused(args: argparse.Namespace, mode: str) -> None:
         if getattr(args, name) is not None and name not in used:
             word = name.replace("_", "-")
             raise ConfigError(f"--{word} has no effect with --{mode}; leave it out")
+    if args.yes and mode == "cluster":
+        raise ConfigError("--yes has no effect with --cluster; leave it out")
 
 
 def _sweep(args: argparse.Namespace) -> list[str]:
@@ -178,3 +214,88 @@ def _examine(args: argparse.Namespace) -> str:
             examine_embeddings(root, text_encoder=encoder, manifest=manifest, device=device)
         )
     return "; ".join(found)
+
+
+def _cluster(args: argparse.Namespace) -> str:
+    """Print what was found, line by line; returns the summary.
+
+    Raises:
+        ConfigError: no SLURM here, or there is something to mend.
+    """
+    import sys
+
+    from opensora.core.errors import ConfigError
+    from opensora.core.terminal import facts
+    from opensora.dag.cluster.doctor import examine_slurm, submit_probe
+    from opensora.dag.cluster.places import examine_disk, examine_places
+    from opensora.dag.cluster.plan import read_profile, read_run
+    from opensora.dag.cluster.slurm import look
+
+    config, profile, slurm = read_run(args.cluster), read_profile(args.profile), look()
+    lines = [*examine_slurm(config, profile, slurm), *examine_places()]
+    lines += [*_encoders(config), examine_disk(config, _stored_bytes(config))]
+    if args.submit:
+        lines += submit_probe(config, profile, slurm)
+    sys.stdout.write(facts((f"{line.mark:5}{line.topic}", line.text) for line in lines))
+    bad = [line for line in lines if line.mark == "mend"]
+    if bad:
+        raise ConfigError(
+            f"{len(bad)} of {len(lines)} lines are to be mended, marked `mend`; the first:"
+            f" {bad[0].topic}: {bad[0].text}"
+        )
+    notes = sum(line.mark == "note" for line in lines)
+    return f"{len(lines)} lines, nothing to mend{f', {notes} to judge' if notes else ''}"
+
+
+def _encoders(config: "Mapping[str, Any]") -> "Iterator[Line]":
+    """Each encoder of a run whose weights are given."""
+    from opensora.core.errors import CheckpointError
+    from opensora.dag.cluster.line import Line
+    from opensora.precompute.loadable import examine_encoder
+
+    for kind, fields in config["models"].items():
+        name = fields["from_pretrained"]
+        if not name:
+            continue
+        texts = fields["type"] if kind == "text_encoder" else ""
+        try:
+            yield Line("ok", kind, f"{name}: {examine_encoder(kind, name, reads_texts=texts)}")
+        except CheckpointError as error:
+            yield Line("mend", kind, str(error))
+
+
+def _stored_bytes(config: "Mapping[str, Any]") -> float | None:
+    """Latents of all stages and embeddings, by the manifest; None where there is none yet."""
+    from pathlib import Path
+
+    from opensora.config.load import load_config
+    from opensora.core.errors import OpenSoraError
+    from opensora.plans.disk import Storage
+    from opensora.plans.forecast import Machine, forecast
+    from opensora.tables.manifest import read_manifest
+    from opensora.training.config import KNOWN_FIELDS
+
+    folder = Path(f"results/{config['run']}/manifest")
+    if not folder.is_dir():
+        return None
+    manifest, encode = read_manifest(folder), config["encode"]
+    storage = Storage(
+        dtype=encode["dtype"], moments=encode["posterior"] == "moments", int8=encode["int8"]
+    )
+    latents, embeddings = 0.0, 0.0
+    for stage in config["stages"]:
+        if stage["online"]:
+            continue
+        fields = load_config(stage["config"], [], known=KNOWN_FIELDS).to_dict()
+        if stage["epochs"]:
+            fields["epochs"] = stage["epochs"]
+        stride = tuple(encode["vae_stride"])
+        try:
+            found = forecast(
+                manifest, fields, vae_stride=stride, storage=storage, machine=Machine()
+            )
+        except OpenSoraError:  # no batch of a stage: assign_buckets says it
+            continue
+        latents += found["disk"]["latent_bytes"]
+        embeddings = max(embeddings, found["disk"]["embedding_bytes"])
+    return latents + embeddings

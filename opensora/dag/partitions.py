@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import inf
 from pathlib import Path
+from typing import Any
 
 from opensora.core.errors import ConfigError
 
@@ -36,17 +37,7 @@ def partition_limits(path: str | Path, *, gpu: bool) -> Limits:
     Raises:
         ConfigError: the file is not there or not of this form.
     """
-    # the plugin's own reader: names of fields and times such as 2-00:00:00 are its own
-    from snakemake_executor_plugin_slurm.partitions import read_partition_file
-    from snakemake_interface_common.exceptions import WorkflowError
-
-    try:
-        limits = [partition.limits for partition in read_partition_file(Path(path))]
-    except (WorkflowError, TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ConfigError(
-            f"{path}: {str(error).strip()}; expected `partitions:` with a name and its limits, as"
-            f" `generate-slurm-partition-config -o {path}` writes it on a login node"
-        ) from error
+    limits = [partition.limits for partition in read_partitions(path)]
     fitting = [limit for limit in limits if (limit.max_gpu > 0) == gpu] or ([] if gpu else limits)
     if not fitting:
         return Limits()
@@ -54,3 +45,22 @@ def partition_limits(path: str | Path, *, gpu: bool) -> Limits:
         max(float(limit.max_mem_mb) for limit in fitting),
         max(float(limit.max_runtime) for limit in fitting),
     )
+
+
+def read_partitions(path: str | Path) -> list[Any]:
+    """The partitions of a file, as the plugin has them.
+
+    Raises:
+        ConfigError: the file is not there or not of this form.
+    """
+    # the plugin's own reader: names of fields and times such as 2-00:00:00 are its own
+    from snakemake_executor_plugin_slurm.partitions import read_partition_file
+    from snakemake_interface_common.exceptions import WorkflowError
+
+    try:
+        return list(read_partition_file(Path(path)))
+    except (WorkflowError, TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ConfigError(
+            f"{path}: {str(error).strip()}; expected `partitions:` with a name and its limits, as"
+            f" `generate-slurm-partition-config -o {path}` writes it on a login node"
+        ) from error

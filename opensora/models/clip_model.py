@@ -124,7 +124,7 @@ def load_clip(name: str | Path, device: str | torch.device = "cpu") -> ClipModel
     view: View = read_json(folder / _OWN)["view"] if (folder / _OWN).is_file() else "frame"
 
     config = read_json(folder / _CONFIG)
-    _check_words(config, folder)
+    check_words(config, folder)
     clip = load_parts(lambda: ClipModel(config, view), folder, kind="clip")
     weights = read_weights(folder / _WEIGHTS)
     absent = sorted(clip.network.state_dict().keys() - weights.keys())
@@ -139,7 +139,7 @@ def load_clip(name: str | Path, device: str | torch.device = "cpu") -> ClipModel
     return clip
 
 
-def _check_words(config: Any, folder: Path) -> None:
+def check_words(config: Any, folder: Path) -> None:
     """Refuse a CLIP whose texts are read by a vocabulary other than CLIP's own, which is known.
 
     Raises:

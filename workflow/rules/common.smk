@@ -5,6 +5,7 @@ from pathlib import Path
 
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.versions import VERSIONS
+from opensora.dag.cluster.gate import check_cluster
 from opensora.dag.configs import (
     check_configs,
     encoder_fields,
@@ -72,12 +73,25 @@ CURATED = [
 DEMO = f"{RUN}/raw"  # the demo world, where the config asks for one
 
 
+def partition_file():
+    """The file of a cluster's partitions, known once the run has begun."""
+    given = getattr(workflow.executor_settings, "partition_config", None)
+    return given or os.environ.get("SNAKEMAKE_SLURM_PARTITIONS")
+
+
 asks = Requests(
     config,
     resolve=lambda path: resolved(str(REPOSITORY / path)),
-    partitions=lambda: getattr(workflow.executor_settings, "partition_config", None)
-    or os.environ.get("SNAKEMAKE_SLURM_PARTITIONS"),
+    partitions=partition_file,
 )
+
+
+def refuse_what_no_node_has():
+    """Say before anything is submitted what the cluster could not take."""
+    try:
+        check_cluster(workflow, workflow.dag.needrun_jobs(), partition_file())
+    except ConfigError as error:
+        raise WorkflowError(str(error))
 
 
 wildcard_constraints:
