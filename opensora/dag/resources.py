@@ -12,6 +12,9 @@ from math import ceil, inf
 from typing import Any
 
 from opensora.core.errors import ConfigError
+from opensora.dag.cluster.partitions import Limits, partition_limits
+from opensora.dag.cluster.runtime import GROWTH as TIMES
+from opensora.dag.cluster.runtime import Forecast, Power
 from opensora.dag.memory import (
     JOB_GB,
     PROCESS_GB,
@@ -23,7 +26,6 @@ from opensora.dag.memory import (
     training_gb,
     weight_files_gb,
 )
-from opensora.dag.partitions import Limits, partition_limits
 
 # a job's memory at its first, second and any further try
 GROWTH = (1.0, 1.5, 2.0)
@@ -47,7 +49,7 @@ class Rule:
     """What is known of a rule before anything is computed.
 
     Attributes:
-        runtime: minutes.
+        runtime: minutes, where none can be computed.
         device: "cpu", or "gpu" for rules that may use one.
         grows: whether another try gets more memory. Training does not: each time limit uses a try
             up, and its memory is computed.
@@ -135,6 +137,7 @@ class Requests:
         self._partitions = partitions
         self._stages = {stage["name"]: stage for stage in config["stages"]}
         self._computed: dict[str, float] = {}
+        self._forecast = Forecast(config, resolve=resolve, files_gb=self._encoder)
 
     def threads(self, rule: str) -> int:
         """CPU threads of each node."""
@@ -168,13 +171,24 @@ class Requests:
 
         return of_job
 
-    def runtime(self, rule: str) -> Callable[[Any], int]:
-        """Time limit, minutes."""
+    def runtime(self, rule: str) -> Callable[..., int]:
+        """Time limit by wildcards and number of the try, minutes.
 
-        def of_job(wildcards: Any) -> int:
-            given = self._given(rule, "runtime")
-            asked = _amount(given, _UNITS_MIN, f"{rule}.runtime") if given else RULES[rule].runtime
-            return _within(asked, self._limits(rule, wildcards).runtime)
+        Computed where the run knows what it follows from, else the rule's usual one. What ends at
+        its time limit gets more at the next try, but for training, which goes on where it stood.
+        """
+
+        def of_job(wildcards: Any, attempt: int = 1) -> int:
+            limit = self._limits(rule, wildcards).runtime
+            if given := self._given(rule, "runtime"):
+                return _within(_amount(given, _UNITS_MIN, f"{rule}.runtime"), limit)
+            stage = _stage_of(wildcards) if rule == "train" else ""
+            gpus = self.gpus(rule)(wildcards) or 0
+            nodes = self._of(wildcards, "nodes") if stage else 1
+            power = Power(threads=self.threads(rule) * nodes, gpus=gpus)
+            first = self._forecast.minutes(rule, stage, power) or RULES[rule].runtime
+            factor = TIMES[min(attempt, len(TIMES)) - 1] if RULES[rule].grows else 1
+            return _within(first * factor, limit)
 
         return of_job
 

@@ -185,13 +185,14 @@ def listings(beside=()):
     from opensora.curation.ingest.discovery import shard_listings
 
     try:
-        hashes = shard_listings(
+        found = shard_listings(
             videos(), len(SHARDS), beside=beside, listing=Path(SHARD_LISTING)
         )
     except TableError as error:
         raise WorkflowError(str(error))
+    hashes = [shard.hash for shard in found]
     if workflow.is_main_process:
-        keep_listing(known, given, hashes)
+        keep_listing(known, given, hashes, max(shard.bytes for shard in found))
     return [f"files {name}" for name in hashes]
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from opensora.core.errors import TableError
 from opensora.core.seed import stable_shard
@@ -28,6 +29,13 @@ NO_MEDIA_SUFFIXES = frozenset(
     }
 )
 LICENCE_NAMES = (LICENCE, "license")  # of a list's column, the first that is there
+
+
+class ListedShard(NamedTuple):
+    """The files of a shard: a hash of names, sizes, times and licences, and their bytes."""
+
+    hash: str
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -124,7 +132,7 @@ def shard_listings(
     *,
     beside: Sequence[str] = (),
     listing: Path | None = None,
-) -> list[str]:
+) -> list[ListedShard]:
     """Hash names, sizes, times and licences of the files of each shard.
 
     A shard whose hash stays the same need not be ingested again.
@@ -142,14 +150,20 @@ def shard_listings(
     found = find_media(inputs)
     shards = shards_of([*found.files, *found.unreadable], num_shards, listing)
     digests = [hashlib.sha256() for _ in range(num_shards)]
+    sizes = [0] * num_shards
     in_capitals = _in_capitals({os.path.dirname(path) for path in found.files}, beside)
     for path, note in [*found.files.items(), *found.unreadable.items()]:
         digest = digests[shards[path]]
         stem = os.path.splitext(path)[0]
         capitals = in_capitals.get(stem, [])
         for name in [*(stem + suffix for suffix in beside), *capitals] or [path]:
-            digest.update(f"{legible_path(name)}\0{_state(name)}\0{note}\n".encode())
-    return [digest.hexdigest()[:16] for digest in digests]
+            state, size = _state(name)
+            digest.update(f"{legible_path(name)}\0{state}\0{note}\n".encode())
+            sizes[shards[path]] += size
+    return [
+        ListedShard(digest.hexdigest()[:16], size)
+        for digest, size in zip(digests, sizes, strict=True)
+    ]
 
 
 def _in_capitals(folders: Iterable[str], suffixes: Sequence[str]) -> dict[str, list[str]]:
@@ -170,12 +184,14 @@ def _in_capitals(folders: Iterable[str], suffixes: Sequence[str]) -> dict[str, l
     return found
 
 
-def _state(path: str) -> str:
+def _state(path: str) -> tuple[str, int]:
+    """What changes with a file, and its bytes."""
     try:
         facts = os.stat(path)
     except OSError as error:
-        return error.strerror or "unknown"
-    return f"{facts.st_size}\0{facts.st_mtime_ns}\0{stat.S_IMODE(facts.st_mode)}"
+        return error.strerror or "unknown", 0
+    state = f"{facts.st_size}\0{facts.st_mtime_ns}\0{stat.S_IMODE(facts.st_mode)}"
+    return state, facts.st_size
 
 
 def legible_path(path: str) -> str:

@@ -1,1 +1,1 @@
-"""A SLURM cluster as a login node sees it, beside what the jobs of a run ask of it."""
+"""A cluster: what it has, how long jobs take on it, whether they fit; as a login node sees it."""

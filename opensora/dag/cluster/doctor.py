@@ -11,9 +11,9 @@ from opensora.core.errors import ConfigError
 from opensora.core.terminal import short
 from opensora.dag.cluster.fit import Asked, check_account, longest, misfit, partition_of
 from opensora.dag.cluster.line import Line
+from opensora.dag.cluster.partitions import read_partitions
 from opensora.dag.cluster.plan import Profile, asked_by_run
 from opensora.dag.cluster.slurm import Partition, Slurm, accounts, ask
-from opensora.dag.partitions import read_partitions
 
 _LAST_CHECK_S = 180  # the plugin's longest wait between two status checks
 _START_S = 180.0  # how long the job of --submit may wait

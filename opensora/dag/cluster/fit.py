@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from opensora.core.errors import ConfigError, did_you_mean
+from opensora.dag.cluster.partitions import read_partitions
 from opensora.dag.cluster.slurm import Nodes, Partition, Slurm
-from opensora.dag.partitions import read_partitions
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from opensora.core.errors import ConfigError
-from opensora.dag.partitions import Limits, partition_limits
+from opensora.dag.cluster.partitions import Limits, partition_limits
 
 
 def written(folder: Path, partitions: object) -> Path:
