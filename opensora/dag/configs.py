@@ -130,6 +130,7 @@ def check_configs(config: dict[str, Any], repository: Path, run: str) -> None:
         fields = resolved(str(repository / stage["config"]), "train")
         _check_encoders(config, stage, fields, run)
         _check_groups(stage, fields)
+        _check_results(stage, fields)
     for name in _TRAINED:
         model = config["models"][name]
         if not model["from_pretrained"]:
@@ -200,6 +201,21 @@ def _check_groups(stage: dict[str, Any], fields: dict[str, Any]) -> None:
         raise ConfigError(
             f"workflow config: stages: {stage['name']}: {stage['config']}: {error}"
         ) from error
+
+
+def _check_results(stage: dict[str, Any], fields: dict[str, Any]) -> None:
+    """Refuse a stage without the weights that sampling and the next stage read.
+
+    Raises:
+        ConfigError: names the field.
+    """
+    lora = fields.get("lora")
+    if isinstance(lora, dict) and lora.get("output") == "separate":
+        raise ConfigError(
+            f"workflow config: stages: {stage['name']}: {stage['config']} has lora.output"
+            " 'separate', which leaves no weights to sample from; set it to 'merged', which writes"
+            " lora.safetensors as well"
+        )
 
 
 def _is_same(one: str, other: str) -> bool:

@@ -77,19 +77,14 @@ def compile_plan(
         order. `attrs["hash"]` identifies the sequence; "compiled_epochs" of the "epochs" are there.
 
     Raises:
-        ConfigError: no batch can be filled, the plan has fewer batches than ranks, or more clips
-            than its numbers can count.
+        ConfigError: too few batches for a step of all ranks, or too many clips to count.
     """
     if min(epochs, world_size, accumulate) < 1 or len(assignments) not in (1, epochs):
-        raise ValueError(
-            f"{epochs=}, {world_size=}, {accumulate=} and {len(assignments)=} do not fit together"
-        )
-    rules = parse_bucket_config(bucket_config)
+        raise ValueError(f"{epochs=}, {world_size=}, {accumulate=}, {len(assignments)=} do not fit")
+    rules, digest = parse_bucket_config(bucket_config), hashlib.sha256()
     balancer = StepBalancer(world_size, sample_cost) if sample_cost else None
-    digest = hashlib.sha256()
     tables: list[pa.Table] = []
-    number = clips = 0
-    most_batches = max_batches or math.inf
+    number, clips, most_batches = 0, 0, max_batches or math.inf
     for epoch in range(epochs):
         table = assignments[epoch % len(assignments)]
         batches = form_batches(table, rules, seed=seed, epoch=epoch, drop_last=drop_last)
@@ -104,10 +99,9 @@ def compile_plan(
         raise ConfigError(explain_no_batch(assignments[0], rules))
     _require_a_step(number, epochs, world_size, accumulate)
     plan = whole_steps(pa.concat_tables(tables), world_size * accumulate)
-    plan.attrs |= {"hash": digest.hexdigest(), "world_size": world_size}
-    if accumulate > 1:  # plans without it keep their bytes
-        plan.attrs[ACCUMULATE] = accumulate
-    plan.attrs |= {"epochs": epochs, "compiled_epochs": len(tables)}
+    epoch_counts = {"epochs": epochs, "compiled_epochs": len(tables)}
+    plan.attrs |= {"hash": digest.hexdigest(), "world_size": world_size, **epoch_counts}
+    plan.attrs |= {ACCUMULATE: accumulate} if accumulate > 1 else {}  # others keep their bytes
     return plan
 
 

@@ -120,15 +120,9 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
     checkpoint = find_resumable(config, workers, fresh, source.plan)
     if checkpoint is None and loaded is not None:
         checkpoint = continue_from(loaded, config, workers, source.plan, fresh)
-    if checkpoint is None and config.load is not None:
-        start_from(model, Path(config.load), source)
-    elif checkpoint is not None and config.lora is None:
-        load_weights(model, checkpoint.model)
+    adapters = _start_weights(model, config, source, workers, checkpoint, loaded)
     counters = fresh if checkpoint is None else _resumed(checkpoint.counters, fresh)
-    adapters = None
-    if config.lora is not None:
-        adapters = start_adapters(model, config, workers, checkpoint, loaded)
-        counters = replace(counters, base=adapters.base_sha256)
+    counters = replace(counters, base=adapters.base_sha256 if adapters else None)
     total_steps = count_steps(config, len(source.plan), counters, workers.num_groups)
     # 3. kernels, optimizer and plugin
     settle_kernels(model, config, workers)
@@ -166,6 +160,24 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
         metrics=_open_metrics(config, counters, checkpoint) if workers.is_main else None,
         rejected=_open_rejected(config, source, workers, resumes=checkpoint is not None),
     )
+
+
+def _start_weights(
+    model: nn.Module,
+    config: TrainConfig,
+    source: BatchSource,
+    workers: Workers,
+    checkpoint: Checkpoint | None,
+    loaded: Path | None,
+) -> TrainedAdapters | None:
+    """Give a model the weights of a checkpoint, or those of `load`; and adapters, if wanted."""
+    if checkpoint is None and config.load is not None:
+        start_from(model, Path(config.load), source)
+    if config.lora is not None:
+        return start_adapters(model, config, workers, checkpoint, loaded)
+    if checkpoint is not None:
+        load_weights(model, checkpoint.model)
+    return None
 
 
 def _resumed(counters: Counters, fresh: Counters) -> Counters:

@@ -141,6 +141,7 @@ def test_every_field_of_training_counts_or_says_why_it_does_not() -> None:
     [
         ({"lr": 0.2}, True, True),
         ({"accumulate": 2}, True, True),
+        ({"lora": {"rank": 4, "targets": ["qkv"]}}, True, True),
         ({"scheduler": {"type": "iddpm"}}, True, True),
         ({"load": "x.pth"}, True, True),
         ({"bucket_config": {}}, False, False),  # the plan says

@@ -85,6 +85,16 @@ def test_weights_that_are_here_are_named(tmp_path: Path) -> None:
     assert weights_of(path, starts_itself=False) == []
 
 
+def test_adapters_to_sample_with_are_known_by_their_content(tmp_path: Path) -> None:
+    lora = tmp_path / "lora.safetensors"
+    path = write(tmp_path, "sample.py", f"seed = 1\nlora = {str(lora)!r}\n")
+    assert sampling_fields(path)["lora"] == str(lora)  # a job says that it is not there
+    lora.write_bytes(b"one")
+    one = sampling_fields(path)["lora"]
+    lora.write_bytes(b"two")
+    assert len({one, sampling_fields(path)["lora"], str(lora)}) == 3
+
+
 def test_references_are_known_by_their_content(tmp_path: Path) -> None:
     for name in ("one.png", "two.png", "three.mp4"):
         (tmp_path / name).write_text(name)
@@ -134,6 +144,11 @@ def test_references_behind_prompts_with_breaks_inside_are_those_that_sample_read
             "text_encoder = dict(model_max_length=200)\n",
             {},
             r"text_encoder\.model_max_length 200 and encode\.max_length is 120",
+        ),
+        (
+            "lora = dict(rank=4, targets=['qkv'], output='separate')\n",
+            {},
+            r"one: stage\.py has lora\.output 'separate', which leaves no weights to sample from",
         ),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from opensora.config.load import load_config
 from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.models.lora.adapters import (
@@ -25,8 +26,10 @@ from opensora.models.lora.merge import (
     merged,
     write_adapters,
 )
+from opensora.models.lora.parts import expected_shapes
 from opensora.models.lora.settings import LoraSettings
 
+CONFIG = Path(__file__).parents[4] / "configs/opensora-v1-1/train/lora.py"
 MODEL = {
     **{"type": "STDiT2", "in_channels": 4, "patch_size": (1, 2, 2), "hidden_size": 24, "depth": 2},
     **{"num_heads": 2, "caption_channels": 6, "model_max_length": 5, "input_sq_size": 16},
@@ -239,6 +242,25 @@ def test_names_that_the_model_does_not_have_are_refused_with_the_nearest(change,
         add_adapters(build(), LoraSettings.of({**FIELDS, **change}), seed=1)
 
 
-def test_alpha_is_the_rank_where_it_is_left_out(tmp_path: Path):
+def test_alpha_is_the_rank_where_it_is_left_out():
     assert LoraSettings.of({"rank": 4, "targets": ["qkv"]}).scaling == 1.0
     assert LoraSettings.of(FIELDS).scaling == 2.0
+
+
+def test_the_shipped_config_names_layers_of_its_model():
+    config = load_config(CONFIG, kind="train").to_dict()
+    sizes = {"in_channels": 4, "caption_channels": 4096, "model_max_length": 200, "depth": 2}
+    fields = {k: v for k, v in config["model"].items() if k != "from_pretrained"}
+    with torch.device("meta"):
+        model = build_module({**fields, **sizes}, MODELS)
+    shapes = expected_shapes(model, LoraSettings.of(config["lora"]))
+    per_block = {name.removeprefix("blocks.1.") for name in shapes if name.startswith("blocks.1.")}
+    others = {name for name in shapes if not name.startswith("blocks.")}
+    assert others == {"final_layer.scale_shift_table"}
+    assert len(shapes) == 2 * len(per_block) + 1
+    assert {name for name in per_block if "lora" not in name} == {
+        *("scale_shift_table", "scale_shift_table_temporal"),
+        *("attn.q_norm.weight", "attn.k_norm.weight"),
+        *("attn_temp.q_norm.weight", "attn_temp.k_norm.weight"),
+    }
+    assert shapes["blocks.0.cross_attn.kv_linear.lora_B.weight"] == (2 * 1152, 16)
