@@ -15,6 +15,7 @@ from opensora.core.io import write_json
 from opensora.core.process import threads_in_use
 from opensora.evaluation.metric import EvaluationInputs
 from opensora.media.decode import read_frames
+from opensora.sampling.finished import check_sample
 from opensora.tables.columns import ID, PATH
 
 log = logging.getLogger(__name__)
@@ -65,14 +66,19 @@ def evaluate(inputs: EvaluationInputs, output: str | Path) -> dict[str, Any]:
 
 
 def _readable(inputs: EvaluationInputs) -> tuple[EvaluationInputs, dict[str, str]]:
-    """The inputs with the samples that can be decoded, and the reasons of the others by id."""
+    """The inputs with the samples that can be decoded and are what was sampled; else the reasons.
+
+    Those are of the other samples, by id.
+    """
     faults: dict[str, str] = {}
     with Guard("evaluate") as guard:
         for row in inputs.samples.to_dict("records"):
-            last = guard.call(read_frames, row[PATH], [int(row["num_frames"]) - 1])
-            if isinstance(last, VideoError):
-                faults[row[ID]] = str(last)
-                log.warning("evaluate sample left out id=%s %s", row[ID], last)
+            found: object = guard.call(check_sample, row, Path(row[PATH]))
+            if not isinstance(found, VideoError):
+                found = guard.call(read_frames, row[PATH], [int(row["num_frames"]) - 1])
+            if isinstance(found, VideoError):
+                faults[row[ID]] = str(found)
+                log.warning("evaluate sample left out id=%s %s", row[ID], found)
     if not faults:
         return inputs, faults
     good = inputs.samples[~inputs.samples[ID].isin(faults)].reset_index(drop=True)

@@ -15,6 +15,7 @@ from opensora.core.io import atomic_path, read_json, write_json
 from opensora.core.process import threads_in_use
 from opensora.media.encode import write_video
 from opensora.media.formats import is_media
+from opensora.sampling.finished import is_as_written, sealed
 from opensora.sampling.pipeline import Pipeline
 from opensora.sampling.prompt_text import loop_texts
 from opensora.sampling.prompts import SampleRequest
@@ -74,11 +75,11 @@ def save_sample(
         "config": _plain(config),
         "fingerprint": fingerprint(request, pipeline, settings),
     }
-    write_json(record_path(request, settings), record)
+    write_json(record_path(request, settings), sealed(record, path))
 
 
 def is_sampled(request: SampleRequest, pipeline: Pipeline, settings: SamplingSettings) -> bool:
-    """Whether the sample's file and a record with the same fingerprint are there."""
+    """Whether the sample's file is there as it was written, and a record with its fingerprint."""
     if not is_media(file_path(request, settings)):  # also of zero bytes, or no video at all
         return False
     if not record_path(request, settings).is_file():
@@ -86,6 +87,8 @@ def is_sampled(request: SampleRequest, pipeline: Pipeline, settings: SamplingSet
     try:
         record = read_json(record_path(request, settings))
     except OpenSoraError:  # a damaged record is no record
+        return False
+    if not isinstance(record, dict) or not is_as_written(record, file_path(request, settings)):
         return False
     return record.get("fingerprint") == fingerprint(request, pipeline, settings)
 

@@ -5,12 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from opensora.core.errors import CheckpointError, ConfigError
+from opensora.core.errors import CheckpointError, ConfigError, VideoError
 from opensora.core.io import sha256_file
 from opensora.media.decode import read_frames
 from opensora.media.encode import write_video
 from opensora.media.probe import probe
 from opensora.sampling.batch import sample_batch
+from opensora.sampling.finished import check_sample
 from opensora.sampling.pipeline import load_pipeline
 from opensora.sampling.prompts import Prompt, prompts_of, requests
 from opensora.sampling.records import is_sampled
@@ -134,6 +135,47 @@ def test_a_damaged_record_makes_the_sample_anew(pipeline, config, tmp_path):
     assert not is_sampled(one, pipeline, settings)
     sample(pipeline, config, ["a"])
     assert is_sampled(one, pipeline, settings)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-9] + bytes([content[-9] ^ 4]) + content[-8:],
+    ],
+    ids=["zero bytes", "cut", "one bit"],
+)
+@pytest.mark.parametrize("what", ["file", "record"])
+def test_a_damaged_sample_is_made_anew_and_the_others_stay(
+    pipeline, config, monkeypatch, damage, what
+):
+    table = sample(pipeline, config, config["prompt"])
+    files = [table.parent / name for name in read_table(table)["path"]]
+    suffix = ".mp4" if what == "file" else ".json"
+    whole = {path: path.read_bytes() for path in table.parent.iterdir()}
+    hurt = files[0].with_suffix(suffix)
+    hurt.write_bytes(damage(whole[hurt]))
+    made = count_batches(monkeypatch)
+    sample(pipeline, config, config["prompt"])
+    assert made == [config["prompt"][0]]
+    assert {path: path.read_bytes() for path in table.parent.iterdir()} == whole
+
+
+def test_a_sample_that_is_not_what_was_sampled_is_told_from_one_that_is(pipeline, config):
+    table = sample(pipeline, config, ["a"])
+    (row,) = read_table(table).to_dict("records")
+    path = table.parent / row["path"]
+    check_sample(row, path)
+    for change in ({"prompt": "b"}, {"num_frames": row["num_frames"] + 1}, {"fps": 9.5}):
+        with pytest.raises(VideoError, match=rf"{next(iter(change))} is .* in the table and"):
+            check_sample({**row, **change}, path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(VideoError, match="do not fit together; run sample again"):
+        check_sample(row, path)
+    path.with_suffix(".json").unlink()  # of samples of others nothing is known
+    check_sample(row, path)
 
 
 def test_one_frame_makes_an_image(pipeline, config):
