@@ -11,10 +11,11 @@ import pandas as pd
 
 from opensora.core.io import lines_of
 from opensora.core.limits import check_depth
-from opensora.core.text_files import is_utf8_so_far, read_text
+from opensora.core.text_files import TextEncodingError, is_utf8_so_far, read_text
 from opensora.tables.columns import STRINGS
 
 _HEAD_BYTES = 1 << 16  # of a text in which encoding and separator are looked for
+_PART_BYTES = 1 << 20
 _SEPARATORS = (",", ";", "\t")  # spreadsheets put semicolons where commas part decimals
 _WHOLE_BITS = 63  # besides the sign
 
@@ -28,6 +29,8 @@ def read_csv(path: Path) -> pd.DataFrame:
     if not is_utf8_so_far(head):
         source = StringIO(read_text(path), newline="")
         head = source.getvalue()[:_HEAD_BYTES].encode()
+    else:
+        _refuse_zeros(path)
     try:
         # only a truly empty cell is missing: the caption "None" or the id "nan" is text; and a
         # column is of one type, not of one for each part of a long file
@@ -43,6 +46,23 @@ def read_csv(path: Path) -> pd.DataFrame:
         read_text(path)  # says where and, as far as can be told, which encoding it is
         raise
     return fill_text(frame)
+
+
+def _refuse_zeros(path: Path) -> None:
+    """Refuse what is UTF-8 at first and holds zero bytes: a hole, in which lines would vanish.
+
+    Raises:
+        TextEncodingError: says where.
+    """
+    place = 0
+    with path.open("rb") as file:
+        while part := file.read(_PART_BYTES):
+            if (found := part.find(0)) >= 0:
+                raise TextEncodingError(
+                    f"{path}: byte {place + found} is 0; part of it was lost, or it is no text:"
+                    " bring it back, or save it in UTF-8"
+                )
+            place += len(part)
 
 
 def _separator(head: str) -> str:

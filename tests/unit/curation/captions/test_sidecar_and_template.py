@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from opensora.core.errors import TableError
-from opensora.curation.captions.caption_clips import Clip
+from opensora.curation.captions.caption_clips import Clip, caption_clips
 from opensora.curation.captions.sidecar import SidecarCaptioner
 from opensora.curation.captions.template import TemplateCaptioner
 
@@ -164,6 +164,38 @@ def test_a_start_that_is_no_number_is_told(tmp_path: Path) -> None:
     path.write_text("path,start,end,text\na.mp4,soon,2,hi\n")
     with pytest.raises(TableError, match="'soon' is neither"):
         SidecarCaptioner([path])
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "not a readable table"),
+        (bytes(90), "byte 0 is 0"),
+        (b"path,text\na.mp4,a red\0 ball\n", "byte 21 is 0"),
+        (b"path,text\n" + b"gone.mp4,nothing\n" * 9000 + bytes(512), "byte 153010 is 0"),
+    ],
+    ids=["no byte", "zeros alone", "in a cell", "a hole far behind"],
+)
+def test_a_sidecar_table_of_zero_bytes_is_refused(
+    tmp_path: Path, content: bytes, sentence: str
+) -> None:
+    (tmp_path / "captions.csv").write_bytes(content)
+    with pytest.raises(TableError, match=rf"captions\.csv: .*{sentence}"):
+        SidecarCaptioner([tmp_path / "captions.csv"])
+
+
+def test_a_zero_byte_in_a_caption_costs_its_row(tmp_path: Path, tiny_video: Path) -> None:
+    source = str(tiny_video)
+    rows = [{"path": source, "text": "a red\0 ball", "start": 0.0, "end": 2.0}]
+    rows += [{"path": source, "text": "a blue ball", "start": 2.0, "end": 4.0}]
+    pd.DataFrame(rows).to_parquet(tmp_path / "captions.parquet")
+    facts = {"path": source, "source": source, "kind": "video", "status": "ok", "detail": ""}
+    clips = pd.DataFrame(
+        [{**facts, "id": f"c{k}", "start": 2.0 * k, "end": 2.0 * k + 2} for k in (0, 1)]
+    )
+    found = caption_clips(clips, SidecarCaptioner([tmp_path / "captions.parquet"]))
+    assert found["status"].tolist() == ["caption_encoding", "ok"]
+    assert "holds a zero byte" in found["detail"][0]
 
 
 def test_a_path_that_no_file_can_have_is_no_file(tmp_path: Path) -> None:

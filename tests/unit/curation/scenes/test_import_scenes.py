@@ -1,5 +1,6 @@
 """Scenes from a table: joined by path, to the frame, every row accounted for."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -91,6 +92,33 @@ def test_a_row_without_a_video_is_booked_in_one_shard(folder: Path) -> None:
 def test_a_table_that_can_not_be_meant_is_refused(folder: Path, text: str, sentence: str) -> None:
     with pytest.raises(TableError, match=sentence):
         scenes_of(folder, text)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "not a readable table"),
+        (bytes(90), "byte 0 is 0"),
+        (b"path,start,end\nvideos/tiny.mp4,0,\0\n", "byte 33 is 0"),
+        (b"path,start,end\n" + b"gone.mp4,0,1\n" * 9000 + bytes(512), "byte 117015 is 0"),
+    ],
+    ids=["no byte", "zeros alone", "in a cell", "a hole far behind"],
+)
+def test_a_scene_table_of_zero_bytes_is_refused(
+    folder: Path, content: bytes, sentence: str
+) -> None:
+    (folder / "scenes.csv").write_bytes(content)
+    with pytest.raises(TableError, match=rf"scenes\.csv: .*{sentence}"):
+        import_scenes(ingest_videos([folder / "videos"]), folder / "scenes.csv")
+
+
+def test_a_zero_byte_in_a_name_is_a_row_without_a_video(folder: Path) -> None:
+    names = ["videos/tiny.mp4", "videos/ti\0ny.mp4"]
+    lines = [json.dumps({"path": name, "start": 0, "end": 3}) for name in names]
+    (folder / "scenes.jsonl").write_text("\n".join(lines))
+    scenes = import_scenes(ingest_videos([folder / "videos"]), folder / "scenes.jsonl")
+    films = scenes[scenes["kind"] == "video"]
+    assert films["status"].tolist() == ["ok", "no_video"]
 
 
 def test_a_video_that_was_replaced_gets_no_scene_of_the_old_one(folder: Path) -> None:
