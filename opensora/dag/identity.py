@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from datetime import date, time
 from enum import Enum
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 from opensora.core.errors import ConfigError
 
 VERSION, LISTING = "version", "listing"
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 _NOTHING = "nothing"  # what a setting is that is not there
 _LISTING_CHANGED = "files were added, changed or removed"
 # letters that would end a text in Snakemake's reasons, or a field in ours
@@ -53,7 +54,16 @@ def identity(**values: Any) -> Callable[[Any], str]:
         }
         return canonical_text(found)
 
-    return of_job
+    return known_signature(of_job)
+
+
+def known_signature(function: _Function) -> _Function:
+    """Write a function's signature down.
+
+    Snakemake asks for it in every job anew, which takes a tenth of a dry run of thousands.
+    """
+    function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return function
 
 
 def canonical_text(values: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from opensora.core.errors import ConfigError
 from opensora.dag.cluster.partitions import Limits, partition_limits
 from opensora.dag.cluster.runtime import GROWTH as TIMES
 from opensora.dag.cluster.runtime import Forecast, Power
+from opensora.dag.identity import known_signature
 from opensora.dag.memory import (
     JOB_GB,
     PROCESS_GB,
@@ -147,7 +148,7 @@ class Requests:
     def gpus(self, rule: str) -> Callable[[Any], int | None]:
         """GPUs of a job: those of all its nodes; None, which asks for nothing, for none."""
         if rule != "train":
-            return lambda wildcards: int(self._given(rule, "gpus") or 0) or None
+            return known_signature(lambda wildcards: int(self._given(rule, "gpus") or 0) or None)
         return lambda wildcards: self._of(wildcards, "nodes") * self._of(wildcards, "gpus") or None
 
     def device(self, rule: str) -> list[str]:
@@ -169,7 +170,7 @@ class Requests:
             factor = GROWTH[min(attempt, len(GROWTH)) - 1] if RULES[rule].grows else 1.0
             return _within(first * factor, self._limits(rule, wildcards).mem_mb)
 
-        return of_job
+        return known_signature(of_job)
 
     def runtime(self, rule: str) -> Callable[..., int]:
         """Time limit by wildcards and number of the try, minutes.
@@ -190,7 +191,7 @@ class Requests:
             factor = TIMES[min(attempt, len(TIMES)) - 1] if RULES[rule].grows else 1
             return _within(first * factor, limit)
 
-        return of_job
+        return known_signature(of_job)
 
     def of_stage(self, name: str) -> Callable[[Any], int | str | None]:
         """A resource of training; None, which asks for nothing, where it is not needed.

@@ -1,0 +1,45 @@
+"""`opensora bench dag`: what Snakemake takes for the workflow, beside a bare one of its shape."""
+
+import argparse
+
+HELP = (
+    "Time `snakemake -n` and the start of a job of this workflow, beside a bare workflow with the"
+    " same rules, files and jobs, in turns."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--shards",
+        type=int,
+        nargs="+",
+        default=[100, 1000],
+        metavar="N",
+        help="numbers of shards, one after the other (default: 100 1000)",
+    )
+    parser.add_argument(
+        "--files", type=int, default=100, metavar="N", help="input videos (default: 100)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=1, metavar="N", help="timings, median counts (default: 1)"
+    )
+    parser.add_argument("--output", metavar="FILE", help="all figures (.json)")
+
+
+def run(args: argparse.Namespace) -> str:
+    """Measure, print, write; returns the summary line."""
+    import sys
+    from pathlib import Path
+
+    from opensora.bench.dag import bench_dag, dag_report, dag_summary
+    from opensora.core.errors import ConfigError
+    from opensora.core.io import write_json
+
+    if min(*args.shards, args.files, args.repeats, 1) < 1:
+        raise ConfigError("--shards, --files and --repeats: expected at least 1")
+    found = bench_dag(args.shards, repository=Path(), files=args.files, repeats=args.repeats)
+    if args.output:
+        write_json(args.output, found)
+    sys.stdout.write(dag_report(found))
+    return dag_summary(found)
