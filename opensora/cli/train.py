@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mmengine.config import Config
+
     from opensora.core.signals import StopSignals
+    from opensora.training.config import TrainConfig
 
 HELP = (
     "Train one stage, from latents, embeddings and a batch plan, or with --data-path from the"
@@ -37,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="end the stage at its newest checkpoint, whose weights become its results; leaves a"
         " file STOP in the outputs, without which the same command trains on",
     )
-    parser.add_argument("--nodes", type=int, default=1, help="nodes of the SLURM job (default: 1)")
+    parser.add_argument(
+        "--nodes", type=int, help="nodes of the SLURM job, or those of torchrun (default: 1)"
+    )
     parser.add_argument(
         "--gpus", type=int, default=0, help="GPUs per node; 0 trains on the CPU (default: 0)"
     )
@@ -50,26 +55,81 @@ def run(args: argparse.Namespace) -> str:
     """Train; returns the summary line (empty in a process that only started others)."""
     from opensora.core.signals import STARTED_BY, StopSignals
 
-    with StopSignals(speak=STARTED_BY not in os.environ) as signals:
+    is_first = os.environ.get("RANK", "0") == "0"  # as torchrun says it, too
+    with StopSignals(speak=is_first and STARTED_BY not in os.environ) as signals:
         return _run(args, signals)
 
 
 def _run(args: argparse.Namespace, signals: "StopSignals") -> str:
     from opensora.acceleration.workers import inside_worker, worker_group
     from opensora.config.groups import count_groups
-    from opensora.core.errors import ConfigError, Stopped
+    from opensora.core.errors import Stopped
     from opensora.training.config import read_train_config
 
-    processes = args.processes or args.gpus or 1
-    if args.nodes < 1 or processes < 1 or (args.gpus and processes != args.gpus):
-        raise ConfigError(
-            f"--nodes {args.nodes} --gpus {args.gpus} --processes {processes}: expected at least"
-            " one node and one process, and one process per GPU"
-        )
+    nodes, processes, by_torchrun = _size(args)
     options = {"outputs": args.outputs, "load": args.load}
     config, resolved = read_train_config(args.config, args.overrides, **options)
-    count_groups(args.nodes * processes, config.sp_size)
-    if args.finish and not inside_worker():
+    world_size = nodes * processes
+    count_groups(world_size, config.sp_size)
+    if not inside_worker():
+        _prepare(args, config, resolved, world_size)
+        if signals.received:
+            raise Stopped(
+                f"{signals.received} came before the first step; nothing is lost, run the same"
+                " command again"
+            )
+    if world_size > 1 and not inside_worker():
+        from opensora.acceleration.launch import launch
+
+        words = ["-m", "opensora.cli.main", "train", str(args.config), *_options(args)]
+        launch(words, processes=processes, nodes=nodes, gpus=args.gpus, signals=signals)
+        return ""
+    with worker_group(gpus=args.gpus, sp_size=config.sp_size) as workers:
+        from opensora.training.loop import train
+
+        if by_torchrun:  # no process of ours came before
+            workers.first(lambda: _prepare(args, config, resolved, world_size))
+        summary = train(config, resolved, workers, signals)
+        return summary if workers.is_main else ""
+
+
+def _size(args: argparse.Namespace) -> tuple[int, int, bool]:
+    """Nodes, processes on each, and whether torchrun has started them.
+
+    Raises:
+        ConfigError: what is asked for contradicts itself, or what torchrun has started.
+    """
+    from opensora.acceleration.workers import torchrun_size
+    from opensora.core.errors import ConfigError
+    from opensora.core.process import threads_in_use, use_threads
+
+    nodes = 1 if args.nodes is None else args.nodes
+    processes = args.processes or args.gpus or 1
+    if nodes < 1 or processes < 1 or (args.gpus and processes != args.gpus):
+        raise ConfigError(
+            f"--nodes {nodes} --gpus {args.gpus} --processes {processes}: expected at least one"
+            " node and one process, and one process per GPU"
+        )
+    started = torchrun_size(args.nodes, args.processes or args.gpus or None)
+    if started is None:
+        return nodes, processes, False
+    if args.threads is not None:  # else torchrun has set them
+        use_threads(max(1, threads_in_use() // started[1]))
+    return *started, True
+
+
+def _prepare(
+    args: argparse.Namespace, config: "TrainConfig", resolved: "Config", world_size: int
+) -> None:
+    """What one process does before the workers begin: --finish, and a plan of one's own.
+
+    Raises:
+        ConfigError: there is nothing to finish.
+        OpenSoraError: the plan can not be made.
+    """
+    from opensora.core.errors import ConfigError
+
+    if args.finish:
         from opensora.training.checkpoint import newest_checkpoint
 
         if newest_checkpoint(config.state_folder) is None:
@@ -78,26 +138,10 @@ def _run(args: argparse.Namespace, signals: "StopSignals") -> str:
                 " until there is one (ckpt_every), or leave --finish out"
             )
         config.stop_file.touch()
-    if config.is_online and config.dataset.get("plan") is None and not inside_worker():
+    if config.is_online and config.dataset.get("plan") is None:
         from opensora.training.plan import compile_plan_of
 
-        compile_plan_of(config, resolved.to_dict(), world_size=args.nodes * processes)
-    if signals.received and not inside_worker():
-        raise Stopped(
-            f"{signals.received} came before the first step; nothing is lost, run the same"
-            " command again"
-        )
-    if args.nodes * processes > 1 and not inside_worker():
-        from opensora.acceleration.launch import launch
-
-        words = ["-m", "opensora.cli.main", "train", str(args.config), *_options(args)]
-        launch(words, processes=processes, nodes=args.nodes, gpus=args.gpus, signals=signals)
-        return ""
-    with worker_group(gpus=args.gpus, sp_size=config.sp_size) as workers:
-        from opensora.training.loop import train
-
-        summary = train(config, resolved, workers, signals)
-        return summary if workers.is_main else ""
+        compile_plan_of(config, resolved.to_dict(), world_size=world_size)
 
 
 def _options(args: argparse.Namespace) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 # set by whoever starts workers: they end when it is gone
 STARTED_BY = "OPENSORA_STARTED_BY"
+_OF_TORCHRUN = "TORCHELASTIC_RUN_ID"  # which ends all of its workers when one has ended
 _LOOK_S = 0.5
 ORPHANED_S = 600.0  # a worker that can not end by itself, its launcher gone, is ended
 
@@ -45,7 +46,7 @@ class StopSignals:
     def __exit__(self, *_: object) -> None:
         """Stop listening; a worker listens on to its end, lest a signal change its exit code."""
         self._left.set()
-        if STARTED_BY not in os.environ:
+        if STARTED_BY not in os.environ and _OF_TORCHRUN not in os.environ:
             for number, handler in self._former.items():
                 signal.signal(number, handler)
 
