@@ -29,6 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--languages", nargs="+", default=[], metavar="CODE", help="languages to keep, as en de"
     )
+    parser.add_argument(
+        "--per-clip",
+        type=int,
+        default=1,
+        metavar="N",
+        help="most captions of a clip, of sidecar: rows of one span, lines of SOURCE.txt (1)",
+    )
 
 
 def run(args: argparse.Namespace) -> str:
@@ -36,6 +43,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.config.registry import CAPTIONERS, build_module
     from opensora.core.errors import ConfigError
     from opensora.curation.captions.caption_clips import caption_clips
+    from opensora.tables.captions import first_captions
     from opensora.tables.columns import CAPTIONS, CLIPS
     from opensora.tables.io import read_table, write_table
 
@@ -52,8 +60,14 @@ def run(args: argparse.Namespace) -> str:
         raise ConfigError("caption-clips: the captioner transformers needs --model FOLDER")
     captioner = build_module({"type": args.captioner, **given}, CAPTIONERS)
     clips = read_table(args.clips, CLIPS)
-    captions = caption_clips(clips, captioner, languages=args.languages)
+    captions = caption_clips(clips, captioner, languages=args.languages, per_clip=args.per_clip)
     write_table(captions, args.output, CAPTIONS)
-    good = int((captions["status"] == "ok").sum())
+    is_good = captions["status"] == "ok"
+    good, firsts = int(is_good.sum()), first_captions(captions)
+    clips_with = int((firsts["status"] == "ok").sum())
+    found = f"{clips_with} of {len(firsts)} clips have a caption"
+    if args.per_clip > 1:
+        others = int((~is_good).sum()) - (len(firsts) - clips_with)
+        found += f", {good} captions in all, {others} refused beside good ones"
     remarks = "".join(f"; {remark}" for remark in captioner.remarks())
-    return f"{good} of {len(captions)} clips have a caption{remarks} -> {args.output}"
+    return f"{found}{remarks} -> {args.output}"

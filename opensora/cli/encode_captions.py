@@ -24,6 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="clips and their captions; of a folder its Parquet files",
     )
     parser.add_argument(
+        "--captions",
+        nargs="+",
+        default=[],
+        metavar="TABLE",
+        help="tables of caption-clips --per-clip, for clips with several captions: all are encoded",
+    )
+    parser.add_argument(
         "--type",
         choices=("t5", "clip", "classes"),
         default="t5",
@@ -92,8 +99,9 @@ def run(args: argparse.Namespace) -> str:
         device = choose_device(args.device)
         return build_text_encoder(args.type, dtype=args.dtype, device=device, **given)
 
+    manifest, tables = ([Path(path) for path in paths] for paths in (args.manifest, args.captions))
     counts = encode_captions(
-        read_captions([Path(path) for path in args.manifest], args.shard, args.num_shards),
+        read_captions(manifest, args.shard, args.num_shards, tables),
         Path(args.output),
         Path(args.store),
         encoding,

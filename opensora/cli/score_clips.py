@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.config.registry import SCORERS, build_module
     from opensora.core.errors import ConfigError
     from opensora.curation.scores.score_clips import score_clips
+    from opensora.tables.captions import first_captions
     from opensora.tables.columns import CAPTIONS, CLIPS, SCORES
     from opensora.tables.io import read_table, write_table
 
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> str:
     }
     captions = {}
     if args.captions:
-        table = read_table(args.captions, CAPTIONS)
+        table = first_captions(read_table(args.captions, CAPTIONS))
         captions = dict(zip(table["id"], table["text"], strict=True))
     for name, scorer in scorers.items():
         if scorer.needs_text and not args.captions:

@@ -26,7 +26,7 @@ from opensora.media.unchanged import check_unchanged
 from opensora.plans.compile import BatchPlan
 from opensora.plans.settle_plan import MAX_REJECTED
 from opensora.schedulers.common import Conditions
-from opensora.tables.columns import CAPTION, ID, PATH, TEXT
+from opensora.tables.columns import CAPTION, ID, NUM_CAPTIONS, PATH, TEXT
 from opensora.tables.manifest import read_manifest
 
 log = logging.getLogger(__name__)
@@ -243,9 +243,15 @@ class VariableVideoTextDataset:
 
     def _read_items(self, wanted: pd.Series, root: Path) -> dict[str, _Item]:
         """The rows of the manifest that the plan uses, by id."""
-        manifest = read_manifest(self.data_path, columns=_COLUMNS)
+        manifest = read_manifest(self.data_path, columns=(*_COLUMNS, NUM_CAPTIONS))
         if CAPTION not in manifest:
             log.info("texts=as_they_are manifest=%s: import-manifest cleans them", self.data_path)
+        if NUM_CAPTIONS in manifest and (manifest[NUM_CAPTIONS] > 1).any():
+            log.warning(
+                "captions=first manifest=%s: it has the first caption of each clip, and training"
+                " from videos sees no other; training from embeddings does",
+                self.data_path,
+            )
         manifest = manifest[manifest[ID].isin(wanted)]
         absent = wanted[~wanted.isin(manifest[ID])]
         if len(absent):

@@ -13,6 +13,7 @@ from opensora.config.registry import DATASETS
 from opensora.core.errors import StoreError
 from opensora.core.seed import derive_seed
 from opensora.models.vae.base import sample_moments
+from opensora.plans.captions import draw_caption
 from opensora.plans.compile import BatchPlan
 from opensora.schedulers.common import Conditions
 from opensora.stores.embeddings import EmbeddingStore
@@ -66,8 +67,9 @@ class LatentDataset:
             latents: folder of the latent store.
             embeddings: folder of the embedding store.
             plan: `plan.parquet`.
-            seed: of the draws from latents that are stored as moments; with the epoch and the id
-                of a clip it decides the draw, so every epoch sees another one.
+            seed: of the draws from latents that are stored as moments, and of a caption of several;
+                with the epoch and the id of a clip it decides the draw, so every epoch sees
+                another one.
 
         Raises:
             TableError: the plan is missing.
@@ -90,7 +92,7 @@ class LatentDataset:
         first = self.plan[0]
         stored = len(self._latents.get(first.ids[0], first.bucket))
         self.latent_channels = stored // 2 if self._are_moments else stored
-        self.text_dim = self._embeddings.get(first.ids[0]).shape[1]
+        self.text_dim = self._embeddings.at(self._caption(0, first.ids[0])).shape[1]
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -103,7 +105,7 @@ class LatentDataset:
         if self._are_moments:
             latents = self._draw(latents, epoch, ids)
         y, lengths = self._embeddings.read(
-            [self._embeddings.locate(name) for name in ids],
+            [self._caption(epoch, name) for name in ids],
             self.max_length,  # the model's null caption has this length
             self._memory,
         )
@@ -126,6 +128,11 @@ class LatentDataset:
     def _window(self, epoch: int, name: str) -> int:
         """Which window of a clip an epoch sees; every epoch draws anew."""
         return draw_window(self._seed, epoch, name) if self._latents.has_windows else 0
+
+    def _caption(self, epoch: int, name: str) -> int:
+        """Where the caption of a clip stands that an epoch sees; of those with an embedding."""
+        places = self._embeddings.locate_all(name)
+        return int(places[draw_caption(self._seed, epoch, name, len(places))])
 
     def _draw(self, moments: Tensor, epoch: int, ids: list[str]) -> Tensor:
         """Draw latents [B, C, T, H, W] from moments [B, 2 C, T, H, W].

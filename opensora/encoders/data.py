@@ -17,6 +17,7 @@ from opensora.core.seed import derive_seed
 from opensora.media.decode import Picture, read_pictures
 from opensora.media.frames import FILL, FrameTransform
 from opensora.media.unchanged import check_unchanged
+from opensora.tables.captions import first_captions
 from opensora.tables.columns import CAPTIONS, CLIPS, ID, OK, PATH, STATUS, TEXT, Table
 from opensora.tables.io import read_table
 
@@ -30,7 +31,7 @@ def read_ok_rows(paths: Sequence[str | Path], table: Table) -> pd.DataFrame:
 
 
 def read_captions(paths: Sequence[str | Path]) -> list[str]:
-    """Return the different captions of good rows, sorted.
+    """Return the different captions of good rows, sorted; of a clip that has several all.
 
     Raises:
         TableError: there is none.
@@ -48,13 +49,13 @@ def read_captions(paths: Sequence[str | Path]) -> list[str]:
 def read_captioned_clips(
     clips: Sequence[str | Path], captions: Sequence[str | Path]
 ) -> pd.DataFrame:
-    """Join clips and captions; only rows that are good in both, ordered by id.
+    """Join clips and their captions 0; only rows that are good in both, ordered by id.
 
     Raises:
         TableError: no clip has a caption.
     """
     left = read_ok_rows(clips, CLIPS)
-    right = read_ok_rows(captions, CAPTIONS)[[ID, TEXT]]
+    right = first_captions(read_ok_rows(captions, CAPTIONS))[[ID, TEXT]]
     frame = left.merge(right[right[TEXT] != ""], on=ID).sort_values(ID, ignore_index=True)
     if frame.empty:
         raise TableError(

@@ -73,7 +73,8 @@ def _readable(inputs: EvaluationInputs) -> tuple[EvaluationInputs, dict[str, str
     faults: dict[str, str] = {}
     with Guard("evaluate") as guard:
         for row in inputs.samples.to_dict("records"):
-            found: object = guard.call(check_sample, row, Path(row[PATH]))
+            named = {str(name): value for name, value in row.items()}
+            found: object = guard.call(check_sample, named, Path(row[PATH]))
             if not isinstance(found, VideoError):
                 found = guard.call(read_frames, row[PATH], [int(row["num_frames"]) - 1])
             if isinstance(found, VideoError):

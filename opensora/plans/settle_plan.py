@@ -68,7 +68,7 @@ def find_rejected(
         plan: as it was compiled.
         latents: rows of the latent indexes: id, bucket, status, detail; None where a stage
             encodes as it goes.
-        embeddings: rows of the embedding indexes: id, status, detail; None likewise.
+        embeddings: rows of the embedding indexes: id, status, detail, one a caption; None likewise.
 
     Returns:
         Columns id, bucket, stage, reason, detail; a pair that failed twice is there once.
@@ -84,10 +84,9 @@ def find_rejected(
     ):
         if table is None:
             continue
-        # of several windows one that failed counts
-        rows = table[[*keys, STATUS, DETAIL]]
-        rows = rows.iloc[np.argsort((rows[STATUS] == OK).to_numpy(), kind="stable")]
-        rows = rows.drop_duplicates(keys)
+        # a clip with several windows, or captions, is lost where none is encoded
+        first = (table[STATUS] != OK).sort_values(kind="stable").index
+        rows = table.loc[first, [*keys, STATUS, DETAIL]].drop_duplicates(keys)
         found = pairs.merge(rows, how="left", on=keys, validate="many_to_one")
         _require_encoded(found, rule)
         bad = found[(found[STATUS] != OK).to_numpy()]

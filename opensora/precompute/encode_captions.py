@@ -19,9 +19,10 @@ from opensora.precompute.gates import (
 )
 from opensora.precompute.text_encoding import TextEncoding
 from opensora.stores.catalogue import Catalogue
-from opensora.stores.index import EMBEDDING_COLUMNS, embedding_rows, write_index
+from opensora.stores.index import embedding_columns, embedding_rows, write_index
 from opensora.stores.keys import FILE_TEXTS, KEY, part_name, text_key
-from opensora.tables.columns import ID, TEXT
+from opensora.tables.captions import read_all_captions
+from opensora.tables.columns import ID, NUM_CAPTIONS, TEXT, K
 from opensora.tables.manifest import read_manifest
 
 if TYPE_CHECKING:
@@ -30,19 +31,35 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def read_captions(paths: Sequence[Path], shard: int, num_shards: int) -> pd.DataFrame:
+def read_captions(
+    paths: Sequence[Path], shard: int, num_shards: int, tables: Sequence[Path] = ()
+) -> pd.DataFrame:
     """Read id and text of the clips of a shard; of a manifest in partitions its own alone.
 
+    Args:
+        paths: manifests, with the first caption of each clip.
+        shard: which one.
+        num_shards: shards in all.
+        tables: CAPTIONS tables of these clips, where they have several; a row is of (id, k) then.
+
     Raises:
-        TableError: one is no manifest, or lacks the shard.
+        TableError: one is no manifest, or lacks the shard; or the tables are of another manifest.
     """
-    one = shard if num_shards > 1 else None
+    one, columns = shard if num_shards > 1 else None, (TEXT, NUM_CAPTIONS)
     captions = pd.concat(
-        [read_manifest(path, columns=(TEXT,), shard=one) for path in paths], ignore_index=True
+        [read_manifest(path, columns=columns, shard=one) for path in paths], ignore_index=True
     )
-    if one is None:
-        return captions
-    return captions[(clip_shards(captions, num_shards) == shard).to_numpy()]
+    if one is not None:
+        captions = captions[(clip_shards(captions, num_shards) == shard).to_numpy()]
+    if tables:
+        return read_all_captions(captions.reset_index(drop=True), tables)
+    if NUM_CAPTIONS in captions and (others := int((captions[NUM_CAPTIONS] - 1).sum())):
+        log.warning(
+            "encode_captions left_out=%d second captions, of which the manifest has no text; their"
+            " tables are given with --captions",
+            others,
+        )
+    return captions
 
 
 def encode_captions(
@@ -61,7 +78,7 @@ def encode_captions(
     The captions are clean already; padding is not stored.
 
     Args:
-        captions: id and text of the shard's clips.
+        captions: id and text of the shard's clips; with `k`, a row is of (id, k).
         output: the index.
         store: folder of embeddings that runs share.
         encoding: settings.
@@ -77,7 +94,8 @@ def encode_captions(
         StoreError: the embeddings fail the gate, or the encoder gives none at all.
     """
     catalogue = Catalogue(store / encoding.address(encoder), part_name(shard, num_shards))
-    captions = captions[[ID, TEXT]].assign(**{KEY: captions[TEXT].map(text_key).astype("str")})
+    columns = [ID, *([K] if K in captions else []), TEXT]
+    captions = captions[columns].assign(**{KEY: captions[TEXT].map(text_key).astype("str")})
     texts = captions[[KEY, TEXT]].drop_duplicates(KEY).sort_values(TEXT)
     found = catalogue.find(texts[KEY])
     missing = texts[~texts[KEY].isin(found[KEY])]
@@ -92,14 +110,14 @@ def encode_captions(
     gate = _gate(catalogue, texts.merge(found, on=KEY), encoding)
     write_index(
         *(output, embedding_rows(marked(captions, rejected), found)),
-        columns=EMBEDDING_COLUMNS,
+        columns=embedding_columns(captions),
         store=catalogue.folder,
         identity=catalogue.identity() or {},
         files=catalogue.files,
         gate=gate,
     )
     return {
-        **{"clips": len(captions), "texts": len(texts), "files": found["file"].nunique()},
+        **{"clips": captions[ID].nunique(), "texts": len(texts), "files": found["file"].nunique()},
         "tokens": int(found["tokens"].sum()) if len(found) else 0,
         **{"encoded": len(missing) - len(rejected), "found": len(texts) - len(missing)},
         **{"rejected": len(rejected), "cut": gate.get("cut"), "int8_error": gate.get("int8_error")},

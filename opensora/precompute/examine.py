@@ -20,7 +20,7 @@ from opensora.stores.embeddings import EmbeddingStore
 from opensora.stores.index import WINDOW
 from opensora.stores.keys import MOMENTS
 from opensora.stores.latents import LatentStore
-from opensora.tables.columns import ID, PATH, TEXT
+from opensora.tables.columns import ID, PATH, TEXT, K
 
 _CAPTIONS_AGAIN = 8
 
@@ -93,7 +93,7 @@ def examine_embeddings(
     """
     store = EmbeddingStore(root)
     checked = store.verify()
-    unique = store.rows.drop_duplicates(["file", "row"])
+    unique = store.rows.sort_values(K, kind="stable").drop_duplicates(["file", "row"])
     least, bad = _measure(store, unique)
     if bad:
         what = (
@@ -104,7 +104,8 @@ def examine_embeddings(
     failures: list[str] = []
     again = "none encoded again (no --text-encoder, or no --manifest)"
     if manifest is not None and len(unique):
-        texts = unique[ID].map(_captions_of(store, manifest))
+        # the manifest has the first caption of each clip
+        texts = unique[ID].map(_captions_of(store, manifest)).where(unique[K] == 0)
         if not store.holds_labels:
             length = int(store.identity.get("model_max_length", 0))
             failures = judge_alike(unique.assign(text=texts), length)[0]
@@ -114,7 +115,7 @@ def examine_embeddings(
     failures += judge_texts(numbers, are_labels=store.holds_labels)[0]
     if failures:
         raise _useless(store, failures[0])
-    captions = f"{len(unique)} captions of {len(store)} clips"
+    captions = f"{len(unique)} captions of {store.rows[ID].nunique()} clips"
     return f"{captions}{_left_out(len(store.rejected))}, {_size(checked)} unharmed, {again}"
 
 

@@ -18,7 +18,7 @@ from opensora.precompute.latent_doctor import latent_facts
 from opensora.stores.catalogue import Catalogue
 from opensora.stores.embeddings import OFFSETS, SCALES, TOKENS, write_embeddings
 from opensora.stores.files import map_tensors, read_record
-from opensora.stores.index import EMBEDDING_COLUMNS, LATENT_COLUMNS, write_index
+from opensora.stores.index import LATENT_COLUMNS, embedding_columns, write_index
 from opensora.stores.int8 import dequantise
 from opensora.stores.keys import KEY, MOMENTS
 from opensora.stores.latents import TENSOR, write_latents
@@ -27,7 +27,6 @@ from opensora.stores.sweep import companions, data_files
 from opensora.tables.parquet import read_rows
 
 _GONE_BY = {LATENTS: "sha256", EMBEDDINGS: KEY}  # what tells the rows to take out
-_COLUMNS = {LATENTS: LATENT_COLUMNS, EMBEDDINGS: EMBEDDING_COLUMNS}
 _BY_FILE = ("row", "start")  # columns of an index that the file decides
 
 
@@ -123,7 +122,7 @@ def rewrite_indexes(
                 row.update(file=old.file, **old.new[int(row["row"])])
                 files[old.file] = old.facts
             rows.append(row)
-        columns = _COLUMNS[kind]
+        columns = LATENT_COLUMNS if kind == LATENTS else embedding_columns(index.rows)
         write_index(
             *(index.path, pd.DataFrame(rows, columns=list(columns)).astype(dict(columns))),
             columns=columns,

@@ -19,12 +19,12 @@ from opensora.core.errors import StoreError
 from opensora.models.device import parse_dtype
 from opensora.stores.catalogue import Catalogue
 from opensora.stores.files import as_bytes, checksum, write_store_file
-from opensora.stores.index import EMBEDDING_COLUMNS
+from opensora.stores.index import EMBEDDING_COLUMNS, OF_SEVERAL
 from opensora.stores.int8 import dequantise, quantise
 from opensora.stores.keys import KEY, LABELS, file_name, text_key
 from opensora.stores.memory import BatchMemory
 from opensora.stores.store import Store
-from opensora.tables.columns import ID
+from opensora.tables.columns import ID, K
 
 MADE_BY = "encode_captions"
 TOKENS, SCALES, OFFSETS = "tokens", "scales", "offsets"
@@ -79,23 +79,27 @@ def _checksums(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> list
 
 
 class EmbeddingStore(Store):
-    """Read text embeddings by clip id.
+    """Read text embeddings by clip id and number of the caption.
 
     Attributes:
         dtype: type of what is read; rows of int8 are multiplied by their scales.
 
     Raises:
-        StoreError: no index, indexes of different encoders, or one id twice.
+        StoreError: no index, indexes of different encoders, or one caption of a clip twice.
     """
 
     def __init__(self, root: str | Path) -> None:
-        super().__init__(root, made_by=MADE_BY, columns=EMBEDDING_COLUMNS)
+        super().__init__(root, made_by=MADE_BY, columns=EMBEDDING_COLUMNS, zeros=OF_SEVERAL)
         self._starts = self.rows["start"].to_numpy()
         self._lengths = self.rows["tokens"].to_numpy()
-        self._positions = {name: position for position, name in enumerate(self.rows[ID])}
-        if len(self._positions) < len(self.rows):
-            twice = self.rows[ID][self.rows[ID].duplicated()].iloc[0]
-            raise self.doubled(repr(twice))
+        twice = self.rows.duplicated([ID, K])
+        if twice.any():
+            raise self.doubled(repr(self.rows.loc[twice, ID].iloc[0]))
+        # positions of a clip's captions lie in _order from its _bounds on, by k
+        numbers, names = pd.factorize(self.rows[ID])
+        self._numbers = {name: number for number, name in enumerate(names)}
+        self._order = np.lexsort((self.rows[K].to_numpy(), numbers))
+        self._bounds = np.r_[0, np.bincount(numbers, minlength=len(names)).cumsum()]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -114,14 +118,26 @@ class EmbeddingStore(Store):
         """Return those of `ids` that the store does not hold."""
         return ids[~ids.isin(self.rows[ID])]
 
-    def locate(self, identity: str) -> int:
-        """Return the position in `rows` of a clip.
+    def locate(self, identity: str, k: int = 0) -> int:
+        """Return the position in `rows` of a caption of a clip.
 
         Raises:
-            StoreError: its caption was never encoded.
+            StoreError: it was never encoded.
+        """
+        for position in self.locate_all(identity):
+            if self.rows[K].iat[position] == k:
+                return int(position)
+        raise StoreError(f"{self.root}: no embedding of caption {k} of {identity!r}")
+
+    def locate_all(self, identity: str) -> np.ndarray:
+        """Return the positions in `rows` of the captions of a clip, by k; at least one.
+
+        Raises:
+            StoreError: none was encoded.
         """
         try:
-            return self._positions[identity]
+            number = self._numbers[identity]
+            return self._order[self._bounds[number] : self._bounds[number + 1]]
         except KeyError as error:
             raise StoreError(
                 f"{self.root}: no embedding of {identity!r}; run {MADE_BY} with the manifest that"
@@ -147,13 +163,13 @@ class EmbeddingStore(Store):
                 raise self.damaged(str(name), "its offsets differ from the index")
         return checked
 
-    def get(self, identity: str) -> Tensor:
-        """Return the tokens of a clip's caption, [tokens, dim].
+    def get(self, identity: str, k: int = 0) -> Tensor:
+        """Return the tokens of a caption of a clip, [tokens, dim].
 
         Raises:
             StoreError: not encoded, or damaged on disk.
         """
-        return self.at(self.locate(identity))
+        return self.at(self.locate(identity, k))
 
     def at(self, position: int) -> Tensor:
         """Return the tokens [tokens, dim] of row `position` of `rows`.

@@ -18,7 +18,7 @@ import pyarrow as pa
 from opensora.buckets.bucket import Bucket
 from opensora.core.io import atomic_path
 from opensora.stores.keys import KEY
-from opensora.tables.columns import DETAIL, ID, OK, STATUS
+from opensora.tables.columns import DETAIL, ID, OK, STATUS, K
 from opensora.tables.parquet import read_rows, write_rows
 
 METADATA = b"opensora_store"
@@ -34,6 +34,7 @@ EMBEDDING_COLUMNS = {
     **{ID: "str", "file": "str", "row": "int64", "start": "int64", "tokens": "int64"},
     **{"checksum": "int64", STATUS: "str", DETAIL: "str"},
 }
+OF_SEVERAL = {K: "int64"}  # follows where clips have several captions; else each is number 0
 _WORD_BYTES = 8
 _ARROW = {"str": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
 
@@ -59,11 +60,16 @@ def embedding_rows(items: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     """The rows of an index of embeddings.
 
     Args:
-        items: id, key, status and detail.
+        items: id, key, status and detail; `k` where clips have several captions.
         found: what `Catalogue.find` returned for them.
     """
     missing = {"row": -1, "start": 0, "tokens": 0, "checksum": 0}
-    return _located(items, found, missing).astype(EMBEDDING_COLUMNS)
+    return _located(items, found, missing).astype(embedding_columns(items))
+
+
+def embedding_columns(rows: pd.DataFrame) -> dict[str, str]:
+    """The columns of an index of embeddings, by whether its rows number the captions of a clip."""
+    return {**EMBEDDING_COLUMNS, **(OF_SEVERAL if K in rows else {})}
 
 
 def _located(items: pd.DataFrame, found: pd.DataFrame, missing: dict[str, int]) -> pd.DataFrame:

@@ -68,8 +68,7 @@ class LatentStore(Store):
     """
 
     def __init__(self, root: str | Path) -> None:
-        columns = LATENT_COLUMNS | {WINDOW: "int64"}
-        super().__init__(root, made_by=MADE_BY, columns=columns, absent={WINDOW: 0})
+        super().__init__(root, made_by=MADE_BY, columns=LATENT_COLUMNS, zeros={WINDOW: "int64"})
         self._row_numbers = self.rows["row"].to_numpy()
         self.fps = self.rows["fps"].to_numpy(dtype=np.float32)
         several = self.rows[["bucket", ID]].duplicated(keep=False)

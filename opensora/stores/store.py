@@ -74,17 +74,16 @@ class Store(ABC):
         *,
         made_by: str,
         columns: Mapping[str, str],
-        absent: Mapping[str, int] | None = None,
+        zeros: Mapping[str, str] = {},
     ) -> None:
         """Read the indexes.
 
         Args:
             root: folder of indexes, or one of them.
             made_by: the rule that makes them, for error messages.
-            columns: of the indexes, with their pandas types.
-            absent: columns that an index may lack, with what holds there.
+            columns: columns every index has, with their pandas types.
+            zeros: the same of columns that an index may lack, which are 0 then.
         """
-        self._absent = absent or {}
         self.root = Path(root)
         self._made_by = made_by
         self._command = f"`opensora {made_by.replace('_', '-')}`"
@@ -95,8 +94,8 @@ class Store(ABC):
         if not indexes:
             raise StoreError(f"{self.root}: holds no index; rule {made_by} makes it")
         self.identity: dict[str, Any] = {}
-        frames = [self._read_index(path, columns) for path in indexes]
-        rows = pd.concat(frames, ignore_index=True).astype(dict(columns))
+        frames = [self._read_index(path, columns, zeros) for path in indexes]
+        rows = pd.concat(frames, ignore_index=True).astype({**columns, **zeros})
         is_ok = rows[STATUS] == OK
         self.rows: pd.DataFrame = rows[is_ok].drop(columns=[STATUS, DETAIL]).reset_index(drop=True)
         self.rejected: pd.DataFrame = rows[~is_ok].reset_index(drop=True)
@@ -107,12 +106,14 @@ class Store(ABC):
         for name in self._files:
             self._require_size(name)
 
-    def _read_index(self, path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    def _read_index(
+        self, path: Path, columns: Mapping[str, str], zeros: Mapping[str, str]
+    ) -> pd.DataFrame:
         again = f"delete it and run {self._command} again, which finds what is encoded"
         try:
             table, record = read_index(path)
-            absent = {name: what for name, what in self._absent.items() if name not in table}
-            rows, files = table.assign(**absent)[list(columns)], record["files"]
+            table = table.assign(**{name: 0 for name in zeros if name not in table})
+            rows, files = table[[*columns, *zeros]], record["files"]
             store = (path.resolve().parent / record["store"]).resolve()
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{path}: not a readable index of a store; {again}") from error

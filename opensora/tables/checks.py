@@ -64,7 +64,7 @@ def complaint(frame: pd.DataFrame, table: Table) -> str:
     """What is wrong with cells of one of our tables, or "": a reason or a number that is none."""
     if fault := complaint_of_reasons(frame, table):
         return fault
-    for name in table.columns:
+    for name in (*table.columns, *(name for name in table.optional if name in frame)):
         values = frame[name]
         if type_of(name) == TEXTS or pd.api.types.is_numeric_dtype(values):
             continue

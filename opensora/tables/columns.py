@@ -10,6 +10,8 @@ CAPTION = "caption"  # tidy, as it was written
 STATUS = "status"
 DETAIL = "detail"
 LICENCE = "licence"
+K = "k"  # number of a caption among those of its clip, from 0
+NUM_CAPTIONS = "num_captions"  # of a clip, where several are kept
 SHARD = "shard"  # of a manifest in partitions: made when it is read, stored in no file
 OK = "ok"  # the status of a row that goes on
 NO_VIDEO = "no_video"  # the status of a scene that a table names of a file that is not there
@@ -37,6 +39,7 @@ STRINGS = frozenset(
 WHOLE_NUMBERS = frozenset(
     {
         *("num_frames", "height", "width", "resolution", "text_len", "rotation", "seed", SHARD),
+        *(K, NUM_CAPTIONS),
         *(
             "start_frame",
             "end_frame",
@@ -66,12 +69,16 @@ class More(Enum):
 
 @dataclass(frozen=True)
 class Table:
-    """A table's name, the rule that makes it, its columns in order, and what more may follow."""
+    """A table's name, the rule that makes it, its columns in order, and what more may follow.
+
+    Of the columns in `optional` each may be there or not, behind the others.
+    """
 
     name: str
     rule: str
     columns: tuple[str, ...]
     more: More = More.NOTHING
+    optional: tuple[str, ...] = ()
 
 
 def type_of(name: str) -> str:
@@ -109,7 +116,9 @@ CLIPS = Table(
     (ID, "video_id", PATH, "kind", "source", "start", "end", *_SIZE, "sha256", *_MARK),
 )
 SCORES = Table("scores", "score_clips", (ID, *_MARK), More.MEASURES)
-CAPTIONS = Table("captions", "caption_clips", (ID, CAPTION, TEXT, "text_len", *_MARK))
+CAPTIONS = Table(
+    "captions", "caption_clips", (ID, CAPTION, TEXT, "text_len", *_MARK), optional=(K,)
+)
 MANIFEST = Table(
     "manifest",
     "build_manifest",

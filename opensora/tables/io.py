@@ -132,8 +132,9 @@ def ordered(frame: pd.DataFrame, path: Path, table: Table) -> pd.DataFrame:
     if missing:
         raise TableError(f"{path}: table {table.name} needs the column {missing[0]!r}")
     extra = [name for name in frame.columns if name not in table.columns]
-    if extra and table.more is More.NOTHING:
-        raise TableError(f"{path}: table {table.name} has no column {extra[0]!r}")
+    strange = [name for name in extra if name not in table.optional]
+    if strange and table.more is More.NOTHING:
+        raise TableError(f"{path}: table {table.name} has no column {strange[0]!r}")
     return frame[[*table.columns, *extra]]
 
 

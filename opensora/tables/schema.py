@@ -22,7 +22,7 @@ def schema_of(frame: pd.DataFrame, table: Table | None) -> pa.Schema:
         table: gives its columns their types; columns that follow, or all where it is None, are
             texts (columns.STRINGS), measures, or what the whole column is (see `More`).
     """
-    own = () if table is None else table.columns
+    own = () if table is None else (*table.columns, *table.optional)
     more = More.ANYTHING if table is None else table.more
     types = {
         name: type_of(name) if name in own or name in STRINGS else _type_of_more(frame[name], more)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from opensora.core.io import lines_of
 from opensora.core.limits import check_depth
 from opensora.core.text_files import TextEncodingError, read_text
 from opensora.curation.captions.caption_clips import ENCODING, NoCaption
@@ -23,22 +24,28 @@ class Beside:
 
     def __init__(self) -> None:
         self._folders: dict[Path, dict[tuple[str, str], Path]] = {}
-        self._last: tuple[Path, list[Span] | NoCaption] | None = None
+        self._last: tuple[tuple[Path, bool], list[Span] | NoCaption] | None = None
 
-    def spans(self, source: Path) -> list[Span] | NoCaption:
-        """The texts of a source; [] where there is no file, a mark where it holds none."""
-        if self._last is None or self._last[0] != source:
-            self._last = (source, self._read(source))
+    def spans(self, source: Path, *, lines: bool = False) -> list[Span] | NoCaption:
+        """The texts of a source; [] where there is no file, a mark where it holds none.
+
+        Args:
+            source: the video or image.
+            lines: each line of a text file is a caption, not the whole file one.
+        """
+        if self._last is None or self._last[0] != (source, lines):
+            self._last = ((source, lines), self._read(source, lines))
         return self._last[1]
 
-    def _read(self, source: Path) -> list[Span] | NoCaption:
+    def _read(self, source: Path, lines: bool) -> list[Span] | NoCaption:
         files = self._listed(source.parent)
         for suffix, spans_in in _READERS.items():
             path = files.get((source.stem, suffix))
             if path is None or path == source:
                 continue
             try:
-                return spans_in(read_text(path))
+                text = read_text(path)
+                return _each_line(text) if lines and suffix == ".txt" else spans_in(text)
             except TextEncodingError as error:
                 return NoCaption(ENCODING, str(error))
             except OSError as error:
@@ -61,6 +68,11 @@ class Beside:
 
 def _whole(text: str) -> list[Span]:
     return [Span(0.0, float("inf"), text.strip())]
+
+
+def _each_line(text: str) -> list[Span]:
+    lines = [line.strip() for line in lines_of(text) if line.strip()]
+    return [Span(0.0, float("inf"), line) for line in lines] or _whole(text)
 
 
 def _of_objects(text: str) -> list[Span]:

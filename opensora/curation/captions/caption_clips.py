@@ -12,7 +12,7 @@ from opensora.core import limits
 from opensora.core.errors import ConfigError, VideoError, did_you_mean, shown
 from opensora.core.guard import Guard, call_each
 from opensora.core.log import progress
-from opensora.tables.columns import CAPTIONS, OK
+from opensora.tables.columns import CAPTIONS, OK, K
 from opensora.text.caption import (
     count_words,
     detect_language,
@@ -69,11 +69,21 @@ class NoCaption:
 
 
 class Captioner(ABC):
-    """Gives each clip a text, or "" where it has none; the same clip always gets the same."""
+    """Gives each clip a text, or "" where it has none; the same clip always gets the same.
+
+    Attributes:
+        gives_several: whether a clip can have more than one.
+    """
+
+    gives_several = False
 
     @abstractmethod
     def caption(self, clips: Sequence[Clip]) -> list[str | NoCaption]:
         """Return one raw text per clip, in their order, or why it has none; "" means no caption."""
+
+    def captions(self, clips: Sequence[Clip], most: int) -> list[list[str | NoCaption]]:
+        """Return what `caption` does for each clip, and up to `most` texts where it has several."""
+        return [[text] for text in self.caption(clips)]
 
     def prepare(self, clips: Sequence[Clip]) -> None:  # noqa: B027 - most have nothing to check
         """Look at all clips before the first is captioned.
@@ -88,7 +98,11 @@ class Captioner(ABC):
 
 
 def caption_clips(
-    clips: pd.DataFrame, captioner: Captioner, *, languages: Collection[str] = ()
+    clips: pd.DataFrame,
+    captioner: Captioner,
+    *,
+    languages: Collection[str] = (),
+    per_clip: int = 1,
 ) -> pd.DataFrame:
     """Caption the good rows of a CLIPS table.
 
@@ -97,20 +111,27 @@ def caption_clips(
         captioner: where the texts come from.
         languages: ISO 639 codes to keep; none keeps all. A text whose language is unclear, as of
             two words, stays.
+        per_clip: most captions of a clip.
 
     Returns:
         A CAPTIONS table, one row per clip in the same order: `caption` is tidy, `text` is that
-        cleaned for a text encoder. Marks are `no_caption`, `caption_too_long`,
+        cleaned for a text encoder. Where `per_clip` is above 1, one row per (id, k), the good
+        captions of a clip before those with a mark. Marks are `no_caption`, `caption_too_long`,
         `caption_language`, `empty_caption` (nothing is left after cleaning), those of
         `text.replies`, `caption_encoding`, and what the captioner says; a clip that was marked
         before keeps its mark.
 
     Raises:
-        ConfigError: an unknown language.
+        ConfigError: an unknown language, or `per_clip` and a captioner that gives one.
         TableError: what was given for captions speaks of none of the clips.
     """
     if languages:
         _check_languages(languages)
+    if per_clip < 1 or (per_clip > 1 and not captioner.gives_several):
+        raise ConfigError(
+            f"--per-clip {per_clip}: expected at least 1, and more than 1 with the captioner"
+            " sidecar alone: the others give one caption a clip"
+        )
     usable = clips[clips["status"] == OK].to_dict("records")
     if usable:
         captioner.prepare(_as_clips(usable))
@@ -118,14 +139,32 @@ def caption_clips(
     with Guard("caption_clips") as guard, Guard("caption_clips") as cleaning:
         for batch in progress(list(_batches(clips)), description="caption_clips"):
             good = [row for row in batch if row["status"] == OK]
-            found = call_each(guard, captioner.caption, _as_clips(good))
+            found = call_each(
+                guard, lambda some: captioner.captions(some, per_clip), _as_clips(good)
+            )
             texts = dict(zip((row["id"] for row in good), found, strict=True))
             for row in batch:
-                made = cleaning.call(_row, row, texts.get(row["id"], ""), languages)
-                if isinstance(made, VideoError):
-                    made = _row(row, made, languages)
-                rows.append(made)
-    return pd.DataFrame(rows, columns=list(CAPTIONS.columns))
+                given = texts.get(row["id"], [""])
+                raws = [given] if isinstance(given, VideoError) else given
+                rows += _numbered([_safely(cleaning, row, raw, languages) for raw in raws])
+    table = pd.DataFrame(rows, columns=[*CAPTIONS.columns, K])
+    return table if per_clip > 1 else table.drop(columns=K)
+
+
+def _safely(
+    guard: Guard,
+    clip: dict[Any, Any],
+    raw: str | NoCaption | VideoError,
+    languages: Collection[str],
+) -> dict[Any, Any]:
+    made = guard.call(_row, clip, raw, languages)
+    return _row(clip, made, languages) if isinstance(made, VideoError) else made
+
+
+def _numbered(rows: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
+    """The captions of a clip with their numbers, the good ones first."""
+    ordered = sorted(rows, key=lambda row: row["status"] != OK)
+    return [{**row, K: number} for number, row in enumerate(ordered)]
 
 
 def _batches(clips: pd.DataFrame) -> Iterator[list[dict[Any, Any]]]:

@@ -27,7 +27,8 @@ MIN_OVERLAP = 0.5  # of the shorter of the two spans; less than this is a neighb
 class SidecarCaptioner(Captioner):
     """Looks up the caption whose time span shares most with the clip's.
 
-    Of several captions for one span the first counts; the others are counted as spare.
+    Of several captions for one span the first ones count, one or as many as are asked for; the
+    others are counted as spare.
 
     Args:
         paths: CSV or Parquet tables with the columns `path, text` and, for videos, `start, end`
@@ -36,11 +37,14 @@ class SidecarCaptioner(Captioner):
             `videoID` (the file's name without suffix), and lists in `timestamp` and `caption`. With
             no tables, `SOURCE.txt` (one caption for the whole file) or `SOURCE.json` (an object
             with `text`, or a list of objects with `text`, `start`, `end`) beside the source is
-            read, SOURCE being its name without the suffix; see `beside.py`.
+            read, SOURCE being its name without the suffix; see `beside.py`. Where several captions
+            are asked for, each line of `SOURCE.txt` is one.
 
     Raises:
         TableError: a table is missing or lacks a column.
     """
+
+    gives_several = True
 
     def __init__(self, paths: Sequence[str | Path] = ()) -> None:
         self._tables = [_read_table(Path(path)) for path in paths]
@@ -52,7 +56,7 @@ class SidecarCaptioner(Captioner):
             for stem, spans in table.by_stem.items():
                 self._by_stem[stem].extend(spans)
         self._beside = Beside()
-        self._spare = 0
+        self._spare, self._most = 0, 1
 
     def prepare(self, clips: Sequence[Clip]) -> None:
         """A table must speak of a clip, or at least of files that are there: of another shard's.
@@ -69,26 +73,35 @@ class SidecarCaptioner(Captioner):
 
     def caption(self, clips: Sequence[Clip]) -> list[str | NoCaption]:
         """Find each clip's text; "" where no span shares at least half of it."""
-        return [self._caption(clip) for clip in clips]
+        return [texts[0] for texts in self.captions(clips, 1)]
+
+    def captions(self, clips: Sequence[Clip], most: int) -> list[list[str | NoCaption]]:
+        """Find each clip's texts, up to `most`; "" where no span shares at least half of it."""
+        self._most = most
+        return [self._texts(clip) for clip in clips]
 
     def remarks(self) -> list[str]:
-        """How many captions no clip got because it got another."""
-        return [f"{self._spare} captions are spare: the first of a span counts"] * bool(self._spare)
+        """How many captions no clip got because it got others."""
+        which = "the first of a span counts"
+        if self._most > 1:
+            which = f"the first {self._most} of a span count"
+        return [f"{self._spare} captions are spare: {which}"] * bool(self._spare)
 
-    def _caption(self, clip: Clip) -> str | NoCaption:
+    def _texts(self, clip: Clip) -> list[str | NoCaption]:
         if self._tables:
             spans = self._spans.get(clip.source.resolve(), [])
             spans = spans or self._by_stem.get(clip.source.stem, [])
         else:
-            found = self._beside.spans(clip.source)
+            found = self._beside.spans(clip.source, lines=self._most > 1)
             if isinstance(found, NoCaption):
-                return found
+                return [found]
             spans = found
         best = _best(spans, clip)
         if best is None:
-            return ""
-        self._spare += sum((span.start, span.end) == (best.start, best.end) for span in spans) - 1
-        return best.text
+            return [""]
+        texts = [span.text for span in spans if (span.start, span.end) == (best.start, best.end)]
+        self._spare += max(0, len(texts) - self._most)
+        return [*texts[: self._most]]
 
 
 class _Table(NamedTuple):

@@ -14,6 +14,7 @@ from opensora.curation.manifest.expressions import Condition
 from opensora.curation.manifest.groups import assign_splits
 from opensora.curation.manifest.ledger import Ledger, check_parents, check_unique
 from opensora.curation.manifest.selection import HASH, Selection, select
+from opensora.tables.captions import check_numbers, count_good, first_captions
 from opensora.tables.columns import (
     CAPTION,
     CAPTIONS,
@@ -23,6 +24,7 @@ from opensora.tables.columns import (
     LICENCE,
     MANIFEST,
     NO_VIDEO,
+    NUM_CAPTIONS,
     OK,
     REJECTED,
     SCENES,
@@ -33,6 +35,7 @@ from opensora.tables.columns import (
     VIDEOS,
     WHOLE,
     YES_NO,
+    K,
     type_of,
 )
 
@@ -104,7 +107,7 @@ def build_manifest(
     return Manifest(
         manifest=kept[_manifest_columns(sources)].reset_index(drop=True),
         rejected=pd.DataFrame(ledger.rejected, columns=list(REJECTED.columns)),
-        funnel={"stages": ledger.stages, "kept": summary_of(kept)},
+        funnel={"stages": ledger.stages, **ledger.captions, "kept": summary_of(kept)},
     )
 
 
@@ -117,8 +120,10 @@ def _check_stages(sources: StageTables) -> None:
     check_parents(scenes.loc[named, "video_id"], videos["id"], SCENES, VIDEOS)
     check_parents(_scene_ids(clips), scenes["id"], CLIPS, SCENES)
     _check_footage(scenes, clips)
-    check_unique(sources.captions, CAPTIONS)
-    check_parents(sources.captions["id"], clips["id"], CAPTIONS, CLIPS)
+    captions = first_captions(sources.captions)
+    check_unique(captions, CAPTIONS)
+    check_numbers(sources.captions)
+    check_parents(captions["id"], clips["id"], CAPTIONS, CLIPS)
     seen: dict[str, str] = {}
     for scorer, rows in sources.scores.items():
         check_unique(rows, SCORES)
@@ -161,6 +166,8 @@ def _follow(sources: StageTables, ledger: Ledger) -> pd.DataFrame:
     clips = clips.assign(seconds=clips["end"] - clips["start"], path=where)
     clips = ledger.close(CLIPS.rule, clips)
 
+    if K in sources.captions:
+        ledger.book_captions(sources.captions[sources.captions["id"].isin(clips["id"])])
     clips = _join_captions(clips, sources.captions)
     clips = ledger.close(CAPTIONS.rule, clips)
     if not sources.scores:
@@ -171,9 +178,13 @@ def _follow(sources: StageTables, ledger: Ledger) -> pd.DataFrame:
 
 
 def _join_captions(clips: pd.DataFrame, captions: pd.DataFrame) -> pd.DataFrame:
-    found = captions.set_index("id").reindex(clips["id"])
+    """Add caption 0 of each clip, and where clips may have several how many are good."""
+    found = first_captions(captions).set_index("id").reindex(clips["id"])
     columns = (CAPTION, TEXT, "text_len", STATUS, DETAIL)
-    return clips.assign(**{name: found[name].to_numpy() for name in columns})
+    joined = clips.assign(**{name: found[name].to_numpy() for name in columns})
+    if K not in captions:
+        return joined
+    return joined.assign(**{NUM_CAPTIONS: count_good(captions, clips["id"]).to_numpy()})
 
 
 def _join_scores(clips: pd.DataFrame, scorer: str, table: pd.DataFrame) -> pd.DataFrame:
@@ -227,7 +238,9 @@ def _score_columns(table: pd.DataFrame) -> list[str]:
 def _manifest_columns(sources: StageTables) -> list[str]:
     """The table's own columns and every score; hashes have done their work."""
     scores = [name for table in sources.scores.values() for name in _score_columns(table)]
-    return [*MANIFEST.columns, CAPTION, LICENCE, *FACTS, *(name for name in scores if name != HASH)]
+    several = [NUM_CAPTIONS] if K in sources.captions else []
+    others = [name for name in scores if name != HASH]
+    return [*MANIFEST.columns, CAPTION, *several, LICENCE, *FACTS, *others]
 
 
 def _scene_ids(clips: pd.DataFrame) -> pd.Series:

@@ -24,6 +24,7 @@ from opensora.tables.columns import (
     CLIPS,
     DETAIL,
     ID,
+    NUM_CAPTIONS,
     OK,
     PATH,
     REJECTED,
@@ -43,7 +44,10 @@ RULE = "import_manifest"
 _SIZES = ("num_frames", "height", "width")
 _FACTS = (*_SIZES, "fps", "sha256")  # what a look into the file tells
 # made anew from the facts, whatever the table says
-_MADE = ("aspect_ratio", "resolution", "text_len", "kind", "video_id", SHARD, STATUS, DETAIL)
+_MADE = (
+    *("aspect_ratio", "resolution", "text_len", NUM_CAPTIONS, "kind", "video_id", SHARD),
+    *(STATUS, DETAIL),
+)
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,13 @@ class Ledger:
     Attributes:
         stages: one entry per stage for `funnel.json`.
         rejected: rows of the REJECTED table.
+        captions: `captions` for `funnel.json`, where clips may have several; else {}.
     """
 
     def __init__(self) -> None:
         self.stages: list[dict[str, Any]] = []
         self.rejected: list[dict[str, Any]] = []
+        self.captions: dict[str, Any] = {}
 
     def close(self, stage: str, rows: pd.DataFrame) -> pd.DataFrame:
         """Book one stage.
@@ -55,6 +57,23 @@ class Ledger:
         check_ledger(entry)
         self.stages.append(entry)
         return kept
+
+    def book_captions(self, captions: pd.DataFrame) -> None:
+        """Count all captions of the clips that come to their stage.
+
+        A clip stays with its good ones, so the others are no rejected rows.
+
+        Args:
+            captions: rows of a CAPTIONS table.
+        """
+        is_good = captions["status"] == OK
+        reasons = captions.loc[~is_good, "status"].value_counts().sort_index()
+        self.captions = {
+            "captions": {
+                **{"rows_in": len(captions), "rows_kept": int(is_good.sum())},
+                "reasons": {str(reason): int(count) for reason, count in reasons.items()},
+            }
+        }
 
     def top_reasons(self, count: int = 3) -> str:
         """The most frequent reasons so far, for a sentence."""

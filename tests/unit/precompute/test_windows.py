@@ -94,13 +94,17 @@ def test_epochs_train_on_windows_by_seed_epoch_and_id(world, tmp_path):
         assert {window for name, window in first if name == clip} == {0, 1, 2}
 
 
-def test_a_window_that_can_not_be_read_rejects_its_clip(world, tmp_path):
+def test_a_window_that_can_not_be_read_leaves_the_others(world, tmp_path):
     lying = world.manifest.assign(num_frames=[20, *world.manifest["num_frames"][1:]])
     encode(world, tmp_path, PatchAutoencoder(), manifest=lying, windows=2)
     latents = read_index([tmp_path / "run/latents"], "encode_videos", has_buckets=True)
-    bad = find_rejected(BatchPlan(world.folder / "plan.parquet"), latents, None)
-    assert bad["id"].tolist() == ["c0"]
-    assert "frames" in bad["detail"].iloc[0]
+    assert sorted(latents.loc[latents["id"] == "c0", "status"]) == ["ok", "too_short"]
+    plan = BatchPlan(world.folder / "plan.parquet")
+    assert find_rejected(plan, latents, None).empty
+    store = LatentStore(tmp_path / "run/latents")
+    assert {store.locate("c0", VIDEO, draw) for draw in range(9)} == {store.locate("c0", VIDEO)}
+    lost = latents.assign(status=["too_short" if x == "c0" else "ok" for x in latents["id"]])
+    assert find_rejected(plan, lost, None)["id"].tolist() == ["c0"]
 
 
 def test_a_window_twice_is_refused(world, tmp_path):
