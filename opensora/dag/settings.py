@@ -104,6 +104,7 @@ def _check_whole(config: dict[str, Any]) -> None:
         raise ConfigError("workflow config: sample.prompts: name a text file with a prompt a line")
     _check_text_encoder(config)
     _check_clip(config)
+    _check_captions(config["captions"])
     names = [stage["name"] for stage in config["stages"]]
     if len(set(names)) != len(names):
         raise ConfigError(f"workflow config: stages: names must differ, got {', '.join(names)}")
@@ -181,6 +182,15 @@ def _check_idle(
         verb, them = ("has", "it") if len(idle) == 1 else ("have", "them")
         raise ConfigError(
             f"workflow config: {', '.join(idle)} {verb} no effect beside {beside}; leave {them} out"
+        )
+
+
+def _check_captions(captions: dict[str, Any]) -> None:
+    """Several captions of a clip come from files alone."""
+    if captions["per_clip"] > 1 and captions["captioner"] != "sidecar":
+        raise ConfigError(
+            f"workflow config: captions.per_clip {captions['per_clip']} has no effect with captioner"
+            f" {captions['captioner']}, which gives one caption a clip; leave it out"
         )
 
 

@@ -227,6 +227,7 @@ ELSEWHERE = {
     *("stages.0.config", "sample.config", "models.vae.config", "models.clip.config"),
     *("models.text_encoder.config", "sample.prompts", "stages.0.load", "scorers"),
     *("videos", "captions.sidecar"),  # of own videos: test_incremental.py
+    "captions.per_clip",  # has no effect beside the captioner of SETTINGS: test_captions.py
     *("manifest_csv", "layout"),  # for people, and of saved configs: no rule reads them
     *("manifest", "root", "scenes.table"),  # of runs that enter with a table: test_entries.py
     *("models.text_encoder.type", "models.text_encoder.num_classes"),  # test_reference_configs.py

@@ -27,7 +27,7 @@ rule caption_clips:
         identity=identity(
             version=VERSIONS["caption_clips"],
             listing=lambda wildcards: CAPTION_FILES[int(wildcards.shard)],
-            **{**config["captions"], "sidecar": sidecars()},
+            **caption_settings(),
             **stamps([*sidecars(), *local_files([config["captions"]["model"]])]),
         ),
         captioner=config["captions"]["captioner"],
@@ -39,6 +39,7 @@ rule caption_clips:
                 prompt=config["captions"]["prompt"],
                 num_frames=config["captions"]["num_frames"],
                 languages=config["captions"]["languages"],
+                per_clip=SEVERAL_CAPTIONS,
             )
         ),
         # a function of resources is not compared: where it runs decides no result

@@ -54,6 +54,8 @@ rule encode_captions:
     """Encode what the store lacks of one shard's captions, every distinct one once."""
     input:
         manifest=f"{MANIFEST}/{{shard}}.parquet",
+        # the manifest has the first caption of each clip
+        captions=[f"{RUN}/captions/{{shard}}.parquet" for _ in SEVERAL_CAPTIONS],
         text_encoder=plain_names(model_files("text_encoder")),
     output:
         index=f"{RUN}/embeddings/{{shard}}.parquet",
@@ -81,6 +83,8 @@ rule encode_captions:
             **stamps(model_files("text_encoder")),
         ),
         manifest=lambda wildcards, input: MANIFEST,
+        # a function of input is not compared
+        captions=lambda wildcards, input: options(captions=list(input.captions)),
         text_encoder=as_given(text_encoder_options()),
         store=f"{STORE}/embeddings",
         shard=lambda wildcards: int(wildcards.shard),
@@ -90,7 +94,7 @@ rule encode_captions:
         # a function of resources is not compared: where it runs decides no result
         device=lambda wildcards, resources: asks.device("encode_captions"),
     shell:
-        "opensora encode-captions --manifest {params.manifest} --store {params.store} "
+        "opensora encode-captions --manifest {params.manifest} {params.captions:q} --store {params.store} "
         "--shard {params.shard} --num-shards {params.num_shards} "
         "{params.text_encoder:q} --dtype {params.dtype} {params.int8} "
         "--output {output.index} {params.device} --threads {threads} --job-log {log} >> {log} 2>&1"
