@@ -11,8 +11,8 @@ from opensora.buckets.bucket import Bucket
 from opensora.stores.catalogue import Catalogue
 from opensora.stores.embeddings import pack_tokens, write_embeddings
 from opensora.stores.index import (
-    EMBEDDING_COLUMNS,
     LATENT_COLUMNS,
+    embedding_columns,
     embedding_rows,
     latent_rows,
     write_index,
@@ -65,25 +65,35 @@ def fill_latents(
 def fill_embeddings(
     index: Path,
     tokens: Mapping[str, torch.Tensor],
-    captions: Mapping[str, str],
+    captions: Mapping[str, str] | Mapping[tuple[str, int], str],
     identity: Mapping[str, Any],
     *,
     rejected: Mapping[str, str] = {},
     store: Path | None = None,
 ) -> Path:
-    """Write the tokens of texts into one file, and an index of id -> text; returns the file."""
+    """Write the tokens of texts into one file, and an index of id -> text; returns the file.
+
+    Where captions are given by (id, k), it is an index of several captions a clip.
+    """
     catalogue = Catalogue(store or index.parent.parent / "store" / index.stem, PART)
     tensors = pack_tokens(list(tokens.values()), int8=bool(identity.get("int8")))
     lengths = [len(rows) for rows in tokens.values()]
     path, entries = write_embeddings(catalogue, tensors, lengths, list(tokens), identity)
     found = catalogue.add(path, entries, {})
+    named = [
+        {"id": name} if isinstance(name, str) else {"id": name[0], "k": name[1]}
+        for name in captions
+    ]
     items = pd.DataFrame(
-        [{"id": name, KEY: text_key(text), "status": "ok"} for name, text in captions.items()]
+        [
+            {**name, KEY: text_key(text), "status": "ok"}
+            for name, text in zip(named, captions.values(), strict=True)
+        ]
         + [{"id": name, KEY: "", "status": reason} for name, reason in rejected.items()]
     )
     write_index(
         *(index, embedding_rows(items.assign(detail=""), found)),
-        columns=EMBEDDING_COLUMNS,
+        columns=embedding_columns(items),
         store=catalogue.folder,
         identity=identity,
         files=catalogue.files,

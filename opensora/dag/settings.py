@@ -189,8 +189,8 @@ def _check_captions(captions: dict[str, Any]) -> None:
     """Several captions of a clip come from files alone."""
     if captions["per_clip"] > 1 and captions["captioner"] != "sidecar":
         raise ConfigError(
-            f"workflow config: captions.per_clip {captions['per_clip']} has no effect with captioner"
-            f" {captions['captioner']}, which gives one caption a clip; leave it out"
+            f"workflow config: captions.per_clip {captions['per_clip']} has no effect with"
+            f" captioner {captions['captioner']}, which gives one caption a clip; leave it out"
         )
 
 

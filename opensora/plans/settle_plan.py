@@ -85,8 +85,8 @@ def find_rejected(
         if table is None:
             continue
         # a clip with several windows, or captions, is lost where none is encoded
-        first = (table[STATUS] != OK).sort_values(kind="stable").index
-        rows = table.loc[first, [*keys, STATUS, DETAIL]].drop_duplicates(keys)
+        good_first = np.argsort((table[STATUS] != OK).to_numpy(), kind="stable")
+        rows = table.iloc[good_first][[*keys, STATUS, DETAIL]].drop_duplicates(keys)
         found = pairs.merge(rows, how="left", on=keys, validate="many_to_one")
         _require_encoded(found, rule)
         bad = found[(found[STATUS] != OK).to_numpy()]

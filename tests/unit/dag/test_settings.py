@@ -33,6 +33,14 @@ def test_defaults_fill_nested_fields() -> None:
     assert config["models"]["vae"] == {"config": "configs/demo/vae.py", "from_pretrained": None}
 
 
+@pytest.mark.parametrize("captioner", ["template", "transformers"])
+def test_several_captions_come_from_sidecars_alone(captioner: str) -> None:
+    config = minimal() | {"captions": {"captioner": captioner, "per_clip": 2}}
+    with pytest.raises(ConfigError, match=f"per_clip 2 has no effect with captioner {captioner}"):
+        check_workflow_config(config, SCHEMA)
+    check_workflow_config(minimal() | {"captions": {"per_clip": 2}}, SCHEMA)
+
+
 def test_a_question_to_a_captioner_may_have_lines() -> None:
     config = minimal() | {"captions": {"captioner": "transformers", "prompt": "what\nand where?\n"}}
     check_workflow_config(config, SCHEMA)

@@ -8,6 +8,7 @@ from opensora.buckets.bucket import Bucket
 from opensora.core.errors import StoreError
 from opensora.core.seed import derive_seed
 from opensora.datasets.stored import LatentDataset
+from opensora.plans.captions import draw_caption
 from opensora.plans.compile import write_plan
 from opensora.stores.latents import LatentStore
 from tests import tiny_stores
@@ -72,3 +73,52 @@ def test_draws_and_moments_do_not_mix_in_one_store(folder):
     tiny_stores.fill_latents(folder / "latents/0001.parquet", latents, other)
     with pytest.raises(StoreError, match="encoded with posterior 'sample', expected 'moments'"):
         LatentStore(folder / "latents")
+
+
+VALUES = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}
+CAPTIONS = {("c0", 0): "a", ("c0", 1): "b", ("c0", 2): "c", ("c1", 0): "a", ("c1", 2): "d"}
+
+
+@pytest.fixture
+def several(folder):
+    """Three captions of one clip and two of another, whose second has no embedding; six epochs."""
+    tokens = {text: torch.full((1, 2), value) for text, value in VALUES.items()}
+    tiny_stores.fill_embeddings(folder / "text/0000.parquet", tokens, CAPTIONS, TEXT)
+    plan = pd.DataFrame({"epoch": range(6), "bucket": str(BUCKET)})
+    plan["ids"] = [IDS, IDS[::-1]] * 3
+    plan.attrs = {"hash": "h"}
+    write_plan(plan, folder / "plan.parquet")
+    return folder
+
+
+def embeddings_seen(dataset: LatentDataset, positions) -> dict[tuple[int, str], float]:
+    found = {}
+    for position in positions:
+        batch = dataset[position]
+        for row, name in enumerate(batch["ids"]):
+            assert batch["mask"][row].tolist() == [1, 0, 0]
+            assert batch["y"][row, 0, 0, 0] == batch["y"][row, 0, 0, 1]
+            found[position, name] = float(batch["y"][row, 0, 0, 0])
+    return found
+
+
+def test_an_epoch_trains_the_caption_that_is_drawn_for_it(several):
+    seen = embeddings_seen(open_dataset(several, seed=3), range(6))
+    texts = {"c0": ["a", "b", "c"], "c1": ["a", "d"]}
+    assert seen == {
+        (epoch, name): VALUES[texts[name][draw_caption(3, epoch, name, len(texts[name]))]]
+        for epoch in range(6)
+        for name in IDS
+    }
+    for name, count in (("c0", 3), ("c1", 2)):  # each round of epochs has each once
+        rounds = [range(start, start + count) for start in range(0, 6, count)]
+        assert all({seen[e, name] for e in part} == {VALUES[t] for t in texts[name]}
+                   for part in rounds)  # fmt: skip
+
+
+def test_a_resumed_run_and_one_on_more_ranks_see_the_same_captions(several):
+    straight = embeddings_seen(open_dataset(several, seed=3), range(6))
+    behind = embeddings_seen(open_dataset(several, seed=3), [5, 2, 4])
+    assert all(behind[key] == straight[key] for key in behind)
+    other = embeddings_seen(open_dataset(several, seed=4), range(6))
+    assert other != straight

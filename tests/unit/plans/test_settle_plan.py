@@ -117,6 +117,18 @@ def test_a_clip_without_a_text_leaves_all_its_buckets(folder):
     assert stage.find_rejected(plan, None, None).empty
 
 
+@pytest.mark.parametrize("bad", [(0,), (1,), (0, 1)])
+def test_a_clip_leaves_where_none_of_its_captions_has_an_embedding(folder, bad):
+    plan = compiled(folder)
+    latents, embeddings = indexes(plan)
+    name = embeddings["id"][0]
+    both = pd.concat([embeddings, embeddings[:1]], ignore_index=True)  # k = 1 of the first clip
+    places = [[0, len(both) - 1][k] for k in bad]
+    both.loc[places, ["status", "detail"]] = ["no_token", "none"]
+    found = stage.find_rejected(plan, latents, both)
+    assert set(found["id"]) == ({name} if len(bad) == 2 else set())
+
+
 @pytest.mark.parametrize("rule", ["encode_videos", "encode_captions"])
 def test_a_pair_in_no_index_is_an_error_that_names_the_rule(folder, rule):
     plan = compiled(folder)

@@ -217,3 +217,53 @@ def test_captions_that_differ_behind_the_cut_are_told(encoder_folder, tmp_path, 
         _, record = read_index(tmp_path / "index.parquet")
         assert record["gate"]["cut"] == {"captions": 12, "tokens": lost, "alike": 12}
         assert told in record["gate"]["warnings"][0]
+
+
+def several() -> pd.DataFrame:
+    rows = [("c0", 0, "a dot"), ("c0", 1, "a red dot"), ("c1", 0, "a red dot"), ("c1", 1, "")]
+    return pd.DataFrame(rows, columns=["id", "k", "text"])
+
+
+def test_all_captions_of_a_clip_are_encoded_each_text_once(encoder, tmp_path):
+    counts = encode_texts(several(), tmp_path, encoder)
+    assert (counts["clips"], counts["texts"], counts["encoded"]) == (2, 3, 3)
+    store = EmbeddingStore(tmp_path / "run/texts")
+    assert store.rows["row"].nunique() == 3
+    encode_texts(manifest(), tmp_path, None, run="other")  # the same texts, one a clip
+    other = EmbeddingStore(tmp_path / "other/texts")
+    assert torch.equal(store.get("c0", 1), other.get("c0"))
+    assert torch.equal(store.get("c0"), other.get("c1"))
+    assert torch.equal(store.get("c1", 1), other.get("c3"))
+    one, many = (
+        list(read_index(tmp_path / f"{run}/texts/0000.parquet")[0]) for run in ("other", "run")
+    )
+    assert many == [*one, "k"]
+
+
+def test_a_second_caption_without_an_embedding_keeps_its_row_and_reason(encoder, tmp_path):
+    encode_texts(several(), tmp_path, Broken(encoder, nothing=[""]))
+    store = EmbeddingStore(tmp_path / "run/texts")
+    assert store.rejected[["id", "k", "status"]].to_numpy().tolist() == [["c1", 1, "no_token"]]
+    assert store.rows["k"].iloc[store.locate_all("c1")].tolist() == [0]
+
+
+def test_the_command_takes_the_others_from_the_tables_of_captions(encoder_folder, tmp_path, capsys):
+    clips = several().query("k == 0").drop(columns="k")
+    sizes = {"path": "p", "num_frames": 1, "height": 8, "width": 8, "num_captions": [2, 1]}
+    clips.assign(**sizes).to_csv(tmp_path / "manifest.csv", index=False)
+    status = ["ok", "ok", "ok", "empty_caption"]
+    table = several().assign(caption="", text_len=1, detail="", status=status)
+    table.to_csv(tmp_path / "captions.csv", index=False)
+    words = ["encode-captions", "--manifest", str(tmp_path / "manifest.csv")]
+    words += ["--text-encoder", str(encoder_folder), "--store", str(tmp_path / "store")]
+    words += ["--max-length", "12", "--device", "cpu", "--output"]
+    captions = ["--captions", str(tmp_path / "captions.csv")]
+    assert main([*words, str(tmp_path / "all/0000.parquet"), *captions]) == 0
+    store = EmbeddingStore(tmp_path / "all")
+    assert store.rows[["id", "k"]].to_numpy().tolist() == [["c0", 0], ["c0", 1], ["c1", 0]]
+    assert main([*words, str(tmp_path / "first/0000.parquet")]) == 0
+    assert EmbeddingStore(tmp_path / "first").rows["id"].tolist() == ["c0", "c1"]
+    assert "left_out=1 second captions" in capsys.readouterr().err
+    doctor = ["doctor", "--embeddings", str(tmp_path / "all"), "--device", "cpu"]
+    doctor += ["--manifest", words[2], "--text-encoder", str(encoder_folder)]
+    assert main(doctor) == 0

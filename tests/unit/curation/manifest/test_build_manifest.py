@@ -245,3 +245,33 @@ def test_a_bound_on_motion_that_others_measured_is_told_of(sources, caplog) -> N
     assert told(own, **bound) == told("unimatch") == []
     assert len(told("unimatch", **bound)) == len(told(None, keep_if=["flow > 0.5"])) == 1
     assert len(told("flow-1", **bound)) == 1  # which counted pixels a frame
+
+
+def test_further_captions_are_counted_and_their_clip_stays(sources: StageTables) -> None:
+    first = sources.captions.assign(k=0)
+    good = first[first["id"] == "a_0000_000"]
+    others = [
+        good.assign(k=1, caption="It Turns", text="it turns"),
+        good.assign(k=2, caption="", text="", status="no_caption", detail="nothing"),
+        first[first["id"] == "b_0000_000"].assign(k=1, status="caption_refused"),
+    ]
+    several = replace(sources, captions=pd.concat([first, *others], ignore_index=True))
+    built = build_manifest(several, Selection(), validation_fraction=0.0)
+    plain = build_manifest(sources, Selection(), validation_fraction=0.0)
+    assert built.manifest["num_captions"].tolist() == [2]
+    pd.testing.assert_frame_equal(built.manifest.drop(columns="num_captions"), plain.manifest)
+    pd.testing.assert_frame_equal(built.rejected, plain.rejected)
+    assert built.funnel["stages"] == plain.funnel["stages"]
+    assert built.funnel["captions"] == {
+        **{"rows_in": 6, "rows_kept": 2},
+        "reasons": {"caption_refused": 1, "empty_caption": 1, "no_caption": 2},
+    }
+    assert "captions" not in plain.funnel
+    types = {field.name: str(field.type) for field in schema_of(built.manifest, MANIFEST)}
+    assert types["num_captions"] == "int64"
+    twice = replace(sources, captions=pd.concat([first, others[0], others[0]]))
+    with pytest.raises(TableError, match="'a_0000_000' has caption 1 twice"):
+        build_manifest(twice, Selection(), validation_fraction=0.0)
+    headless = replace(sources, captions=first.assign(k=1))
+    with pytest.raises(TableError, match="captions: 5 of 5 rows of clips are missing"):
+        build_manifest(headless, Selection(), validation_fraction=0.0)
