@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.config.load import load_config
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json, write_text
+    from opensora.core.seal import sealed
     from opensora.plans.balance import COST, check_balance_mode
     from opensora.plans.bars import check_plot_path
     from opensora.plans.figures import plot_summary, summary_table
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> str:
         logging.getLogger(__name__).warning("plan %s", warning)
     _write_tables(args, manifest, config, made)
     if args.summary:
-        write_json(args.summary, made.summary)
+        write_json(args.summary, sealed(made.summary))
     if args.plot:
         write_text(args.plot, plot_summary(made.summary))
     sys.stdout.write(summary_table(made.summary))

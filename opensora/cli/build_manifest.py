@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> str:
     from pathlib import Path
 
     from opensora.core.io import write_json, write_text
+    from opensora.core.seal import sealed
     from opensora.curation.manifest.build_manifest import StageTables, build_manifest, concat
     from opensora.curation.manifest.data_card import data_card
     from opensora.curation.manifest.selection import Selection
@@ -107,7 +108,7 @@ def run(args: argparse.Namespace) -> str:
         test_fraction=args.test_fraction,
     )
     write_table(built.rejected, args.rejected, REJECTED)
-    write_json(args.funnel, built.funnel)
+    write_json(args.funnel, sealed(built.funnel))
     if args.data_card:
         versions = {name for table in sources.scores.values() for name in set(table["scorer"])}
         write_text(args.data_card, data_card(built.manifest, built.funnel, selection, versions))

@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> str:
 
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json, write_text
+    from opensora.core.seal import sealed
     from opensora.core.seed import stable_shard
     from opensora.curation.manifest.data_card import data_card
     from opensora.curation.manifest.import_manifest import import_manifest
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> str:
         journal=Path(args.manifest).with_suffix(".probed.jsonl"),
     )
     write_table(made.rejected, args.rejected, REJECTED)
-    write_json(args.funnel, made.funnel)
+    write_json(args.funnel, sealed(made.funnel))
     if args.data_card:
         write_text(args.data_card, data_card(made.manifest, made.funnel, Selection(), []))
     if args.csv:

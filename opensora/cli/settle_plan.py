@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> str:
     """Settle, account, write; returns the summary line."""
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json
+    from opensora.core.seal import sealed
     from opensora.plans import settle_plan as stage
     from opensora.plans.compile import BatchPlan
     from opensora.plans.ledger import stage_ledger
@@ -73,7 +74,8 @@ def run(args: argparse.Namespace) -> str:
     paths = manifest.set_index(ID)[PATH]
     table = rejected.assign(path=paths.reindex(rejected[ID]).fillna("").to_numpy())
     write_table(table[list(REJECTED.columns)].drop_duplicates(), args.rejected, REJECTED)
-    write_json(args.ledger, stage_ledger(manifest, left_out, plan, settled, rejected))
+    ledger = stage_ledger(manifest, left_out, plan, settled, rejected)
+    write_json(args.ledger, sealed(ledger))
     return (
         f"{rejected[ID].nunique()} of {num_clips} clips rejected, {len(settled)} of {len(plan)}"
         f" micro batches stay -> {args.settled}"

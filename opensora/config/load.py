@@ -30,6 +30,7 @@ TEXT_FIELDS = frozenset(
     ]
 )
 _MAX_SAVED_BYTES = 4_000_000  # of a config beside weights; those that training saves have some KB
+_SEALED = "# sha256 "  # begins a config that says what it was
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 
@@ -117,17 +118,17 @@ def save_config(config: Config, path: str | Path, **more: Any) -> None:
         config: its fields.
         path: of the file.
         **more: further fields. With them it is what a run notes of its results, and sealed: its
-            last line is a hash of the others, which `read_saved_config` compares.
+            first line is a hash of the others, which `read_saved_config` compares.
     """
     plain = config.to_dict() if isinstance(config, Config) else dict(config)
     fields = sorted((plain | more).items())
     text = "".join(f"{name} = {value!r}\n" for name, value in fields)
-    write_text(path, text + (_seal(text) if more else ""))
+    write_text(path, (_seal(text) if more else "") + text)
 
 
 def _seal(text: str) -> str:
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return f"# sha256 {digest}; whoever edits this file takes out this line\n"
+    return f"{_SEALED}{digest}; whoever edits this file takes out this line\n"
 
 
 def read_saved_config(path: str | Path) -> dict[str, Any]:
@@ -146,9 +147,10 @@ def read_saved_config(path: str | Path) -> dict[str, Any]:
                 f"{path}: is larger than {_MAX_SAVED_BYTES:,} bytes, so it is no config that"
                 " training saved; remove it"
             )
-        if (begin := text.rfind("\n# sha256 ") + 1) and text[begin:] != _seal(text[:begin]):
+        head, end, rest = text.partition("\n")
+        if not text or (head.startswith(_SEALED) and head + end != _seal(rest)):
             raise ConfigError(
-                f"{path}: is not what training wrote; bring it back, or take out its last line if"
+                f"{path}: is not what training wrote; bring it back, or take out its first line if"
                 " you changed it"
             )
         statements = ast.parse(text).body

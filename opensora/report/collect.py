@@ -15,6 +15,7 @@ import pandas as pd
 
 from opensora.core.errors import OpenSoraError
 from opensora.core.io import read_json
+from opensora.core.seal import is_as_sealed
 from opensora.report.footage import FunnelStage, Loss
 from opensora.tables.columns import ID, MANIFEST, OK, REJECTED, SAMPLES, SHARD, STATUS, Table
 from opensora.tables.io import read_table
@@ -260,7 +261,10 @@ def _folders(folder: Path) -> Iterable[Path]:
 
 
 def _json(path: Path) -> dict[str, Any] | None:
-    return read_json(path) if path.is_file() else None
+    found = read_json(path) if path.is_file() else None
+    if isinstance(found, dict) and not is_as_sealed(found):
+        raise OpenSoraError(f"{path}: is not what was written; remove it and run its rule again")
+    return found
 
 
 def _table(path: Path, table: Table) -> pd.DataFrame:

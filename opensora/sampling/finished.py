@@ -1,35 +1,32 @@
 """Whether a finished sample is still what was sampled: its file, its record, its row."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from opensora.core.errors import OpenSoraError, VideoError
 from opensora.core.io import read_json, sha256_once
+from opensora.core.seal import is_as_sealed, sealed
 from opensora.tables.columns import PATH, SAMPLES, TEXTS, type_of
 
-CONTENT, _SEAL = "sha256", "seal"  # fields of a record
+_CONTENT = "sha256"  # field of a record
 
 
-def sealed(record: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """A record with the hash of the sample's file, and one of all that stands in it.
+def with_content(record: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A record with the hash of the sample's file, sealed.
 
     Raises:
         OSError: the file can not be read.
     """
-    whole = {**record, CONTENT: sha256_once(path)}
-    return {**whole, _SEAL: _seal(whole)}
+    return sealed({**record, _CONTENT: sha256_once(path)})
 
 
 def is_as_written(record: Mapping[str, Any], path: Path) -> bool:
     """Compare a record and the sample's file; of records of before there is nothing to compare."""
-    fields = {name: value for name, value in record.items() if name != _SEAL}
-    if _SEAL in record and record[_SEAL] != _seal(fields):
+    if not is_as_sealed(record):
         return False
     try:
-        return CONTENT not in record or record[CONTENT] == sha256_once(path)
+        return _CONTENT not in record or bool(record[_CONTENT] == sha256_once(path))
     except OSError:
         return False
 
@@ -66,7 +63,3 @@ def _is_number(noted: object, said: Any) -> bool:
 
 def _changed(what: str) -> VideoError:
     return VideoError("changed", f"{what}; run sample again, which makes it anew")
-
-
-def _seal(fields: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

@@ -15,7 +15,7 @@ from opensora.core.io import atomic_path, read_json, write_json
 from opensora.core.process import threads_in_use
 from opensora.media.encode import write_video
 from opensora.media.formats import is_media
-from opensora.sampling.finished import is_as_written, sealed
+from opensora.sampling.finished import is_as_written, with_content
 from opensora.sampling.pipeline import Pipeline
 from opensora.sampling.prompt_text import loop_texts
 from opensora.sampling.prompts import SampleRequest
@@ -75,7 +75,7 @@ def save_sample(
         "config": _plain(config),
         "fingerprint": fingerprint(request, pipeline, settings),
     }
-    write_json(record_path(request, settings), sealed(record, path))
+    write_json(record_path(request, settings), with_content(record, path))
 
 
 def is_sampled(request: SampleRequest, pipeline: Pipeline, settings: SamplingSettings) -> bool:

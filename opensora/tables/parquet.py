@@ -43,14 +43,17 @@ def open_rows(path: str | Path, **options: Any) -> Iterator[pq.ParquetFile]:
     Raises:
         OSError, ValueError: it is damaged; pages are compared when they are read.
     """
-    with pq.ParquetFile(path, page_checksum_verification=True, **options) as file:
-        metadata = metadata_of(file)
-        seal = metadata.pop(SEAL, None)
-        if seal is not None:
-            names = file.schema_arrow.names
-            if seal != _seal(names, file.metadata.num_rows, metadata):
-                raise ValueError("its columns or notes are not those that were written")
-        yield file
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True, **options) as file:
+            metadata = metadata_of(file)
+            seal = metadata.pop(SEAL, None)
+            if seal is not None:
+                names = file.schema_arrow.names
+                if seal != _seal(names, file.metadata.num_rows, metadata):
+                    raise ValueError("its columns or notes are not those that were written")
+            yield file
+    except pa.ArrowException as error:  # most are ValueErrors, those of damaged types are not
+        raise ValueError(str(error)) from error
 
 
 def read_rows(path: str | Path, columns: Collection[str] | None = None) -> pa.Table:

@@ -16,6 +16,7 @@ from opensora.acceleration.precision import effective_dtype
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import ConfigError, OpenSoraError
 from opensora.core.io import read_json, write_json
+from opensora.core.seal import is_as_sealed, sealed
 from opensora.models.layers.attention import Attention
 from opensora.models.layers.kernels.backends import BACKENDS, FLASH_ATTN, installed
 from opensora.models.layers.kernels.probe import Shape, probe
@@ -130,7 +131,7 @@ def _settle(
     own = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=own):  # the run's own numbers stay as they are
         choices, times = probe(shape, backends, built_kernels(model), fixed)
-    record = {"basis": basis, "choices": choices, "milliseconds": times}
+    record = sealed({"basis": basis, "choices": choices, "milliseconds": times})
     write_json(path, record)
     log.info("kernels %s source=probe file=%s", _summary(choices), path)
     return record
@@ -164,7 +165,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     try:
         record = read_json(path)
-        if all(isinstance(record[name], dict) for name in ("basis", "choices")):
+        is_whole = all(isinstance(record[name], dict) for name in ("basis", "choices"))
+        if is_whole and is_as_sealed(record):
             return record  # type: ignore[no-any-return]
     except (OpenSoraError, KeyError, TypeError):
         pass

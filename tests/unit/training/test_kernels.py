@@ -103,6 +103,15 @@ def test_a_record_that_can_not_be_read_is_made_again(settle, caplog, make_config
     assert "can not be read: they are chosen anew" in caplog.text
 
 
+def test_another_choice_by_one_bit_is_not_taken(settle, caplog):
+    record, probes, config = settle()
+    path = config.state_folder / FILE
+    path.write_text(path.read_text().replace('"flash"', '"flasi"', 1))
+    assert settle()[0] == record
+    assert len(probes) == 2
+    assert "can not be read: they are chosen anew" in caplog.text
+
+
 def test_the_config_fixes_what_it_names(settle):
     asked = {"attention": "efficient", "layer_norm": "torch", "short_attention": "auto"}
     record, probes, _ = settle(kernels=asked)
