@@ -19,6 +19,13 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+
+
+if config["container"]:  # of all rules; used with --sdm apptainer
+
+    container: config["container"]
+
+
 include: "workflow/rules/models.smk"
 
 

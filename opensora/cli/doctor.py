@@ -1,12 +1,6 @@
 """`opensora doctor`: examine what runs name of the store, free what none names, forget a video."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from opensora.dag.cluster.line import Line
 
 HELP = (
     "Examine what indexes name: every checksum, NaN, mean and deviation, and with the encoders what"
@@ -227,13 +221,17 @@ def _cluster(args: argparse.Namespace) -> str:
     from opensora.core.errors import ConfigError
     from opensora.core.terminal import facts
     from opensora.dag.cluster.doctor import examine_slurm, submit_probe
+    from opensora.dag.cluster.line import Line
     from opensora.dag.cluster.places import examine_disk, examine_places
     from opensora.dag.cluster.plan import read_profile, read_run
     from opensora.dag.cluster.slurm import look
+    from opensora.precompute.loadable import examine_encoders
+    from opensora.precompute.stored_bytes import stored_bytes
 
     config, profile, slurm = read_run(args.cluster), read_profile(args.profile), look()
     lines = [*examine_slurm(config, profile, slurm), *examine_places()]
-    lines += [*_encoders(config), examine_disk(config, _stored_bytes(config))]
+    lines += [Line(*found) for found in examine_encoders(config["models"])]
+    lines.append(examine_disk(config, stored_bytes(config)))
     if args.submit:
         lines += submit_probe(config, profile, slurm)
     sys.stdout.write(facts((f"{line.mark:5}{line.topic}", line.text) for line in lines))
@@ -245,57 +243,3 @@ def _cluster(args: argparse.Namespace) -> str:
         )
     notes = sum(line.mark == "note" for line in lines)
     return f"{len(lines)} lines, nothing to mend{f', {notes} to judge' if notes else ''}"
-
-
-def _encoders(config: "Mapping[str, Any]") -> "Iterator[Line]":
-    """Each encoder of a run whose weights are given."""
-    from opensora.core.errors import CheckpointError
-    from opensora.dag.cluster.line import Line
-    from opensora.precompute.loadable import examine_encoder
-
-    for kind, fields in config["models"].items():
-        name = fields["from_pretrained"]
-        if not name:
-            continue
-        texts = fields["type"] if kind == "text_encoder" else ""
-        try:
-            yield Line("ok", kind, f"{name}: {examine_encoder(kind, name, reads_texts=texts)}")
-        except CheckpointError as error:
-            yield Line("mend", kind, str(error))
-
-
-def _stored_bytes(config: "Mapping[str, Any]") -> float | None:
-    """Latents of all stages and embeddings, by the manifest; None where there is none yet."""
-    from pathlib import Path
-
-    from opensora.config.load import load_config
-    from opensora.core.errors import OpenSoraError
-    from opensora.plans.disk import Storage
-    from opensora.plans.forecast import Machine, forecast
-    from opensora.tables.manifest import read_manifest
-    from opensora.training.config import KNOWN_FIELDS
-
-    folder = Path(f"results/{config['run']}/manifest")
-    if not folder.is_dir():
-        return None
-    manifest, encode = read_manifest(folder), config["encode"]
-    storage = Storage(
-        dtype=encode["dtype"], moments=encode["posterior"] == "moments", int8=encode["int8"]
-    )
-    latents, embeddings = 0.0, 0.0
-    for stage in config["stages"]:
-        if stage["online"]:
-            continue
-        fields = load_config(stage["config"], [], known=KNOWN_FIELDS).to_dict()
-        if stage["epochs"]:
-            fields["epochs"] = stage["epochs"]
-        stride = tuple(encode["vae_stride"])
-        try:
-            found = forecast(
-                manifest, fields, vae_stride=stride, storage=storage, machine=Machine()
-            )
-        except OpenSoraError:  # no batch of a stage: assign_buckets says it
-            continue
-        latents += found["disk"]["latent_bytes"]
-        embeddings = max(embeddings, found["disk"]["embedding_bytes"])
-    return latents + embeddings

@@ -15,7 +15,16 @@ from opensora.dag.layout import FIELD, with_layout
 from opensora.dag.resources import check_resources
 
 # of the machine; what is written for people beside the results; and of a config that a run saved
-_NOT_SHOWN = ("resources", "nodes", "gpus", "processes", "milestones", "manifest_csv", FIELD)
+_NOT_SHOWN = (
+    "resources",
+    "container",
+    "nodes",
+    "gpus",
+    "processes",
+    "milestones",
+    "manifest_csv",
+    FIELD,
+)
 _DEMO_CLIP, _USUAL_CLIP = "configs/demo/clip.py", "openai/clip-vit-large-patch14"
 _OF_REENCODED = ("fps", "short_side")  # of clips; a copy keeps what the source has
 _OF_LINES, _BREAKS = ("captions.prompt",), "\n\t"  # a text for a model may have several lines
@@ -102,6 +111,7 @@ def _check_whole(config: dict[str, Any]) -> None:
         )
     if not config["demo"] and not config["sample"]["prompts"]:
         raise ConfigError("workflow config: sample.prompts: name a text file with a prompt a line")
+    _check_container(config["container"])
     _check_text_encoder(config)
     _check_clip(config)
     _check_captions(config["captions"])
@@ -215,6 +225,15 @@ def _check_text_encoder(config: dict[str, Any]) -> None:
         raise ConfigError(
             f"{place}: type classes is for stores, and stage {online[0]} is online; leave online"
             " out"
+        )
+
+
+def _check_container(image: str | None) -> None:
+    """Refuse an image that is neither an address nor there."""
+    if image and "://" not in image and not Path(image).exists():
+        raise ConfigError(
+            f"workflow config: container: {image!r} does not exist; build it from"
+            " requirements/apptainer.def, or give an address such as docker://..."
         )
 
 

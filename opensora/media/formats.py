@@ -14,6 +14,14 @@ from typing import BinaryIO
 
 from opensora.core.errors import VideoError
 
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp"})
+# names that promise a video; others are asked for their content. A GIF is a video here
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".gif", ".mxf"),
+        *(".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts", ".wmv", ".asf", ".flv", ".f4v", ".ogv"),
+    }
+)
 # names of FFmpeg's demuxers
 CONTAINERS = ("mov", "matroska", "avi", "mpeg", "mpegts", "asf", "flv", "mxf", "ogg", "gif")
 # names of Pillow's readers

@@ -12,9 +12,8 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from opensora.core import limits
 from opensora.core.errors import VideoError
-from opensora.media.formats import OPENED, PICTURES, check_file, content_of
+from opensora.media.formats import IMAGE_SUFFIXES, OPENED, PICTURES, check_file, content_of
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp"})
 _WEBP_FLAGS, _WEBP_ALPHA = 20, 0x10  # place and bit in the extended header
 _KINDS = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # of profiles -> mode of Pillow
 _USUAL_MS = 100  # of a frame that gives no duration, as browsers have it

@@ -5,18 +5,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from opensora.media.fields import WHOLE, fields_of
-from opensora.media.images import IMAGE_SUFFIXES, is_image, read_image
+from opensora.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from opensora.media.images import is_image, read_image
 from opensora.media.timeline import timeline
 
 __all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "VideoInfo", "probe"]
-
-# names that promise a video; others are asked for their content. A GIF is a video here
-VIDEO_SUFFIXES = frozenset(
-    {
-        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".gif", ".mxf"),
-        *(".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts", ".wmv", ".asf", ".flv", ".f4v", ".ogv"),
-    }
-)
 
 
 @dataclass(frozen=True)

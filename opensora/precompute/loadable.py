@@ -1,6 +1,6 @@
 """Whether the folders of a run's encoders would load, without loading their weights."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,26 @@ from opensora.models.weights.files import find_weights
 from opensora.models.weights.folders import resolve_folder
 
 _OPEN_CLIP = "open_clip_config.json"
+
+
+def examine_encoders(models: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Look at each encoder of a workflow config whose weights are given.
+
+    Args:
+        models: its field `models`.
+
+    Yields:
+        `ok` or `mend`, kind, and what was found.
+    """
+    for kind, fields in models.items():
+        name = fields["from_pretrained"]
+        if not name:
+            continue
+        texts = fields["type"] if kind == "text_encoder" else ""
+        try:
+            yield "ok", kind, f"{name}: {examine_encoder(kind, name, reads_texts=texts)}"
+        except CheckpointError as error:
+            yield "mend", kind, str(error)
 
 
 def examine_encoder(kind: str, name: str, *, reads_texts: str = "") -> str:

@@ -219,6 +219,7 @@ NAMES = {
 # settings of another kind: the machine's; what names of outputs or an input say, or CHANGES tells
 ELSEWHERE = {
     *("run", "num_shards", "stages.0.name", "sample.stages"),
+    "container",  # test_container.py
     "max_rejected",  # decides whether there is a result, not which
     *("stages.0.online", "stages.0.milestones"),  # what is settled and trained has other inputs
     *("resources.threads", "resources.largest_node", "resources.longest_job"),

@@ -15,8 +15,6 @@ rule assign_buckets:
         f"logs/assign_buckets/{config['run']}/{{stage}}.log",
     benchmark:
         f"benchmarks/assign_buckets/{config['run']}/{{stage}}.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("assign_buckets")
     resources:
         mem_mb=asks.mem_mb("assign_buckets"),

@@ -16,8 +16,6 @@ rule caption_clips:
         f"logs/caption_clips/{config['run']}/{{shard}}.log",
     benchmark:
         f"benchmarks/caption_clips/{config['run']}/{{shard}}.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("caption_clips")
     resources:
         mem_mb=asks.mem_mb("caption_clips"),

@@ -11,8 +11,6 @@ rule split_clips:
         f"logs/split_clips/{config['run']}/{{shard}}.log",
     benchmark:
         f"benchmarks/split_clips/{config['run']}/{{shard}}.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("split_clips")
     resources:
         mem_mb=asks.mem_mb("split_clips"),

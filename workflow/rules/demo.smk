@@ -12,8 +12,6 @@ rule make_demo:
         f"logs/make_demo/{config['run']}/all.log",
     benchmark:
         f"benchmarks/make_demo/{config['run']}/all.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("make_demo")
     resources:
         mem_mb=asks.mem_mb("make_demo"),

@@ -17,8 +17,6 @@ rule evaluate:
         f"benchmarks/evaluate/{config['run']}/{{stage}}.tsv"
     wildcard_constraints:
         stage=POINT,
-    conda:
-        "../../environment.yml"
     threads: asks.threads("evaluate")
     resources:
         mem_mb=asks.mem_mb("evaluate"),

@@ -16,8 +16,6 @@ rule import_manifest:
         f"logs/import_manifest/{config['run']}/all.log",
     benchmark:
         f"benchmarks/import_manifest/{config['run']}/all.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("import_manifest")
     resources:
         mem_mb=asks.mem_mb("import_manifest"),

@@ -12,8 +12,6 @@ rule import_scenes:
         f"logs/import_scenes/{config['run']}/{{shard}}.log",
     benchmark:
         f"benchmarks/import_scenes/{config['run']}/{{shard}}.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("import_scenes")
     resources:
         mem_mb=asks.mem_mb("import_scenes"),

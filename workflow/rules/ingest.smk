@@ -14,8 +14,6 @@ rule ingest_videos:
         f"logs/ingest_videos/{config['run']}/{{shard}}.log",
     benchmark:
         f"benchmarks/ingest_videos/{config['run']}/{{shard}}.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("ingest_videos")
     resources:
         mem_mb=asks.mem_mb("ingest_videos"),

@@ -20,8 +20,6 @@ rule build_manifest:
         f"logs/build_manifest/{config['run']}/all.log",
     benchmark:
         f"benchmarks/build_manifest/{config['run']}/all.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("build_manifest")
     resources:
         mem_mb=asks.mem_mb("build_manifest"),

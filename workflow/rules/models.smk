@@ -17,8 +17,6 @@ rule train_vae:
         f"logs/train_vae/{config['run']}/all.log",
     benchmark:
         f"benchmarks/train_vae/{config['run']}/all.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("train_vae")
     resources:
         mem_mb=asks.mem_mb("train_vae"),
@@ -57,8 +55,6 @@ rule train_clip:
         f"logs/train_clip/{config['run']}/all.log",
     benchmark:
         f"benchmarks/train_clip/{config['run']}/all.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("train_clip")
     resources:
         mem_mb=asks.mem_mb("train_clip"),
@@ -94,8 +90,6 @@ rule train_text_encoder:
         f"logs/train_text_encoder/{config['run']}/all.log",
     benchmark:
         f"benchmarks/train_text_encoder/{config['run']}/all.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("train_text_encoder")
     resources:
         mem_mb=asks.mem_mb("train_text_encoder"),

@@ -16,8 +16,6 @@ rule encode_videos:
         f"logs/encode_videos/{config['run']}/{{shard}}.log",
     benchmark:
         f"benchmarks/encode_videos/{config['run']}/{{shard}}.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("encode_videos")
     resources:
         mem_mb=asks.mem_mb("encode_videos"),
@@ -63,8 +61,6 @@ rule encode_captions:
         f"logs/encode_captions/{config['run']}/{{shard}}.log",
     benchmark:
         f"benchmarks/encode_captions/{config['run']}/{{shard}}.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("encode_captions")
     resources:
         mem_mb=asks.mem_mb("encode_captions"),

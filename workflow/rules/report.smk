@@ -31,8 +31,6 @@ rule report:
         f"logs/report/{config['run']}/all.log",
     benchmark:
         f"benchmarks/report/{config['run']}/all.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("report")
     resources:
         mem_mb=asks.mem_mb("report"),

@@ -18,8 +18,6 @@ rule sample:
         f"benchmarks/sample/{config['run']}/{{stage}}.tsv"
     wildcard_constraints:
         stage=POINT,
-    conda:
-        "../../environment.yml"
     threads: asks.threads("sample")
     resources:
         mem_mb=asks.mem_mb("sample"),

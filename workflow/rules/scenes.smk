@@ -11,8 +11,6 @@ rule detect_scenes:
         f"logs/detect_scenes/{config['run']}/{{shard}}.log",
     benchmark:
         f"benchmarks/detect_scenes/{config['run']}/{{shard}}.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("detect_scenes")
     resources:
         mem_mb=asks.mem_mb("detect_scenes"),

@@ -16,8 +16,6 @@ rule score_clips:
         f"logs/score_clips/{config['run']}/{{shard}}.log",
     benchmark:
         f"benchmarks/score_clips/{config['run']}/{{shard}}.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("score_clips")
     resources:
         mem_mb=asks.mem_mb("score_clips"),
@@ -54,8 +52,6 @@ rule score_captions:
         f"logs/score_captions/{config['run']}/{{shard}}.log",
     benchmark:
         f"benchmarks/score_captions/{config['run']}/{{shard}}.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("score_captions")
     resources:
         mem_mb=asks.mem_mb("score_captions"),

@@ -16,8 +16,6 @@ rule settle_plan:
         f"logs/settle_plan/{config['run']}/{{stage}}.log",
     benchmark:
         f"benchmarks/settle_plan/{config['run']}/{{stage}}.tsv"
-    conda:
-        "../../environment.yml"
     threads: asks.threads("settle_plan")
     resources:
         mem_mb=asks.mem_mb("settle_plan"),

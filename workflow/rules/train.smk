@@ -23,8 +23,6 @@ rule train:
         f"benchmarks/train/{config['run']}/{{stage}}.tsv"
     wildcard_constraints:
         stage=POINT,
-    conda:
-        "../../environment.yml"
     threads: asks.threads("train")
     resources:
         mem_mb=asks.mem_mb("train"),

@@ -13,8 +13,7 @@ from typing import NamedTuple
 from opensora.core.errors import TableError
 from opensora.core.seed import stable_shard
 from opensora.curation.ingest.ends import Listing, mark_of
-from opensora.media.formats import is_media
-from opensora.media.probe import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from opensora.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_media
 from opensora.tables.columns import LICENCE, PATH
 from opensora.tables.io import read_table
 

@@ -2,11 +2,15 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import yaml
 
 from opensora.cli.main import main
+from opensora.tables.columns import MANIFEST
+from opensora.tables.io import write_table
 from tests.fake_slurm import NODES, SETTINGS, WITH_ACCOUNTS, answering
 
 REPOSITORY = Path(__file__).parents[3]
@@ -133,6 +137,25 @@ def test_gpus_that_torch_does_not_see(doctor) -> None:
     stages = [{"name": "one", "config": "configs/demo/train/stage1.py", "gpus": 1}]
     _, lines, _ = doctor("--submit", srun="node7 True 0\n", config={"stages": stages})
     assert any("torch sees no GPU on node7" in line for line in mends(lines)), lines
+
+
+def test_disk_is_told_once_there_is_a_manifest(doctor, tmp_path: Path, monkeypatch) -> None:
+    folder = tmp_path / "results/x/manifest"
+    folder.mkdir(parents=True)
+    names = ("path", "text", "num_frames", "height", "width", "split", "id")
+    rows = [(f"{k}.mp4", f"box {k}", 16, 32, 32, "train", f"c{k}") for k in range(64)]
+    table = pd.DataFrame(rows, columns=names).assign(
+        sha256="0", aspect_ratio=1.0, resolution=1024, text_len=2, fps=8.0, source="s", start=0.0,
+        end=2.0, status="ok",
+    )  # fmt: skip
+    write_table(table, folder / "0000.parquet", MANIFEST)
+    _, lines, _ = doctor(config={"encode": {"vae_stride": [1, 4, 4]}})
+    (line,) = [line for line in lines.splitlines() if " of latents and embeddings; " in line]
+    assert line.startswith("ok ")
+    assert float(line.partition("at most, ")[2].split()[0]) > 0
+    free = SimpleNamespace(total=1, used=1, free=1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: free)
+    assert main(["doctor", "--cluster", "run.yaml", "--profile", "profile"]) == 2
 
 
 @pytest.mark.parametrize(
