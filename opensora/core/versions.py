@@ -21,7 +21,7 @@ VERSIONS = {
     "camera": 2,
     "ocr": 2,
     "build_manifest": 3,
-    "import_manifest": 2,
+    "import_manifest": 3,
     "assign_buckets": 4,
     "train_vae": 3,
     "train_clip": 2,

@@ -12,8 +12,8 @@ from opensora.buckets.windows import draw_window
 from opensora.config.registry import DATASETS
 from opensora.core.errors import StoreError
 from opensora.core.seed import derive_seed
+from opensora.datasets.captions import draw_caption
 from opensora.models.vae.base import sample_moments
-from opensora.plans.captions import draw_caption
 from opensora.plans.compile import BatchPlan
 from opensora.schedulers.common import Conditions
 from opensora.stores.embeddings import EmbeddingStore

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from opensora.report import quantities
 from opensora.report.collect import ATTRIBUTES, MILESTONE, RunFolder, StageFolder
 from opensora.report.figures import Series, histogram, line_chart
-from opensora.tables.columns import FACTS, ID, MANIFEST
+from opensora.tables.columns import FACTS, ID, MANIFEST, NUM_CAPTIONS
 
 COLUMNS = (*ATTRIBUTES, "all")  # of the evaluation table
 _SMOOTHING = 30  # steps of the running mean where a log has no loss_ema
@@ -178,7 +178,7 @@ def trained_on_words(seen: dict[str, Any]) -> str:
 def score_histograms(run: RunFolder) -> list[Figure]:
     """Draw each score over all scored clips and over those in the manifest."""
     frame = run.manifest
-    known = {*MANIFEST.columns, *FACTS}
+    known = {*MANIFEST.columns, *FACTS, NUM_CAPTIONS}
     figures = []
     kept_ids = set(frame[ID])
     if len(frame):

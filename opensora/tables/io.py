@@ -23,7 +23,11 @@ _GROUP_ROWS = 1 << 17  # rows of a group; part of what makes equal rows equal by
 
 
 def read_table(
-    path: str | Path, table: Table | None = None, *, columns: Collection[str] | None = None
+    path: str | Path,
+    table: Table | None = None,
+    *,
+    columns: Collection[str] | None = None,
+    keep_lists: bool = False,
 ) -> pd.DataFrame:
     """Read a table; text columns stay text and their empty cells are "".
 
@@ -33,6 +37,7 @@ def read_table(
             suffix do not matter. Texts are UTF-8, or as their byte order mark says.
         table: the columns to expect; None takes what comes.
         columns: of a Parquet file only these are read, where they are there; None reads all.
+        keep_lists: a list in a text column stays one; else its first text is the cell's.
 
     Raises:
         TableError: the file is missing, unreadable, or lacks a column.
@@ -44,9 +49,11 @@ def read_table(
     try:
         _check_rows(path)
         if is_parquet(path):
-            frame = to_frame(read_parquet(path, columns))
+            frame = to_frame(read_parquet(path, columns), keep_lists=keep_lists)
+        elif reader := READERS.get(path.suffix.lower()):
+            frame = fill_text(reader(path), keep_lists=keep_lists)
         else:
-            frame = READERS.get(path.suffix.lower(), read_csv)(path)
+            frame = read_csv(path)
     except TextEncodingError as error:
         raise TableError(f"{error}{made_by}") from error
     except (ValueError, OSError, RecursionError, pa.ArrowException) as error:
@@ -108,13 +115,14 @@ def read_parquet(path: Path, columns: Collection[str] | None = None) -> pa.Table
     return rows
 
 
-def to_frame(rows: pa.Table) -> pd.DataFrame:
+def to_frame(rows: pa.Table, *, keep_lists: bool = False) -> pd.DataFrame:
     """Arrow as a frame; empty cells of text columns are "", and an index of pandas is left out."""
     for place, field in enumerate(rows.schema):  # whole numbers with a gap would become "7.0"
         if field.name in STRINGS and pa.types.is_integer(field.type):
             rows = rows.set_column(place, field.name, rows.column(place).cast(pa.string()))
     frame = rows.to_pandas(ignore_metadata=True)
-    return fill_text(frame.loc[:, ~frame.columns.str.startswith("__index_level_")])
+    frame = frame.loc[:, ~frame.columns.str.startswith("__index_level_")]
+    return fill_text(frame, keep_lists=keep_lists)
 
 
 def _has_carriage_return(path: Path) -> bool:

@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from opensora.core.io import lines_of
@@ -97,26 +98,58 @@ def _whole(digits: str) -> int:
 
 
 def _of_objects(rows: object) -> pd.DataFrame:
-    """A table of JSON objects; of a list of texts the first counts."""
+    """A table of JSON objects; cells of text columns are as they stand there."""
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError("expected objects, one a row")
     frame = pd.DataFrame(rows)
     for name in STRINGS.intersection(frame.columns):
         cells = [row.get(name) for row in rows]  # as they stand: a 7 beside a gap is no 7.0
-        texts = [(cell or [""])[0] if isinstance(cell, list) else cell for cell in cells]
-        frame[name] = pd.Series(texts, index=frame.index, dtype=object)
-    return fill_text(frame)
-
-
-def fill_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """Let text columns hold text alone: "" where nothing stands."""
-    for name in STRINGS.intersection(frame.columns):
-        values = frame[name]
-        if values.dtype != "str" or values.isna().any():  # of a million texts this takes seconds
-            frame[name] = values.astype(object).where(values.notna(), "").astype(str)
+        frame[name] = pd.Series(cells, index=frame.index, dtype=object)
     return frame
 
 
+def fill_text(frame: pd.DataFrame, *, keep_lists: bool = False) -> pd.DataFrame:
+    """Let text columns hold text alone: "" where nothing stands, and the first text of a list.
+
+    Args:
+        frame: changed in place.
+        keep_lists: lists stay, with what stands in them.
+    """
+    for name in STRINGS.intersection(frame.columns):
+        values = frame[name]
+        if values.dtype != "str" or values.isna().any():  # of a million texts this takes seconds
+            cells = values.astype(object).where(values.notna(), "")
+            if not cells.map(_is_list).any():
+                frame[name] = cells.astype(str)
+            elif keep_lists:
+                frame[name] = cells.map(_text_or_list)
+            else:
+                frame[name] = cells.map(first_text).astype(str)
+    return frame
+
+
+def texts_of(cell: Any) -> list[str]:
+    """The texts of a cell: of a list, as JSON and Parquet have them, or the one that it is."""
+    items = cell if _is_list(cell) else [cell]
+    return ["" if item is None else str(item) for item in items]
+
+
+def first_text(cell: Any) -> str:
+    """The first of the texts of a cell; "" of an empty list."""
+    return next(iter(texts_of(cell)), "")
+
+
+def _text_or_list(cell: Any) -> str | list[Any]:
+    if not _is_list(cell):
+        return str(cell)
+    return cell.tolist() if isinstance(cell, np.ndarray) else list(cell)
+
+
+def _is_list(cell: Any) -> bool:
+    return isinstance(cell, list | np.ndarray)
+
+
+# what they give still goes through `fill_text`
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".jsonl": _read_json_lines,
     ".json": _read_json,

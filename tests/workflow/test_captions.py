@@ -12,9 +12,9 @@ import yaml
 from opensora.config.registry import MODELS, build_module
 from opensora.dag.dry_run import dry_run
 from opensora.dag.explain import explain_jobs
+from opensora.datasets.captions import draw_caption
 from opensora.datasets.stored import LatentDataset
 from opensora.media.encode import write_video
-from opensora.plans.captions import draw_caption
 from opensora.tables.io import read_table
 from opensora.tables.manifest import read_manifest
 from tests.tiny_encoders import save_t5, save_vae

@@ -25,7 +25,7 @@ rule caption_clips:
         identity=identity(
             version=VERSIONS["caption_clips"],
             listing=lambda wildcards: CAPTION_FILES[int(wildcards.shard)],
-            **caption_settings(),
+            **{**config["captions"], "sidecar": sidecars()},
             **stamps([*sidecars(), *local_files([config["captions"]["model"]])]),
         ),
         captioner=config["captions"]["captioner"],

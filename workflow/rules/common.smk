@@ -205,16 +205,6 @@ def sidecars():
 SEVERAL_CAPTIONS = [n for n in [config["captions"]["per_clip"]] if n > 1]
 
 
-def caption_settings():
-    """What captions follow from; runs of before know no `per_clip`, and it was 1."""
-    given = {**config["captions"], "sidecar": sidecars()}
-    return {
-        name: value
-        for name, value in given.items()
-        if name != "per_clip" or SEVERAL_CAPTIONS
-    }
-
-
 def prompts():
     """The prompts to sample."""
     own = config["sample"]["prompts"]

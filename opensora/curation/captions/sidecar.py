@@ -16,6 +16,7 @@ from opensora.curation.captions.caption_clips import Captioner, Clip, NoCaption
 from opensora.curation.captions.spans import Span, seconds_in
 from opensora.tables.clock import seconds_of
 from opensora.tables.io import read_table, with_known_names
+from opensora.tables.text_tables import first_text, texts_of
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,7 @@ class _Table(NamedTuple):
 
 
 def _read_table(path: Path) -> _Table:
-    table = read_table(path)
+    table = read_table(path, keep_lists=True)
     found = _Table(path, defaultdict(list), defaultdict(list))
     if set(table.columns) >= PANDA_COLUMNS:
         for row in table.to_dict("records"):
@@ -145,21 +146,23 @@ def _read_table(path: Path) -> _Table:
             if name not in table.columns:
                 raise TableError(f"{path}: captions need a column {name!r}; it has {list(table)}")
         folder = path.parent.resolve()
+        table["path"] = table["path"].map(first_text)
         named = table["path"].map(lambda name: "\0" not in name)  # no file has such a name
         if not named.all():
             log.warning("caption_clips sidecar=%s rows=%d hold a zero byte", path, (~named).sum())
         for row in table[named].to_dict("records"):
-            found.by_source[(folder / row["path"]).resolve()].append(_span(row, path))
+            found.by_source[(folder / row["path"]).resolve()].extend(_spans(row, path))
     log.info("caption_clips sidecar=%s rows=%d", path, len(table))
     return found
 
 
-def _span(row: dict[Any, Any], where: Path) -> Span:
+def _spans(row: dict[Any, Any], where: Path) -> list[Span]:
+    """The texts of a row, several where JSON or Parquet has a list of them."""
     try:
         start, end = seconds_in(row)
     except ValueError as error:
         raise TableError(f"{where}: {error}") from error
-    return Span(start, end, str(row["text"]))
+    return [Span(start, end, text) for text in texts_of(row["text"]) or [""]]
 
 
 def _panda_spans(row: dict[Any, Any], where: Path) -> list[Span]:

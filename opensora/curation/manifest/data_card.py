@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from opensora.curation.manifest.selection import Selection
-from opensora.tables.columns import LICENCE
+from opensora.tables.columns import LICENCE, NUM_CAPTIONS
 
 _SHOWN_SCORES = 20  # columns of the table of scores
 
@@ -37,8 +37,9 @@ def data_card(
 
 def _size(manifest: pd.DataFrame) -> str:
     images = int((manifest["num_frames"] == 1).sum())
+    several = f", {int(manifest[NUM_CAPTIONS].sum())} captions" if NUM_CAPTIONS in manifest else ""
     return (
-        f"{len(manifest) - images} video clips and {images} images,"
+        f"{len(manifest) - images} video clips and {images} images{several},"
         f" {_footage(manifest)} of footage from {manifest['source'].nunique()} sources.\n"
     )
 

@@ -264,3 +264,15 @@ def test_a_manifest_without_columns_or_clips_of_the_plan_is_refused(world, tmp_p
         variable(world, data_path=path)
     with pytest.raises(TableError, match="no such table"):
         variable(world, data_path=tmp_path / "nowhere.csv")
+
+
+def test_clips_with_several_captions_show_their_first_and_it_is_told(world, tmp_path, caplog):
+    manifest = pd.read_csv(world / "manifest.csv").assign(num_captions=1)
+    manifest.to_csv(tmp_path / "one.csv", index=False)
+    manifest.assign(num_captions=2).to_csv(tmp_path / "two.csv", index=False)
+    first, one = (variable(world, root=world, **fields)[0]["text"] for fields in
+                  ({}, {"data_path": tmp_path / "one.csv"}))  # fmt: skip
+    assert "captions=first" not in caplog.text
+    two = variable(world, root=world, data_path=tmp_path / "two.csv")[0]["text"]
+    assert "it has the first caption of each clip" in caplog.text
+    assert first == one == two

@@ -7,8 +7,8 @@ import torch
 from opensora.buckets.bucket import Bucket
 from opensora.core.errors import StoreError
 from opensora.core.seed import derive_seed
+from opensora.datasets.captions import draw_caption
 from opensora.datasets.stored import LatentDataset
-from opensora.plans.captions import draw_caption
 from opensora.plans.compile import write_plan
 from opensora.stores.latents import LatentStore
 from tests import tiny_stores

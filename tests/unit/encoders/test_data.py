@@ -62,6 +62,17 @@ def test_captions_are_different_and_sorted(world) -> None:
     ]
 
 
+def test_clips_show_their_first_caption_and_texts_are_of_all(world, tmp_path: Path) -> None:
+    first = read_table(world.captions).assign(k=0)
+    second = first[:2].assign(k=1, text="it turns")
+    bad = first[2:3].assign(k=1, text="no text", status="caption_refused")
+    write_table(pd.concat([first, second, bad]), tmp_path / "captions.csv", CAPTIONS)
+    clips = read_captioned_clips([world.clips], [tmp_path / "captions.csv"])
+    pd.testing.assert_frame_equal(clips, read_captioned_clips([world.clips], [world.captions]))
+    texts = read_captions([tmp_path / "captions.csv"])
+    assert texts == sorted([*read_captions([world.captions]), "it turns"])
+
+
 def test_a_large_table_is_drawn_from_in_its_order_and_always_the_same() -> None:
     rows = pd.DataFrame({"id": range(100)})
     drawn = draw_rows(rows, 10, seed=1)["id"].tolist()

@@ -16,7 +16,7 @@ from opensora.stores.embeddings import EmbeddingStore
 from opensora.stores.keys import text_key
 from opensora.stores.latents import LatentStore
 from opensora.stores.runs import Results
-from opensora.tables.columns import MANIFEST
+from opensora.tables.columns import CAPTIONS, MANIFEST
 from opensora.tables.io import read_table, write_table
 from tests.results_folder import clips_of, encode_shard, read_everything, run_command
 
@@ -233,6 +233,32 @@ def test_rows_of_int8_keep_their_bytes_too(results, video_world):
     norms = [tokens.double().norm(dim=1) for tokens in expected.values()]
     assert facts["captions"] == 3
     assert facts["norm"][0] == pytest.approx(float(torch.cat(norms).min()), rel=1e-2)  # bf16 read
+
+
+def test_second_captions_go_with_their_clip_and_the_others_keep_their_numbers(results, video_world):
+    run = results / "one"
+    manifest = read_table(run / "manifest/0000.parquet").assign(num_captions=2)
+    write_table(manifest, run / "manifest/0000.parquet", MANIFEST)
+    first = manifest[["id", "text"]].assign(k=0)
+    rows = pd.concat([first, first.assign(k=1, text="second of " + first["id"])])
+    rows = rows.assign(caption=rows["text"], text_len=1, status="ok", detail="")
+    write_table(rows, results / "captions.parquet", CAPTIONS)
+    words = ["--manifest", run / "manifest", "--text-encoder", video_world / "t5"]
+    words += ["--captions", results / "captions.parquet", "--store", results / "store/embeddings"]
+    words += ["--output", run / "embeddings/0000.parquet", "--max-length", 20, "--device", "cpu"]
+    run_command("encode-captions", *words)
+    (results / "captions.parquet").unlink()
+    clips, sun = clips_of(run), video(results)
+    mine = set(clips[clips["video_id"] == sun["id"]]["id"])
+    before = EmbeddingStore(run / "embeddings")
+    others = [(name, k) for name in manifest["id"] if name not in mine for k in range(2)]
+    expected = {key: before.get(*key).clone() for key in others}
+    assert main(["doctor", "--forget", sun["id"], "--results", str(results), "--yes"]) == 0
+    after = EmbeddingStore(run / "embeddings")
+    assert list(after.rows[["id", "k"]].itertuples(index=False, name=None)) == others
+    assert all(torch.equal(after.get(*key), tokens) for key, tokens in expected.items())
+    assert not mentions(results / "store/embeddings", {f"second of {name}" for name in mine})
+    assert mentions(results / "store/embeddings", {f"second of {others[0][0]}"})
 
 
 def test_a_clip_that_is_its_whole_source_is_forgotten_and_the_source_stays(results, video_world):

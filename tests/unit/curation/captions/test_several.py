@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from opensora.core.errors import ConfigError
@@ -124,6 +126,45 @@ def test_what_raises_over_a_clip_costs_that_clip(tmp_path: Path) -> None:
         ("b", 0, "a dog", "ok"),
         ("b", 1, "a cat", "ok"),
     ]
+
+
+LISTS = [
+    {"file_name": "a.mp4", "captions": ["a red box", "it slides", "spare"]},
+    {"file_name": "b.mp4", "captions": []},
+]
+
+
+@pytest.mark.parametrize("name", ["meta.jsonl", "meta.json", "meta.parquet"])
+def test_lists_in_tables_are_several_captions_and_their_first_is_one(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(LISTS), path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(LISTS))
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in LISTS))
+    clips = clips_of(tmp_path, "a.mp4", "b.mp4")
+    captioner = SidecarCaptioner([path])
+    assert rows_of(caption_clips(clips, captioner, per_clip=2)) == [
+        ("a", 0, "a red box", "ok"),
+        ("a", 1, "it slides", "ok"),
+        ("b", 0, "", "no_caption"),
+    ]
+    assert captioner.remarks() == ["1 captions are spare: the first 2 of a span count"]
+    assert caption_clips(clips, SidecarCaptioner([path]))["text"].tolist() == ["a red box", ""]
+    assert read_table(path)["captions"].tolist() == ["a red box", ""]
+
+
+def test_a_parquet_table_of_panda_70m_has_lists(tmp_path: Path) -> None:
+    times = [["0:00:00.000", "0:00:02.000"], ["0:00:02.000", "0:00:04.000"]]
+    row = {"videoID": "a", "timestamp": times, "caption": ["a dog runs", "it is a cat"]}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "panda.parquet")
+    table = caption_clips(
+        clips_of(tmp_path, "a.mp4"), SidecarCaptioner([tmp_path / "panda.parquet"])
+    )
+    assert table["text"].tolist() == ["a dog runs"]
 
 
 @pytest.mark.parametrize("per_clip", [0, 2])

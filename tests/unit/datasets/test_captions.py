@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from opensora.plans.captions import draw_caption
+from opensora.datasets.captions import draw_caption
 
 
 def seen(clip: str, count: int, epochs: int, seed: int = 1) -> list[int]:
