@@ -3,6 +3,7 @@
 # make test    set up, run every test
 # make faults  run every fault of docs/reliability.md: kills, signals, full disks; hours
 # make cluster start a SLURM on this machine (root, slurm-wlm, munge) and run the tests of it
+# make cluster-faults  everything that goes wrong on a cluster, docs/cluster.md; an hour
 # make matrix  run the tests as other processors, thread counts and ffmpegs would
 # make fuzz SECONDS=600 SEED=0  hostile inputs by the thousand, docs/security.md
 # make lint    style, types, workflow
@@ -16,7 +17,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: setup demo test faults cluster matrix fuzz map versions lint lock clean
+.PHONY: setup demo test faults cluster cluster-faults matrix fuzz map versions lint lock clean
 
 setup: $(READY)
 
@@ -28,6 +29,9 @@ test: $(READY)
 
 cluster: $(READY)
 	pytest tests/slurm
+
+cluster-faults: $(READY)
+	pytest -m faults tests/slurm
 
 faults: $(READY)
 	pytest -m "faults or not faults" tests/hostile/faults

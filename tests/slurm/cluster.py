@@ -34,16 +34,23 @@ class Kind:
         cpus: of each.
         mem_mb: of each.
         gpus: of each.
+        preemptible: whether jobs of a partition `urgent` take the nodes from others.
+        ends_large_jobs: whether a job that takes more memory than it asked for is ended.
     """
 
     nodes: int = 2
     cpus: int = 4
     mem_mb: int = 20_000
     gpus: int = 0
+    preemptible: bool = False
+    ends_large_jobs: bool = False
 
     def partitions(self) -> dict[str, str]:
         """Name -> its settings."""
         found = {"cpu": "Default=YES MaxTime=2-00:00:00"}
+        if self.preemptible:
+            found["cpu"] += " PriorityTier=1 PreemptMode=REQUEUE"
+            found["urgent"] = "PriorityTier=10 PreemptMode=OFF"
         return found | ({"gpu": "MaxTime=1-00:00:00"} if self.gpus else {})
 
 
@@ -102,11 +109,22 @@ class Cluster:
         )
         wait_for(20, socket_path.exists)
         conf = str(self.folder / "slurm.conf")
-        self._daemon("slurmctld", "-D", "-f", conf)
-        wait_for(30, lambda: self.run("scontrol", "ping").returncode == 0)
+        self._start_controller()
         for name in self._nodes():
             self._daemon("slurmd", "-D", "-f", conf, "-N", name)
         wait_for(60, self._is_idle)
+
+    def restart_controller(self, pause_s: float) -> None:
+        """End the controller and start it again, with what it has saved.
+
+        Args:
+            pause_s: seconds without one.
+        """
+        self._controller.terminate()
+        self._controller.wait(30)
+        self.processes.remove(self._controller)
+        time.sleep(pause_s)
+        self._start_controller()
 
     def stop(self) -> None:
         """End what was started, jobs first, and take its lines out of /etc/hosts."""
@@ -121,6 +139,10 @@ class Cluster:
                 os.killpg(process.pid, signal.SIGKILL)
         _write_hosts([])
 
+    def _start_controller(self) -> None:
+        self._controller = self._daemon("slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
+        wait_for(60, lambda: self.run("scontrol", "ping").returncode == 0)
+
     def _nodes(self) -> list[str]:
         return [f"testnode{number}" for number in range(1, self.kind.nodes + 1)]
 
@@ -128,8 +150,8 @@ class Cluster:
         found = self.run("sinfo", "-h", "-N", "-p", "cpu", "-t", "idle", "-o", "%N").stdout.split()
         return len(found) == self.kind.nodes
 
-    def _daemon(self, *words: str) -> None:
-        log = open(self.folder / f"{len(self.processes)}.{words[0]}.log", "wb")  # noqa: SIM115
+    def _daemon(self, *words: str) -> "subprocess.Popen[bytes]":
+        log = open(self.folder / f"{len(self.processes)}.{words[0]}.log", "ab")  # noqa: SIM115
         self.processes.append(
             subprocess.Popen(
                 words,
@@ -140,6 +162,7 @@ class Cluster:
                 start_new_session=True,
             )
         )
+        return self.processes[-1]
 
     def _write(self) -> None:
         for name in ("ctld", "munge", "bin"):
@@ -167,13 +190,17 @@ class Cluster:
             path.chmod(0o755)
         _write_hosts(self._nodes())
 
+    def _authentication(self) -> str:
+        # a job that SLURM puts back waits as long as its credential holds, two minutes if unsaid
+        return f"AuthInfo=socket={self.folder}/munge/munge.socket,cred_expire=20"
+
     def _configuration(self) -> str:
         host, kind = socket.gethostname().partition(".")[0], self.kind
         ports = free_ports(1 + kind.nodes)
         lines = [
             *("ClusterName=opensoratest", f"SlurmctldHost={host}(127.0.0.1)"),
             *("SlurmUser=root", "SlurmdUser=root", "AuthType=auth/munge"),
-            *(f"AuthInfo=socket={self.folder}/munge/munge.socket", "CryptoType=crypto/munge"),
+            *(self._authentication(), "CryptoType=crypto/munge"),
             *(f"SlurmctldPort={ports[0]}", f"SlurmctldPidFile={self.folder}/slurmctld.pid"),
             *(f"SlurmdPidFile={self.folder}/%n.pid", f"StateSaveLocation={self.folder}/ctld"),
             *(f"SlurmdSpoolDir={self.folder}/spool.%n", "ProctrackType=proctrack/pgid"),
@@ -182,6 +209,9 @@ class Cluster:
             *("SlurmdParameters=config_overrides", "ReturnToService=2", "MailProg=/bin/true"),
             "AccountingStorageType=accounting_storage/none",
             *(["GresTypes=gpu"] if kind.gpus else []),
+            *(["PreemptType=preempt/partition_prio", "PreemptMode=REQUEUE"] * kind.preemptible),
+            *(["JobAcctGatherParams=OverMemoryKill"] * kind.ends_large_jobs),
+            *(["JobAcctGatherFrequency=task=2"] * kind.ends_large_jobs),
         ]
         gres = f" Gres=gpu:{kind.gpus}" if kind.gpus else ""
         for name, port in zip(self._nodes(), ports[1:], strict=True):

@@ -1,7 +1,9 @@
-"""The smallest run, from videos to a model of two nodes, on a cluster without accounting."""
+"""The smallest run, from videos to a model of two nodes, on a cluster without accounting.
+
+Its training is cancelled once; test_faults.py has all else that goes wrong.
+"""
 
 import json
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,22 +14,9 @@ import yaml
 
 from opensora.config.load import read_saved_config
 from tests.slurm.cluster import Cluster, Kind
-from tests.workflow.sbatch_lines import REPOSITORY
+from tests.slurm.faulty import FaultyRun, smallest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(590)]
-
-
-def smallest() -> dict:
-    """One shard and one stage of the test run; its VAE learns too little for the gate."""
-    config = yaml.safe_load((REPOSITORY / "configs/workflow/test.yaml").read_text())
-    for part in (*config["stages"], config["sample"], *config["models"].values()):
-        part["config"] = str(REPOSITORY / part["config"])
-    config |= {"num_shards": 1, "scorers": ["technical"], "stages": config["stages"][:1]}
-    config["demo"] = {"num_videos": 5, "scenes_per_video": 2, "num_images": 4}
-    config["encode"]["min_psnr"] = 0
-    config["filters"] = {}
-    config["stages"][0]["nodes"] = 2
-    return config
 
 
 def losses(outputs: Path) -> list[float]:
@@ -40,33 +29,26 @@ def threads(run: Path) -> int:
     return int(saved["computed_with"]["threads"])
 
 
-def test_a_run_from_videos_to_a_model_needs_no_accounting(
+def test_a_run_from_videos_to_a_model_needs_no_accounting_and_outlasts_a_cancel(
     start: Callable[[Kind], Cluster], tmp_path: Path
 ) -> None:
     running = start(Kind())
     assert running.run("scontrol", "show", "config").stdout.count("accounting_storage/none") == 1
     run = tmp_path / "run"
     run.mkdir()
-    config = smallest()
+    config = smallest(nodes=2)
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    profile = REPOSITORY / "profiles/slurm"
-    words = [
-        *(sys.executable, "-m", "snakemake", "train_all"),
-        *("--snakefile", str(REPOSITORY / "Snakefile"), "--profile", str(profile)),
-        *("--configfile", "config.yaml", "--directory", str(run), "--latency-wait", "5"),
-        *("--slurm-partition-config", str(profile / "partitions.yaml"), "--retries", "0"),
-    ]
-    environment = running.environment
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    with open(tmp_path / "output", "wb") as output:
-        done = subprocess.run(
-            words, cwd=run, env=environment, stdout=output, stderr=output, timeout=560, check=False
-        )
-    said = (tmp_path / "output").read_text()
-    assert done.returncode == 0, f"{shlex.join(words)}\n{said[-6000:]}"
+    begun = FaultyRun(running, run)
+    with begun.begun("train_all", "--retries", "1") as snakemake:
+        job = begun.wait_for_steps(2, seconds=500)
+        running.run("scancel", job)
+        assert snakemake.wait(300) == 0, begun.said[-6000:]
     assert (run / "results/test/train/stage1/model.safetensors").is_file()
-    assert "=== opensora train on " in (run / "logs/train/test/stage1.log").read_text()
-    assert ", SLURM job " in (run / "logs/train/test/stage1.log").read_text()
+    log = (run / "logs/train/test/stage1.log").read_text()
+    assert log.count("=== opensora train on ") == 2
+    assert f", SLURM job {job}," in log
+    assert "stopped: after step " in log
+    assert "resume step=" in log
     # two processes of one machine, with the threads of a node, make the same model to the byte
     stage = run / "results/test"
     train = [

@@ -1,0 +1,200 @@
+"""Whatever goes wrong on a cluster, the same command ends with the results of a calm run."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from tests.slurm.cluster import Cluster, Kind, missing
+from tests.slurm.faulty import LOG, STAGE, STEPS, WAIT_S, FaultyRun, hashes, smallest, undisturbed
+
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(1800)]
+TRAINING = (STAGE, "logs/train")
+TWO_NODES = {"nodes": 2}
+ONE_NODE = {"processes": 2}
+Start = Callable[[Kind], Cluster]
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[Path]:
+    """The run that nobody disturbed."""
+    if why := missing():
+        pytest.skip(why)
+    with TemporaryDirectory(prefix="whole") as folder:
+        undisturbed(Path(folder))
+        yield Path(folder)
+
+
+@pytest.fixture
+def training(start: Start, whole: Path, tmp_path: Path) -> Callable[..., FaultyRun]:
+    """Begins a cluster and a run that has but its training to do."""
+
+    def made(kind: Kind | None = None, *, stage: Any = ONE_NODE, **config: Any) -> FaultyRun:
+        threads = 2 if stage is TWO_NODES else 4
+        given = smallest(**stage) | {"resources": {"threads": threads}} | config
+        running = start(kind or Kind())
+        return FaultyRun.of(running, whole, tmp_path / "run", lacks=TRAINING, **given)
+
+    return made
+
+
+def is_equal(run: FaultyRun, whole: Path) -> bool:
+    """Whether manifest and weights are those of the calm run, with every step written once."""
+    assert len(hashes(whole)) >= 3
+    assert hashes(run.folder) == hashes(whole), run.said[-3000:]
+    return len((run.folder / STAGE / "metrics.jsonl").read_text().splitlines()) == STEPS
+
+
+def test_a_cancelled_training_goes_on_where_it_stopped(
+    training: Callable[..., FaultyRun], whole: Path
+) -> None:
+    run = training(stage=TWO_NODES)
+    with run.begun("train_all") as snakemake:
+        job = run.wait_for_steps(2)
+        run.running.run("scancel", job)
+        run.wait_for_end(job)
+        assert run.state(job) == "CANCELLED"
+        assert "stopped: after step" in run.log()
+        assert snakemake.wait(2 * WAIT_S) == 0, run.said[-4000:]
+    assert "CANCELLED" in run.said
+    assert "resume step=" in run.log()
+    assert is_equal(run, whole)
+
+
+def test_a_cancelled_curation_is_made_again(start: Start, whole: Path, tmp_path: Path) -> None:
+    # without what the store has of the scores there is something to do
+    lacks = ("results/test/scores", "results/store/scores", "results/test/manifest")
+    config = smallest(**ONE_NODE) | {"resources": {"threads": 4}}
+    run = FaultyRun.of(start(Kind()), whole, tmp_path / "run", lacks=lacks, **config)
+    with run.begun("curate_all") as snakemake:
+        logs = "logs/score_clips/test"
+        (log,) = [f"{logs}/{path.name}" for path in (run.folder / logs).glob("*.log")]
+        (run.folder / log).unlink()
+        job = run.wait_for_log("=== opensora score-clips on", log)
+        run.running.run("scancel", job)
+        run.wait_for_end(job)
+        assert run.state(job) == "CANCELLED"
+        assert snakemake.wait(2 * WAIT_S) == 0, run.said[-4000:]
+    assert is_equal(run, whole)
+
+
+def test_a_time_limit_takes_three_submissions(
+    training: Callable[..., FaultyRun], whole: Path
+) -> None:
+    run = training(stage=TWO_NODES, resources={"threads": 2, "train": {"runtime": "2min"}})
+    run.step_s = 20  # less than KillWait, which is 30 s where nobody says otherwise
+    code = run.end("train_all")
+    assert code == 0, run.said[-4000:]
+    assert run.said.count("TIMEOUT") >= 2
+    assert run.log().count("=== opensora train on") >= 3
+    assert is_equal(run, whole)
+
+
+def test_a_node_goes_down_and_the_job_goes_to_another(
+    training: Callable[..., FaultyRun], whole: Path
+) -> None:
+    run = training()
+    with run.begun("train_all") as snakemake:
+        job = run.wait_for_steps(2)
+        node = run.node(job)
+        down = ["scontrol", "update", f"nodename={node}"]
+        run.running.run(*down, "state=down", "reason=test")
+        run.wait_for_end(job)
+        assert run.state(job) == "NODE_FAIL"
+        assert snakemake.wait(2 * WAIT_S) == 0, run.said[-4000:]
+        run.running.run(*down, "state=resume")
+    assert "NODE_FAIL" in run.said
+    nodes = [line for line in run.log().splitlines() if line.startswith("=== opensora train")]
+    assert len(nodes) == 2
+    assert is_equal(run, whole)
+
+
+def test_a_node_goes_down_where_slurm_starts_again(
+    training: Callable[..., FaultyRun], whole: Path
+) -> None:
+    run = training()
+    run.lets_slurm_requeue()
+    with run.begun("train_all") as snakemake:
+        job = run.wait_for_steps(2)
+        down = ["scontrol", "update", f"nodename={run.node(job)}"]
+        run.running.run(*down, "state=down", "reason=test")
+        run.running.run(*down, "state=resume")
+        assert snakemake.wait(2 * WAIT_S) == 0, run.said[-4000:]
+    assert run.log().count(f"SLURM job {job},") == 2
+    assert is_equal(run, whole)
+
+
+def test_a_preempted_training_takes_over_the_lock_of_its_own_job(
+    training: Callable[..., FaultyRun], whole: Path
+) -> None:
+    run = training(Kind(preemptible=True), stage=TWO_NODES)
+    run.lets_slurm_requeue()
+    with run.begun("train_all") as snakemake:
+        job = run.wait_for_steps(2)
+        # a job of more worth, for which both nodes are cleared
+        words = ["--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null"]
+        taken = run.running.run("sbatch", *words, "--wrap=sleep 5")
+        assert taken.returncode == 0, taken.stderr
+        assert snakemake.wait(2 * WAIT_S) == 0, run.said[-4000:]
+    assert run.log().count(f"SLURM job {job},") == 2
+    assert is_equal(run, whole)
+
+
+def test_the_controller_is_started_again(training: Callable[..., FaultyRun], whole: Path) -> None:
+    run = training()
+    with run.begun("train_all") as snakemake:
+        run.wait_for_steps(2)
+        run.running.restart_controller(pause_s=15)
+        assert snakemake.wait(2 * WAIT_S) == 0, run.said[-4000:]
+    assert run.log().count("=== opensora train on") == 1
+    assert is_equal(run, whole)
+
+
+def test_snakemake_is_killed_and_the_same_command_is_given_again(
+    training: Callable[..., FaultyRun], whole: Path
+) -> None:
+    run = training()
+    with run.begun("train_all") as snakemake:
+        job = run.wait_for_steps(2)
+        os.killpg(snakemake.pid, signal.SIGKILL)
+    assert run.end("train_all") == 1
+    assert "--unlock" in run.said
+    assert run.end("train_all", "--unlock") == 0
+    # the first job still trains
+    assert run.end("train_all", "--retries", "1") == 1
+    assert "is being trained by" in run.said
+    run.wait_for_end(job)
+    assert run.end("train_all") == 0, run.said[-4000:]
+    assert is_equal(run, whole)
+
+
+def test_a_job_that_needs_more_memory_gets_more(start: Start, whole: Path, tmp_path: Path) -> None:
+    lacks = ("results/test/scores", "results/store/scores", "results/test/manifest")
+    config = smallest(**ONE_NODE) | {"resources": {"score_clips": {"mem": "800MB"}}}
+    running = start(Kind(ends_large_jobs=True))
+    run = FaultyRun.of(running, whole, tmp_path / "run", lacks=lacks, **config)
+    assert run.end("curate_all") == 0, run.said[-4000:]
+    assert "OUT_OF_MEMORY" in run.said
+    assert is_equal(run, whole)
+
+
+def test_what_only_a_person_mends_is_tried_once(
+    training: Callable[..., FaultyRun], whole: Path
+) -> None:
+    run = training()
+    plan = run.folder / "results/test/buckets/stage1/settled.parquet"
+    sound, times = plan.read_bytes(), (plan.stat().st_atime_ns, plan.stat().st_mtime_ns)
+    plan.write_bytes(sound[: len(sound) // 2])
+    os.utime(plan, ns=times)
+    assert run.end("train_all", "--retries", "2") == 1
+    assert run.log().count("=== opensora train on") == 3
+    assert run.log(f"{LOG}.mark")
+    plan.write_bytes(sound)
+    os.utime(plan, ns=times)
+    assert run.end("train_all") == 0, run.said[-4000:]
+    assert not run.log(f"{LOG}.mark")
+    assert is_equal(run, whole)
