@@ -138,7 +138,7 @@ def _propose(args: argparse.Namespace) -> str:
     from opensora.core.io import write_text
     from opensora.plans.bars import check_plot_path
     from opensora.plans.budget.cost import model_cost
-    from opensora.plans.budget.forecast import gpu_memory
+    from opensora.plans.budget.machine import gpu_memory
     from opensora.plans.budget.memory import Setup, token_budget
     from opensora.plans.budget.propose import Wishes, measure, propose_buckets, snippet
     from opensora.plans.figures import plot_proposal, proposal_table
@@ -192,7 +192,8 @@ def _forecast(args: argparse.Namespace) -> str:
     from opensora.core.io import write_json, write_text
     from opensora.plans.bars import check_plot_path
     from opensora.plans.budget.cost import model_cost
-    from opensora.plans.budget.forecast import Machine, forecast, gpu_memory, gpu_peak, measured_mfu
+    from opensora.plans.budget.forecast import forecast, measured_mfu
+    from opensora.plans.budget.machine import Machine, gpu_memory, gpu_peak
     from opensora.plans.figures import forecast_table, plot_forecast
     from opensora.plans.stage_plan import token_grid
     from opensora.tables.manifest import read_manifest

@@ -70,7 +70,7 @@ def check_buckets(args: Namespace) -> None:
 
 
 def check_plan(args: Namespace) -> None:
-    from opensora.plans.budget.forecast import gpu_peak
+    from opensora.plans.budget.machine import gpu_peak
 
     if args.explain and args.config:
         check_workflow(args.config, {})

@@ -29,16 +29,6 @@ _BYTES_OF_INPUT = 4  # what a recomputed block keeps: its input, in fp32
 _WEIGHT = _GRADIENT = _MOMENT = _AVERAGE = 4
 _COPY = 2  # of a weight, made by autocast and kept for the backward pass
 
-# of one card, GB, from the makers' data sheets
-GPU_MEMORY = {
-    "a100": 80.0,
-    "h100": 80.0,
-    "h200": 141.0,
-    "h800": 80.0,
-    "l40s": 48.0,
-    "rtx4090": 24.0,
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:

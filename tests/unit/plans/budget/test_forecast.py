@@ -8,7 +8,8 @@ from opensora.buckets.bucket import TokenGrid
 from opensora.core.errors import ConfigError
 from opensora.plans.budget.cost import ModelCost, model_cost
 from opensora.plans.budget.disk import Storage, caption_tokens
-from opensora.plans.budget.forecast import Machine, forecast, gpu_peak, measured_mfu
+from opensora.plans.budget.forecast import forecast, measured_mfu
+from opensora.plans.budget.machine import Machine, gpu_peak
 from opensora.plans.budget.memory import Setup, training_gb
 from opensora.plans.figures import forecast_table, plot_forecast
 
