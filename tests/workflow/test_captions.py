@@ -57,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         models={name: {"from_pretrained": where} for name, where in models.items()},
         encode={"vae_stride": [1, 4, 4], "dtype": "fp32", "posterior": "mean", "min_psnr": 0},
     )
-    snakemake(folder, "train_all")
+    snakemake(folder, "train_all", timeout=550)  # of 18 jobs
     return folder
 
 

@@ -37,7 +37,7 @@ def configure(folder: Path, **changes: Any) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(config | changes))
 
 
-def snakemake(folder: Path, *words: str) -> str:
+def snakemake(folder: Path, *words: str, timeout: int = 300) -> str:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
     done = subprocess.run(
         [
@@ -46,7 +46,7 @@ def snakemake(folder: Path, *words: str) -> str:
         ],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-8000:]
