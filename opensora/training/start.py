@@ -126,8 +126,7 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
     total_steps = count_steps(config, len(source.plan), counters, workers.num_groups)
     # 3. kernels, optimizer and plugin
     settle_kernels(model, config, workers)
-    share_videos(model, workers)
-    model.to(workers.device)
+    share_videos(model.to(workers.device), workers)
     optimizer = build_optimizer(model, config.optimizer, lr=config.lr, plugin=config.plugin)
     ema = Ema(model, config.ema_decay) if workers.is_main else None
     engine = Engine(

@@ -244,7 +244,6 @@ class STDiT2(VideoTransformer):
         sizes = self.csize_embedder(torch.stack((height, width), dim=1), B)  # [B, 2 D / 3]
         space = torch.cat((sizes, self.ar_embedder(ar[:, None], B)), dim=1)  # [B, D]
         frames = self.fl_embedder(num_frames[:, None], B) + self.fps_embedder(fps[:, None], B)
-
         t = self.t_embedder(timestep)  # [B, D]
         time, temporal_time = self._modulations(t + space, t + frames)
         x_mask, t_clean = self.frame_mask(x_mask, B), None
@@ -257,8 +256,8 @@ class STDiT2(VideoTransformer):
         y, text_mask = prepare_text(y.to(dtype), mask, B)
         text = self.y_embedder(y).squeeze(1)  # [B, L, D]
         rotation = self.rope(x.shape[1])
-
         x, shared = self.split_tokens(x)
+
         for block in self.blocks:
             x = self.run_block(block, x, text, time, temporal_time, rotation, text_mask, shared)
         x = self.final_layer(x, t, x_mask, t_clean)  # [B, T, S, patch_features]

@@ -244,8 +244,8 @@ class STDiT3(VideoTransformer):
         y, text_mask = prepare_text(y.to(dtype), mask, B)
         text = (y if self.skip_y_embedder else self.encode_text(y)).squeeze(1)  # [B, L, D]
         rotation = self.rope(x.shape[1])
-
         x, shared = self.split_tokens(x)
+
         for spatial, temporal in zip(self.spatial_blocks, self.temporal_blocks, strict=True):
             x = self.run_block(spatial, x, text, time, None, text_mask, shared)
             x = self.run_block(temporal, x, text, time, rotation, text_mask, shared)

@@ -175,6 +175,15 @@ def test_an_encoder_that_agrees_or_is_left_open_passes(stage: str, tmp_path: Pat
     check_configs(workflow(tmp_path, stage), tmp_path, "results/x")
 
 
+def test_workers_that_form_no_groups_are_said_before_any_job(tmp_path: Path) -> None:
+    config = workflow(tmp_path, "sp_size = 2\n")
+    config["stages"][0] |= {"nodes": 1, "gpus": 3, "processes": 1}
+    with pytest.raises(ConfigError, match=r"one: stage\.py: sp_size is 2, .* and 3 can not be"):
+        check_configs(config, tmp_path, "results/x")
+    config["stages"][0] |= {"nodes": 2}
+    check_configs(config, tmp_path, "results/x")
+
+
 def test_a_missing_config_is_one_sentence(tmp_path: Path) -> None:
     config = workflow(tmp_path, "")
     config["models"]["clip"]["config"] = "nowhere.py"
