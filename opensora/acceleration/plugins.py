@@ -1,10 +1,11 @@
-"""ColossalAI plugins by name, and the engine that trains a model through one of them.
+"""Plugins by name, and the engine that trains a model through one of them.
 
 Weights and optimizer state are fp32 under every plugin; a lower precision is an autocast around
 the forward pass. So a checkpoint means the same whatever plugin wrote it, and none rounds inputs
 such as timesteps, which the ZeRO plugin's own bf16 mode would.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -22,10 +23,17 @@ from opensora.acceleration.colossal import (
     set_accelerator,
 )
 from opensora.acceleration.precision import autocast, effective_dtype
+from opensora.acceleration.sharded import (
+    gather,
+    split_like,
+    split_model,
+    split_state,
+    whole_norm,
+)
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import ConfigError
 
-PLUGINS = ("ddp", "zero1", "zero2")
+PLUGINS = ("ddp", "zero1", "zero2", "fsdp")
 _SCALER = "loss_scale"  # key beside the optimizer's own
 
 
@@ -40,10 +48,10 @@ def check_plugin(name: str, device: torch.device) -> None:
             f"plugin is {name!r}; expected one of {', '.join(PLUGINS)} (others split the weights in"
             " ways that leave no place for an EMA and an exact resume)"
         )
-    if name != "ddp" and device.type != "cuda":
+    if name.startswith("zero") and device.type != "cuda":
         raise ConfigError(
-            f"plugin {name!r} needs a GPU and this run is on the CPU; use plugin='ddp' or pass"
-            " --gpus"
+            f"plugin {name!r} needs a GPU and this run is on the CPU; use plugin='ddp' or 'fsdp',"
+            " or pass --gpus"
         )
 
 
@@ -94,7 +102,7 @@ class Engine:
     Args:
         model: on any device; `self.model` is the wrapped one, to be called in training.
         optimizer: over the parameters of `model`.
-        plugin: "ddp", "zero1" or "zero2".
+        plugin: "ddp", "zero1", "zero2" or "fsdp".
         dtype: "fp32", "bf16", or under "ddp" also "fp16", which scales the loss.
         grad_clip: largest gradient norm; None or 0 never clips.
         workers: the processes of this run.
@@ -116,23 +124,29 @@ class Engine:
         self.dtype = effective_dtype(dtype, workers.device)
         self.workers = workers
         self.grad_clip = grad_clip
-        self.clips_itself = plugin != "ddp"
+        self.clips_itself = plugin.startswith("zero")
+        self.is_split = plugin == "fsdp"
         self.overflowed = False
         self._scaler = None
         if self.dtype == torch.float16:
-            if self.clips_itself:
+            if plugin != "ddp":
                 raise ConfigError(
-                    f"dtype 'fp16' needs plugin 'ddp': {plugin!r} would round the timesteps as"
-                    " well; use dtype='bf16' or plugin='ddp'"
+                    f"dtype 'fp16' needs plugin 'ddp': {plugin!r} does not scale the loss here (and"
+                    " ZeRO would round the timesteps as well); use dtype='bf16' or plugin='ddp'"
                 )
             self._scaler = GradScaler(workers.device.type)
+        self.module = model
+        self.model: nn.Module
+        self.optimizer: OptimizerWrapper
+        if self.is_split:
+            split_model(model, optimizer, workers)
+            self.model, self.optimizer = model, OptimizerWrapper(optimizer)
+            self.parameters = [p for p in model.parameters() if p.requires_grad]
+            return
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.booster = Booster(
             plugin=create_plugin(plugin, grad_clip=grad_clip, device=workers.device)
         )
-        self.module = model
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.model: nn.Module
-        self.optimizer: OptimizerWrapper
         self.model, self.optimizer, *_ = self.booster.boost(model, optimizer)
         # on GPUs, where no bits are promised, the sum of the library is faster
         if workers.device.type == "cpu" and workers.world_size > 2:
@@ -146,10 +160,10 @@ class Engine:
     def no_sync(self) -> AbstractContextManager[object]:
         """Context of a forward and backward pass whose gradients stay on this worker for now.
 
-        They are averaged with those of the next backward pass outside of it. Plugin "zero2" keeps
-        only its share of the gradients, so it averages each time.
+        They are averaged with those of the next backward pass outside of it. Plugins "zero2" and
+        "fsdp" keep only their share of the gradients, so they average each time.
         """
-        if not self.booster.plugin.support_no_sync():
+        if self.is_split or not self.booster.plugin.support_no_sync():
             return nullcontext()
         context: AbstractContextManager[object] = self.booster.no_sync(self.model, self.optimizer)
         return context
@@ -158,7 +172,10 @@ class Engine:
         """Accumulate the gradients of a scalar loss, averaged over the workers."""
         if self._scaler is not None:
             loss = self._scaler.scale(loss)
-        self.booster.backward(loss, self.optimizer)
+        if self.is_split:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            self.booster.backward(loss, self.optimizer)
 
     def update(self) -> Tensor:
         """Clip, take one optimizer step, clear the gradients.
@@ -179,6 +196,7 @@ class Engine:
             norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
             if self.grad_clip:
                 nn.utils.clip_grads_with_norm_(self.parameters, self.grad_clip, norm)
+            norm = whole_norm(norm)
             if self._scaler is not None:
                 self._scaler.step(self.optimizer.optim)  # does nothing after an overflow
                 # at the smallest scale it is the model that left the numbers, not the type
@@ -189,9 +207,23 @@ class Engine:
         self.optimizer.zero_grad()
         return norm
 
+    def whole(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights or their average, gathered on the main worker where they are split."""
+        if not self.is_split:
+            return dict(weights)
+        gathered: dict[str, Tensor] = gather(weights, keep=self.workers.is_main)
+        return gathered
+
+    def parts(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What this worker has of whole weights, by the names of the model's `state_dict`."""
+        own = self.module.state_dict() if self.is_split else {}
+        return {k: split_like(v, own[k]) if k in own else v for k, v in weights.items()}
+
     def state_dict(self) -> dict[str, Any]:
         """State of the optimizer, gathered where a plugin has split it, and of the loss scale."""
         state = dict(self.optimizer.state_dict())
+        if self.is_split:
+            state = gather(state, keep=self.workers.is_main)
         if self._scaler is not None:
             state[_SCALER] = self._scaler.state_dict()
         return state
@@ -204,6 +236,8 @@ class Engine:
             {name: value for name, value in group.items() if name != "params"}
             for group in self.optimizer.optim.param_groups
         ]
+        if self.is_split:
+            state = split_state(state, self.optimizer.optim)
         self.optimizer.load_state_dict(state)
         for group, settings in zip(self.optimizer.optim.param_groups, given, strict=True):
             group.pop("initial_lr", None)  # of a schedule, which sets it anew

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from opensora.config.groups import count_groups
 from opensora.core.errors import CheckpointError, ConfigError, OpenSoraError
-from opensora.core.signals import STARTED_BY
 
 PREFLIGHT_S = 60.0  # a worker that has not answered by then is taken for unreachable
 COLLECTIVE_S = 1800.0  # rank 0 may write a large checkpoint while the others wait
@@ -141,33 +140,6 @@ class Workers:
 def inside_worker() -> bool:
     """Whether torch.distributed.run, or our launcher in its place, started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
-
-
-def torchrun_size(nodes: int | None, processes: int | None) -> tuple[int, int] | None:
-    """Nodes, and processes on each, of a run that torchrun has started; None of any other.
-
-    Args:
-        nodes: that were asked for, None for no matter.
-        processes: on each node, the same.
-
-    Raises:
-        ConfigError: torchrun started others, or not as many on each node.
-    """
-    if not inside_worker() or STARTED_BY in os.environ:
-        return None
-    names = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE")
-    world, local, launchers = (int(os.environ.get(name, "1")) for name in names)
-    if world != local * launchers:
-        raise ConfigError(
-            f"torchrun has started {world} processes on {launchers} nodes, {local} of them here;"
-            " give --nproc-per-node the same number on each node"
-        )
-    if nodes not in (None, launchers) or processes not in (None, local):
-        raise ConfigError(
-            f"torchrun has started {launchers} nodes of {local} processes, and --nodes or --gpus or"
-            " --processes ask for others; make them equal, or leave --nodes and --processes out"
-        )
-    return launchers, local
 
 
 @contextmanager

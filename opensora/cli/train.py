@@ -99,7 +99,7 @@ def _size(args: argparse.Namespace) -> tuple[int, int, bool]:
     Raises:
         ConfigError: what is asked for contradicts itself, or what torchrun has started.
     """
-    from opensora.acceleration.workers import torchrun_size
+    from opensora.acceleration.torchrun import torchrun_size
     from opensora.core.errors import ConfigError
     from opensora.core.process import threads_in_use, use_threads
 

@@ -68,7 +68,7 @@ class TrainConfig:
     dtype: str = "bf16"
     """Precision of matrix products: "bf16", "fp16" (on GPUs, plugin "ddp") or "fp32"."""
     plugin: str = "ddp"
-    """ColossalAI plugin: "ddp", "zero1" or "zero2"."""
+    """How the workers split what they hold: "ddp", "zero1", "zero2" or "fsdp"."""
     lora: dict[str, Any] | None = None
     """Train adapters on given weights instead of all of them: `rank`, `targets` and more, see
     `models/lora/settings.py`; None trains the model."""
@@ -131,6 +131,11 @@ class TrainConfig:
         if self.lora is None:
             return
         LoraSettings.of(self.lora)
+        if self.plugin == "fsdp":
+            raise ConfigError(
+                "plugin 'fsdp' splits the weights that adapters sit on, and lora needs them whole;"
+                " use plugin='zero2' or 'ddp'"
+            )
         if self.load is None and not self.model.get("from_pretrained"):
             raise ConfigError(
                 "lora adapts weights that are there and none are given; name them as load (--load"

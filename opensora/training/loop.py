@@ -75,13 +75,13 @@ def _train(run: TrainingRun, resolved: Any, signals: StopSignals) -> str:
     with Watchdog() as watchdog:
         run_steps(run, signals, watchdog)
         save_checkpoint(run, finished=True)
+    trained = weights_of(run)
     if run.workers.is_main:
-        assert run.ema is not None  # the main worker keeps all three
-        assert run.metrics is not None
+        assert run.metrics is not None  # the main worker keeps both
         assert run.lock is not None
         run.lock.check()
         by_hand = ended_by_hand(run)
-        model, ema = results_of(run)
+        model, ema = results_of(run, *trained)
         write_outputs(
             Path(config.outputs),
             completed(resolved, run),
@@ -197,8 +197,8 @@ def save_checkpoint(run: TrainingRun, *, finished: bool = False) -> None:
         metrics = run.metrics
         run.counters = replace(run.counters, loss_ema=metrics.loss_ema, losses=metrics.losses)
     optimizer = run.engine.state_dict()  # gathers what a plugin has split
-    if run.ema is not None:
-        model, ema = weights_of(run)
+    model, ema = weights_of(run)
+    if run.workers.is_main:
         write_checkpoint(
             run.config.state_folder,
             Checkpoint(

@@ -15,9 +15,16 @@ from opensora.training.start import TrainingRun
 Tensors = dict[str, Tensor]
 
 
-def results_of(run: TrainingRun) -> tuple[Tensors | None, Tensors | None]:
-    """Weights and averaged weights to write; adapters, the averaged ones, are written here."""
-    model, ema = weights_of(run)
+def results_of(
+    run: TrainingRun, model: Tensors, ema: Tensors
+) -> tuple[Tensors | None, Tensors | None]:
+    """What to write of the weights of a run; adapters, the averaged ones, are written here.
+
+    Args:
+        run: of the main worker.
+        model: what `weights_of` returned.
+        ema: the average, likewise.
+    """
     if run.adapters is None:
         (Path(run.config.outputs) / RESULT).unlink(missing_ok=True)  # of other settings
         return model, ema
@@ -28,11 +35,15 @@ def results_of(run: TrainingRun) -> tuple[Tensors | None, Tensors | None]:
 
 
 def weights_of(run: TrainingRun) -> tuple[Tensors, Tensors]:
-    """What a checkpoint keeps of the weights, and their average; of the main worker."""
-    assert run.ema is not None  # the main worker keeps it
-    if run.adapters is None:
-        return run.engine.module.state_dict(), run.ema.state_dict()
-    return run.adapters.tensors(), named(run.ema.average)
+    """What a checkpoint keeps of the weights, and their average, for the main worker.
+
+    All workers take part, since a plugin may have split them.
+    """
+    if run.adapters is not None:
+        averaged = {} if run.ema is None else named(run.ema.average)
+        return run.adapters.tensors(), averaged
+    averaged = {} if run.ema is None else run.ema.state_dict()
+    return run.engine.whole(run.engine.module.state_dict()), run.engine.whole(averaged)
 
 
 def completed(resolved: Any, run: TrainingRun) -> Any:

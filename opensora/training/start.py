@@ -70,7 +70,7 @@ class TrainingRun:
         schedule: the course of the learning rate.
         total_steps: steps of the whole stage.
         counters: where it stands.
-        ema: averaged weights, on the main worker only.
+        ema: averaged weights, on the main worker, or a part of them on each where they are split.
         adapters: what is trained instead of the whole model; None where it is that.
         metrics: metrics.jsonl, on the main worker only.
         rejected: unreadable clips; None where none are met while training.
@@ -128,7 +128,6 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
     settle_kernels(model, config, workers)
     share_videos(model.to(workers.device), workers)
     optimizer = build_optimizer(model, config.optimizer, lr=config.lr, plugin=config.plugin)
-    ema = Ema(model, config.ema_decay) if workers.is_main else None
     engine = Engine(
         model,
         optimizer,
@@ -137,11 +136,12 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
         grad_clip=config.grad_clip,
         workers=workers,
     )
+    ema = Ema(model, config.ema_decay) if workers.is_main or engine.is_split else None
     if checkpoint is not None:
         load_optimizer(engine, checkpoint.optimizer)
         if ema is not None:
             average = checkpoint.ema if adapters is None else adapters.live(checkpoint.ema)
-            ema.load_state_dict(average)
+            ema.load_state_dict(engine.parts(average))
     engine.model.train()
     return TrainingRun(
         config=config,

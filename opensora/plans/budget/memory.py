@@ -35,7 +35,7 @@ class Setup:
     """What decides the memory of a model besides its widths.
 
     Attributes:
-        plugin: "ddp", "zero1" or "zero2".
+        plugin: "ddp", "zero1", "zero2" or "fsdp".
         gpus: of the whole run.
         sp_size: GPUs that share a micro batch.
         half: whether matrix products run in 16 bit.
@@ -68,10 +68,13 @@ def state_bytes(parameters: int, setup: Setup) -> float:
     """Bytes of weights, gradients, optimizer and moving average on the first rank.
 
     ZeRO splits the moments, and from stage 2 on the gradients, over the ranks; each rank has a
-    second copy of the weights that it updates.
+    second copy of the weights that it updates. FSDP splits everything but the copies of autocast.
     """
     kept = float(_WEIGHT + _AVERAGE + (_COPY if setup.half else 0))
     moments = float(_MOMENT * setup.moments)
+    if setup.plugin == "fsdp":
+        split = _WEIGHT + _AVERAGE + _GRADIENT + moments
+        return parameters * (split / setup.gpus + kept - _WEIGHT - _AVERAGE)
     if not setup.plugin.startswith("zero"):
         return parameters * (kept + _GRADIENT + moments)
     gradients = _GRADIENT / (setup.gpus if setup.plugin != "zero1" else 1)
@@ -138,6 +141,8 @@ def advice(cost: ModelCost, batch_size: int, tokens: float, setup: Setup, usable
         options.append(("plugin='zero2'", replace(setup, plugin="zero2")))
         both = replace(setup, plugin="zero2", grad_checkpoint=True)
         options.append(("plugin='zero2' and grad_checkpoint=True", both))
+        all_split = replace(both, plugin="fsdp")
+        options.append(("plugin='fsdp' and grad_checkpoint=True", all_split))
     for words, changed in options:
         needed = training_gb(cost, batch_size * tokens, changed)
         if changed != setup and needed <= usable:

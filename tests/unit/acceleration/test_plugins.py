@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
     [
         ("zero1", "'zero1' needs a GPU"),
         ("zero2", "'zero2' needs a GPU"),
-        ("gemini", "expected one of ddp, zero1, zero2"),
+        ("gemini", "expected one of ddp, zero1, zero2, fsdp"),
     ],
 )
 def test_a_plugin_that_can_not_run_here_is_refused_in_one_sentence(name, words):

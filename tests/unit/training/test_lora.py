@@ -186,6 +186,8 @@ def test_lora_needs_weights_and_fields_and_names_that_are_there(make_config, mak
         make_config(lora=LORA)
     with pytest.raises(ConfigError, match=r"lora.rank is 0"):
         make_lora(lora={**LORA, "rank": 0})
+    with pytest.raises(ConfigError, match="plugin 'fsdp' splits the weights that adapters sit on"):
+        make_lora(plugin="fsdp")
     with pytest.raises(ConfigError, match="no linear layer 'qvk'; did you mean 'qkv'"):
         run(make_lora(lora={**LORA, "targets": ["qvk"]}))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opensora.acceleration.workers import torchrun_size
+from opensora.acceleration.torchrun import torchrun_size
 from opensora.cli.main import main
 from opensora.core.errors import ConfigError
 from opensora.plans.compile import BatchPlan

@@ -54,6 +54,8 @@ def test_states_are_counted_by_plugin_and_ranks() -> None:
     # moments and the weights that are updated, an eighth each
     assert state_bytes(weights, Setup(plugin="zero1", gpus=8)) == (14 + 12 / 8) * weights
     assert state_bytes(weights, Setup(plugin="zero2", gpus=8)) == (10 + 16 / 8) * weights
+    # everything but the copies of autocast
+    assert state_bytes(weights, Setup(plugin="fsdp", gpus=8)) == (2 + 20 / 8) * weights
 
 
 def test_a_config_is_read() -> None:
@@ -79,6 +81,7 @@ def test_the_budget_is_what_fits() -> None:
         (Setup(gpus=8), 70, r"grad_checkpoint=True makes it"),
         (Setup(gpus=8, grad_checkpoint=True), 18, r"plugin='zero2' makes it"),
         (Setup(gpus=8), 16, r"plugin='zero2' and grad_checkpoint=True makes it"),
+        (Setup(gpus=8), 10, r"plugin='fsdp' and grad_checkpoint=True makes it"),
         (Setup(gpus=1, grad_checkpoint=True), 19, r"a batch of [1-7] with grad_checkpoint=True"),
         (Setup(), 5, r"a GPU with more memory"),
     ],
