@@ -55,7 +55,7 @@ lint: $(READY)
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	mypy
-	snakemake --lint --configfile configs/workflow/demo.yaml
+	snakemake --lint --configfile configs/workflow/demo.yaml --config container=docker://opensora
 
 # --no-deps: the lock file is complete, and colossalai's own pins would undo it
 $(READY): requirements/lock.txt pyproject.toml workflow/plugins/pyproject.toml
