@@ -92,13 +92,14 @@ class EmbeddingStore(Store):
         super().__init__(root, made_by=MADE_BY, columns=EMBEDDING_COLUMNS, zeros=OF_SEVERAL)
         self._starts = self.rows["start"].to_numpy()
         self._lengths = self.rows["tokens"].to_numpy()
+        self._ks = self.rows[K].to_numpy()
         twice = self.rows.duplicated([ID, K])
         if twice.any():
             raise self.doubled(repr(self.rows.loc[twice, ID].iloc[0]))
         # positions of a clip's captions lie in _order from its _bounds on, by k
         numbers, names = pd.factorize(self.rows[ID])
         self._numbers = {name: number for number, name in enumerate(names)}
-        self._order = np.lexsort((self.rows[K].to_numpy(), numbers))
+        self._order = np.lexsort((self._ks, numbers))
         self._bounds = np.r_[0, np.bincount(numbers, minlength=len(names)).cumsum()]
 
     def __len__(self) -> int:
@@ -125,7 +126,7 @@ class EmbeddingStore(Store):
             StoreError: it was never encoded.
         """
         for position in self.locate_all(identity):
-            if self.rows[K].iat[position] == k:
+            if self._ks[position] == k:
                 return int(position)
         raise StoreError(f"{self.root}: no embedding of caption {k} of {identity!r}")
 
