@@ -92,7 +92,7 @@ def start_adapters(
     settings = LoraSettings.of(config.lora)
     kept = config.state_folder / BASE
     if checkpoint is None:
-        base_sha256 = workers.gather(_keep(model, kept) if workers.is_main else "")[0]
+        base_sha256 = workers.first(lambda: _keep(model, kept))
     else:
         base_sha256 = checkpoint.counters.base or ""
         source = kept

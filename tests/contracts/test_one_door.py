@@ -78,7 +78,9 @@ def test_five_paths_give_equal_floats(tmp_path: Path, kind: str) -> None:
     kept = encode_reference(reference, Identity(), SIZE, torch.device("cpu"))
     assert torch.equal(kept, encoded)
     view = reconstruction._View(num_frames, *SIZE, 8.0)
-    assert torch.equal(reconstruction._read({"path": path, "_interval": 1}, view)[0], encoded)
+    assert torch.equal(
+        reconstruction._read({"path": path, "sha256": "", "_interval": 1}, view)[0], encoded
+    )
     row = pd.Series({"id": "a", "path": str(path), "num_frames": num_frames})
     pictures = read_spread(row, num_frames)
     assert pictures is not None

@@ -160,6 +160,20 @@ def test_micro_batches_of_two_buckets_count_by_their_clips(make_config, monkeypa
     assert_equal_to_1e6(found, expected)
 
 
+def test_gradients_are_averaged_once_a_step(make_config, monkeypatch):
+    with prepared(make_config(accumulate=3, num_steps=2)) as run:
+        ddp: Any = run.engine.model.module
+        backward, synced = run.engine.backward, []
+
+        def watched(loss: Tensor) -> None:
+            synced.append(ddp.require_backward_grad_sync)
+            backward(loss)
+
+        monkeypatch.setattr(run.engine, "backward", watched)
+        first_step(run, monkeypatch)
+    assert synced == [False, False, True]
+
+
 def test_steps_schedule_metrics_and_checkpoints_count_optimizer_steps(make_config, uneven):
     config = make_config(
         **{"accumulate": 3, "num_steps": 4, "ckpt_every": 2, "optimizer": SMOOTH},
