@@ -18,6 +18,7 @@ from opensora.core.io import write_text
 log = logging.getLogger(__name__)
 
 MAX_FILES = 16  # of a part, before they are joined
+_DIGITS = 16  # of a hash in the name of a file
 SECONDS = 30.0  # between two files: what a killed job loses at most
 
 
@@ -60,8 +61,7 @@ class RowStore:
         files = []
         for path in sorted(self._folder.glob(f"{self._part}-*.jsonl")):
             try:
-                lines = path.read_text(encoding="utf-8").splitlines()
-                found = dict(json.loads(line) for line in lines)
+                found = _parsed(path)
             except FileNotFoundError:
                 continue  # joined by another job meanwhile: its rows are computed again at worst
             except (OSError, ValueError, TypeError) as error:
@@ -102,10 +102,21 @@ def remove_rows(path: Path, is_meant: Callable[[str], bool]) -> None:
     path.unlink(missing_ok=True)
 
 
+def _parsed(path: Path) -> dict[str, dict[str, Any]]:
+    """Rows of a file; its name holds a hash of its text.
+
+    Raises:
+        OSError, ValueError, TypeError: it is not what was written.
+    """
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest()[:_DIGITS] != path.stem.rpartition("-")[2]:
+        raise ValueError("not what was written")
+    return dict(json.loads(line) for line in data.decode().splitlines())
+
+
 def _rows_in(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return dict(json.loads(line) for line in lines)
+        return _parsed(path)
     except (OSError, ValueError, TypeError):
         return {}
 
@@ -113,6 +124,6 @@ def _rows_in(path: Path) -> dict[str, dict[str, Any]]:
 def _write_rows(folder: Path, part: str, rows: Mapping[str, Mapping[str, Any]]) -> Path:
     lines = (json.dumps(entry, sort_keys=True) + "\n" for entry in sorted(rows.items()))
     text = "".join(lines)
-    name = f"{part}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
+    name = f"{part}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}.jsonl"
     write_text(folder / name, text)
     return folder / name

@@ -1,11 +1,9 @@
 """Every stage of the DAG is killed once, in turn; the same command ends as an undisturbed run."""
 
 import contextlib
-import hashlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +12,8 @@ import pytest
 
 from opensora.cli.main import COMMANDS
 
-ROOT = Path(__file__).parents[3]
+from .smallest import hashes, start
+
 # the others are no stage of the test run
 STAGES = [
     name
@@ -27,21 +26,6 @@ STAGES = [
 ]
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 Hit = Callable[["subprocess.Popen[bytes]", int], None]
-
-
-def start(folder: Path, *words: str) -> "subprocess.Popen[bytes]":
-    """Start Snakemake on the smallest run, in a process group of its own."""
-    log = (folder / "said.txt").open("ab")
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *words),
-            *("--profile", str(ROOT / "profiles/test"), "--directory", str(folder)),
-            *("--cores", "2", "--configfile", str(ROOT / "configs/workflow/test.yaml")),
-        ],
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
 
 
 def jobs_of(group: int) -> dict[str, int]:
@@ -75,22 +59,16 @@ def end_all(process: "subprocess.Popen[bytes]", pid: int) -> None:
 
 def results(folder: Path) -> dict[str, str]:
     """Hashes of what a run leaves: tables, plans, weights and samples."""
-    run = folder / "results/test"
-    found = {}
-    for pattern in (
+    return hashes(
+        folder / "results/test",
         *("manifest/*.parquet", "buckets/**/*.parquet", "models/**/*.safetensors"),
         *("train/*/*.safetensors", "samples/**/*.mp4", "samples/**/*.png"),
-    ):
-        for path in run.glob(pattern):
-            found[str(path.relative_to(run))] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
+    )
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    assert start(folder, "all").wait(timeout=1800) == 0, (folder / "said.txt").read_text()
-    found = results(folder)
+def undisturbed(finished: Path) -> dict[str, str]:
+    found = results(finished)
     assert any(name.endswith("ema.safetensors") for name in found)
     assert any(name.startswith("samples/") for name in found)
     return found

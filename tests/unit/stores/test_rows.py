@@ -94,3 +94,13 @@ def test_what_is_new_waits_for_a_while(tmp_path: Path, monkeypatch: pytest.Monke
     store = RowStore(tmp_path, "p")
     store.put("a", {"n": 1})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_digit_that_flipped_is_no_score(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = RowStore(tmp_path, "p")
+    store.put("a", {"flow": 0.5})
+    store.save()
+    (path,) = tmp_path.iterdir()
+    path.write_text(path.read_text().replace("0.5", "0.7"))
+    assert RowStore(tmp_path, "p").get("a") is None
+    assert f"store file left out path={path} error=not what was written" in caplog.text
