@@ -144,10 +144,10 @@ def train_vae(
     metrics = _train(vae, train, config)
     whiten(vae, train)
     report = {"split": split, **measure_psnr(vae, validation), "threads": threads_in_use()}
+    report |= trained_on("clips", learned["sha256"])
     with model_folder(output, metrics) as folder:
         vae.save_pretrained(folder)
-        report |= trained_on("clips", learned["sha256"]) | as_trained(folder)
-        write_json(folder / "psnr.json", report)
+        write_json(folder / "psnr.json", report | as_trained(folder))
     return (
         f"PSNR {report['mean']:.1f} dB (lowest frame {report['min']:.1f}) on {split} clips after"
         f" {config.num_steps} steps; VAE in {output}"

@@ -31,7 +31,7 @@ def is_as_written(record: Mapping[str, Any], path: Path) -> bool:
         return False
 
 
-def check_sample(row: Mapping[str, Any], path: Path) -> None:
+def check_sample(row: Mapping[Any, Any], path: Path) -> None:
     """Compare a sample with the record beside it, if there is one.
 
     Args:
