@@ -131,8 +131,7 @@ def train_vae(
     train = load_frames(learned, config)
     if not train:
         raise TableError(
-            f"{clips[0]}: no readable clip of split 'train'; look at the detail column of the"
-            " clip tables"
+            f"{clips[0]}: no readable clip of split 'train'; look at the clips' column detail"
         )
     held_out = draw_rows(rows[sides == VALIDATION], config.max_clips, config.seed)
     validation, split = load_frames(held_out, config), VALIDATION
