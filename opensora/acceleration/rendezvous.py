@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
-from opensora.core.errors import ConfigError, OpenSoraError
+from opensora.core.errors import ConfigError, PassingError
 
 JOIN_S = 300.0  # how long a node waits for the others
 _FIRST_PORT, _NUM_PORTS = 12_000, 20_000  # below the ephemeral ports of Linux
@@ -76,7 +76,7 @@ def open_store(meet: Rendezvous, nodes: int) -> dist.TCPStore:
     """Open the store in which the workers find each other, and wait for all nodes.
 
     Raises:
-        OpenSoraError: a node does not come, or the port is taken.
+        PassingError: a node does not come, or the port is taken; another job has another port.
     """
     timeout = timedelta(seconds=JOIN_S)
     try:
@@ -87,7 +87,7 @@ def open_store(meet: Rendezvous, nodes: int) -> dist.TCPStore:
             store.set(f"{meet.run_id}/here/{meet.node}", "1")
             store.wait([f"{meet.run_id}/here/{node}" for node in range(nodes)], timeout)
     except RuntimeError as error:  # of torch: no answer, no name, no port
-        raise OpenSoraError(
+        raise PassingError(
             f"train: {nodes} nodes did not meet at {meet.host}:{meet.port} within {JOIN_S:.0f} s"
             f" ({str(error).splitlines()[0]}); check that they reach each other by name and that a"
             " firewall lets them"

@@ -6,7 +6,13 @@ import sys
 from collections.abc import Collection, Sequence
 
 from opensora import __version__
-from opensora.core.errors import OpenSoraError, Stopped, UnknownFieldError, did_you_mean
+from opensora.core.errors import (
+    OpenSoraError,
+    PassingError,
+    Stopped,
+    UnknownFieldError,
+    did_you_mean,
+)
 from opensora.core.text import visible
 
 # command -> one line for `opensora --help`, in the order of the pipeline
@@ -148,7 +154,7 @@ def _run(
     except OpenSoraError as error:
         if str(error):
             sys.stderr.write(f"opensora {name}: {visible(str(error))}\n")
-        return EXIT_USER
+        return EXIT_DEFECT if isinstance(error, PassingError) else EXIT_USER
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:

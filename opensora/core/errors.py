@@ -62,6 +62,10 @@ class VideoError(OpenSoraError):
         return type(self), (self.reason, self.detail)
 
 
+class PassingError(OpenSoraError):
+    """What another try may well not meet, as a port that is taken: no sign that a user must act."""
+
+
 class Stopped(OpenSoraError):
     """The run was asked to stop and wrote a checkpoint; the same command continues it."""
 

@@ -1,5 +1,6 @@
 import os
 import random
+import socket
 import stat
 import subprocess
 import sys
@@ -12,9 +13,10 @@ from opensora.acceleration.rendezvous import (
     Rendezvous,
     first_host,
     local_rendezvous,
+    open_store,
     slurm_rendezvous,
 )
-from opensora.core.errors import ConfigError, OpenSoraError, Stopped
+from opensora.core.errors import ConfigError, OpenSoraError, PassingError, Stopped
 from opensora.core.signals import StopSignals
 
 SLURM = {"SLURM_JOB_ID": "20123", "SLURM_STEP_ID": "4", "SLURM_STEP_NODELIST": "gpu[007-009]"}
@@ -56,6 +58,13 @@ def test_a_missing_slurm_variable_is_named():
 
 def test_two_runs_on_one_node_do_not_meet():
     assert local_rendezvous().run_id != local_rendezvous().run_id
+
+
+def test_a_port_that_is_taken_is_nothing_that_a_user_mends():
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as taken:
+        meet = Rendezvous("localhost", taken.getsockname()[1], "1.0", 0)
+        with pytest.raises(PassingError, match=f"did not meet at localhost:{meet.port} "):
+            open_store(meet, 2)
 
 
 def test_more_nodes_than_allocated_are_refused(monkeypatch):

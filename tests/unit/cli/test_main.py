@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from opensora.cli import train
 from opensora.cli.main import main
+from opensora.core.errors import OpenSoraError, PassingError
 
 STAGE = str(Path(__file__).parents[3] / "configs/demo/train/stage1.py")
 
@@ -43,3 +45,17 @@ def test_a_field_of_the_file_is_no_option(capsys, tmp_path):
 def test_a_command_without_fields_names_the_nearest_option(capsys):
     message = said(capsys, "detect-scenes", "--videos", "v", "--output", "o", "--treshold", "3")
     assert "unrecognized arguments: --treshold 3; did you mean '--threshold'?" in message
+
+
+@pytest.mark.parametrize(("error", "code"), [(OpenSoraError, 2), (PassingError, 1)])
+def test_only_what_a_user_can_mend_leaves_a_mark(monkeypatch, capsys, tmp_path, error, code):
+    def fails(arguments: object) -> str:
+        raise error("nodes did not meet")
+
+    monkeypatch.setattr(train, "run", fails)
+    log = tmp_path / "train.log"
+    log.write_text("opensora train: nodes did not meet\n")
+    words = ["train", STAGE, "--outputs", str(tmp_path / "out"), "--job-log", str(log)]
+    assert main(words) == code
+    assert "opensora train: nodes did not meet\n" in capsys.readouterr().err
+    assert Path(f"{log}.mark").exists() == (code == 2)
