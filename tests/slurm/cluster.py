@@ -202,6 +202,7 @@ class Cluster:
             *("SlurmUser=root", "SlurmdUser=root", "AuthType=auth/munge"),
             *(self._authentication(), "CryptoType=crypto/munge"),
             *(f"SlurmctldPort={ports[0]}", f"SlurmctldPidFile={self.folder}/slurmctld.pid"),
+            f"FirstJobId={ports[0]}",  # the port at which nodes meet follows from it
             *(f"SlurmdPidFile={self.folder}/%n.pid", f"StateSaveLocation={self.folder}/ctld"),
             *(f"SlurmdSpoolDir={self.folder}/spool.%n", "ProctrackType=proctrack/pgid"),
             *("TaskPlugin=task/none", "JobAcctGatherType=jobacct_gather/linux"),

@@ -158,6 +158,7 @@ def test_snakemake_is_killed_and_the_same_command_is_given_again(
     training: Callable[..., FaultyRun], whole: Path
 ) -> None:
     run = training()
+    run.step_s = 20  # it trains on while the same command is given again
     with run.begun("train_all") as snakemake:
         job = run.wait_for_steps(2)
         os.killpg(snakemake.pid, signal.SIGKILL)
