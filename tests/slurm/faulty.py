@@ -176,6 +176,10 @@ class FaultyRun:
         """The node that a job runs on."""
         return self.running.run("squeue", "-h", "-j", job, "-o", "%N").stdout.strip()
 
+    def has_begun(self, number: int) -> bool:
+        """Whether training was tried so many times, the one that goes on included."""
+        return self.log().count("=== opensora train on ") == number
+
     def trained_steps(self) -> int:
         """Steps that are in the metrics of training so far."""
         path = self.folder / STAGE / "state/metrics.jsonl"
