@@ -14,7 +14,7 @@ import yaml
 
 from opensora.config.load import read_saved_config
 from tests.slurm.cluster import Cluster, Kind
-from tests.slurm.faulty import FaultyRun, smallest
+from tests.slurm.faulty import WAIT_S, FaultyRun, smallest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(590)]
 
@@ -38,11 +38,11 @@ def test_a_run_from_videos_to_a_model_needs_no_accounting_and_outlasts_a_cancel(
     run.mkdir()
     config = smallest(nodes=2)
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    begun = FaultyRun(running, run)
+    begun = FaultyRun(running, run, step_s=1)
     with begun.begun("train_all", "--retries", "1") as snakemake:
-        job = begun.wait_for_steps(2, seconds=500)
+        job = begun.wait_for_steps(2, seconds=WAIT_S)
         running.run("scancel", job)
-        assert snakemake.wait(300) == 0, begun.said[-6000:]
+        assert snakemake.wait(WAIT_S) == 0, begun.said[-6000:]
     assert (run / "results/test/train/stage1/model.safetensors").is_file()
     log = (run / "logs/train/test/stage1.log").read_text()
     assert log.count("=== opensora train on ") == 2
