@@ -11,49 +11,66 @@ from opensora.buckets.bucket import Bucket
 from opensora.stores.catalogue import Catalogue
 from opensora.stores.embeddings import pack_tokens, write_embeddings
 from opensora.stores.index import (
-    LATENT_COLUMNS,
     embedding_columns,
     embedding_rows,
+    latent_columns,
     latent_rows,
     write_index,
 )
 from opensora.stores.keys import KEY, latent_key, text_key
 from opensora.stores.latents import write_latents
+from opensora.tables.columns import WINDOW
 
 PART = "0000of0001"
 
 
 def fill_latents(
     index: Path,
-    latents: Mapping[tuple[str, Bucket], torch.Tensor],
+    latents: Mapping[tuple[Any, ...], torch.Tensor],
     identity: Mapping[str, Any],
     *,
     fps: float = 12.5,
     rejected: Sequence[tuple[str, Bucket, str]] = (),
     store: Path | None = None,
 ) -> list[Path]:
-    """Write latents, a file a bucket, and an index that names them; returns the files."""
+    """Write latents, a file a bucket, and an index that names them; returns the files.
+
+    They are of an id, a bucket and, of all or of none, the first frame of their window.
+    """
     catalogue = Catalogue(store or index.parent.parent / "store" / index.stem, PART)
     items = pd.DataFrame(
-        [{"id": name, "bucket": str(bucket), "status": "ok"} for name, bucket in latents]
-        + [{"id": name, "bucket": str(b), "status": reason} for name, b, reason in rejected],
-        columns=["id", "bucket", "status"],
+        [
+            {"id": name, "bucket": str(bucket), "status": "ok", WINDOW: sum(window)}
+            for name, bucket, *window in latents
+        ]
+        + [
+            {"id": name, "bucket": str(bucket), "status": reason, WINDOW: 0}
+            for name, bucket, reason in rejected
+        ],
+        columns=["id", "bucket", "status", WINDOW],
     ).assign(fps=fps, detail="", frame_interval=1)
     items["sha256"] = "content of " + items["id"]
     items[KEY] = [
-        latent_key(x, b, 1) for x, b in zip(items["sha256"], items["bucket"], strict=True)
+        latent_key(x, b, 1, start)
+        for x, b, start in zip(items["sha256"], items["bucket"], items[WINDOW], strict=True)
     ]
+    has_windows = any(len(key) > 2 for key in latents)
     found: list[pd.DataFrame] = []
     files = []
     for bucket, rows in items[items["status"] == "ok"].groupby("bucket"):
-        values = [latents[name, Bucket.parse(bucket)] for name in rows["id"]]
+        own = Bucket.parse(str(bucket))
+        starts = rows[WINDOW].tolist() if has_windows else None
+        values = [
+            latents[(name, own) if starts is None else (name, own, starts[place])]
+            for place, name in enumerate(rows["id"])
+        ]
         path, entries = write_latents(catalogue, values, rows, str(bucket), identity)
         found.append(catalogue.add(path, entries, {}))
         files.append(path)
     write_index(
         # an empty table among them would make floats of the checksums
         *(index, latent_rows(items, pd.concat(found or [pd.DataFrame({KEY: []})]))),
-        columns=LATENT_COLUMNS,
+        columns=latent_columns(items),
         store=catalogue.folder,
         identity=identity if files else {},
         files=catalogue.files,

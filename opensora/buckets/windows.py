@@ -1,9 +1,65 @@
 """Which windows of a long clip are kept as latents, and which of them an epoch sees."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import count
+from typing import Any
 
+import pandas as pd
+
+from opensora.buckets.assignment import BucketLookup
+from opensora.buckets.bucket import Bucket
 from opensora.core.seed import derive_seed
+from opensora.tables.checks import TRAIN
+from opensora.tables.columns import ID, WINDOW
+
+_SIZES = ("num_frames", "height", "width")
+
+
+def with_windows(items: pd.DataFrame, frames: Mapping[str, int], windows: int) -> pd.DataFrame:
+    """Items with a row for each window of a training clip.
+
+    Held-out clips have their first window alone, so that every epoch asks the same of them.
+
+    Args:
+        items: id, bucket, frame_interval and split.
+        frames: of each clip, by id.
+        windows: how many are wanted of a clip at a bucket; a short clip has fewer.
+    """
+    used = items["bucket"].map(lambda name: Bucket.parse(name).num_frames)
+    spans = (used - 1) * items["frame_interval"] + 1
+    wanted = items["split"].eq(TRAIN).map({True: windows, False: 1})
+    starts: Any = [
+        window_starts(int(clip), int(span), number)
+        for clip, span, number in zip(items[ID].map(frames), spans, wanted, strict=True)
+    ]
+    found = items.assign(**{WINDOW: starts}).explode(WINDOW, ignore_index=True)
+    return found.astype({WINDOW: "int64"})
+
+
+def expected_windows(
+    table: BucketLookup, clips: pd.DataFrame, epochs: int, frame_interval: int, windows: int
+) -> dict[Bucket, float]:
+    """Expect how many windows of clips each bucket has after some epochs.
+
+    Args:
+        table: where clips go.
+        clips: num_frames, height and width in pixels.
+        epochs: see `BucketLookup.expected_clips`.
+        frame_interval: source frames per used frame.
+        windows: of a clip at a bucket, where it is long enough.
+    """
+    found: dict[Bucket, float] = {}
+    # how many windows a clip has depends on its length
+    parts = [part for _, part in clips.groupby("num_frames")] if windows > 1 else [clips]
+    for part in parts:
+        frames, height, width = (part[name].to_numpy() for name in _SIZES)
+        for key, clips_of in table.expected_clips(frames, height, width, epochs).items():
+            bucket = Bucket(*key)
+            span = (bucket.num_frames - 1) * frame_interval + 1
+            number = len(window_starts(int(frames[0]), span, windows))
+            found[bucket] = found.get(bucket, 0.0) + clips_of * number
+    return found
 
 
 @lru_cache(maxsize=1 << 16)
@@ -29,9 +85,23 @@ def window_starts(clip_frames: int, span: int, windows: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def draw_window(seed: int, epoch: int, clip: str) -> int:
-    """A large number for a clip in an epoch; its remainder by the number of windows is one."""
-    return derive_seed(seed, "window", epoch, clip)
+def draw_window(seed: int, epoch: int, clip: str, number: int) -> int:
+    """Which window of a clip an epoch sees.
+
+    Every `number` epochs see each of them once, in an order of their own; who reads it, when and
+    on which process changes nothing.
+
+    Args:
+        seed: of training.
+        epoch: from 0.
+        clip: its id.
+        number: windows that it has.
+    """
+    if number == 1:
+        return 0
+    turn, place = divmod(epoch, number)
+    order = sorted(range(number), key=lambda k: derive_seed(seed, "window", turn, clip, k))
+    return order[place]
 
 
 def _van_der_corput(number: int) -> float:

@@ -78,6 +78,8 @@ def run(args: argparse.Namespace) -> str:
     for name in ("world_size", "num_shards", "windows"):
         if (value := getattr(args, name)) < 1:
             raise ConfigError(f"--{name.replace('_', '-')} {value}: expected at least 1")
+    if args.windows > 1 and not args.items:
+        raise ConfigError("--windows are rows of the items; give --items DIR too")
     if args.items and not args.plan:
         raise ConfigError("--items are those of the plan; give --plan FILE too")
     check_plot_path(args.plot)

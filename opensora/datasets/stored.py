@@ -53,6 +53,8 @@ class LatentDataset:
         plan: the batch plan.
         latent_identity: the encoder of the latents; a run keeps it with its state.
         embedding_identity: the encoder of the captions.
+        windows: the most latents that a clip has at a bucket; every epoch draws one of them.
+        captions: the most embeddings that a clip has, likewise.
         latent_channels: C.
         text_dim: D.
         max_length: L, the token length of the text encoder; 1 of pooled texts and labels.
@@ -82,6 +84,7 @@ class LatentDataset:
         self._memory = BatchMemory(pinned=torch.cuda.is_available())
         self.latent_identity = self._latents.identity
         self.embedding_identity = self._embeddings.identity
+        self.windows, self.captions = self._latents.windows, self._embeddings.captions
         self._are_moments = self.latent_identity.get("posterior") == MOMENTS
         items = self.plan.items()
         self._require_all("latents", latents, "encode_videos", len(self._latents.missing(items)))
@@ -100,7 +103,7 @@ class LatentDataset:
     def __getitem__(self, position: int) -> LatentBatch:
         """Read the micro batch at a flat position of the plan."""
         epoch, bucket, ids = self.plan[position]
-        rows = [self._latents.locate(name, bucket, self._window(epoch, name)) for name in ids]
+        rows = [self._window(epoch, bucket, name) for name in ids]
         latents = self._latents.read(rows, self._memory)
         if self._are_moments:
             latents = self._draw(latents, epoch, ids)
@@ -125,9 +128,10 @@ class LatentDataset:
             ids=ids,
         )
 
-    def _window(self, epoch: int, name: str) -> int:
-        """Which window of a clip an epoch sees; every epoch draws anew."""
-        return draw_window(self._seed, epoch, name) if self._latents.has_windows else 0
+    def _window(self, epoch: int, bucket: Bucket, name: str) -> int:
+        """Where the window of a clip stands that an epoch sees; of those that are encoded."""
+        places = self._latents.locate_all(name, bucket)
+        return places[draw_window(self._seed, epoch, name, len(places))]
 
     def _caption(self, epoch: int, name: str) -> int:
         """Where the caption of a clip stands that an epoch sees; of those with an embedding."""

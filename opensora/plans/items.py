@@ -13,12 +13,11 @@ import pandas as pd
 
 from opensora.buckets.bucket import Bucket
 from opensora.buckets.bucket_config import IMAGE_FPS, BucketRule
-from opensora.buckets.windows import window_starts
+from opensora.buckets.windows import with_windows
 from opensora.core.errors import TableError
 from opensora.core.seed import stable_shard
 from opensora.plans.micro_batches import cell_codes, trained_cells
-from opensora.stores.index import WINDOW
-from opensora.tables.columns import ID, PATH, SHARD
+from opensora.tables.columns import ID, PATH, SHARD, WINDOW
 from opensora.tables.io import write_table
 
 _TYPES = {
@@ -97,7 +96,7 @@ def plan_items(
         pairs: columns id and bucket: which clips, at which buckets.
         frame_interval: source frames per used frame.
         num_shards: how many tables.
-        windows: rows of a clip at a bucket, if it is long enough.
+        windows: of a training clip at a bucket, see `with_windows`.
 
     Returns:
         Tables of id, path, sha256, fps (of the frames in use), bucket, frame_interval and split;
@@ -133,24 +132,12 @@ def plan_items(
     )
     columns = [ID, PATH, "sha256", "fps", "bucket", "frame_interval", "split"]
     if windows > 1:
-        items, columns = _each_window(items, manifest, windows), [*columns, WINDOW]
+        frames = dict(zip(manifest[ID], manifest["num_frames"], strict=True))
+        items, columns = with_windows(items, frames, windows), [*columns, WINDOW]
     return [
         items.loc[items[SHARD] == shard, columns].reset_index(drop=True)
         for shard in range(num_shards)
     ]
-
-
-def _each_window(items: pd.DataFrame, manifest: pd.DataFrame, windows: int) -> pd.DataFrame:
-    """A row for each window of each item."""
-    frames = items[ID].map(dict(zip(manifest[ID], manifest["num_frames"], strict=True)))
-    used = items["bucket"].map(lambda name: Bucket.parse(name).num_frames)
-    spans = (used - 1) * items["frame_interval"] + 1
-    starts = [
-        window_starts(int(clip), int(span), windows)
-        for clip, span in zip(frames, spans, strict=True)
-    ]
-    column = pd.Series(starts, items.index, dtype=object)
-    return items.assign(**{WINDOW: column}).explode(WINDOW, ignore_index=True)
 
 
 def write_items(

@@ -26,10 +26,9 @@ from opensora.precompute.latent_doctor import decibels, few, latent_facts, round
 from opensora.precompute.video_encoding import VideoEncoding
 from opensora.stores.catalogue import Catalogue
 from opensora.stores.files import map_tensors
-from opensora.stores.index import WINDOW
 from opensora.stores.keys import FILE_BYTES, FILE_LATENTS, KEY, MOMENTS
 from opensora.stores.latents import TENSOR, write_latents
-from opensora.tables.columns import ID, PATH
+from opensora.tables.columns import ID, PATH, WINDOW
 
 log = logging.getLogger(__name__)
 _READERS = 2  # threads; decoding releases the interpreter lock

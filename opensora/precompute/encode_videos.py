@@ -13,9 +13,9 @@ from opensora.core.io import sha256_file
 from opensora.precompute.gates import join_latent_facts, judge_latents, latent_numbers
 from opensora.precompute.video_encoding import VideoEncoding
 from opensora.stores.catalogue import Catalogue
-from opensora.stores.index import LATENT_COLUMNS, WINDOW, latent_rows, relative, write_index
+from opensora.stores.index import latent_columns, latent_rows, relative, write_index
 from opensora.stores.keys import FILE_LATENTS, KEY, latent_key, part_name
-from opensora.tables.columns import DETAIL, ID, OK, PATH, STATUS
+from opensora.tables.columns import DETAIL, ID, OK, PATH, STATUS, WINDOW
 from opensora.tables.io import read_table
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def encode_videos(
     for table, output in zip(items, outputs, strict=True):
         write_index(
             *(output, latent_rows(marked(table, rejected), work.found)),
-            columns=LATENT_COLUMNS | ({WINDOW: "int64"} if table[WINDOW].any() else {}),
+            columns=latent_columns(table),
             store=catalogue.folder,
             identity=catalogue.identity() or {},
             files=catalogue.files,

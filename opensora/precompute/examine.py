@@ -17,10 +17,9 @@ from opensora.precompute.latent_doctor import decibels, few, latent_facts, round
 from opensora.precompute.texts import build_text_encoder
 from opensora.precompute.video_encoding import VideoEncoding
 from opensora.stores.embeddings import EmbeddingStore
-from opensora.stores.index import WINDOW
 from opensora.stores.keys import MOMENTS
 from opensora.stores.latents import LatentStore
-from opensora.tables.columns import ID, PATH, TEXT, K
+from opensora.tables.columns import ID, PATH, TEXT, WINDOW, K
 
 _CAPTIONS_AGAIN = 8
 

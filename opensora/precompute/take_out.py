@@ -18,7 +18,7 @@ from opensora.precompute.latent_doctor import latent_facts
 from opensora.stores.catalogue import Catalogue
 from opensora.stores.embeddings import OFFSETS, SCALES, TOKENS, write_embeddings
 from opensora.stores.files import map_tensors, read_record
-from opensora.stores.index import LATENT_COLUMNS, embedding_columns, write_index
+from opensora.stores.index import embedding_columns, latent_columns, write_index
 from opensora.stores.int8 import dequantise
 from opensora.stores.keys import KEY, MOMENTS
 from opensora.stores.latents import TENSOR, write_latents
@@ -122,7 +122,8 @@ def rewrite_indexes(
                 row.update(file=old.file, **old.new[int(row["row"])])
                 files[old.file] = old.facts
             rows.append(row)
-        columns = LATENT_COLUMNS if kind == LATENTS else embedding_columns(index.rows)
+        columns_of = latent_columns if kind == LATENTS else embedding_columns
+        columns = columns_of(index.rows)
         write_index(
             *(index.path, pd.DataFrame(rows, columns=list(columns)).astype(dict(columns))),
             columns=columns,

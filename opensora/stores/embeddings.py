@@ -82,6 +82,7 @@ class EmbeddingStore(Store):
     """Read text embeddings by clip id and number of the caption.
 
     Attributes:
+        captions: the most that a clip has.
         dtype: type of what is read; rows of int8 are multiplied by their scales.
 
     Raises:
@@ -100,7 +101,9 @@ class EmbeddingStore(Store):
         numbers, names = pd.factorize(self.rows[ID])
         self._numbers = {name: number for number, name in enumerate(names)}
         self._order = np.lexsort((self._ks, numbers))
-        self._bounds = np.r_[0, np.bincount(numbers, minlength=len(names)).cumsum()]
+        counts = np.bincount(numbers, minlength=len(names))
+        self._bounds = np.r_[0, counts.cumsum()]
+        self.captions = int(counts.max(initial=1))
 
     def __len__(self) -> int:
         return len(self.rows)

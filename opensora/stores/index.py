@@ -18,7 +18,7 @@ import pyarrow as pa
 from opensora.buckets.bucket import Bucket
 from opensora.core.io import atomic_path
 from opensora.stores.keys import KEY
-from opensora.tables.columns import DETAIL, ID, OK, STATUS, K
+from opensora.tables.columns import DETAIL, ID, OK, STATUS, WINDOW, K
 from opensora.tables.parquet import read_rows, write_rows
 
 METADATA = b"opensora_store"
@@ -28,8 +28,6 @@ LATENT_COLUMNS = {
     **{"num_frames": "int64", "height": "int64", "width": "int64", "fps": "float64"},
     **{"sha256": "str", "checksum": "int64", STATUS: "str", DETAIL: "str"},
 }
-# first frame of what a latent holds; the column is there where one begins behind the first
-WINDOW = "window"
 EMBEDDING_COLUMNS = {
     **{ID: "str", "file": "str", "row": "int64", "start": "int64", "tokens": "int64"},
     **{"checksum": "int64", STATUS: "str", DETAIL: "str"},
@@ -53,7 +51,13 @@ def latent_rows(items: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
         num_frames=[buckets[name].num_frames for name in rows["bucket"]],
         height=[sizes[name][0] for name in rows["bucket"]],
         width=[sizes[name][1] for name in rows["bucket"]],
-    ).astype(LATENT_COLUMNS)
+    ).astype(latent_columns(rows))
+
+
+def latent_columns(rows: pd.DataFrame) -> dict[str, str]:
+    """The columns of an index of latents: with `window` where one begins behind the first frame."""
+    has_windows = WINDOW in rows and bool(rows[WINDOW].any())
+    return {**LATENT_COLUMNS, **({WINDOW: "int64"} if has_windows else {})}
 
 
 def embedding_rows(items: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:

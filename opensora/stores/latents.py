@@ -13,11 +13,11 @@ from opensora.buckets.bucket import Bucket
 from opensora.core.errors import StoreError
 from opensora.stores.catalogue import Catalogue
 from opensora.stores.files import as_bytes, checksum, write_store_file
-from opensora.stores.index import LATENT_COLUMNS, WINDOW
+from opensora.stores.index import LATENT_COLUMNS
 from opensora.stores.keys import KEY, file_name
 from opensora.stores.memory import BatchMemory
 from opensora.stores.store import MappedTensor, Store
-from opensora.tables.columns import ID
+from opensora.tables.columns import ID, WINDOW
 
 MADE_BY = "encode_videos"
 TENSOR = "latents"
@@ -62,6 +62,7 @@ class LatentStore(Store):
 
     Attributes:
         fps: float32 [rows], of the frames in use.
+        windows: the most that a clip has at a bucket.
 
     Raises:
         StoreError: no index, indexes of different encoders, or one item twice.
@@ -71,48 +72,62 @@ class LatentStore(Store):
         super().__init__(root, made_by=MADE_BY, columns=LATENT_COLUMNS, zeros={WINDOW: "int64"})
         self._row_numbers = self.rows["row"].to_numpy()
         self.fps = self.rows["fps"].to_numpy(dtype=np.float32)
-        several = self.rows[["bucket", ID]].duplicated(keep=False)
         self._positions: dict[str, dict[str, int]] = {
             str(bucket): dict(zip(rows[ID], rows.index, strict=True))
-            for bucket, rows in self.rows[~several].groupby("bucket")
+            for bucket, rows in self.rows.groupby("bucket")
         }
-        self._windows: dict[tuple[str, str], list[int]] = {
-            (str(bucket), str(clip)): rows.sort_values(WINDOW).index.tolist()
-            for (bucket, clip), rows in self.rows[several].groupby(["bucket", ID])
+        self.windows = 1
+        if sum(map(len, self._positions.values())) < len(self.rows):
+            self._order_windows()
+
+    def _order_windows(self) -> None:
+        """Let `_positions` say where the windows of a clip begin in `_order`, and how many follow.
+
+        Arrays and not a list a clip: a run has millions of them.
+        """
+        keys = self.rows[["bucket", ID, WINDOW]].sort_values(["bucket", ID, WINDOW])
+        if (is_twice := keys.duplicated()).any():
+            bucket, clip, _ = keys[is_twice].iloc[0]
+            raise self.doubled(f"{bucket} {clip}")
+        self._order = keys.index.to_numpy()
+        first = np.flatnonzero(~keys.duplicated(["bucket", ID]))
+        numbers = np.diff(first, append=len(keys))
+        self._numbers = np.zeros(len(keys), dtype=np.int64)
+        self._numbers[first] = numbers
+        self.windows = int(numbers.max())
+        clips = keys.iloc[first].assign(place=first)
+        self._positions = {
+            str(bucket): dict(zip(rows[ID], rows["place"], strict=True))
+            for bucket, rows in clips.groupby("bucket")
         }
-        for (bucket, clip), positions in self._windows.items():
-            if self.rows.loc[positions, WINDOW].duplicated().any():
-                raise self.doubled(f"{bucket} {clip}")
-            self._positions.setdefault(bucket, {})[clip] = positions[0]
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    @property
-    def has_windows(self) -> bool:
-        """Whether clips are there with more than one window."""
-        return bool(self._windows)
-
-    def locate(self, identity: str, bucket: Bucket, draw: int = 0) -> int:
-        """Return the position in `rows` of a clip at a bucket.
-
-        Args:
-            identity: the clip.
-            bucket: its bucket.
-            draw: its remainder by the number of windows of the clip says which of them.
+    def locate(self, identity: str, bucket: Bucket) -> int:
+        """Return the position in `rows` of a clip at a bucket, of several windows the first.
 
         Raises:
             StoreError: it was never encoded.
         """
-        if draw and (windows := self._windows.get((str(bucket), identity))):
-            return windows[draw % len(windows)]
+        return int(self.locate_all(identity, bucket)[0])
+
+    def locate_all(self, identity: str, bucket: Bucket) -> Sequence[int]:
+        """Return the positions in `rows` of all windows of a clip at a bucket, as they begin.
+
+        Raises:
+            StoreError: it was never encoded.
+        """
         try:
-            return self._positions[str(bucket)][identity]
+            place = self._positions[str(bucket)][identity]
         except KeyError as error:
             raise StoreError(
                 f"{self.root}: no latent of {identity!r} in bucket {bucket}; run {MADE_BY} with the"
                 " items of the plan that training reads"
             ) from error
+        if self.windows == 1:
+            return (place,)
+        return self._order[place : place + int(self._numbers[place])].tolist()
 
     def missing(self, items: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of `items` (id, bucket) that the store does not hold."""

@@ -13,6 +13,7 @@ LICENCE = "licence"
 K = "k"  # number of a caption among those of its clip, from 0
 NUM_CAPTIONS = "num_captions"  # of a clip, where several are kept
 SHARD = "shard"  # of a manifest in partitions: made when it is read, stored in no file
+WINDOW = "window"  # first frame of what a latent holds, where that is not always the first
 OK = "ok"  # the status of a row that goes on
 NO_VIDEO = "no_video"  # the status of a scene that a table names of a file that is not there
 

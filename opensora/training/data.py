@@ -35,6 +35,8 @@ class BatchSource(Protocol):
         plan: the batch plan.
         latent_identity: the encoder of the latents.
         embedding_identity: the encoder of the captions.
+        windows: the most latents that are stored of a clip, of which each epoch draws one.
+        captions: the most embeddings, likewise.
         latent_channels: C.
         latent_size: (t, h, w) where all batches have one, else None.
         text_dim: D.
@@ -46,6 +48,8 @@ class BatchSource(Protocol):
     plan: BatchPlan
     latent_identity: dict[str, Any]
     embedding_identity: dict[str, Any]
+    windows: int
+    captions: int
     latent_channels: int
     latent_size: tuple[int, int, int] | None
     text_dim: int
@@ -92,6 +96,7 @@ class StoredSource:
         self.plan = dataset.plan
         self.latent_identity = dataset.latent_identity
         self.embedding_identity = dataset.embedding_identity
+        self.windows, self.captions = dataset.windows, dataset.captions
         self.latent_channels = dataset.latent_channels
         self.text_dim = dataset.text_dim
         self.max_length = dataset.max_length
@@ -119,6 +124,7 @@ class OnlineSource:
     """
 
     num_readers: int | None = None
+    windows = captions = 1  # of a clip any window is decoded, and its first caption read
 
     def __init__(
         self, dataset: VariableVideoTextDataset, config: TrainConfig, workers: Workers

@@ -336,6 +336,9 @@ def recipe_hash(
     }
     recipe["model"] = {**model, "from_pretrained": config.model.get("from_pretrained")}
     recipe["stores"] = [source.latent_identity, source.embedding_identity]
+    for name in ("windows", "captions"):
+        if (count := getattr(source, name)) > 1:  # another number is another course of the plan
+            recipe[name] = count
     if config.is_online:
         recipe["transform_name"] = config.dataset.get("transform_name")
     if config.lora is not None:

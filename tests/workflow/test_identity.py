@@ -155,6 +155,7 @@ CHANGES: dict[str, tuple[Edit, dict[str, int]]] = {
     "`encode.posterior`": (setting("encode.posterior", "sample"), {"encode_videos": 2}),
     "`encode.min_psnr`": (setting("encode.min_psnr", 12), {"encode_videos": 2}),
     "`encode.windows`": (setting("encode.windows", 2), {"assign_buckets": 2}),
+    "`encode.windows: 1`, which is what nothing means": (setting("encode.windows", 1), NOTHING),
     "`sample.num_samples`": (setting("sample.num_samples", 2), {"sample": 1}),
 }
 # the same with encoders that are given by name
@@ -208,7 +209,9 @@ SETTINGS: dict[str, Config] = {
         **{"models.text_encoder.from_pretrained": "org/t5", "encode.dtype": "bf16"},
         **{"encode.int8": True, "encode.max_length": 50},
     },
-    "assign_buckets": {"encode.vae_stride": [1, 8, 8], "stages.0.epochs": 3},
+    "assign_buckets": {
+        **{"encode.vae_stride": [1, 8, 8], "encode.windows": 3, "stages.0.epochs": 3},
+    },
     "sample": {"sample.num_samples": 2},
 }
 # how an identity calls what has another name in the workflow config
@@ -369,6 +372,12 @@ def leaves(schema: Config, place: str = "") -> Iterator[str]:
             yield from leaves(part, f"{place}.{name}" if place else name)
     else:
         yield place
+
+
+def test_windows_encode_again_and_leave_what_comes_before(finished: tuple[Path, Config]) -> None:
+    everything = started(*finished, CHANGES["`encode.windows`"][0])[1]
+    expected = {"assign_buckets": 2, "encode_videos": 2, "settle_plan": 2, "train": 2}
+    assert everything == {**expected, "sample": 1, "evaluate": 1, "report": 1}
 
 
 def test_a_learning_rate_encodes_nothing_again(finished: tuple[Path, Config]) -> None:

@@ -37,7 +37,10 @@ rule assign_buckets:
         manifest=lambda wildcards, input: MANIFEST,
         folder=lambda wildcards: f"{RUN}/buckets/{wildcards.stage}",
         num_shards=config["num_shards"],
-        windows=options(windows=WINDOWS),
+        # a function, which Snakemake does not compare: it stands in the identity
+        windows=lambda wildcards, input: options(
+            windows=WINDOWS if WINDOWS > 1 else None
+        ),
         world_size=lambda wildcards: world_size(wildcards.stage),
         vae_stride=config["encode"]["vae_stride"],
         seed=config["seed"],

@@ -11,6 +11,7 @@ from opensora.buckets.assignment import BucketLookup
 from opensora.buckets.bucket import Bucket, Size3, TokenGrid
 from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.buckets.crop import check_max_crop
+from opensora.buckets.windows import expected_windows
 from opensora.core.errors import ConfigError
 from opensora.plans.budget.cost import ModelCost
 from opensora.plans.stage_plan import bucket_config_of, frame_interval_of
@@ -40,7 +41,7 @@ class Storage:
         moments: mean and deviation of each latent value instead of one draw.
         int8: embeddings as int8 rows with one fp32 scale per token.
         text_tokens: mean tokens of a caption; None estimates them from the words.
-        windows: of a clip at a bucket; all are taken to be longer than theirs.
+        windows: latents of a clip at a bucket, where it is long enough.
     """
 
     dtype: str = "bf16"
@@ -86,15 +87,13 @@ def disk_use(
         storage: how both are stored.
 
     Returns:
-        `latents` (clips at buckets, expected), `latent_bytes`, `captions` (different ones),
-        `caption_tokens` (mean), `embedding_bytes`; per sample `clips_bytes`, the reference's for
-        the same content in `clips_reference_bytes`, and their quotient `clips_share`; the same
-        three as `example_...` for the reference's own example, with `example_tokens` of text.
+        `latents` (windows of clips at buckets, expected), `latent_bytes`, `captions` (different
+        ones), `caption_tokens` (mean), `embedding_bytes`; per sample `clips_bytes`, the
+        reference's for the same content in `clips_reference_bytes`, and their quotient
+        `clips_share`; the same three as `example_...` for the reference's own example, with
+        `example_tokens` of text.
     """
-    latents = {
-        bucket: count * (1 if bucket.is_image else storage.windows)
-        for bucket, count in _expected_latents(clips, config).items()
-    }
+    latents = _expected_latents(clips, config, storage.windows)
     count = sum(latents.values())
     values = cost.in_channels * sum(
         clips_of * math.prod(grid.latent_size(bucket)) for bucket, clips_of in latents.items()
@@ -125,14 +124,14 @@ def disk_use(
     }
 
 
-def _expected_latents(clips: pd.DataFrame, config: Mapping[str, Any]) -> dict[Bucket, float]:
-    """Clips that each bucket has seen after all epochs: each is encoded once per bucket."""
-    most = check_max_crop(config.get("max_crop"))
+def _expected_latents(
+    clips: pd.DataFrame, config: Mapping[str, Any], windows: int
+) -> dict[Bucket, float]:
+    """Latents of each bucket after all epochs: a clip is encoded once per bucket and window."""
+    most, interval = check_max_crop(config.get("max_crop")), frame_interval_of(config)
     rules = parse_bucket_config(bucket_config_of(config))
-    table = BucketLookup(rules, frame_interval_of(config), max_crop=most)
-    frames, height, width = (clips[name].to_numpy() for name in ("num_frames", "height", "width"))
-    expected = table.expected_clips(frames, height, width, int(config.get("epochs", 1)))
-    return {Bucket(*key): count for key, count in expected.items()}
+    table = BucketLookup(rules, interval, max_crop=most)
+    return expected_windows(table, clips, int(config.get("epochs", 1)), interval, windows)
 
 
 def caption_tokens(texts: pd.Series, longest: int, given: float | None) -> dict[str, float]:

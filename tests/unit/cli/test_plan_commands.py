@@ -131,6 +131,8 @@ def test_scores_without_a_value_are_a_warning(run, config, manifest):
     [
         (("--data-path", "nowhere.csv"), "nowhere.csv: no such table"),
         (("--world-size", "0"), "--world-size 0"),
+        (("--windows", "0"), "--windows 0: expected at least 1"),
+        (("--windows", "2"), "give --items DIR too"),
         (("--plot", "a.png"), "expected a name that ends in .svg"),
         (("--bucket-config", "{'250p': {8: (1.0, 1)}}"), "did you mean '240p'"),
         (("--bucket-config", "{'32px': {8: (1.0, 64)}}"), "lower batch_size to 5"),
@@ -159,6 +161,12 @@ def test_plan_forecasts_and_writes(run, config, manifest, tmp_path):
     assert found["disk"]["caption_tokens"] == 3
     assert out.splitlines()[-1].startswith("plan: 2 epochs need")
     assert picture.read_text().startswith("<svg")
+    words = ("plan", config, "--data-path", manifest, "--windows")
+    assert "9 latents of clips at buckets" in run(*words, 1)[1]
+    clips = pd.read_csv(manifest).assign(num_frames=9)
+    clips.to_csv(manifest, index=False)
+    assert "20 latents of clips at buckets" in run(*words, 4)[1]
+    assert "--windows 0: expected at least 1" in run(*words, 0)[2]
 
 
 def test_plan_takes_the_speed_of_a_run(run, config, manifest, tmp_path):

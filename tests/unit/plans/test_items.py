@@ -13,6 +13,10 @@ from opensora.tables.io import read_table
 VIDEO, IMAGE = "24px|4|1.00", "24px|1|1.00"
 
 
+# more than one window: clip c3 has six frames, c0 and c4 have five, c5 is held out
+LENGTHS = {"c0": 5, "c1": 3, "c3": 6, "c4": 4}
+
+
 def manifest(count: int = 6) -> pd.DataFrame:
     ids = [f"c{k}" for k in range(count)]
     table = pd.DataFrame({"id": ids, "path": [f"{name}.mp4" for name in ids], "fps": 8.0})
@@ -47,6 +51,36 @@ def test_pairs_of_all_epochs_and_plans_are_sorted_with_what_the_encoder_needs(tm
         [VIDEO, "c4", "c4.mp4", 4.0, 2, "train"],
         [VIDEO, "c5", "c5.mp4", 4.0, 2, "validation"],
     ]
+
+
+def test_windows_are_rows_of_training_clips_that_are_long_enough(tmp_path):
+    held_out = plan(tmp_path, [(0, VIDEO, ["c5"])], "validation")
+    pairs = [plan(tmp_path, ENTRIES).items(), held_out.items()]
+    clips = manifest().assign(num_frames=[LENGTHS.get(f"c{k}", 9) for k in range(6)])
+    (one,) = plan_items(clips, pairs, frame_interval=1, num_shards=1)
+    (table,) = plan_items(clips, pairs, frame_interval=1, num_shards=1, windows=3)
+    rows = table[["bucket", "id", "window"]].to_numpy().tolist()
+    assert rows == [
+        *([IMAGE, "c1", start] for start in (0, 2, 1)),
+        *([VIDEO, "c0", start] for start in (0, 1)),
+        *([VIDEO, "c3", start] for start in (0, 2, 1)),
+        [VIDEO, "c4", 0],
+        [VIDEO, "c5", 0],  # every epoch asks the same of a held-out clip
+    ]
+    first = table[table["window"] == 0].drop(columns="window").reset_index(drop=True)
+    pd.testing.assert_frame_equal(first, one)
+    # at every second frame a window spans seven, which none has
+    (wide,) = plan_items(clips, pairs, frame_interval=2, num_shards=1, windows=3)
+    assert wide[wide["bucket"] == VIDEO]["window"].tolist() == [0, 0, 0, 0]
+
+
+def test_one_window_is_the_table_of_before_to_the_byte(tmp_path):
+    pairs = [plan(tmp_path, ENTRIES).items()]
+    write_items(manifest(), pairs, tmp_path / "a", frame_interval=1, shards=1)
+    write_items(manifest(), pairs, tmp_path / "b", frame_interval=1, shards=1, windows=1)
+    one, other = (tmp_path / name / "0000.parquet" for name in "ab")
+    assert one.read_bytes() == other.read_bytes()
+    assert "window" not in read_table(one)
 
 
 def test_tables_do_not_depend_on_the_order_of_the_plan(tmp_path):
@@ -109,19 +143,3 @@ def test_a_clip_without_a_frame_rate_is_named(tmp_path, rate):
     wrong = manifest().assign(fps=[8.0, rate] + [8.0] * 4)
     with pytest.raises(TableError, match=r"clip 'c1' (nan|-?\d\.0) frames a second, expected"):
         plan_items(wrong, [plan(tmp_path, ENTRIES).items()], frame_interval=1, num_shards=1)
-
-
-def test_each_window_of_a_long_clip_is_an_item(tmp_path):
-    clips = manifest().assign(num_frames=[9, 8, 4, 5, 20, 4])
-    pairs = [plan(tmp_path, ENTRIES).items()]
-    write_items(clips, pairs, tmp_path / "items", frame_interval=2, shards=1, windows=3)
-    table = read_table(tmp_path / "items/0000.parquet")
-    found = {key: rows["window"].tolist() for key, rows in table.groupby(["bucket", "id"])}
-    assert found == {
-        (IMAGE, "c1"): [0, 7, 4],  # a picture may be any frame
-        (VIDEO, "c0"): [0, 2, 1],  # 4 frames, every second one, of 9
-        (VIDEO, "c3"): [0],
-        (VIDEO, "c4"): [0, 13, 6],
-    }
-    write_items(clips, pairs, tmp_path / "one", frame_interval=2, shards=1)
-    assert "window" not in read_table(tmp_path / "one/0000.parquet")

@@ -138,6 +138,17 @@ def test_a_pair_in_no_index_is_an_error_that_names_the_rule(folder, rule):
         stage.find_rejected(plan, tables["encode_videos"], tables["encode_captions"])
 
 
+def test_a_clip_is_dealt_out_where_all_its_windows_failed(folder):
+    plan = compiled(folder)
+    latents, embeddings = indexes(plan)
+    latents = latents.loc[latents.index.repeat(3)].reset_index(drop=True)
+    latents.loc[[3, 4, 6, 7, 8], ["status", "detail"]] = ["truncated", "ends early"]
+    found = stage.find_rejected(plan, latents, embeddings)
+    lost = latents.loc[6]
+    expected = (lost["id"], lost["bucket"], "encode_videos", "truncated", "ends early")
+    assert list(found.itertuples(index=False, name=None)) == [expected]
+
+
 def test_rows_of_other_plans_in_an_index_are_passed_by(folder):
     plan = compiled(folder)
     latents, embeddings = indexes(plan)

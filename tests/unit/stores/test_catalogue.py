@@ -1,5 +1,6 @@
 """Rows are found wherever they stand, and files appear whole or not at all."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
@@ -36,7 +37,10 @@ def found(catalogue: Catalogue, *keys: str) -> dict[str, tuple[str, int]]:
 
 def test_keys_and_addresses_are_of_all_that_decides():
     assert len({latent_key("a", "b", 1), latent_key("a", "b", 2), latent_key("a", "c", 1)}) == 3
-    assert latent_key("a", "b", 1) == latent_key("a", "b", 1)
+    assert latent_key("a", "b", 1) == latent_key("a", "b", 1) == latent_key("a", "b", 1, 0)
+    assert len({latent_key("a", "b", 1, window) for window in range(9)}) == 9
+    # keys of stores that are there already
+    assert latent_key("a", "b", 1) == sha256(b"a\x1fb\x1f1").hexdigest()[:32]
     assert len(latent_key("a", "b", 1)) == len(text_key("")) == 32
     assert address_of({"a": 1, "b": 2}) == address_of({"b": 2, "a": 1}) != address_of({"a": 1})
     assert file_name("x", ["a", "b"]) != file_name("x", ["ab"])

@@ -33,17 +33,25 @@ def make_stores(
     accumulate: int = 1,
     images: int = BATCH,
     balance: bool = False,
+    windows: int = 1,
 ) -> dict[str, str]:
     """Stores of two-frame clips and as many images, and a plan of `epochs` passes.
 
-    What a clip holds depends on its id alone. A batch has `BATCH` clips, or that many images.
+    What a clip holds depends on its id and window alone. A batch has `BATCH` clips, or that many
+    images.
     """
     stored, placed = {}, []
     for bucket in CELLS:
         height, width = bucket.size
         ids = [f"{bucket.num_frames}_{k}" for k in range(num_clips)]
         shape = (4, bucket.num_frames, height // 4, width // 4)
-        stored |= {(name, bucket): torch.randn(shape, generator=seeded(name)) for name in ids}
+        for name in ids:
+            stored |= {
+                (name, bucket, *([start] if windows > 1 else [])): torch.randn(
+                    shape, generator=seeded(f"{name} {start}" if start else name)
+                )
+                for start in range(windows)
+            }
         placed.append(
             pd.DataFrame(
                 {

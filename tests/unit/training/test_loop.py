@@ -251,6 +251,24 @@ def test_a_finished_run_starts_afresh_when_its_recipe_changes_and_goes_on_when_e
     shutil.rmtree(longer.outputs)
 
 
+def test_more_windows_of_the_clips_of_a_plan_are_another_recipe(make_config, tmp_path):
+    """The plan stays to the byte, and a run of before would be taken for its result."""
+    stores = make_stores(tmp_path / "stores")
+    config = make_config(dataset={"type": "LatentDataset", **stores}, num_steps=3)
+    run(config)
+    before = Path(stores["plan"]).read_bytes()
+    make_stores(tmp_path / "stores", windows=3)
+    assert Path(stores["plan"]).read_bytes() == before
+    fields = {"dataset": config.dataset, "num_steps": 3}
+    reference = make_config(outputs=str(tmp_path / "reference"), **fields)
+    run(reference)
+    run(config)
+    assert_same_results(reference, config)
+    one = make_config(outputs=str(tmp_path / "one"), num_steps=3)
+    run(one)
+    assert losses(one) != losses(config)
+
+
 def test_only_the_newest_two_checkpoints_are_kept(make_config):
     config = make_config(ckpt_every=1)
     run(config)

@@ -179,11 +179,14 @@ def test_the_table_and_the_picture_name_every_length():
     assert picture.count('class="bar"') == 2 * 4
 
 
-def test_windows_are_latents_of_their_own_but_for_images():
-    values, images = 4 * 16 * 8 * 8, 4 * 8 * 8
-    disk = forecasted(windows=3)["disk"]
-    assert disk["latents"] == 9 * 3 + 2
-    assert disk["latent_bytes"] == 2 * (9 * 3 * values + 2 * images)
+def test_windows_are_latents_of_clips_that_are_long_enough():
+    clips = manifest().assign(num_frames=[16] * 4 + [17] * 3 + [40] * 2 + [1] * 2)
+    latents = {n: forecasted(clips=clips, windows=n)["disk"]["latents"] for n in (1, 2, 4)}
+    assert latents == {1: 11, 2: 4 + 3 * 2 + 2 * 2 + 2, 4: 4 + 3 * 2 + 2 * 4 + 2}
+    # at every second frame a window of 16 spans 31 frames
+    config = {**CONFIG, "bucket_config": {"32px": {16: (1.0, 1)}}, "frame_interval": 2}
+    found = forecasted(config, clips.assign(num_frames=[33] * 9 + [32] * 2), windows=9)["disk"]
+    assert found["latents"] == 9 * 3 + 2 * 2
 
 
 def test_memory_is_told_by_bucket_and_what_makes_it_fit():
