@@ -211,7 +211,7 @@ def rules() -> set[str]:
 def check_make(words: Sequence[str]) -> None:
     """Targets, and variables that may be set."""
     text = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", text, re.M))
+    targets = set(re.findall(r"^([a-z-]+):", text, re.M))
     variables = set(re.findall(r"^([A-Z_]+) *[?:]?=", text, re.M))
     for word in words:
         name, is_variable, _ = word.partition("=")
