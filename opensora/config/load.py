@@ -122,7 +122,7 @@ def save_config(config: Config, path: str | Path, **more: Any) -> None:
     """
     plain = config.to_dict() if isinstance(config, Config) else dict(config)
     fields = sorted((plain | more).items())
-    text = "".join(f"{name} = {value!r}\n" for name, value in fields)
+    text = "".join(f"{name} = {value!r}\n" for name, value in fields) or "\n"  # never empty
     write_text(path, (_seal(text) if more else "") + text)
 
 
