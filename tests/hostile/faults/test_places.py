@@ -34,7 +34,9 @@ MADE = {
     "caption-clips": [f"{RUN}/captions/0000.parquet"],
     "score-clips": [f"{RUN}/scores/*/0000.parquet", f"{STORE}/scores"],
     "build-manifest": [f"{RUN}/manifest*", f"{RUN}/rejected.csv", f"{RUN}/funnel.json"],
-    "assign-buckets": [f"{RUN}/buckets/stage1"],
+    "assign-buckets": [
+        f"{RUN}/buckets/stage1/{name}" for name in ("plan*", "valid*", "left*", "summary*", "0*")
+    ],
     "encode-captions": [f"{RUN}/embeddings/0000.parquet", f"{STORE}/embeddings"],
     "encode-videos": [f"{RUN}/latents/*/0000.parquet", f"{STORE}/latents"],
     "settle-plan": [
