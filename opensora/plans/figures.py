@@ -121,8 +121,8 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "latents",
-            f"{short(disk['latent_bytes'], 'B')} for {disk['latents']:,.0f} clips at buckets, all"
-            " epochs",
+            f"{short(disk['latent_bytes'], 'B')} for {disk['latents']:,.0f} latents of clips at"
+            " buckets, all epochs",
         ),
         (
             "embeddings",

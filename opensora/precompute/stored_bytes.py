@@ -6,8 +6,9 @@ from typing import Any
 
 from opensora.config.load import load_config
 from opensora.core.errors import OpenSoraError
-from opensora.plans.disk import Storage
-from opensora.plans.forecast import Machine, forecast
+from opensora.plans.budget.disk import Storage
+from opensora.plans.budget.forecast import forecast
+from opensora.plans.budget.machine import Machine
 from opensora.tables.manifest import read_manifest
 
 

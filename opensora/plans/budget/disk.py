@@ -57,7 +57,7 @@ class Storage:
             ConfigError: it can not be meant.
         """
         if self.windows < 1:
-            raise ConfigError(f"windows is {self.windows}; expected at least 1")
+            raise ConfigError(f"--windows {self.windows}: expected at least 1")
 
     def latent_bytes(self, channels: int, size: Size3) -> int:
         """Bytes of one latent [channels, T, H, W]."""
