@@ -13,6 +13,7 @@ from opensora.core.errors import TableError
 from opensora.tables import columns
 from opensora.tables.columns import CLIPS, MANIFEST, SCORES, VIDEOS, Table
 from opensora.tables.io import read_table, write_table
+from opensora.tables.parquet import SEAL
 
 TABLES = {value.name: value for value in vars(columns).values() if isinstance(value, Table)}
 NUMBERS = {
@@ -36,7 +37,14 @@ def a_row(table: Table) -> dict[str, Any]:
 
 def written(path: Path, rows: object, table: Table) -> pa.Schema:
     write_table(pd.DataFrame(rows, columns=[*table.columns]), path, table)
-    return pq.read_schema(path)
+    return without_seal(pq.read_schema(path))
+
+
+def without_seal(schema: pa.Schema) -> pa.Schema:
+    """A schema without what is of the rows."""
+    metadata = dict(schema.metadata)
+    assert metadata.pop(SEAL)
+    return schema.with_metadata(metadata)
 
 
 @pytest.mark.parametrize("name", TABLES)
