@@ -1,4 +1,4 @@
-"""Which windows of a long clip are kept as latents, and which of them an epoch sees."""
+"""Which windows of a long clip are kept as latents."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -9,7 +9,6 @@ import pandas as pd
 
 from opensora.buckets.assignment import BucketLookup
 from opensora.buckets.bucket import Bucket
-from opensora.core.seed import derive_seed
 from opensora.tables.checks import TRAIN
 from opensora.tables.columns import ID, WINDOW
 
@@ -83,25 +82,6 @@ def window_starts(clip_frames: int, span: int, windows: int) -> tuple[int, ...]:
             break
         found.setdefault(round(_van_der_corput(number) * last))
     return tuple(found)
-
-
-def draw_window(seed: int, epoch: int, clip: str, number: int) -> int:
-    """Which window of a clip an epoch sees.
-
-    Every `number` epochs see each of them once, in an order of their own; who reads it, when and
-    on which process changes nothing.
-
-    Args:
-        seed: of training.
-        epoch: from 0.
-        clip: its id.
-        number: windows that it has.
-    """
-    if number == 1:
-        return 0
-    turn, place = divmod(epoch, number)
-    order = sorted(range(number), key=lambda k: derive_seed(seed, "window", turn, clip, k))
-    return order[place]
 
 
 def _van_der_corput(number: int) -> float:

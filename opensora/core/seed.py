@@ -27,6 +27,26 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+def take_turns(number: int, epoch: int, *, seed: int, what: str, identity: str) -> int:
+    """Which of several things a clip has an epoch sees.
+
+    Every `number` epochs see each of them once, in an order of their own; who reads it, when and on
+    which process changes nothing.
+
+    Args:
+        number: how many there are.
+        epoch: from 0.
+        seed: of training.
+        what: they are, so that two kinds are drawn independently.
+        identity: of the clip.
+    """
+    if number == 1:
+        return 0
+    turn, place = divmod(epoch, number)
+    order = sorted(range(number), key=lambda k: derive_seed(seed, what, turn, identity, k))
+    return order[place]
+
+
 def stable_shard(identity: str, num_shards: int) -> int:
     """Return the shard in [0, num_shards) that an identity belongs to, whatever else exists."""
     return derive_seed("shard", identity) % num_shards

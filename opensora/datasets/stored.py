@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from opensora.buckets.bucket import Bucket
-from opensora.buckets.windows import draw_window
 from opensora.config.registry import DATASETS
 from opensora.core.errors import StoreError
-from opensora.core.seed import derive_seed
-from opensora.datasets.captions import draw_caption
+from opensora.core.seed import derive_seed, take_turns
 from opensora.models.vae.base import sample_moments
 from opensora.plans.compile import BatchPlan
 from opensora.schedulers.common import Conditions
@@ -131,12 +129,15 @@ class LatentDataset:
     def _window(self, epoch: int, bucket: Bucket, name: str) -> int:
         """Where the window of a clip stands that an epoch sees; of those that are encoded."""
         places = self._latents.locate_all(name, bucket)
-        return places[draw_window(self._seed, epoch, name, len(places))]
+        return places[self._turn("window", epoch, name, len(places))]
 
     def _caption(self, epoch: int, name: str) -> int:
         """Where the caption of a clip stands that an epoch sees; of those with an embedding."""
         places = self._embeddings.locate_all(name)
-        return int(places[draw_caption(self._seed, epoch, name, len(places))])
+        return int(places[self._turn("caption", epoch, name, len(places))])
+
+    def _turn(self, what: str, epoch: int, name: str, number: int) -> int:
+        return take_turns(number, epoch, seed=self._seed, what=what, identity=name)
 
     def _draw(self, moments: Tensor, epoch: int, ids: list[str]) -> Tensor:
         """Draw latents [B, C, T, H, W] from moments [B, 2 C, T, H, W].

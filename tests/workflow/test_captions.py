@@ -10,15 +10,20 @@ import torch
 import yaml
 
 from opensora.config.registry import MODELS, build_module
+from opensora.core.seed import take_turns
 from opensora.dag.dry_run import dry_run
 from opensora.dag.explain import explain_jobs
-from opensora.datasets.captions import draw_caption
 from opensora.datasets.stored import LatentDataset
 from opensora.media.encode import write_video
 from opensora.tables.io import read_table
 from opensora.tables.manifest import read_manifest
 from tests.tiny_encoders import save_t5, save_vae
 from tests.workflow.test_entries import REPOSITORY, configure, snakemake
+
+
+def draw_caption(seed: int, epoch: int, clip: str, number: int) -> int:
+    return take_turns(number, epoch, seed=seed, what="caption", identity=clip)
+
 
 NUM_VIDEOS, SEED = 8, 42
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

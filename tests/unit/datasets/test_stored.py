@@ -6,12 +6,16 @@ import torch
 
 from opensora.buckets.bucket import Bucket
 from opensora.core.errors import StoreError
-from opensora.core.seed import derive_seed
-from opensora.datasets.captions import draw_caption
+from opensora.core.seed import derive_seed, take_turns
 from opensora.datasets.stored import LatentDataset
 from opensora.plans.compile import write_plan
 from opensora.stores.latents import LatentStore
 from tests import tiny_stores
+
+
+def draw_caption(seed: int, epoch: int, clip: str, number: int) -> int:
+    return take_turns(number, epoch, seed=seed, what="caption", identity=clip)
+
 
 BUCKET = Bucket("32px", 2, "0.60")
 IDENTITY = {"type": "V", "dtype": "fp32", "posterior": "moments"}

@@ -5,7 +5,11 @@ from itertools import pairwise
 
 import pytest
 
-from opensora.datasets.captions import draw_caption
+from opensora.core.seed import take_turns
+
+
+def draw_caption(seed: int, epoch: int, clip: str, number: int) -> int:
+    return take_turns(number, epoch, seed=seed, what="caption", identity=clip)
 
 
 def seen(clip: str, count: int, epochs: int, seed: int = 1) -> list[int]:
