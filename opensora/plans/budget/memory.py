@@ -41,6 +41,7 @@ class Setup:
         half: whether matrix products run in 16 bit.
         grad_checkpoint: whether blocks are recomputed in the backward pass.
         moments: numbers that the optimizer keeps for a parameter.
+        frozen: parameters that are not trained, as those below adapters.
     """
 
     plugin: str = "ddp"
@@ -49,6 +50,7 @@ class Setup:
     half: bool = True
     grad_checkpoint: bool = False
     moments: int = 2
+    frozen: int = 0
 
     @classmethod
     def of(cls, config: Mapping[str, Any], *, gpus: int) -> "Setup":
@@ -69,7 +71,12 @@ def state_bytes(parameters: int, setup: Setup) -> float:
 
     ZeRO splits the moments, and from stage 2 on the gradients, over the ranks; each rank has a
     second copy of the weights that it updates. FSDP splits everything but the copies of autocast.
+    Weights that are not trained have none of these, and are split by FSDP alone.
     """
+    if setup.frozen:
+        weights = _WEIGHT / (setup.gpus if setup.plugin == "fsdp" else 1)
+        still = setup.frozen * (weights + (_COPY if setup.half else 0))
+        return still + state_bytes(parameters - setup.frozen, replace(setup, frozen=0))
     kept = float(_WEIGHT + _AVERAGE + (_COPY if setup.half else 0))
     moments = float(_MOMENT * setup.moments)
     if setup.plugin == "fsdp":
