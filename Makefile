@@ -1,6 +1,6 @@
 # make demo    set up, run the demo world to its report
 # make setup   set up
-# make test    set up, run every test
+# make test    set up, run every test; WORKERS=8 files of tests side by side instead of 2
 # make faults  run every fault of docs/reliability.md: kills, signals, full disks; hours
 # make cluster start a SLURM on this machine (root, slurm-wlm, munge) and run the tests of it
 # make cluster-faults  everything that goes wrong on a cluster, docs/cluster.md; an hour
@@ -24,8 +24,10 @@ setup: $(READY)
 demo: $(READY)
 	snakemake --profile profiles/local all --configfile configs/workflow/demo.yaml
 
+# side by side by file: what a file's tests share is made once
+WORKERS ?= 2
 test: $(READY)
-	pytest --ignore=tests/slurm
+	pytest -n $(WORKERS) --dist loadfile --ignore=tests/slurm
 
 cluster: $(READY)
 	pytest tests/slurm
