@@ -15,7 +15,8 @@ from opensora.acceleration.rendezvous import (
     open_store,
     slurm_rendezvous,
 )
-from opensora.core.errors import ConfigError, OpenSoraError, Stopped
+from opensora.acceleration.slurm_end import why_job_ends
+from opensora.core.errors import ConfigError, OpenSoraError, PassingError, Stopped
 from opensora.core.process import threads_in_use, use_threads
 from opensora.core.signals import STARTED_BY, StopSignals
 
@@ -24,6 +25,7 @@ EXIT_USER, EXIT_STOPPED = 2, 75
 FAILED_S = 15.0
 _LOOK_S = 0.05
 _SQUEUE_S = 60.0
+_KILLED = 128
 
 
 def launch(
@@ -49,7 +51,8 @@ def launch(
     Raises:
         Stopped: the workers wrote a checkpoint and ended; empty where one of them has said so.
         ConfigError: several nodes without SLURM.
-        OpenSoraError: a worker failed; it has written why.
+        OpenSoraError: a worker met what its user must mend; it has written what.
+        PassingError: a worker was killed, met a defect, or what another try may not meet.
     """
     if nodes > 1 and not _is_node_task(os.environ, nodes):
         _run_srun(command, nodes=nodes, gpus=gpus, signals=signals)
@@ -126,7 +129,7 @@ def _conclude(failures: Sequence[tuple[int, int]], signals: StopSignals) -> None
 
     Raises:
         Stopped: every worker that did not finish wrote the checkpoint.
-        OpenSoraError: one failed, whatever the others did.
+        OpenSoraError: one failed, whatever the others did; what a user must mend goes first.
     """
     broken = [(rank, code) for rank, code in failures if code != EXIT_STOPPED]
     if not failures:
@@ -141,6 +144,7 @@ def _conclude(failures: Sequence[tuple[int, int]], signals: StopSignals) -> None
             f"{signals.received} came before the first step; nothing is lost, run the same"
             " command again"
         )
+    first_rank, first = next((one for one in broken if one[1] == EXIT_USER), broken[0])
     _raise_for(first, f"worker {first_rank}")
 
 
@@ -171,6 +175,7 @@ def _run_srun(command: Sequence[str], *, nodes: int, gpus: int, signals: StopSig
 
     Raises:
         ConfigError: not inside an allocation of `nodes` nodes.
+        Stopped, OpenSoraError, PassingError: as `launch` does.
     """
     allocated = _allocated_nodes()
     if allocated < nodes:
@@ -193,18 +198,42 @@ def _run_srun(command: Sequence[str], *, nodes: int, gpus: int, signals: StopSig
         time.sleep(_LOOK_S)
     if srun.returncode == EXIT_STOPPED:
         raise Stopped("")
-    _raise_for(srun.returncode, "srun")
+    if srun.returncode not in (0, EXIT_USER) and (why := why_job_ends()):
+        raise PassingError(
+            f"SLURM ended this job: {why}; the newest checkpoint stands, the same command goes on"
+        )
+    _raise_for(srun.returncode, "srun", asked=signals.received)
 
 
-def _raise_for(exit_code: int, who: str) -> None:
-    """Turn the exit code of a worker into the error of this process."""
+def _raise_for(exit_code: int, who: str, *, asked: str | None = None) -> None:
+    """Turn the exit code of a worker, or of srun, into the error of this process.
+
+    Args:
+        exit_code: of it.
+        who: for people.
+        asked: signal that had come before, if any.
+
+    Raises:
+        OpenSoraError: its user must mend something.
+        PassingError: all else; of a defect its traceback stands in the lines above.
+    """
     if not exit_code:
         return
-    if exit_code < 0:
+    if exit_code == EXIT_USER:
         raise OpenSoraError(
-            f"{who} was ended by signal {-exit_code}"
-            f"{', for want of memory perhaps' if exit_code == -9 else ''}; the newest checkpoint"
-            " stands, run the same command again"
+            f"{who} ended with exit code {exit_code}, which it can not mend by itself; its lines"
+            " say why"
         )
-    reason = "which it can not mend by itself" if exit_code == EXIT_USER else "a defect"
-    raise OpenSoraError(f"{who} ended with exit code {exit_code}, {reason}; its lines say why")
+    killed = -exit_code if exit_code < 0 else exit_code - _KILLED  # srun adds 128 for its tasks
+    if killed > 0:
+        raise PassingError(
+            f"{who} was ended by signal {killed}"
+            f"{', for want of memory perhaps' if killed == signal.SIGKILL else ''}; the newest"
+            " checkpoint stands, run the same command again"
+        )
+    if asked:
+        raise PassingError(
+            f"{who} ended with exit code {exit_code} after {asked}; where no line above says why,"
+            " nothing had begun yet, and the same command starts it"
+        )
+    raise PassingError(f"{who} ended with exit code {exit_code}; its lines say why")

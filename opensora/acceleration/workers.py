@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from opensora.config.groups import count_groups
-from opensora.core.errors import CheckpointError, ConfigError, OpenSoraError
+from opensora.core.errors import CheckpointError, ConfigError, OpenSoraError, PassingError
 
 PREFLIGHT_S = 60.0  # a worker that has not answered by then is taken for unreachable
 COLLECTIVE_S = 1800.0  # rank 0 may write a large checkpoint while the others wait
@@ -63,13 +63,13 @@ class Workers:
         """Around what all workers do together.
 
         Raises:
-            OpenSoraError: another worker has ended.
+            PassingError: another worker has ended; what that means, its own exit code says.
         """
         try:
             yield
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
-            raise OpenSoraError(
+            raise PassingError(
                 f"worker {self.rank}: another worker has ended, its lines say why ({reason})"
             ) from error
 
@@ -124,6 +124,7 @@ class Workers:
 
         Raises:
             OpenSoraError: it could not be done; all workers raise it, the main one alone says why.
+            PassingError: the same of what another try may not meet.
         """
         result: Item | OpenSoraError | None = None
         if self.is_main:
@@ -133,7 +134,9 @@ class Workers:
                 result = error
         result = self.gather(result)[0]
         if isinstance(result, OpenSoraError):
-            raise result if self.is_main else OpenSoraError("")
+            if self.is_main:
+                raise result
+            raise PassingError("") if isinstance(result, PassingError) else OpenSoraError("")
         return result  # type: ignore[return-value]
 
 
@@ -193,7 +196,8 @@ def check_connection(workers: Workers, *, timeout_s: float = PREFLIGHT_S) -> Non
     """Sum ones over all workers before anything expensive starts.
 
     Raises:
-        OpenSoraError: a worker did not answer within `timeout_s`.
+        PassingError: a worker did not answer within `timeout_s`.
+        OpenSoraError: other workers answered than were started.
     """
     place = f"{os.environ.get('MASTER_ADDR', '?')}:{os.environ.get('MASTER_PORT', '?')}"
     timeout = timedelta(seconds=timeout_s)
@@ -203,7 +207,7 @@ def check_connection(workers: Workers, *, timeout_s: float = PREFLIGHT_S) -> Non
         total = workers.sum(torch.ones(1, device=workers.device))
     except (RuntimeError, OpenSoraError) as error:
         reason = str(error).splitlines()[0]
-        raise OpenSoraError(
+        raise PassingError(
             f"train: rank {workers.rank} of {workers.world_size} got no answer from every worker"
             f" within {timeout_s:.0f} s through {place} ({reason}); check that all nodes run the"
             " same command and that a firewall does not stop them"

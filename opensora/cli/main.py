@@ -54,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 done; 2 the user can mend it; 75 stopped with a checkpoint, run it again. A defect
-        keeps its traceback and ends with 1.
+        0 done; 2 the user can mend it; 75 stopped with a checkpoint, run it again. 1 is a defect,
+        which keeps its traceback, or a sentence about what another try may not meet.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):

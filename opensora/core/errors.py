@@ -63,7 +63,10 @@ class VideoError(OpenSoraError):
 
 
 class PassingError(OpenSoraError):
-    """What another try may well not meet, as a port that is taken: no sign that a user must act."""
+    """What another try may well not meet, as a port that is taken: no sign that a user must act.
+
+    Ends a command with 1, as a defect does, and so leaves no mark that would end the next tries.
+    """
 
 
 class Stopped(OpenSoraError):

@@ -16,6 +16,7 @@ from typing import Any
 
 from opensora.core.errors import OpenSoraError, shown
 
+NOT_WRITTEN = "could not be written"
 _REMEMBERED = 1 << 14  # files of which one process keeps the hash
 _ODD_BREAKS = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
 _CHUNK_BYTES = 1 << 20
@@ -165,7 +166,7 @@ def not_written(error: BaseException, target: Path | None = None) -> OpenSoraErr
             " run the same command again"
         )
     return OpenSoraError(
-        f"{name}: could not be written ({why}); free the disk or choose another place, then run the"
+        f"{name}: {NOT_WRITTEN} ({why}); free the disk or choose another place, then run the"
         " same command again"
     )
 

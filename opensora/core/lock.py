@@ -19,7 +19,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from opensora.core.errors import OpenSoraError
+from opensora.core.errors import PassingError
 from opensora.core.signals import STARTED_BY
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class RunLock:
         """Take the lock; waits for a process that is about to end because its launcher has.
 
         Raises:
-            OpenSoraError: another process holds it.
+            PassingError: another process holds it, and will end some time.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         told = False
@@ -84,11 +84,11 @@ class RunLock:
         """Call before writing.
 
         Raises:
-            OpenSoraError: another process took the lock over while this one stood still.
+            PassingError: another process took the lock over while this one stood still.
         """
         newest = self._newest()
         if newest != self._number:
-            raise OpenSoraError(
+            raise PassingError(
                 f"{self._folder}: {_whom(self._read(newest))} took this run over, because it had"
                 f" not been heard of for {SILENT_S:.0f} s; this process ends without writing"
             )
@@ -99,7 +99,7 @@ class RunLock:
         if newest and not self._is_free(newest, record):
             if _is_orphan(record):
                 return False
-            raise OpenSoraError(
+            raise PassingError(
                 f"{self._folder}: {self._what} by {_whom(record)}, heard of"
                 f" {max(0.0, self._age(newest)):.0f} s ago; wait until it ends, or stop it"
                 " (what is gone is taken over by itself within a minute)"

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from opensora.core.io import NOT_WRITTEN
 from opensora.core.text import visible
 
 _TAIL_BYTES = 1 << 16
@@ -93,13 +94,17 @@ def sentence(text: str) -> str:
 
 
 def user_error(log: str) -> str:
-    """The sentence about what the user can mend, at the end of a log; "" for any other end."""
+    """The sentence about what the user must mend, at the end of a log; "" for any other end.
+
+    A full disk is none: others fill and free it, and no file of the job tells when.
+    """
     text = _tail(log)
     said = [found[1] for line in text.splitlines() if (found := _COMMAND.match(line))]
     launcher = _LAUNCHER.match(said[-1]) if said else None
     if not said or (launcher and launcher[1] != "2"):
         return ""
-    return sentence(text)
+    last = sentence(text)
+    return "" if f": {NOT_WRITTEN} (" in last else last
 
 
 def last_try(text: str) -> str:

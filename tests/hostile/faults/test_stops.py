@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from opensora.cli.main import EXIT_DONE, EXIT_STOPPED, EXIT_USER
+from opensora.cli.main import EXIT_DEFECT, EXIT_DONE, EXIT_STOPPED
 from opensora.config.load import save_config
 from opensora.core.io import read_json
 from tests.unit.training.conftest import make_stores
@@ -232,7 +232,7 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path, undisturbed, clean
     second = training.start()
     clean.append(second)
     _, err = second.communicate(timeout=200)
-    assert second.returncode == EXIT_USER
+    assert second.returncode == EXIT_DEFECT  # no sign that a person must act: no mark
     assert err.count("is being trained by process") == 1, err
     assert "Traceback" not in err
     to_launcher(process, signal.SIGTERM)

@@ -81,12 +81,12 @@ def test_workers_learn_their_rank(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("exit_code", "error"), [(75, Stopped), (2, OpenSoraError), (1, OpenSoraError)]
+    ("exit_code", "error"), [(75, Stopped), (2, OpenSoraError), (1, PassingError)]
 )
 def test_the_exit_code_of_a_worker_decides_the_error(exit_code, error):
     with pytest.raises(error) as caught:
         launch(["-c", f"raise SystemExit({exit_code})"], processes=1, signals=StopSignals())
-    assert isinstance(caught.value, Stopped) == (exit_code == 75)
+    assert type(caught.value) is error
 
 
 CODES = "import os, sys, time; rank = int(os.environ['RANK']); time.sleep(rank / 2);"
@@ -97,8 +97,8 @@ CODES = "import os, sys, time; rank = int(os.environ['RANK']); time.sleep(rank /
     [
         ((75, 75, 75), ""),
         ((75, 0, 75), ""),
-        ((75, 1, 75), "worker 1 ended with exit code 1, a defect"),
-        ((75, 75, 2), "worker 2 ended with exit code 2"),
+        ((75, 1, 75), "worker 1 ended with exit code 1;"),
+        ((75, 1, 2), "worker 2 ended with exit code 2"),
         ((0, 75, -9), "worker 2 was ended by signal 9"),
     ],
 )
@@ -108,6 +108,7 @@ def test_the_codes_of_all_workers_count_whoever_ends_first(codes, sentence):
     with pytest.raises(OpenSoraError) as caught:
         launch(["-c", code], processes=3, signals=StopSignals())
     assert isinstance(caught.value, Stopped) == (not sentence)
+    assert isinstance(caught.value, PassingError) == bool(sentence and 2 not in codes)
     assert sentence in str(caught.value)
 
 
@@ -160,6 +161,34 @@ def test_the_nodes_of_a_job_of_the_plugin_are_asked_for(tmp_path: Path, monkeypa
         launch(["-c", ""], processes=1, nodes=3, signals=StopSignals())
 
 
+@pytest.mark.parametrize(
+    ("code", "state", "asked", "error", "said"),
+    [
+        (1, "JobState=COMPLETING Reason=TimeLimit", "SIGTERM", PassingError, "limit has passed;"),
+        (143, "JobState=NODE_FAIL Reason=None", None, PassingError, "job: a node went down;"),
+        (1, "JobState=RUNNING Reason=None", "SIGTERM", PassingError, "code 1 after SIGTERM; where"),
+        (1, "JobState=RUNNING Reason=None", None, PassingError, "exit code 1; its lines say why"),
+        (137, "", None, PassingError, "srun was ended by signal 9, for want of memory perhaps;"),
+        (2, "JobState=COMPLETING Reason=TimeLimit", None, OpenSoraError, "ended with exit code 2"),
+    ],
+)
+def test_what_srun_ends_with_is_told_by_its_cause(
+    tmp_path, monkeypatch, code, state, asked, error, said
+):
+    for name, text in (("srun", f"exit {code}"), ("scontrol", f"echo 'JobId=71 {state} X=1'")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
+    monkeypatch.setenv("SLURM_JOB_ID", "71")
+    monkeypatch.setattr("subprocess.Popen.send_signal", lambda *_: None)  # a shell would end of it
+    signals = StopSignals()
+    signals.received = asked
+    with pytest.raises(OpenSoraError, match=said) as caught:
+        launch(["-c", ""], processes=1, nodes=2, signals=signals)
+    assert type(caught.value) is error
+
+
 NODE = (
     "import sys\n"
     "from opensora.acceleration.launch import launch\n"
@@ -201,7 +230,7 @@ def test_workers_of_two_nodes_learn_their_rank_and_meet_in_one_group(tmp_path: P
 
 @pytest.mark.parametrize(
     ("codes", "said"),
-    [((75, 75, 75, 75), "Stopped"), ((75, 75, 75, 1), "OpenSoraError worker 3 ended with exit")],
+    [((75, 75, 75, 75), "Stopped"), ((75, 75, 75, 1), "PassingError worker 3 ended with exit")],
 )
 def test_both_nodes_say_the_same(codes, said):
     told = on_two_nodes(f"{CODES} sys.exit({codes}[rank])")

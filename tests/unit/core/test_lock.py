@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from opensora.core import lock as module
-from opensora.core.errors import OpenSoraError
+from opensora.core.errors import PassingError
 from opensora.core.lock import SILENT_S, RunLock
 
 HOLD = (
@@ -58,7 +58,7 @@ def silent(folder: Path, seconds: float) -> None:
 
 def test_a_second_process_is_refused_and_comes_in_when_the_first_has_ended(tmp_path):
     process = hold(tmp_path)
-    with pytest.raises(OpenSoraError, match=rf"is being trained by process {process.pid} on \S+,"):
+    with pytest.raises(PassingError, match=rf"is being trained by process {process.pid} on \S+,"):
         RunLock(tmp_path, "is being trained").__enter__()
     assert "wrote" in end(process)
     with RunLock(tmp_path, "is being trained") as lock:
@@ -86,7 +86,7 @@ def test_on_another_host_the_beat_tells(tmp_path):
     # its number may be free here: that says nothing about a process of another host
     record(tmp_path, host="node7", pid=2**22 + 1)
     silent(tmp_path, SILENT_S - 20)
-    with pytest.raises(OpenSoraError, match="on node7"):
+    with pytest.raises(PassingError, match="on node7"):
         RunLock(tmp_path, "is being trained").__enter__()
     silent(tmp_path, SILENT_S + 20)
     with RunLock(tmp_path, "is being trained"):
@@ -96,7 +96,7 @@ def test_on_another_host_the_beat_tells(tmp_path):
 def test_clocks_of_machines_do_not_matter(tmp_path, monkeypatch):
     process = hold(tmp_path)
     monkeypatch.setattr(time, "time", lambda: 0.0)
-    with pytest.raises(OpenSoraError, match=r"heard of [01] s ago"):
+    with pytest.raises(PassingError, match=r"heard of [01] s ago"):
         RunLock(tmp_path, "is being trained").__enter__()
     end(process)
 
@@ -119,7 +119,7 @@ def test_the_beat_keeps_a_lock(tmp_path, monkeypatch):
     with RunLock(tmp_path, "is being trained"):
         silent(tmp_path, SILENT_S + 1)
         time.sleep(1)
-        with pytest.raises(OpenSoraError, match="is being trained"):
+        with pytest.raises(PassingError, match="is being trained"):
             RunLock(tmp_path, "is being trained").__enter__()
 
 
@@ -159,7 +159,7 @@ def test_the_scheduler_tells_whether_a_job_is_over(tmp_path, monkeypatch, answer
         with mine:
             pass
     else:
-        with pytest.raises(OpenSoraError, match="job 71"):
+        with pytest.raises(PassingError, match="job 71"):
             mine.__enter__()
     end(process)
 
@@ -175,6 +175,6 @@ def test_a_job_that_begins_anew_takes_its_own_lock(tmp_path, monkeypatch, restar
         with mine:
             pass
     else:
-        with pytest.raises(OpenSoraError, match="job 71"):
+        with pytest.raises(PassingError, match="job 71"):
             mine.__enter__()
     end(process)

@@ -32,7 +32,7 @@ OF_A_RANK = """\
 [rank1]: Traceback (most recent call last):
 [rank1]:   File "loop.py", line 5, in <module>
 [rank1]: torch.OutOfMemoryError: CUDA out of memory
-opensora train: worker 1 ended with exit code 1, a defect; its lines say why
+opensora train: worker 1 ended with exit code 1; its lines say why
 """
 
 

@@ -49,8 +49,8 @@ def test_a_retry_with_nothing_changed_says_the_same_at_once(tmp_path: Path) -> N
     [
         ("opensora train: no data\n", True),
         ("opensora train: no data\nopensora train: worker 1 ended with exit code 2, which\n", True),
-        ("opensora train: worker 1 ended with exit code 1, a defect\n", False),
-        ("opensora train: srun ended with exit code -9, a defect\n", False),
+        ("opensora train: worker 1 ended with exit code 1; its lines say why\n", False),
+        ("opensora train: a: could not be written (No space left on device); free\n", False),
         ("opensora train: no data\n=== opensora train on n, then\nslurmstepd: error\n", False),
     ],
 )
