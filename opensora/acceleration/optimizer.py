@@ -92,6 +92,13 @@ def build_optimizer(
     Raises:
         ConfigError: unknown type or keyword, or Muon with a plugin that flattens matrices.
     """
+    optimizer = _build(model, config, lr, plugin)
+    for group in optimizer.param_groups:  # what a schedule multiplies, whatever is loaded later
+        group["initial_lr"] = group["lr"]
+    return optimizer
+
+
+def _build(model: nn.Module, config: dict[str, Any], lr: float | None, plugin: str) -> Optimizer:
     fields = dict(config)
     kind = fields.pop("type", "adamw")
     if kind not in _FIELDS:
@@ -165,5 +172,5 @@ class LrSchedule:
         """Set the learning rate of every group; returns that of the first one."""
         factor = self.factor(step)
         for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+            group["lr"] = group["initial_lr"] * factor
         return float(optimizer.param_groups[0]["lr"])

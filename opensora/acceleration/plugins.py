@@ -23,15 +23,11 @@ from opensora.acceleration.colossal import (
     set_accelerator,
 )
 from opensora.acceleration.precision import autocast, effective_dtype
-from opensora.acceleration.sharded import (
-    gather,
-    split_like,
-    split_model,
-    split_state,
-    whole_norm,
-)
+from opensora.acceleration.sharded import split_model, whole_norm
+from opensora.acceleration.trained import Trained
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import ConfigError
+from opensora.models.weights.parts import Stored
 
 PLUGINS = ("ddp", "zero1", "zero2", "fsdp")
 _SCALER = "loss_scale"  # key beside the optimizer's own
@@ -125,6 +121,7 @@ class Engine:
         self.workers = workers
         self.grad_clip = grad_clip
         self.clips_itself = plugin.startswith("zero")
+        self.splits_moments = plugin != "ddp"
         self.is_split = plugin == "fsdp"
         self.overflowed = False
         self._scaler = None
@@ -138,20 +135,31 @@ class Engine:
         self.module = model
         self.model: nn.Module
         self.optimizer: OptimizerWrapper
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        order = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
         if self.is_split:
             split_model(model, optimizer, workers)
             self.model, self.optimizer = model, OptimizerWrapper(optimizer)
             self.parameters = [p for p in model.parameters() if p.requires_grad]
+            self.trained = self._trained(order)
             return
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.booster = Booster(
             plugin=create_plugin(plugin, grad_clip=grad_clip, device=workers.device)
         )
         self.model, self.optimizer, *_ = self.booster.boost(model, optimizer)
+        self.trained = self._trained(order)
         # on GPUs, where no bits are promised, the sum of the library is faster
         if workers.device.type == "cpu" and workers.world_size > 2:
             ddp: Any = self.model.module
             ddp.register_comm_hook(workers.world_size, _mean_in_order)
+
+    def _trained(self, order: list[str]) -> Trained:
+        """What this worker has of what is trained."""
+        masters: dict[int, Tensor] = {}
+        if self.clips_itself:
+            masters = self.optimizer.get_working_to_master_map()
+        return Trained(self.module, self.optimizer.optim, order, self.workers, masters)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Context of the forward pass."""
@@ -207,40 +215,23 @@ class Engine:
         self.optimizer.zero_grad()
         return norm
 
-    def whole(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weights or their average, gathered on the main worker where they are split."""
-        if not self.is_split:
-            return dict(weights)
-        gathered: dict[str, Tensor] = gather(weights, keep=self.workers.is_main)
-        return gathered
-
-    def parts(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What this worker has of whole weights, by the names of the model's `state_dict`."""
-        own = self.module.state_dict() if self.is_split else {}
-        return {k: split_like(v, own[k]) if k in own else v for k, v in weights.items()}
-
     def state_dict(self) -> dict[str, Any]:
-        """State of the optimizer, gathered where a plugin has split it, and of the loss scale."""
-        state = dict(self.optimizer.state_dict())
-        if self.is_split:
-            state = gather(state, keep=self.workers.is_main)
+        """What is no tensor of the optimizer's state, and the loss scale."""
+        state = {"param_groups": self.optimizer.optim.state_dict()["param_groups"]}
         if self._scaler is not None:
             state[_SCALER] = self._scaler.state_dict()
         return state
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned; learning rates and the like stay those given here."""
-        state = dict(state)
-        scale = state.pop(_SCALER, None)
-        given = [
-            {name: value for name, value in group.items() if name != "params"}
-            for group in self.optimizer.optim.param_groups
-        ]
-        if self.is_split:
-            state = split_state(state, self.optimizer.optim)
-        self.optimizer.load_state_dict(state)
-        for group, settings in zip(self.optimizer.optim.param_groups, given, strict=True):
-            group.pop("initial_lr", None)  # of a schedule, which sets it anew
-            group.update(settings)
-        if self._scaler is not None and scale is not None:
+    def load_state_dict(self, state: Mapping[str, Any], tensors: Stored | None = None) -> None:
+        """Restore an optimizer; learning rates and the like stay those given here.
+
+        Args:
+            state: what `state_dict` returned.
+            tensors: what `trained.optimizer_parts` of all workers are together.
+
+        Raises:
+            KeyError, ValueError: they are of another optimizer.
+        """
+        self.trained.load_optimizer(state["param_groups"], tensors)
+        if self._scaler is not None and (scale := state.get(_SCALER)) is not None:
             self._scaler.load_state_dict(scale)

@@ -58,7 +58,7 @@ def atomic_path(path: str | Path, *, folder: bool = False) -> Iterator[Path]:
     try:
         yield temporary
         for file in temporary.rglob("*") if folder else [temporary]:
-            _share(file)
+            share_rights(file)
         if folder and target.is_dir():
             shutil.rmtree(target)
         os.replace(temporary, target)
@@ -140,7 +140,7 @@ def is_of_writing(error: BaseException) -> bool:
     return any(words in str(error) for words in _WORDS_OF_WRITING)
 
 
-def _share(file: Path) -> None:
+def share_rights(file: Path) -> None:
     """Give a file that its writer kept private, as safetensors does, the rights of the umask."""
     if file.is_file() and stat.S_IMODE(file.stat().st_mode) == _PRIVATE:
         file.chmod(_SHARED & ~_umask())

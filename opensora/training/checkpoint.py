@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from pickle import UnpicklingError
@@ -21,21 +21,25 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from opensora.config.load import save_config
 from opensora.core.errors import CheckpointError, OpenSoraError
-from opensora.core.io import atomic_path, read_json, sha256_file, write_json, write_text
+from opensora.core.io import atomic_path, read_json, sha256_file, write_text
 from opensora.models.weights.files import reading_fault
+from opensora.models.weights.parts import Part, Stored, files_of, read_parts
 
 log = logging.getLogger(__name__)
 
 KEEP = 2
-MODEL, EMA, OPTIMIZER, COUNTERS = "model.safetensors", "ema.safetensors", "optimizer.pt", "run.json"
-METRICS = "metrics.jsonl"
+MODEL, EMA, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.safetensors"
+COUNTERS, METRICS = "run.json", "metrics.jsonl"
+_FORMER_OPTIMIZER = "optimizer.pt"  # whole, of checkpoints of before
 _STEP_FOLDER = re.compile(r"step_(\d{8,})")
-_BYTES, _HASHES, _SEAL = "bytes", "sha256", "seal"  # fields of run.json beside the counters
+# fields of run.json beside the counters
+_BYTES, _HASHES, _SEAL, _OPTIMIZER = "bytes", "sha256", "seal", "optimizer"
+_READ_ERRORS = (SafetensorError, UnpicklingError, RuntimeError, LookupError, ValueError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -72,46 +76,23 @@ class Counters:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `write_checkpoint` wrote and `read_checkpoint` returns.
+    """What `read_checkpoint` returns.
 
     Attributes:
         counters: where the run stands.
         model: its weights, or what `lora` trains of them.
         ema: the same, averaged.
-        optimizer: state of the optimizer.
+        optimizer: tensors of the optimizer's state.
+        optimizer_state: the rest of it.
         metrics: text of metrics.jsonl up to here; None in checkpoints that carry none.
     """
 
     counters: Counters
-    model: dict[str, Tensor]
-    ema: dict[str, Tensor]
-    optimizer: dict[str, Any]
+    model: Stored
+    ema: Stored
+    optimizer: Stored
+    optimizer_state: dict[str, Any]
     metrics: str | None = None
-
-
-def write_checkpoint(root: Path, checkpoint: Checkpoint) -> Path:
-    """Write one checkpoint and remove all but the newest two; returns its folder.
-
-    Its files are on the disk before it has its name, so that no power cut leaves it half.
-    """
-    target = root / f"step_{checkpoint.counters.step:08d}"
-    with atomic_path(target, folder=True) as folder:
-        save_tensors(folder / MODEL, checkpoint.model)
-        save_tensors(folder / EMA, checkpoint.ema)
-        torch.save(checkpoint.optimizer, folder / OPTIMIZER)
-        if checkpoint.metrics is not None:
-            (folder / METRICS).write_text(checkpoint.metrics, encoding="utf-8")
-        files = sorted(folder.iterdir())
-        sizes = {path.name: path.stat().st_size for path in files}
-        fields = {**asdict(checkpoint.counters), _BYTES: sizes, _HASHES: _hashes(files)}
-        write_json(folder / COUNTERS, {**fields, _SEAL: _seal(fields)})
-        for path in (*files, folder / COUNTERS, folder):
-            _sync(path)
-    _sync(root)
-    for _, old in _step_folders(root)[:-KEEP]:
-        shutil.rmtree(old, ignore_errors=True)
-    log.info("checkpoint step=%d folder=%s", checkpoint.counters.step, target)
-    return target
 
 
 def clean_state(root: Path) -> None:
@@ -142,7 +123,7 @@ def newest_sound(root: Path) -> tuple[Path | None, list[Path]]:
     """
     passed: list[Path] = []
     reason = ""
-    for _, folder in reversed(_step_folders(root)):
+    for _, folder in reversed(step_folders(root)):
         try:
             check_checkpoint(folder)
             return folder, passed
@@ -169,7 +150,7 @@ def check_checkpoint(folder: Path) -> Counters:
     """
     counters, fields = _read_counters(folder)
     hashes = fields.get(_HASHES, {})  # checkpoints of before have none
-    found = _hashes([folder / name for name in hashes])
+    found = hashes_of([folder / name for name in hashes])
     for name in hashes:
         if found[name] != hashes[name]:
             raise CheckpointError(f"{folder}: {name} is not what was written")
@@ -178,7 +159,7 @@ def check_checkpoint(folder: Path) -> Counters:
 
 def newest_checkpoint(root: Path) -> tuple[Path, Counters] | None:
     """Find the highest complete checkpoint below `root`, by the sizes of its files."""
-    for _, folder in reversed(_step_folders(root)):
+    for _, folder in reversed(step_folders(root)):
         with suppress(CheckpointError):
             return folder, read_counters(folder)
     return None
@@ -225,7 +206,19 @@ def _read_counters(folder: Path) -> tuple[Counters, dict[str, Any]]:
     return counters, fields
 
 
-def _hashes(files: list[Path]) -> dict[str, str]:
+def sealed(fields: Mapping[str, Any], files: Mapping[str, tuple[int, str]]) -> dict[str, Any]:
+    """What stands in run.json.
+
+    Args:
+        fields: counters and the numbers of the optimizer's state.
+        files: name of each other file -> its bytes and its hash.
+    """
+    sizes = {name: size for name, (size, _) in files.items()}
+    whole = {**fields, _BYTES: sizes, _HASHES: {name: sha for name, (_, sha) in files.items()}}
+    return {**whole, _SEAL: _seal(whole)}
+
+
+def hashes_of(files: list[Path]) -> dict[str, str]:
     """Hash files side by side: name -> 64 hexadecimal digits."""
     with ThreadPoolExecutor(max_workers=4) as pool:
         return dict(zip((path.name for path in files), pool.map(sha256_file, files), strict=True))
@@ -236,35 +229,43 @@ def _seal(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
-def _sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk; some file systems can not say it of a folder."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        with suppress(*([OSError] if path.is_dir() else [])):
-            os.fsync(number)
-    finally:
-        os.close(number)
-
-
-def read_checkpoint(folder: Path, counters: Counters, device: torch.device) -> Checkpoint:
-    """Read the tensors of a checkpoint.
+def read_checkpoint(folder: Path, counters: Counters) -> Checkpoint:
+    """Open the tensors of a checkpoint; each is read when it is asked for.
 
     Raises:
         CheckpointError: a file can not be read.
     """
     try:
+        tensors = {name: read_parts(files_of(folder / name)) for name in (MODEL, EMA)}
+        state: dict[str, Any] = read_json(folder / COUNTERS).get(_OPTIMIZER, {})
+        if (folder / _FORMER_OPTIMIZER).is_file():
+            moments, state = _read_former(folder / _FORMER_OPTIMIZER)
+        else:
+            moments = read_parts(files_of(folder / OPTIMIZER))
         return Checkpoint(
             counters=counters,
-            model=load_file(folder / MODEL, device=str(device)),
-            ema=load_file(folder / EMA, device=str(device)),
-            optimizer=torch.load(folder / OPTIMIZER, map_location=device, weights_only=True),
+            model=tensors[MODEL],
+            ema=tensors[EMA],
+            optimizer=moments,
+            optimizer_state=state,
             metrics=_text_of(folder / METRICS),
         )
-    except (OSError, SafetensorError, UnpicklingError, RuntimeError, ValueError) as error:
+    except (OSError, *_READ_ERRORS) as error:
         raise CheckpointError(
             f"{folder}: can not be read ({reading_fault(error)}); remove this folder to resume from"
             " the one before"
         ) from error
+
+
+def _read_former(path: Path) -> tuple[Stored, dict[str, Any]]:
+    """Tensors, by the numbers of their parameters, and the rest of a whole optimizer's state."""
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    moments = {
+        f"{key}.{index}": Part(value, tuple(value.shape))
+        for index, entries in content.pop("state").items()
+        for key, value in entries.items()
+    }
+    return Stored([moments]), content
 
 
 def _text_of(path: Path) -> str | None:
@@ -303,16 +304,21 @@ def write_outputs(
         with atomic_path(folder / name) as path:
             save_tensors(path, tensors)
     files = [folder / name for name in (MODEL, EMA) if (folder / name).exists()]
-    save_config(config, folder / "config.py", written=_hashes(files))
+    save_config(config, folder / "config.py", written=hashes_of(files))
 
 
 def remove_checkpoints(root: Path) -> None:
     """Remove all checkpoints, to start afresh."""
-    for _, folder in _step_folders(root):
+    for _, folder in step_folders(root):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _step_folders(root: Path) -> list[tuple[int, Path]]:
+def step_folder(root: Path, step: int) -> Path:
+    """Where the checkpoint of a step stands."""
+    return root / f"step_{step:08d}"
+
+
+def step_folders(root: Path) -> list[tuple[int, Path]]:
     """(step, folder) of everything named like a checkpoint, in order of the steps."""
     if not root.is_dir():
         return []

@@ -8,9 +8,11 @@ import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from opensora.acceleration.plugins import Engine
@@ -19,6 +21,7 @@ from opensora.config.load import read_saved_config
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import atomic_path, sha256_file, write_text
 from opensora.models.weights.checkpoint import load_checkpoint
+from opensora.models.weights.parts import Stored, files_of
 from opensora.plans.compile import BatchPlan
 from opensora.training.checkpoint import (
     EMA,
@@ -33,6 +36,7 @@ from opensora.training.checkpoint import (
 )
 from opensora.training.config import STATE, TrainConfig
 from opensora.training.data import BatchSource
+from opensora.training.ema import Ema
 from opensora.training.plan import continues_plan
 from opensora.training.rejects import FILE as REJECTED
 
@@ -67,13 +71,13 @@ def checkpoint_to_load(given: str | None) -> Path | None:
 
 
 def weights_file(load: Path) -> Path:
-    """The weights that `load` means.
+    """The weights that `load` means; they may lie in parts beside the file of that name.
 
     Raises:
         CheckpointError: there are none.
     """
     path = load / EMA if load.is_dir() else load
-    if not path.is_file():
+    if not files_of(path):
         raise CheckpointError(f"load {load}: no file {path}; give a checkpoint of an earlier stage")
     return path
 
@@ -85,9 +89,14 @@ def hash_of_load(load: Path, checkpoint: Path | None) -> str:
         CheckpointError: there is nothing.
     """
     if checkpoint is None:
-        return sha256_file(weights_file(load))
+        return _hash_of(weights_file(load))
     # the weights fit to one optimizer state; counters hold times, which differ from run to run
-    return f"{read_counters(checkpoint).step} {sha256_file(checkpoint / EMA)}"
+    return f"{read_counters(checkpoint).step} {_hash_of(checkpoint / EMA)}"
+
+
+def _hash_of(weights: Path) -> str:
+    hashes = [sha256_file(path) for path in files_of(weights)]
+    return hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest()
 
 
 def continue_from(
@@ -113,7 +122,7 @@ def continue_from(
         CheckpointError: it can not be read, or stands beyond the end of this run.
         ConfigError: it was trained on other encoders.
     """
-    read = read_checkpoint(folder, read_counters(folder), workers.device)
+    read = read_checkpoint(folder, read_counters(folder))
     former = read.counters
     require_same_encoders(f"load {folder}", former.encoders, fresh.encoders)
     end = config.last_step
@@ -169,30 +178,48 @@ def start_from(model: nn.Module, load: Path, source: BatchSource) -> None:
         )
 
 
+@torch.no_grad()
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy the weights of a checkpoint into the model.
+    """Copy the weights of a checkpoint into the model, one after the other.
 
     Raises:
         CheckpointError: they are those of another model.
     """
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+    own = model.state_dict()
+    strangers = sorted(own.keys() ^ weights.keys())
+    differ = [] if strangers else [name for name in own if _kind(own[name]) != _kind(weights[name])]
+    if strangers or differ:
+        name = (strangers or differ)[0]
+        there, here = (_kind(place.get(name)) for place in (weights, own))
         raise CheckpointError(
-            f"load: the checkpoint is of another model ({reason}); set the model that it was"
-            " trained with"
-        ) from error
+            f"load: the checkpoint is of another model ({name} is {there} there and {here} here);"
+            " set the model that it was trained with"
+        )
+    for name, value in own.items():
+        value.copy_(weights[name])
 
 
-def load_optimizer(engine: Engine, state: dict[str, Any]) -> None:
-    """Copy the state of a checkpoint into the optimizer.
+def _kind(value: Tensor | None) -> str:
+    """Shape and type of a tensor, in words."""
+    return "missing" if value is None else f"{list(value.shape)} of {value.dtype}"
+
+
+def restore(engine: Engine, ema: Ema | None, checkpoint: Checkpoint, average: Stored) -> None:
+    """Copy average and optimizer state of a checkpoint, each worker what it holds of them.
+
+    Args:
+        engine: holds the optimizer.
+        ema: of this worker.
+        checkpoint: with the optimizer's state.
+        average: by the names of the model.
 
     Raises:
-        CheckpointError: it is that of another optimizer.
+        CheckpointError: they are those of another optimizer.
     """
     try:
-        engine.load_state_dict(state)
+        engine.load_state_dict(checkpoint.optimizer_state, checkpoint.optimizer)
+        if ema is not None:
+            engine.trained.fill(ema.average, average)
     except (KeyError, ValueError) as error:
         raise CheckpointError(
             f"load: the checkpoint is of another optimizer ({error}); set the one that it was"

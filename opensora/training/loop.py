@@ -14,15 +14,16 @@ from opensora.core.lock import RunLock
 from opensora.core.log import progress
 from opensora.core.signals import StopSignals
 from opensora.datasets.stored import LatentBatch
-from opensora.training.checkpoint import Checkpoint, write_checkpoint, write_outputs
+from opensora.training.checkpoint import write_outputs
 from opensora.training.config import TrainConfig
 from opensora.training.data import read_ahead
 from opensora.training.fit.memory import out_of_memory, warn_of_memory
 from opensora.training.record import Clock, announce, is_due, record
 from opensora.training.rejects import FILE as REJECTED
 from opensora.training.rejects import write_rejected
-from opensora.training.results import completed, results_of, weights_of
+from opensora.training.results import completed, results_of
 from opensora.training.start import TrainingRun, prepare_run
+from opensora.training.state.saver import Saver
 from opensora.training.step import train_step
 from opensora.training.watch import FirstStepsCheck, Watchdog
 
@@ -46,10 +47,11 @@ def train(config: TrainConfig, resolved: Any, workers: Workers, signals: StopSig
         OpenSoraError: the loss left the finite numbers, the run could not be set up, or another
             one writes to the same folder.
     """
-    with _only_run(config.state_folder, workers) as lock:
+    state = config.state_folder
+    with _only_run(state, workers) as lock, Saver(state, workers, lock) as saver:
         run = prepare_run(config, workers)
         run.lock = lock
-        return _train(run, resolved, signals)
+        return _train(run, resolved, signals, saver)
 
 
 @contextmanager
@@ -68,20 +70,20 @@ def _only_run(folder: Path, workers: Workers) -> Iterator[RunLock | None]:
             lock.give_back()
 
 
-def _train(run: TrainingRun, resolved: Any, signals: StopSignals) -> str:
+def _train(run: TrainingRun, resolved: Any, signals: StopSignals, saver: Saver) -> str:
     config = run.config
     announce(run)
     warn_of_memory(run)
     with Watchdog() as watchdog:
-        run_steps(run, signals, watchdog)
-        save_checkpoint(run, finished=True)
-    trained = weights_of(run)
+        run_steps(run, signals, watchdog, saver)
+        save_checkpoint(run, saver, finished=True)
+        saver.wait()
     if run.workers.is_main:
         assert run.metrics is not None  # the main worker keeps both
         assert run.lock is not None
         run.lock.check()
         by_hand = ended_by_hand(run)
-        model, ema = results_of(run, *trained)
+        model, ema = results_of(run)
         write_outputs(
             Path(config.outputs),
             completed(resolved, run),
@@ -120,7 +122,7 @@ def is_done(run: TrainingRun) -> bool:
     return True
 
 
-def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog) -> None:
+def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog, saver: Saver) -> None:
     """Do all steps that are left, or those until there is a file STOP.
 
     Raises:
@@ -160,14 +162,15 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog) -> Non
         if result.end:
             return
         if result.stop:
-            save_checkpoint(run)
+            save_checkpoint(run, saver)
+            saver.wait()
             sentence = (
                 f"after step {step + 1} of {run.total_steps} with a checkpoint in"
                 f" {run.config.state_folder}; run the same command again"
             )
             raise Stopped(sentence if run.workers.is_main else "")
         if (step + 1) % run.config.ckpt_every == 0 and step + 1 < run.last_step:
-            save_checkpoint(run)
+            save_checkpoint(run, saver)
 
 
 def _micro_batches(run: TrainingRun, watchdog: Watchdog) -> Iterator[tuple[int, LatentBatch]]:
@@ -183,31 +186,16 @@ def _micro_batches(run: TrainingRun, watchdog: Watchdog) -> Iterator[tuple[int, 
         yield position, batch
 
 
-def save_checkpoint(run: TrainingRun, *, finished: bool = False) -> None:
-    """Write a checkpoint; all workers take part, the main one writes, none leaves before the end.
+def save_checkpoint(run: TrainingRun, saver: Saver, *, finished: bool = False) -> None:
+    """Begin a checkpoint; all workers take part, and it is written beside the steps that follow.
 
     Raises:
-        OpenSoraError: another run has taken the folder over.
+        OpenSoraError: another run has taken the folder over, or the checkpoint before this one
+            could not be written.
     """
-    if run.lock is not None:
-        run.lock.check()
     if run.rejected is not None:
         run.rejected.share()
     if run.metrics is not None:
         metrics = run.metrics
         run.counters = replace(run.counters, loss_ema=metrics.loss_ema, losses=metrics.losses)
-    optimizer = run.engine.state_dict()  # gathers what a plugin has split
-    model, ema = weights_of(run)
-    if run.workers.is_main:
-        write_checkpoint(
-            run.config.state_folder,
-            Checkpoint(
-                counters=replace(run.counters, finished=finished),
-                model=model,
-                ema=ema,
-                optimizer=optimizer,
-                metrics=run.metrics.text if run.metrics is not None else None,
-            ),
-        )
-    # whoever left earlier would be taken for the first of a failure, and the writer be ended
-    run.workers.gather(None)
+    saver.start(run, finished=finished)

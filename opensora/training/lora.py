@@ -17,6 +17,7 @@ from opensora.core.seed import derive_seed
 from opensora.models.lora import adapters as lora
 from opensora.models.lora.merge import Adapters, adapted_layers, fingerprint, merged, write_adapters
 from opensora.models.lora.settings import SEPARATE, LoraSettings
+from opensora.models.weights.parts import Stored
 from opensora.training.checkpoint import Checkpoint, newest_checkpoint, save_tensors
 from opensora.training.config import TrainConfig
 from opensora.training.load import load_weights
@@ -52,10 +53,9 @@ class TrainedAdapters:
         """As they are now, by the names of a file."""
         return lora.trained_tensors(self.model)
 
-    def live(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def live(self, tensors: Stored) -> Stored:
         """Tensors by the names of the model, from those of a file."""
-        names = lora.live_names(self.model)
-        return {names[name]: value for name, value in tensors.items() if name in names}
+        return tensors.renamed(lora.live_names(self.model))
 
     def merged(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Whole weights with these adapters in them, by the names of the model without any."""

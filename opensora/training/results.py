@@ -1,49 +1,41 @@
 """What a run leaves behind: its weights, and the config that says all of them."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from opensora.core.process import threads_in_use
-from opensora.models.lora.adapters import named
+from opensora.training.checkpoint import read_checkpoint, step_folder
 from opensora.training.load import encoder_identities
 from opensora.training.lora import RESULT
 from opensora.training.start import TrainingRun
 
-Tensors = dict[str, Tensor]
+Tensors = Mapping[str, Tensor]
 
 
-def results_of(
-    run: TrainingRun, model: Tensors, ema: Tensors
-) -> tuple[Tensors | None, Tensors | None]:
-    """What to write of the weights of a run; adapters, the averaged ones, are written here.
+def results_of(run: TrainingRun) -> tuple[Tensors | None, Tensors | None]:
+    """What to write of the weights of a run and of their average; adapters are written here.
+
+    They are those of its last checkpoint, where what the workers hold has come together.
 
     Args:
-        run: of the main worker.
-        model: what `weights_of` returned.
-        ema: the average, likewise.
+        run: of the main worker, at its end.
+
+    Raises:
+        CheckpointError: the checkpoint has gone.
     """
+    folder = step_folder(run.config.state_folder, run.counters.step)
+    last = read_checkpoint(folder, run.counters)
     if run.adapters is None:
         (Path(run.config.outputs) / RESULT).unlink(missing_ok=True)  # of other settings
-        return model, ema
-    run.adapters.write(Path(run.config.outputs), ema)
+        return last.model, last.ema
+    run.adapters.write(Path(run.config.outputs), last.ema)
     if not run.adapters.whole_weights:
         return None, None
-    return run.adapters.merged(model), run.adapters.merged(ema)
-
-
-def weights_of(run: TrainingRun) -> tuple[Tensors, Tensors]:
-    """What a checkpoint keeps of the weights, and their average, for the main worker.
-
-    All workers take part, since a plugin may have split them.
-    """
-    if run.adapters is not None:
-        averaged = {} if run.ema is None else named(run.ema.average)
-        return run.adapters.tensors(), averaged
-    averaged = {} if run.ema is None else run.ema.state_dict()
-    return run.engine.whole(run.engine.module.state_dict()), run.engine.whole(averaged)
+    return run.adapters.merged(last.model), run.adapters.merged(last.ema)
 
 
 def completed(resolved: Any, run: TrainingRun) -> Any:

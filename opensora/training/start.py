@@ -42,8 +42,8 @@ from opensora.training.load import (
     continue_from,
     encoder_identities,
     hash_of_load,
-    load_optimizer,
     load_weights,
+    restore,
     start_from,
 )
 from opensora.training.lora import TrainedAdapters, start_adapters
@@ -136,12 +136,11 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
         grad_clip=config.grad_clip,
         workers=workers,
     )
-    ema = Ema(model, config.ema_decay) if workers.is_main or engine.is_split else None
+    has_average = workers.is_main or engine.splits_moments
+    ema = Ema(engine.trained.live, config.ema_decay) if has_average else None
     if checkpoint is not None:
-        load_optimizer(engine, checkpoint.optimizer)
-        if ema is not None:
-            average = checkpoint.ema if adapters is None else adapters.live(checkpoint.ema)
-            ema.load_state_dict(engine.parts(average))
+        average = checkpoint.ema if adapters is None else adapters.live(checkpoint.ema)
+        restore(engine, ema, checkpoint, average)
     engine.model.train()
     return TrainingRun(
         config=config,
@@ -377,7 +376,7 @@ def find_resumable(
         problem = f"beyond the {len(plan)} micro batches of the plan"
     if problem is None:
         log.info("resume step=%d folder=%s", counters.step, folder)
-        return read_checkpoint(folder, counters, workers.device)
+        return read_checkpoint(folder, counters)
     if counters.finished and plan.hash == plan.metadata.get(SOURCE, plan.hash):
         workers.gather(None)  # no worker may still be looking at what the next line removes
         if workers.is_main:

@@ -6,6 +6,7 @@ ways of naming that do not read each other. All other modules see the names of `
 
 import logging
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from opensora.models.lora.parts import find_parts
 from opensora.models.lora.settings import LoraSettings
 
 log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 
 _LIVE = ".default.weight"  # end of an adapter's name in the model
 _BASE = ".base_layer."
@@ -48,8 +51,8 @@ def add_adapters(model: nn.Module, settings: LoraSettings, *, seed: int) -> None
     log.info("lora layers=%d trained=%d of=%d parameters", len(layers), trained, everything)
 
 
-def named(live: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Trained tensors by the names of a file, from those of the model."""
+def named(live: Mapping[str, Item]) -> dict[str, Item]:
+    """What is trained by the names of a file, from those of the model."""
     return {name.replace(_LIVE, ".weight"): value for name, value in live.items()}
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from opensora.core.errors import CheckpointError
 from opensora.core.text import visible
+from opensora.models.weights.parts import files_of, read_parts
 from opensora.models.weights.wrappers import weights_table, without_wrappers
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -50,8 +51,8 @@ def find_weights(path: str | Path) -> list[Path]:
         CheckpointError: nothing there, or an index that can not be read.
     """
     path = Path(path)
-    if path.is_file():
-        return [path]
+    if found := files_of(path):
+        return found
     if not path.is_dir():
         raise CheckpointError(
             f"{path}: no such file or folder; give a weight file ({', '.join(SUFFIXES)}) or a"
@@ -60,8 +61,8 @@ def find_weights(path: str | Path) -> list[Path]:
     names = [*_FOLDER_FILES, *(_variant(name, v) for v in VARIANTS for name in _FOLDER_FILES[1:])]
     places = [folder / name for folder in (path, path / "model") for name in names]
     for file in (*places, *(path / name for name in _AVERAGES)):
-        if file.is_file():
-            return _shards(file) if file.suffix == ".json" else [file]
+        if found := files_of(file):
+            return _shards(file) if file.suffix == ".json" else found
     raise CheckpointError(f"{path}: holds no weights; expected one of {', '.join(_FOLDER_FILES)}")
 
 
@@ -72,8 +73,15 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         CheckpointError: nothing there, unreadable, or not a table of tensors.
     """
     weights: dict[str, Tensor] = {}
-    for file in find_weights(path):
-        weights.update(_read_file(file))
+    files = find_weights(path)
+    if len(files) > 1 and all(file.suffix == ".safetensors" for file in files):
+        try:
+            weights.update(read_parts(files))
+        except _READ_ERRORS as error:
+            raise CheckpointError(f"{path}: {_complaint(files[0], str(error))}") from error
+    else:
+        for file in files:
+            weights.update(_read_file(file))
     return without_wrappers(weights, path)
 
 

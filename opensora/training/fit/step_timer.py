@@ -78,7 +78,8 @@ class StepTimer:
         self._optimizer = build_optimizer(
             self.model, config.get("optimizer") or {}, lr=config.get("lr"), plugin="ddp"
         )
-        self._ema = Ema(self.model, float(config.get("ema_decay", 0.9999)))
+        weights = dict(self.model.named_parameters())
+        self._ema = Ema(weights, float(config.get("ema_decay", 0.9999)))
         self._dtype = effective_dtype(config.get("dtype", "bf16"), device)
         self._grad_clip = config.get("grad_clip", 1.0)
 

@@ -8,8 +8,9 @@ from typing import Any
 # of other processes this would load torch for nothing
 if os.environ.get("SLOW_STEP_S") and "train" in sys.orig_argv:
     from opensora.training import loop
+    from opensora.training.state import saver
 
-    _step, _write = loop.train_step, loop.write_checkpoint
+    _step, _write = loop.train_step, saver.write_files
 
     def _slow_step(*arguments: Any, **keywords: Any) -> Any:
         time.sleep(float(os.environ["SLOW_STEP_S"]))
@@ -19,4 +20,4 @@ if os.environ.get("SLOW_STEP_S") and "train" in sys.orig_argv:
         time.sleep(float(os.environ["SLOW_WRITE_S"]))
         return _write(*arguments, **keywords)
 
-    loop.train_step, loop.write_checkpoint = _slow_step, _slow_write
+    loop.train_step, saver.write_files = _slow_step, _slow_write

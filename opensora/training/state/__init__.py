@@ -1,0 +1,1 @@
+"""Writing checkpoints: what is in one, the files, and the thread that writes them."""

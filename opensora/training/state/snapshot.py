@@ -1,0 +1,94 @@
+"""What a checkpoint holds of a run, copied to the host's memory, so that training can go on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from opensora.acceleration.trained import parts_to_write
+from opensora.models.lora.adapters import named
+from opensora.models.weights.parts import Part
+from opensora.training.checkpoint import EMA, MODEL, OPTIMIZER, Counters
+from opensora.training.start import TrainingRun
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What one worker writes of a checkpoint.
+
+    Attributes:
+        counters: where the run stands.
+        tensors: file -> name -> what this worker holds, in memory that no step changes.
+        apart: the files of which each worker writes one.
+        optimizer: the numbers of its state.
+        metrics: text of metrics.jsonl up to here, on the main worker.
+    """
+
+    counters: Counters
+    tensors: Mapping[str, Mapping[str, Part]]
+    apart: frozenset[str]
+    optimizer: dict[str, Any]
+    metrics: str | None = None
+
+
+class HostCopies:
+    """Copies of a run's tensors in the host's memory, which are taken again and again.
+
+    They are made once, since memory that is new, or that a GPU can write to, takes long to get.
+    """
+
+    def __init__(self) -> None:
+        self._copies: dict[tuple[str, str], Tensor] = {}
+
+    def take(self, run: TrainingRun, *, finished: bool = False) -> Snapshot:
+        """Copy what this worker writes of a run; nothing of the last copies may be in use.
+
+        Args:
+            run: of this worker.
+            finished: it has reached its end.
+        """
+        engine = run.engine
+        averages = {} if run.ema is None else engine.trained.parts(run.ema.average)
+        if run.adapters is None:
+            weights = engine.trained.weight_parts()
+            averages = {**weights, **averages}
+        else:
+            is_main = run.workers.is_main
+            weights = parts_to_write(run.adapters.tensors(), is_main=is_main)
+            averages = named(averages)
+        if run.workers.world_size > 1 and engine.splits_moments:
+            apart = {EMA, OPTIMIZER, *([MODEL] if engine.is_split else [])}
+        else:
+            apart = set()
+        return Snapshot(
+            counters=replace(run.counters, finished=finished),
+            tensors=self._copied(
+                {MODEL: weights, EMA: averages, OPTIMIZER: engine.trained.optimizer_parts()}
+            ),
+            apart=frozenset(apart),
+            optimizer=engine.state_dict(),
+            metrics=None if run.metrics is None else run.metrics.text,
+        )
+
+    @torch.no_grad()
+    def _copied(self, files: dict[str, dict[str, Part]]) -> dict[str, dict[str, Part]]:
+        copies: dict[tuple[str, str], Tensor] = {}
+        for file, parts in files.items():
+            for name, part in parts.items():
+                own = self._copies.get((file, name))
+                if own is None or own.shape != part.values.shape:
+                    is_on_gpu = part.values.device.type == "cuda"
+                    own = torch.empty(
+                        part.values.shape, dtype=part.values.dtype, pin_memory=is_on_gpu
+                    )
+                own.copy_(part.values, non_blocking=True)
+                copies[file, name] = own
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        self._copies = copies
+        return {
+            file: {name: replace(part, values=copies[file, name]) for name, part in parts.items()}
+            for file, parts in files.items()
+        }
