@@ -41,6 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " file STOP in the outputs, without which the same command trains on",
     )
     parser.add_argument(
+        "--verify-resume",
+        action="store_true",
+        help="train nothing: check on a few steps that this run resumes exactly after a signal,"
+        " after kill -9 and on another number of processes; writes certificate.json into the"
+        " outputs",
+    )
+    parser.add_argument(
+        "--steps", type=int, help="with --verify-resume: steps that are checked (default: 8)"
+    )
+    parser.add_argument(
         "--nodes", type=int, help="nodes of the SLURM job, or those of torchrun (default: 1)"
     )
     parser.add_argument(
@@ -71,6 +81,8 @@ def _run(args: argparse.Namespace, signals: "StopSignals") -> str:
     config, resolved = read_train_config(args.config, args.overrides, **options)
     world_size = nodes * processes
     count_groups(world_size, config.sp_size)
+    if args.verify_resume or args.steps is not None:
+        return _certify(args, config, resolved, signals, processes, alone=not by_torchrun)
     if not inside_worker():
         _prepare(args, config, resolved, world_size)
         if signals.received:
@@ -91,6 +103,57 @@ def _run(args: argparse.Namespace, signals: "StopSignals") -> str:
             workers.first(lambda: _prepare(args, config, resolved, world_size))
         summary = train(config, resolved, workers, signals)
         return summary if workers.is_main else ""
+
+
+def _certify(
+    args: argparse.Namespace,
+    config: "TrainConfig",
+    resolved: "Config",
+    signals: "StopSignals",
+    processes: int,
+    *,
+    alone: bool,
+) -> str:
+    """Make a certificate, or in one of its workers do what it asks for.
+
+    Raises:
+        ConfigError: options that do not go together.
+        OpenSoraError: the run does not resume exactly; one sentence says where.
+    """
+    from opensora.acceleration.launch import launch
+    from opensora.acceleration.workers import inside_worker, worker_group
+    from opensora.core.errors import ConfigError
+    from opensora.training.certify.certificate import certify, scratch_of, visible_gpus
+    from opensora.training.certify.course import FEWEST_STEPS, USUAL_STEPS
+
+    if not args.verify_resume:
+        raise ConfigError(f"--steps {args.steps} goes with --verify-resume; set num_steps instead")
+    steps = USUAL_STEPS if args.steps is None else args.steps
+    if not alone or args.finish or (args.nodes or 1) > 1 or steps < FEWEST_STEPS:
+        raise ConfigError(
+            f"--verify-resume starts its own processes on one machine and checks {FEWEST_STEPS}"
+            " steps or more: leave torchrun, --nodes and --finish out, or raise --steps"
+        )
+    if inside_worker():
+        from opensora.training.certify.worker import work
+
+        with worker_group(gpus=args.gpus, sp_size=config.sp_size, some=True) as workers:
+            work(config, resolved, workers, scratch_of(config))
+        return ""
+
+    def start(number: int) -> None:
+        size = argparse.Namespace(**{**vars(args), "gpus": number if args.gpus else 0})
+        size.processes = number
+        words = ["-m", "opensora.cli.main", "train", str(args.config), "--verify-resume"]
+        launch([*words, *_options(size)], processes=number, gpus=size.gpus, signals=signals)
+
+    return certify(
+        config,
+        resolved.to_dict(),
+        **{"steps": steps, "processes": processes, "gpus": visible_gpus(args.gpus)},
+        start=start,
+        signals=signals,
+    )
 
 
 def _size(args: argparse.Namespace) -> tuple[int, int, bool]:

@@ -1,7 +1,7 @@
 """The training loop: replay the plan, `accumulate` micro batches per step and worker."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -30,7 +30,14 @@ from opensora.training.watch import FirstStepsCheck, Watchdog
 log = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig, resolved: Any, workers: Workers, signals: StopSignals) -> str:
+def train(
+    config: TrainConfig,
+    resolved: Any,
+    workers: Workers,
+    signals: StopSignals,
+    *,
+    witness: Callable[[TrainingRun], None] | None = None,
+) -> str:
     """Train one stage from its newest checkpoint to its end and write the results.
 
     Args:
@@ -38,6 +45,7 @@ def train(config: TrainConfig, resolved: Any, workers: Workers, signals: StopSig
         resolved: the whole MMEngine config, saved beside the results.
         workers: the processes that train together.
         signals: asked after every step whether to stop.
+        witness: shown the run before its first step.
 
     Returns:
         One summary line.
@@ -51,6 +59,8 @@ def train(config: TrainConfig, resolved: Any, workers: Workers, signals: StopSig
     with _only_run(state, workers) as lock, Saver(state, workers, lock) as saver:
         run = prepare_run(config, workers)
         run.lock = lock
+        if witness is not None:
+            witness(run)
         return _train(run, resolved, signals, saver)
 
 

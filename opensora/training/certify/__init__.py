@@ -1,0 +1,1 @@
+"""`opensora train --verify-resume`: does a disturbed run end where a straight one does?"""
