@@ -94,6 +94,11 @@ rule train_all:
         expand(rules.train.output, stage=STAGES),
 
 
+rule certify_all:
+    input:
+        expand(rules.certify_resume.output, stage=STAGES),
+
+
 rule sample_all:
     input:
         expand(rules.sample.output, stage=SAMPLED_POINTS),

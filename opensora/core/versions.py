@@ -32,5 +32,5 @@ VERSIONS = {
     "train": 2,
     "sample": 2,
     "evaluate": 2,
-    "report": 2,
+    "report": 3,
 }

@@ -43,6 +43,7 @@ class StageFolder:
         ledger: `buckets/{name}/ledger.json`.
         rejected: `buckets/{name}/rejected.csv`, and `train/{name}/rejected.csv` behind it.
         metrics: `train/{name}/metrics.jsonl`, one row per logged step.
+        certificate: `train/{name}/certificate.json`, of `opensora train --verify-resume`.
         samples: `samples/{name}/samples.csv`, paths still relative to `samples_dir`.
         samples_dir: folder of that table.
         evaluation: `evaluation/{name}.json`.
@@ -57,6 +58,7 @@ class StageFolder:
     ledger: dict[str, Any] | None
     rejected: pd.DataFrame
     metrics: pd.DataFrame
+    certificate: dict[str, Any] | None
     samples: pd.DataFrame
     samples_dir: Path
     evaluation: dict[str, Any] | None
@@ -187,6 +189,7 @@ def _stage(root: Path, name: str) -> StageFolder:
             [_table(root / kind / name / "rejected.csv", REJECTED) for kind in ("buckets", "train")]
         ),
         metrics=read_metrics(metrics) if metrics.is_file() else pd.DataFrame(),
+        certificate=_json(root / "train" / name / "certificate.json"),
         samples=_table(root / "samples" / name / "samples.csv", SAMPLES),
         samples_dir=root / "samples" / name,
         evaluation=_json(root / "evaluation" / f"{name}.json"),
@@ -257,7 +260,7 @@ def _configs(root: Path) -> dict[str, str]:
 
 
 def _folders(folder: Path) -> Iterable[Path]:
-    return (p for p in folder.glob("*") if p.is_dir())
+    return (p for p in folder.glob("[!.]*") if p.is_dir())
 
 
 def _json(path: Path) -> dict[str, Any] | None:

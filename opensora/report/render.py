@@ -218,5 +218,10 @@ def _training(run: RunFolder) -> list[dict[str, Any]]:
                 note += f", {ended}"
             if gaps := sections.lost_lines(stage.metrics):
                 note += f"; {gaps}"
-            stages.append({"name": stage.name, "note": note, "figures": figures})
+            stages.append(
+                {
+                    **{"name": stage.name, "note": note, "figures": figures},
+                    "resume": sections.resume_checks(stage.certificate),
+                }
+            )
     return stages

@@ -151,6 +151,11 @@ def training_curves(metrics: pd.DataFrame) -> list[Figure]:
     return [figure for figure in figures if figure.svg]
 
 
+def resume_checks(certificate: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """What a certificate says of resuming a stage; empty where nobody has asked for one."""
+    return [] if certificate is None else list(certificate["checks"])
+
+
 def small_model_curves(metrics: pd.DataFrame) -> list[Figure]:
     """Draw every number that the training of a small model logged, one chart each."""
     if "step" not in metrics:

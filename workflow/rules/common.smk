@@ -328,6 +328,12 @@ def embedding_indexes():
     return expand(f"{RUN}/embeddings/{{shard}}.parquet", shard=SHARDS)
 
 
+def certificates(stages):
+    """What certify_all has found so far: it is no part of `all`, and a failed check shows, too."""
+    files = [f"{RUN}/train/{stage}/certificate.json" for stage in stages]
+    return [name for name in files if Path(name).is_file()]
+
+
 def data_options(stage):
     """The same as options of train."""
     length = config["encode"]["max_length"]

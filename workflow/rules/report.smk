@@ -19,6 +19,7 @@ rule report:
         CURATED,
         score_tables(),
         trained_models(),
+        certificates(REPORTED_STAGES),
         funnel=f"{RUN}/funnel.json",
     output:
         report(

@@ -70,3 +70,55 @@ rule train:
         "opensora train {params.config:q} --outputs {params.outputs} {params.load:q} {params.until} "
         "--nodes {params.nodes} --gpus {params.gpus} --processes {params.processes} --seed {params.seed} --threads {threads} "
         "--dataset.plan {input.plan} {params.data:q} {params.max_rejected} --job-log {log} >> {log} 2>&1"
+
+
+rule certify_resume:
+    """Check on a few steps that a stage resumes exactly; certificate.json has what was found.
+
+    The file stands beside the training and is no output, for it stays where a check fails.
+    """
+    input:
+        plan=f"{RUN}/buckets/{{stage}}/settled.parquet",
+        data=lambda wildcards: training_data(wildcards.stage),
+        load=lambda wildcards: plain_names(loaded(POINTS[wildcards.stage][0])),
+        weights=lambda wildcards: plain_names(stage_weights(wildcards)),
+    output:
+        passed=touch(f"{RUN}/train/{{stage}}/resume_certified"),
+    log:
+        f"logs/certify_resume/{config['run']}/{{stage}}.log",
+    benchmark:
+        f"benchmarks/certify_resume/{config['run']}/{{stage}}.tsv"
+    threads: asks.threads("train")
+    resources:
+        # a stage of one process is also resumed by two
+        mem_mb=lambda wildcards, attempt: (
+            asks.mem_mb("train")(wildcards, attempt)
+            * (2 if processes(wildcards.stage) == 1 else 1)
+        ),
+        runtime=asks.runtime("train"),
+        gpu=lambda wildcards: STAGE[wildcards.stage]["gpus"] or None,
+    params:
+        identity=identity(
+            version=VERSIONS["train"],
+            config=lambda wildcards: training_fields(
+                stage_config(wildcards),
+                seed=config["seed"],
+                starts_itself=starts_itself(wildcards),
+                online=STAGE[wildcards.stage]["online"],
+            ),
+            data=lambda wildcards: data_options(wildcards.stage),
+            load=lambda wildcards: STAGE[wildcards.stage]["load"],
+            workers=lambda wildcards: processes(wildcards.stage),
+            **stamps(given_weights()),
+        ),
+        config=stage_config,
+        outputs=lambda wildcards: f"{RUN}/train/{wildcards.stage}",
+        data=lambda wildcards: data_options(wildcards.stage),
+        load=lambda wildcards, input: load_options(POINTS[wildcards.stage][0]),
+        gpus=lambda wildcards, resources: STAGE[wildcards.stage]["gpus"],
+        processes=lambda wildcards, resources: processes(wildcards.stage),
+        seed=config["seed"],
+    shell:
+        "opensora train {params.config:q} --verify-resume --outputs {params.outputs} {params.load:q} "
+        "--gpus {params.gpus} --processes {params.processes} --seed {params.seed} --threads {threads} "
+        "--dataset.plan {input.plan} {params.data:q} --job-log {log} >> {log} 2>&1"

@@ -6,11 +6,8 @@ workers, beside a run that changes its number at the same step and is not distur
 resumption happens in processes of their own.
 """
 
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,37 +16,21 @@ import torch
 
 from opensora import __version__
 from opensora.acceleration.workers import Workers
-from opensora.core.errors import OpenSoraError, Stopped
-from opensora.core.io import read_json, scratch_folder, write_json
+from opensora.core.errors import OpenSoraError
+from opensora.core.io import scratch_folder, write_json
 from opensora.core.lock import RunLock
-from opensora.core.process import threads_in_use, use_threads
 from opensora.core.seal import sealed
 from opensora.core.signals import StopSignals
 from opensora.core.versions import VERSIONS
 from opensora.plans.compile import BatchPlan
 from opensora.training.certify.course import Course, choose_course, other_number
-from opensora.training.certify.verdict import Check, judge_other, judge_resumed
-from opensora.training.certify.worker import (
-    ABOUT_TO_KILL,
-    KILLED,
-    OTHER,
-    OUTCOME,
-    STOPPED,
-    STRAIGHT,
-    TASKS,
-    UNDISTURBED,
-)
-from opensora.training.checkpoint import newest_checkpoint, read_counters
-from opensora.training.config import STATE, TrainConfig
-from opensora.training.kernels import FILE as KERNELS
+from opensora.training.certify.runs import Runs, Start
+from opensora.training.checkpoint import read_counters
+from opensora.training.config import TrainConfig
 from opensora.training.load import checkpoint_to_load
-from opensora.training.plan import choose_plan, compile_plan_of, continues_plan
+from opensora.training.plan import PLAN, choose_plan, compile_plan_of, continues_plan
 
 CERTIFICATE = "certificate.json"
-RESUMED = "resumed"
-_LOG, _LAST_LINES = "workers.log", 3
-
-Start = Callable[[int], None]  # that many workers do what stands in tasks.json
 
 
 def scratch_of(config: TrainConfig) -> Path:
@@ -97,9 +78,13 @@ def certify(
         for former in scratch.iterdir():  # of one that was killed
             if former.is_dir():
                 shutil.rmtree(former, ignore_errors=True)
+            elif not former.name.startswith("lock."):
+                former.unlink(missing_ok=True)
+        (Path(config.outputs) / CERTIFICATE).unlink(missing_ok=True)
         plan = _own_plan(config, fields, scratch, processes)
         course = _course(config, plan, steps=steps, processes=processes, gpus=gpus)
-        checks, facts = _Certifier(config, course, plan, scratch, start, signals).checks()
+        runs = Runs(config, course, plan.state_folder / PLAN, scratch, start, signals)
+        checks, facts = runs.checks()
     passed = all(check.passed is not False for check in checks)
     write_json(
         Path(config.outputs) / CERTIFICATE,
@@ -143,7 +128,7 @@ def _own_plan(
 def _course(
     config: TrainConfig, mine: TrainConfig, *, steps: int, processes: int, gpus: int
 ) -> Course:
-    plan = BatchPlan(_plan_file(mine))
+    plan = BatchPlan(mine.state_folder / PLAN)
     loaded = checkpoint_to_load(config.load)
     done = (0, 0)
     if loaded is not None:
@@ -160,124 +145,3 @@ def _course(
         other_groups=other_number(groups, config.sp_size, gpus),
         sp_size=config.sp_size,
     )
-
-
-def _plan_file(mine: TrainConfig) -> Path:
-    return mine.state_folder / "plan.parquet"
-
-
-class _Certifier:
-    """Lets workers do the runs of a certificate, one lot of processes after the other."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        course: Course,
-        plan: TrainConfig,
-        scratch: Path,
-        start: Start,
-        signals: StopSignals,
-    ) -> None:
-        self._course, self._scratch, self._start, self._signals = course, scratch, start, signals
-        self._plan = str(_plan_file(plan))
-        most = max(course.workers, course.other_workers or 0)
-        self._threads = max(1, threads_in_use() // most)  # sums are split alike in all runs
-        own = config.state_folder / KERNELS
-        if own.is_file():
-            target = scratch / STRAIGHT / STATE / KERNELS
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(own, target)
-
-    def checks(self) -> tuple[list[Check], dict[str, Any]]:
-        """All checks, and how the run computes."""
-        course, scratch = self._course, self._scratch
-        # 1. straight, stopped, killed
-        self._work(
-            course.workers,
-            [{"name": name, "do": name} for name in (STRAIGHT, STOPPED, KILLED)],
-            ends=scratch / KILLED / ABOUT_TO_KILL,
-        )
-        found = {name: self._newest(name) for name in (STOPPED, KILLED)}
-        changed = found[STOPPED]
-        shutil.copytree(scratch / STOPPED / STATE, scratch / OTHER / STATE)
-        before = read_json(scratch / STOPPED / OUTCOME)
-        # 2. resumed in other processes, and by another number of them
-        with_other = course.other_groups is not None and course.first < changed < course.until
-        undisturbed = {"name": UNDISTURBED, "do": UNDISTURBED, "changed": changed}
-        is_first = with_other and course.groups == 1  # it takes as few workers as either has
-        resumed = [{"name": name, "do": RESUMED} for name in (STOPPED, KILLED)]
-        self._work(course.workers, [*resumed, *([undisturbed] if is_first else [])])
-        checks = [
-            judge_resumed(
-                name, how, scratch, course, found[name], before if name == STOPPED else None
-            )
-            for name, how in ((STOPPED, "a signal"), (KILLED, "kill -9"))
-        ]
-        facts: dict[str, Any] = read_json(scratch / STRAIGHT / OUTCOME)["facts"]
-        if not with_other:
-            why = (
-                "one group of GPUs is at hand"
-                if course.other_groups is None
-                else "nothing to go on from"
-            )
-            return [*checks, Check("another number of processes", None, why)], facts
-        assert course.other_workers is not None
-        tasks = [{"name": OTHER, "do": OTHER}, *([] if is_first else [undisturbed])]
-        self._work(course.other_workers, tasks)
-        return [*checks, judge_other(scratch, course, changed, before)], facts
-
-    def _work(self, workers: int, tasks: list[dict[str, Any]], ends: Path | None = None) -> None:
-        """Let workers do tasks.
-
-        Args:
-            workers: processes.
-            tasks: see `worker.work`.
-            ends: file that is there where the last task has come to its violent end.
-
-        Raises:
-            Stopped: a signal came.
-            OpenSoraError: a worker failed; with what it said.
-        """
-        course = asdict(self._course)
-        write_json(self._scratch / TASKS, {"course": course, "plan": self._plan, "tasks": tasks})
-        use_threads(self._threads * workers)
-        error: OpenSoraError | None = None
-        try:
-            with _said_in(self._scratch / _LOG):
-                self._start(workers)
-        except OpenSoraError as failure:
-            error = failure
-        if self._signals.received or isinstance(error, Stopped):
-            raise Stopped(
-                f"{self._signals.received or 'a signal'} came before the certificate was made;"
-                " nothing of it is left, run the same command again"
-            )
-        if error is not None and not (ends and ends.is_file()):
-            raise OpenSoraError(f"--verify-resume: {self._sentence() or error}") from error
-
-    def _newest(self, name: str) -> int:
-        """Step of the newest checkpoint of a run; 0 for none."""
-        newest = newest_checkpoint(self._scratch / name / STATE)
-        return newest[1].step if newest else 0
-
-    def _sentence(self) -> str:
-        """What the workers said last of why they ended."""
-        lines = (self._scratch / _LOG).read_text(encoding="utf-8", errors="replace").splitlines()
-        said = [line for line in lines if line.startswith("opensora ")]
-        return " ".join((said or lines)[-1:]).removeprefix("opensora train: ")
-
-
-@contextmanager
-def _said_in(path: Path) -> Iterator[None]:
-    """Let what processes that are started here say go to a file: a kill makes them complain."""
-    kept = {number: os.dup(number) for number in (1, 2)}
-    with path.open("ab") as file:
-        for number in kept:
-            os.dup2(file.fileno(), number)
-        try:
-            yield
-        finally:
-            for number, former in kept.items():
-                os.dup2(former, number)
-                with suppress(OSError):
-                    os.close(former)

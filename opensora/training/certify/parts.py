@@ -15,7 +15,7 @@ from opensora.training.start import TrainingRun
 
 CLOSE = 1e-6  # what may lie between weights of two numbers of workers, of which sums are rounded
 CURVE = ("step", "loss", "loss_ema", "grad_norm", "lr", "bucket")  # not how fast it went
-_NUMBERS = ("step", "micro_batches", "loss_ema")
+_NUMBERS = ("step", "micro_batches")  # the smoothed loss is part of the curve
 
 Difference = dict[str, Any]  # `what` differs, `step`, `largest` absolute difference
 
@@ -30,15 +30,16 @@ def parts_of(run: TrainingRun) -> dict[str, Tensor]:
         "rates": [group.get("lr") for group in optimizer["param_groups"]],
         "counters": {name: getattr(run.counters, name) for name in _NUMBERS},
     }
-    return dict(_named("", state))
+    return dict(named("", state))
 
 
-def _named(place: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+def named(place: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """Tensors and numbers anywhere in mappings and lists, by their dotted names; of parts ours."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _named(f"{place}.{name}" if place else str(name), inner)
+            yield from named(f"{place}.{name}" if place else str(name), inner)
     elif isinstance(value, list | tuple):
-        yield from _named(place, dict(enumerate(value)))
+        yield from named(place, dict(enumerate(value)))
     elif isinstance(value, DTensor):
         yield place, value.to_local()
     elif isinstance(value, Tensor):
@@ -77,7 +78,8 @@ def first_difference(
 def largest_difference(found: Mapping[str, Tensor], path: Path) -> float:
     """The largest absolute difference of any tensor from what was kept of it."""
     with safe_open(path, framework="pt") as kept:
-        pairs = ((value.detach().cpu(), kept.get_tensor(name)) for name, value in found.items())
+        names = set(kept.keys()) & found.keys()
+        pairs = ((found[name].detach().cpu(), kept.get_tensor(name)) for name in sorted(names))
         return max((_largest(one, other) or 0.0 for one, other in pairs), default=0.0)
 
 

@@ -4,6 +4,7 @@ import gc
 import shutil
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from opensora.training.certify.parts import (
     first_difference,
     keep,
     largest_difference,
+    named,
     parts_of,
 )
 from opensora.training.certify.witness import Witness, count_as_dealt
@@ -31,9 +33,9 @@ from opensora.training.start import TrainingRun, prepare_run
 from opensora.training.watch import Watchdog
 
 TASKS, OUTCOME, WHOLE = "tasks.json", "outcome.json", "whole.safetensors"
-STRAIGHT, STOPPED, KILLED, OTHER, UNDISTURBED = (
+STRAIGHT, STOPPED, KILLED, RESUMED, OTHER, UNDISTURBED = (
     *("straight", "stopped", "killed"),
-    *("other", "undisturbed"),
+    *("resumed", "other", "undisturbed"),
 )
 ABOUT_TO_KILL = "about_to_kill"  # a file that says how far a run has come
 
@@ -52,10 +54,11 @@ def work(config: TrainConfig, resolved: Any, workers: Workers, scratch: Path) ->
     }
     for task in given["tasks"]:
         folder = scratch / task["name"]
-        workers.first(lambda folder=folder: _same_kernels(scratch, folder))
+        workers.first(partial(_same_kernels, scratch, folder))
         mine = replace(config, **settings, outputs=str(folder))
+        outcome: dict[str, Any] = {}
         if task["do"] == UNDISTURBED:
-            witness, outcome = _undisturbed(mine, workers, course, task["changed"]), {}
+            witness = _undisturbed(mine, workers, course, task["changed"])
         else:
             witness, outcome = _run(mine, resolved, workers, course, task, folder)
         outcome |= {"positions": workers.gather(witness.positions)}
@@ -128,18 +131,16 @@ def _look_back(
     if task["do"] == STRAIGHT:
         keep(parts_of(run), scratch / STRAIGHT / name)
         found["facts"] = _facts(run)
-    elif task["do"] not in (OTHER, UNDISTURBED):
-        mine = first_difference(parts_of(run), scratch / STRAIGHT / name)
+    elif task["do"] == RESUMED:
+        parts, kept = parts_of(run), scratch / STRAIGHT / name
+        mine = first_difference(parts, kept)
         by_rank = [{**one, "worker": rank} for rank, one in enumerate(workers.gather(mine)) if one]
         found["difference"] = by_rank[0] if by_rank else None
-    if task["do"] in (OTHER, UNDISTURBED):
+        found["largest"] = max(workers.gather(largest_difference(parts, kept) if mine else 0.0))
+    else:
         model, ema = weights_of(run)
         if workers.is_main:
-            whole = {
-                f"{kind}.{k}": v
-                for kind, part in (("model", model), ("ema", ema))
-                for k, v in part.items()
-            }
+            whole = dict(named("", {"model": model, "ema": ema}))
             counterpart = scratch / (UNDISTURBED if task["do"] == OTHER else OTHER) / WHOLE
             if counterpart.is_file():
                 found["difference"] = first_difference(whole, counterpart, allowed=CLOSE)

@@ -39,6 +39,24 @@ def test_an_encoder_says_what_it_learned_from(page):
     assert "VAE training1,234 clips, listing 0f0f0f0f0f0f" in page.text
 
 
+@pytest.mark.parametrize(
+    ("passed", "said"),
+    [
+        (True, "✓ passed Resume after a signal: as it was"),
+        (False, "✗ failed Resume after a signal: as it was"),
+        (None, "not checked Resume after a signal: as it was"),
+        ("no certificate", "Resume: not checked; snakemake certify_all"),
+    ],
+)
+def test_whether_a_stage_resumes_exactly_is_said(passed, said, run_dir):
+    if passed != "no certificate":
+        check = {"name": "resume after a signal", "passed": passed, "words": "as it was"}
+        write_json(run_dir / "train/stage1/certificate.json", {"checks": [check]})
+    output = run_dir / "report" / "index.html"
+    write_report(run_dir, output)
+    assert said in " ".join(Page(output.read_text(encoding="utf-8")).text.split())
+
+
 def test_hostile_text_stays_text(page):
     assert "script" not in page.tags
     # as prompt, reason of a skipped metric, detail of a rejected row (twice) and configuration
