@@ -4,6 +4,13 @@ Torch reads and writes the tokens once for the norm and once for the modulation,
 tokens for the backward pass, and multiplies before it sums there. These kernels keep the tokens
 themselves and two numbers per row.
 
+Moved bytes, 32,768 rows of 1152 channels in bf16, 75.5 MB a tensor: 151 MB there; back 226 MB (x,
+gradient, gradient of x) and twice 9 MB for the sums of 1,024 programs: 0.04 and 0.06 ms at 4.2 TB/s.
+An H200 needs about 30 KB on their way to each multiprocessor for that (4.8 TB/s, 0.8 microseconds);
+nine warps of 220 registers, each at a row of x and one of gradients, have 41 KB. What the host does
+for a launch takes longer than all this, so views, casts and launches are few; docs/benchmarks.md
+holds it against what an earlier form took.
+
 Axes: R rows (all tokens), D channels, G groups of R / G neighbouring rows with one modulation.
 """
 
@@ -14,16 +21,22 @@ from typing import Any
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from opensora.models.layers.kernels.adaptive_triton import (
+    gate_backward,
+    modulate_backward,
+    modulate_forward,
+)
 from opensora.models.layers.norms import NORM_EPS, add_gated, modulate
 
 log = logging.getLogger(__name__)
 
 INTERPRETED = bool(triton.knobs.runtime.interpret)  # Triton's own CPU mode, for tests
-_PROGRAMS = 1024  # of a backward pass, a few per multiprocessor; each sums a run of rows
+_PROGRAMS = 1024  # of a backward pass, all of which fit on a GPU; each sums a run of rows
+_FORWARD_ROWS = 8  # of a program: shift and scale are read once for them
+_THREAD = 40  # channels that a thread holds, of which it has four copies
 _PROBE_ATOL = 1e-4
 
 
@@ -37,11 +50,9 @@ def fused_modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """
     if not (_serves(x) and _grouped(x, shift) and shift.shape == scale.shape):
         return modulate(x, shift, scale)
-    D = x.shape[-1]
     kind = x.device.type  # the result has the type that the next linear layer casts to
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-    out = _Modulate.apply(x.reshape(-1, D), shift.reshape(-1, D), scale.reshape(-1, D), dtype)
-    return out.view(x.shape)
+    return _Modulate.apply(x, shift, scale, dtype)
 
 
 def fused_add_gated(x: Tensor, gate: Tensor, branch: Tensor) -> Tensor:
@@ -52,34 +63,41 @@ def fused_add_gated(x: Tensor, gate: Tensor, branch: Tensor) -> Tensor:
 
 
 class _Modulate(torch.autograd.Function):
-    """layer_norm(x) * (1 + scale) + shift for x [R, D], shift and scale [G, D]."""
+    """layer_norm(x) * (1 + scale) + shift for x [..., D] of R rows, shift and scale of G."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, shift: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-        x, shift, scale = x.contiguous(), _dense_rows(shift), _dense_rows(scale)
-        R, D = x.shape
+        D = x.shape[-1]
+        x, shifts, scales = x.contiguous(), _dense_rows(shift), _dense_rows(scale)
+        R, G = x.numel() // D, len(shifts)
         out = torch.empty_like(x, dtype=dtype)
-        mean, rstd = x.new_empty(2, R, dtype=torch.float32)
-        tensors, strides = (x, shift, scale, out, mean, rstd), (shift.stride(0), scale.stride(0))
-        sizes = {"D": D, "rows": R // len(shift), "BLOCK": triton.next_power_of_2(D)}
+        stats = x.new_empty(R, 2, dtype=torch.float32)
+        each = min(_FORWARD_ROWS, triton.next_power_of_2(R // G))
+        tensors, strides = (x, shifts, scales, out, stats), (shifts.stride(0), scales.stride(0))
+        grid = (G * triton.cdiv(R // G, each),)
         with torch.cuda.device_of(x):  # which need not be the current one
-            _modulate_forward[(R,)](*tensors, *strides, eps=NORM_EPS, **sizes)
-        ctx.save_for_backward(x, scale, mean, rstd)
-        ctx.shift_dtype = shift.dtype
+            modulate_forward[grid](*tensors, *strides, D, R // G, NORM_EPS, each, **_parts(D))
+        ctx.save_for_backward(x, scales, stats)
+        ctx.like_shift = shift.shape, shift.dtype
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, scale, mean, rstd = ctx.saved_tensors
-        D = x.shape[1]
-        chunks, sizes = _split_rows(x, len(scale))
+        x, scales, stats = ctx.saved_tensors
+        shape, shift_dtype = ctx.like_shift
+        G, D = scales.shape
+        rows = x.numel() // D // G
+        each, chunks = _split_rows(rows, G)
         grad_x = torch.empty_like(x)
-        sums = x.new_empty(2, len(scale), chunks, D, dtype=torch.float32)
-        tensors = grad.contiguous(), x, scale, mean, rstd, grad_x, sums[0], sums[1]
-        _modulate_backward[(len(scale), chunks)](*tensors, scale.stride(0), **sizes)
-        grad_shift, grad_scale = sums.sum(2)  # [G, D] each
-        return grad_x, grad_shift.to(ctx.shift_dtype), grad_scale.to(scale.dtype), None
+        sums = x.new_empty(2, G, chunks, D, dtype=torch.float32)
+        tensors = grad.contiguous(), x, scales, stats, grad_x, sums
+        modulate_backward[(G * chunks,)](*tensors, scales.stride(0), D, rows, each, **_parts(D))
+        both = sums.sum(2).view(2, *shape)  # gradients of shift and scale
+        if shift_dtype == scales.dtype:  # as a rule, and then one cast will do
+            both = both.to(shift_dtype)
+        grad_shift, grad_scale = both.unbind()
+        return grad_x, grad_shift.to(shift_dtype), grad_scale.to(scales.dtype), None
 
 
 class _AddGated(torch.autograd.Function):
@@ -96,15 +114,15 @@ class _AddGated(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         gate, branch = ctx.saved_tensors
         D = grad.shape[-1]
-        gates = _dense_rows(gate.reshape(-1, D))
-        branches = branch.reshape(-1, D).contiguous()
-        chunks, sizes = _split_rows(branches, len(gates))
+        gates, branches = _dense_rows(gate), branch.contiguous()
+        G, rows = len(gates), branch.numel() // D // len(gates)
+        each, chunks = _split_rows(rows, G)
         grad_branch = torch.empty_like(branches)
-        sums = grad.new_empty(len(gates), chunks, D, dtype=torch.float32)
+        sums = grad.new_empty(G, chunks, D, dtype=torch.float32)
         tensors = grad.contiguous(), gates, branches, grad_branch, sums
-        _gate_backward[(len(gates), chunks)](*tensors, gates.stride(0), **sizes)
+        gate_backward[(G * chunks,)](*tensors, gates.stride(0), D, rows, each, **_parts(D))
         grad_gate = sums.sum(1).view(gate.shape).to(gate.dtype)
-        return grad.to(ctx.x_dtype), grad_gate, grad_branch.view(branch.shape)
+        return grad.to(ctx.x_dtype), grad_gate, grad_branch
 
 
 def _grouped(x: Tensor, modulation: Tensor) -> bool:
@@ -114,23 +132,31 @@ def _grouped(x: Tensor, modulation: Tensor) -> bool:
     axis = 0
     while axis < x.ndim - 1 and x.shape[axis] == modulation.shape[axis]:
         axis += 1
-    return all(length == 1 for length in modulation.shape[axis:-1])
+    return x.shape[-1] > 1 and all(length == 1 for length in modulation.shape[axis:-1])
 
 
 def _dense_rows(x: Tensor) -> Tensor:
-    """[G, D] with neighbouring channels; any distance between the rows will do."""
+    """[..., D] as [G, D] with neighbouring channels; any distance between the rows will do."""
+    x = x.reshape(-1, x.shape[-1])
     return x if x.stride(1) == 1 else x.contiguous()
 
 
-def _split_rows(x: Tensor, groups: int) -> tuple[int, dict[str, int]]:
-    """Programs that share a group of rows of x [R, D], and the sizes that a backward kernel takes.
+def _split_rows(rows: int, groups: int) -> tuple[int, int]:
+    """Rows of a program in a backward pass, and programs that share a group of rows.
 
     Rows of a program are a power of two, so that few kernels serve all sizes of videos.
     """
-    R, D = x.shape
-    each = triton.next_power_of_2(triton.cdiv(R, _PROGRAMS))
-    sizes = {"D": D, "rows": R // groups, "EACH": each, "BLOCK": triton.next_power_of_2(D)}
-    return triton.cdiv(R // groups, each), sizes
+    each = triton.next_power_of_2(triton.cdiv(rows * groups, _PROGRAMS))
+    return each, triton.cdiv(rows, each)
+
+
+@lru_cache
+def _parts(D: int) -> dict[str, int]:
+    """Two powers of two that hold D channels, and the warps of a program: one, if they fit."""
+    first = triton.next_power_of_2(D) // 2
+    tail = triton.next_power_of_2(D - first)
+    warps = triton.next_power_of_2(triton.cdiv(first + tail, 32 * _THREAD))
+    return {"FIRST": first, "TAIL": tail, "num_warps": warps}
 
 
 def _serves(x: Tensor) -> bool:
@@ -155,96 +181,3 @@ def works(device: torch.device) -> bool:
         return True
     log.warning("kernel layer norms run in torch: Triton's result differs on %s", device)
     return False
-
-
-@triton.jit
-def _modulate_forward(
-    x, shift, scale, out, mean, rstd, shift_stride, scale_stride, D, rows, eps, BLOCK: tl.constexpr
-):
-    """One row: normalise, modulate, remember its mean and 1 / standard deviation."""
-    row = tl.program_id(0).to(tl.int64)
-    group = row // rows
-    columns = tl.arange(0, BLOCK)
-    inside = columns < D
-    value = tl.load(x + row * D + columns, mask=inside, other=0.0).to(tl.float32)
-    centre = tl.sum(value, 0) / D
-    value = tl.where(inside, value - centre, 0.0)
-    factor = 1 / tl.sqrt(tl.sum(value * value, 0) / D + eps)
-    up = tl.load(scale + group * scale_stride + columns, mask=inside, other=0.0).to(tl.float32)
-    add = tl.load(shift + group * shift_stride + columns, mask=inside, other=0.0).to(tl.float32)
-    tl.store(out + row * D + columns, value * factor * (1 + up) + add, mask=inside)
-    tl.store(mean + row, centre)
-    tl.store(rstd + row, factor)
-
-
-@triton.jit
-def _modulate_backward(
-    grad,
-    x,
-    scale,
-    mean,
-    rstd,
-    grad_x,
-    grad_shift,
-    grad_scale,
-    scale_stride,
-    D,
-    rows,
-    EACH: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """Gradient of EACH rows of a group, and their share in those of shift and scale."""
-    group = tl.program_id(0).to(tl.int64)
-    chunk = tl.program_id(1)
-    columns = tl.arange(0, BLOCK)
-    inside = columns < D
-    up = 1 + tl.load(scale + group * scale_stride + columns, mask=inside, other=0.0).to(tl.float32)
-    sum_shift = tl.zeros((BLOCK,), tl.float32)
-    sum_scale = tl.zeros((BLOCK,), tl.float32)
-    for index in range(EACH):
-        row = group * rows + chunk * EACH + index
-        there = inside & (chunk * EACH + index < rows)
-        centre = tl.load(mean + row, mask=chunk * EACH + index < rows, other=0.0)
-        factor = tl.load(rstd + row, mask=chunk * EACH + index < rows, other=0.0)
-        normal = tl.load(x + row * D + columns, mask=there, other=0.0).to(tl.float32)
-        normal = tl.where(there, (normal - centre) * factor, 0.0)
-        slope = tl.load(grad + row * D + columns, mask=there, other=0.0).to(tl.float32)
-        sum_shift += slope
-        sum_scale += slope * normal
-        slope = slope * up
-        level = tl.sum(slope, 0) / D
-        along = tl.sum(slope * normal, 0) / D
-        slope = (slope - level - normal * along) * factor
-        tl.store(grad_x + row * D + columns, slope, mask=there)
-    place = (group * tl.num_programs(1) + chunk) * D + columns
-    tl.store(grad_shift + place, sum_shift, mask=inside)
-    tl.store(grad_scale + place, sum_scale, mask=inside)
-
-
-@triton.jit
-def _gate_backward(
-    grad,
-    gate,
-    branch,
-    grad_branch,
-    grad_gate,
-    gate_stride,
-    D,
-    rows,
-    EACH: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """Gradient of EACH rows of a group's branch, and their share in that of the gate."""
-    group = tl.program_id(0).to(tl.int64)
-    chunk = tl.program_id(1)
-    columns = tl.arange(0, BLOCK)
-    inside = columns < D
-    open_by = tl.load(gate + group * gate_stride + columns, mask=inside, other=0.0).to(tl.float32)
-    total = tl.zeros((BLOCK,), tl.float32)
-    for index in range(EACH):
-        there = inside & (chunk * EACH + index < rows)
-        place = (group * rows + chunk * EACH + index) * D + columns
-        slope = tl.load(grad + place, mask=there, other=0.0).to(tl.float32)
-        total += slope * tl.load(branch + place, mask=there, other=0.0).to(tl.float32)
-        tl.store(grad_branch + place, slope * open_by, mask=there)
-    tl.store(grad_gate + (group * tl.num_programs(1) + chunk) * D + columns, total, mask=inside)

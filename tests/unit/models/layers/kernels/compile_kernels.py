@@ -16,7 +16,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from opensora.models.layers.kernels import adaptive, short, short_triton
+from opensora.models.layers.kernels import adaptive, adaptive_triton, short, short_triton
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
@@ -51,13 +51,14 @@ def show(name, compiled):
         "registers": int(numbers[1]),
         "stack": int(numbers[2]),  # bytes of a thread that did not fit
         "shared": compiled.metadata.shared,
+        "barriers": len(re.findall(r"BAR\.SYNC", code.stdout)),
         "vector_loads": len(re.findall(r"LDG\.E\.(?:\w+\.)*128", code.stdout)),
         "products": len(re.findall(r"\sH?G?MMA[.\d]|HMMA|HGMMA", code.stdout)),
     }
     sys.stdout.write(json.dumps(row) + "\n")
 
 
-def compile_short(tokens, head_size, *, normed=False, capability=90):
+def compile_short(tokens, head_size, *, normed=False, capability=90, only=""):
     rows, warps = short.tile(tokens)
     more = short.backward_warps(warps, head_size) if normed else warps
     first, tail = short.head_parts(head_size)
@@ -71,31 +72,41 @@ def compile_short(tokens, head_size, *, normed=False, capability=90):
         types |= dict.fromkeys(("q_weight", "k_weight", "rotation"), "*fp32")
     kernels = {"forward": short_triton.forward_kernel, "backward": short_triton.backward_kernel}
     for way, kernel in kernels.items():
+        if only not in ("", way):
+            continue
         name = f"short {tokens}x{head_size}{' normed' if normed else ''} {way}"
         name += "" if capability == 90 else f" sm_{capability}"
         count = more if way == "backward" else warps
         show(name, machine_code(kernel, types, constants, capability=capability, warps=count))
 
 
-def compile_adaptive(capability):
-    low = {"x", "out", "grad", "grad_x", "branch", "grad_branch"}
-    kernels = (adaptive._modulate_forward, adaptive._modulate_backward, adaptive._gate_backward)
-    for kernel in kernels:
-        constants = {"BLOCK": 2048, "EACH": 16}
-        types = {}
-        for name in set(kernel.arg_names) - set(constants):
-            if name in ("D", "rows") or name.endswith("stride"):
-                types[name] = "i32"
-            else:
-                types[name] = "fp32" if name == "eps" else "*bf16" if name in low else "*fp32"
-        compiled = machine_code(kernel, types, constants, capability=capability)
-        show(f"{kernel.__name__} sm_{capability}", compiled)
+def compile_adaptive(capability, x="*bf16", branch="*bf16"):
+    """The three kernels at XL width; `x` is the type of the residual stream."""
+    sizes = dict(adaptive._parts(1152))
+    warps = sizes.pop("num_warps")
+    types = {name: "i32" for name in ("D", "rows", "shift_stride", "scale_stride", "gate_stride")}
+    types |= dict.fromkeys(("shift", "scale", "gate", "stats", "sums"), "*fp32")
+    types |= {"x": x, "grad_x": x, "out": branch, "grad_branch": branch, "branch": branch}
+    kernels = {
+        "modulate_forward": ({"EACH": 8}, {"eps": "fp32"}),
+        "modulate_backward": ({"EACH": 32}, {"grad": branch}),
+        "gate_backward": ({"EACH": 32}, {"grad": x}),
+    }
+    for name, (each, more) in kernels.items():
+        kernel = getattr(adaptive_triton, name)
+        own = {key: kind for key, kind in (types | more).items() if key in kernel.arg_names}
+        constants, place = each | sizes, {"capability": capability, "warps": warps}
+        compiled = machine_code(kernel, own, constants, **place)
+        show(f"{name} {x[1:]} {branch[1:]} sm_{capability}", compiled)
 
 
 if __name__ == "__main__":
     for tokens, head_size in ((16, 72), (16, 128), (30, 72), (64, 72)):
         compile_short(tokens, head_size)
         compile_short(tokens, head_size, normed=True)
+    for head_size in (64, 80, 96):
+        compile_short(16, head_size, only="backward")
     compile_short(64, 72, capability=80)
-    for capability in (80, 90):
-        compile_adaptive(capability)
+    compile_adaptive(80)
+    compile_adaptive(90)
+    compile_adaptive(90, x="*fp32")  # the residual stream of training under autocast

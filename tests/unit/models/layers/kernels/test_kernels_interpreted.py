@@ -53,6 +53,27 @@ def test_fused_kernels_give_torchs_numbers_and_gradients(name, shape, modulation
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("channels", [1152, 1024, 1300])  # one warp or two, each part
+def test_widths_of_real_models(channels, dtype):
+    assert fused._parts(channels)["num_warps"] == (2 if channels == 1300 else 1)
+    shapes, bound = ((2, 3, channels), (2, 1, channels)), 1e-5 if dtype == torch.float32 else 0.02
+    for function, plain in ((fused.fused_modulate, modulate), (fused.fused_add_gated, add_gated)):
+        got, expected = (run(f, *shapes, dtype=dtype) for f in (function, plain))
+        for a, b in zip(got, expected, strict=True):
+            assert a.dtype == dtype
+            torch.testing.assert_close(a, b, atol=bound, rtol=bound)
+
+
+def test_equal_rows_and_large_numbers_stay_finite():
+    for value in (0.0, 3.0, 1e15):
+        x = torch.full((1, 4, 48), value, requires_grad=True)
+        shift = torch.ones(1, 1, 48, requires_grad=True)
+        out = fused.fused_modulate(x, shift, shift)
+        out.sum().backward()
+        assert all(tensor.isfinite().all() for tensor in (out, x.grad, shift.grad))
+
+
 def test_rows_shared_by_several_programs_are_summed(monkeypatch):
     monkeypatch.setattr(fused, "_PROGRAMS", 4)  # 26 rows: 7, so 8, for each program of a group
     for function, plain in ((fused.fused_modulate, modulate), (fused.fused_add_gated, add_gated)):

@@ -40,6 +40,13 @@ def test_output_and_gradients_are_those_of_the_formula(shape, settings, dtype):
     check(found, run(plain, shape, dtype, **settings), dtype)
 
 
+def test_lengths_around_those_of_tiles():
+    for tokens in (2, 3, 7, 8, 15, 17, 21, 31, 32, 33, 48, 63):
+        settings = {"norm": True, "rotate": True}
+        found = run(short_attention, (1, tokens, 1, 1, 72), torch.float32, **settings)
+        check(found, run(plain, (1, tokens, 1, 1, 72), torch.float32, **settings), torch.float32)
+
+
 def test_large_scores_and_equal_rows_stay_finite():
     for factor in (0.0, 200.0):
         settings = {"norm": False, "rotate": False, "factor": factor}
