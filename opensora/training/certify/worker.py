@@ -25,11 +25,12 @@ from opensora.training.certify.parts import (
     parts_of,
 )
 from opensora.training.certify.witness import Witness, count_as_dealt
+from opensora.training.checkpoint import read_checkpoint, step_folder
 from opensora.training.config import STATE, TrainConfig
 from opensora.training.kernels import FILE as KERNELS
-from opensora.training.loop import run_steps, train
-from opensora.training.results import weights_of
+from opensora.training.loop import run_steps, save_checkpoint, train
 from opensora.training.start import TrainingRun, prepare_run
+from opensora.training.state.saver import Saver
 from opensora.training.watch import Watchdog
 
 TASKS, OUTCOME, WHOLE = "tasks.json", "outcome.json", "whole.safetensors"
@@ -99,8 +100,8 @@ def _run(
 def _undisturbed(config: TrainConfig, workers: Workers, course: Course, changed: int) -> Witness:
     """Train all steps in one go, as so many groups at first and as others from a step on.
 
-    Nothing is stopped, written or read: fewer workers do it all by accumulating what more of them
-    would each have done.
+    Nothing is stopped or read: fewer workers do it all by accumulating what more of them would each
+    have done.
     """
     before = course.groups * course.accumulate // workers.num_groups
     assert course.other_groups is not None  # else there is no such task
@@ -113,10 +114,13 @@ def _undisturbed(config: TrainConfig, workers: Workers, course: Course, changed:
         count_as_dealt(run, course.blocks(changed), dealt)
     witness = Witness()
     witness.look(run)
-    with StopSignals() as signals, Watchdog() as watchdog:
-        run_steps(run, signals, watchdog)
+    saver = Saver(config.state_folder, workers, None)
+    with StopSignals() as signals, Watchdog() as watchdog, saver:
+        run_steps(run, signals, watchdog, saver)
         run.config = replace(config, until=course.until, accumulate=after)
-        run_steps(run, signals, watchdog)
+        run_steps(run, signals, watchdog, saver)
+        save_checkpoint(run, saver)
+        saver.wait()
     return witness
 
 
@@ -137,16 +141,17 @@ def _look_back(
         by_rank = [{**one, "worker": rank} for rank, one in enumerate(workers.gather(mine)) if one]
         found["difference"] = by_rank[0] if by_rank else None
         found["largest"] = max(workers.gather(largest_difference(parts, kept) if mine else 0.0))
-    else:
-        model, ema = weights_of(run)
-        if workers.is_main:
-            whole = dict(named("", {"model": model, "ema": ema}))
-            counterpart = scratch / (UNDISTURBED if task["do"] == OTHER else OTHER) / WHOLE
-            if counterpart.is_file():
-                found["difference"] = first_difference(whole, counterpart, allowed=CLOSE)
-                found["largest"] = largest_difference(whole, counterpart)
-            else:
-                keep(whole, scratch / task["name"] / WHOLE)
+    elif workers.is_main:  # another number of workers: what they hold has come together here
+        last = read_checkpoint(
+            step_folder(run.config.state_folder, run.counters.step), run.counters
+        )
+        whole = dict(named("", {"model": last.model, "ema": last.ema}))
+        counterpart = scratch / (UNDISTURBED if task["do"] == OTHER else OTHER) / WHOLE
+        if counterpart.is_file():
+            found["difference"] = first_difference(whole, counterpart, allowed=CLOSE)
+            found["largest"] = largest_difference(whole, counterpart)
+        else:
+            keep(whole, scratch / task["name"] / WHOLE)
     return found
 
 

@@ -42,7 +42,9 @@ def test_a_run_of_one_process_is_certified_and_left_alone(make_config, tmp_path:
     assert is_as_sealed(found)
     assert found["passed"] is True
     assert [check["passed"] for check in found["checks"]] == [True, True, True]
-    assert [check["resumed_from"] for check in found["checks"]] == [2, 3, 2]
+    signal, kill, other = (check["resumed_from"] for check in found["checks"])
+    assert (signal, other) == (2, 2)
+    assert kill in (2, 3)  # the checkpoint of step 3 is written beside the steps, or not yet
     assert found["computed_with"]["workers"] == 1
     assert "resume by 2 instead of 1 processes passed" in done.stdout
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from opensora.acceleration.trained import Trained
 from opensora.acceleration.workers import worker_group
 from opensora.core.io import read_json, write_json
 from opensora.training.certify.course import Course, choose_course
@@ -14,7 +15,6 @@ from opensora.training.certify.verdict import Judge
 from opensora.training.certify.worker import OUTCOME, RESUMED, STOPPED, STRAIGHT, TASKS, work
 from opensora.training.checkpoint import newest_checkpoint
 from opensora.training.config import STATE, TrainConfig
-from opensora.training.ema import Ema
 
 
 def do(config: TrainConfig, course: Course, scratch: Path, **tasks: str) -> None:
@@ -40,7 +40,7 @@ def test_a_resumption_without_the_average_does_not_pass(
     _, counters = newest_checkpoint(scratch / STOPPED / STATE)
     shutil.copytree(scratch / STOPPED, scratch / "forgetful")
     do(config, course, scratch, stopped=RESUMED)
-    monkeypatch.setattr(Ema, "load_state_dict", lambda *_: None)
+    monkeypatch.setattr(Trained, "fill", lambda *_: None)  # of the average
     do(config, course, scratch, forgetful=RESUMED)
     judge = Judge(scratch, course)
     good = judge.resumed(STOPPED, "a signal", counters.step, before)
