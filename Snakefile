@@ -66,6 +66,10 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 
 
+for rule in workflow.rules:
+    know_signatures(rule.params)
+
+
 onstart:
     refuse_what_no_node_has()
     remove_marks("logs", config["run"])

@@ -29,12 +29,15 @@ def families(package: str, *, shared: Collection[str] = ()) -> list[str]:
     ]
 
 
-MODELS = Registry("model", locations=families("models", shared=("layers", "weights")))
-SCHEDULERS = Registry("scheduler", locations=families("schedulers"))
-DATASETS = Registry("dataset", locations=["opensora.datasets.stored", "opensora.datasets.online"])
-SCORERS = Registry("scorer", locations=["opensora.curation.scores"])
-CAPTIONERS = Registry("captioner", locations=["opensora.curation.captions"])
-METRICS = Registry("metric", locations=["opensora.evaluation"])
+_SCOPE = PACKAGE.name  # else each registry looks through all loaded modules for it
+MODELS = Registry("model", scope=_SCOPE, locations=families("models", shared=("layers", "weights")))
+SCHEDULERS = Registry("scheduler", scope=_SCOPE, locations=families("schedulers"))
+DATASETS = Registry(
+    "dataset", scope=_SCOPE, locations=["opensora.datasets.stored", "opensora.datasets.online"]
+)
+SCORERS = Registry("scorer", scope=_SCOPE, locations=["opensora.curation.scores"])
+CAPTIONERS = Registry("captioner", scope=_SCOPE, locations=["opensora.curation.captions"])
+METRICS = Registry("metric", scope=_SCOPE, locations=["opensora.evaluation"])
 
 # field of a training or sampling config -> where its type is looked up
 PARTS = {

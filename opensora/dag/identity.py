@@ -10,10 +10,11 @@ import ast
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, time
 from enum import Enum
 from pathlib import PurePath
+from types import FunctionType
 from typing import Any, TypeVar
 
 from opensora.core.errors import ConfigError
@@ -64,6 +65,13 @@ def known_signature(function: _Function) -> _Function:
     """
     function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
     return function
+
+
+def know_signatures(values: Iterable[Any]) -> None:
+    """The same for those of a rule's parameters that are functions."""
+    for value in values:
+        if isinstance(value, FunctionType) and not hasattr(value, "__signature__"):
+            known_signature(value)
 
 
 def canonical_text(values: Mapping[str, Any]) -> str:

@@ -147,9 +147,7 @@ class Requests:
 
     def gpus(self, rule: str) -> Callable[[Any], int | None]:
         """GPUs of a job: those of all its nodes; None, which asks for nothing, for none."""
-        if rule != "train":
-            return known_signature(lambda wildcards: int(self._given(rule, "gpus") or 0) or None)
-        return lambda wildcards: self._of(wildcards, "nodes") * self._of(wildcards, "gpus") or None
+        return known_signature(lambda wildcards: self._gpus_of(rule, wildcards))
 
     def device(self, rule: str) -> list[str]:
         """The option that says where a network runs; none leaves it to what is there."""
@@ -184,7 +182,7 @@ class Requests:
             if given := self._given(rule, "runtime"):
                 return _within(_amount(given, _UNITS_MIN, f"{rule}.runtime"), limit)
             stage = _stage_of(wildcards) if rule == "train" else ""
-            gpus = self.gpus(rule)(wildcards) or 0
+            gpus = self._gpus_of(rule, wildcards) or 0
             nodes = self._of(wildcards, "nodes") if stage else 1
             power = Power(threads=self.threads(rule) * nodes, gpus=gpus)
             first = self._forecast.minutes(rule, stage, power) or RULES[rule].runtime
@@ -221,6 +219,11 @@ class Requests:
     def _of(self, wildcards: Any, name: str) -> int:
         return int(self._stages[_stage_of(wildcards)][name])
 
+    def _gpus_of(self, rule: str, wildcards: Any) -> int | None:
+        if rule == "train":
+            return self._of(wildcards, "nodes") * self._of(wildcards, "gpus") or None
+        return int(self._given(rule, "gpus") or 0) or None
+
     def _limits(self, rule: str, wildcards: Any) -> Limits:
         given = self._config["resources"]
         node, job = given["largest_node"], given["longest_job"]
@@ -231,7 +234,7 @@ class Requests:
         path = self._partitions()
         if not path:
             return found
-        gpu = self.gpus(rule)(wildcards) is not None
+        gpu = self._gpus_of(rule, wildcards) is not None
         return found.within(partition_limits(str(path), gpu=gpu))
 
     def _memory(self, rule: str, wildcards: Any) -> float:

@@ -1,11 +1,11 @@
 """Checked configuration, path lists and wildcard constraints."""
 
+import gc
 import os
 from pathlib import Path
 
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.versions import VERSIONS
-from opensora.dag.cluster.gate import check_cluster
 from opensora.dag.configs import (
     check_configs,
     encoder_fields,
@@ -16,7 +16,7 @@ from opensora.dag.configs import (
     training_fields,
     weights_of,
 )
-from opensora.dag.identity import identity
+from opensora.dag.identity import identity, know_signatures
 from opensora.dag.layout import require_layout
 from opensora.dag.listing import keep_listing, read_listing
 from opensora.dag.mark import remove_marks
@@ -30,6 +30,10 @@ from opensora.dag.settings import (
 )
 
 REPOSITORY = Path(workflow.basedir)
+
+# the graph of the jobs grows and stays: to look through it for garbage again and again finds none
+gc.freeze()
+gc.set_threshold(100_000, 20, 100)
 
 try:
     check_workflow_config(config, REPOSITORY / "workflow/schemas/config.schema.yaml")
@@ -88,6 +92,8 @@ asks = Requests(
 
 def refuse_what_no_node_has():
     """Say before anything is submitted what the cluster could not take."""
+    from opensora.dag.cluster.gate import check_cluster
+
     try:
         check_cluster(workflow, workflow.dag.needrun_jobs(), partition_file())
     except ConfigError as error:

@@ -15,7 +15,6 @@ from opensora.core.seed import stable_shard
 from opensora.curation.ingest.ends import Listing, mark_of
 from opensora.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_media
 from opensora.tables.columns import LICENCE, PATH
-from opensora.tables.io import read_table
 
 LIST_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
 # of files that are passed over unopened: texts, tables, playlists, sound, archives, weights
@@ -232,6 +231,8 @@ def _is_unnamed_media(path: str, suffix: str) -> bool:
 
 
 def _read_list(path: str, licences: dict[str, str]) -> None:
+    from opensora.tables.io import read_table  # loads Parquet, which folders do without
+
     table = read_table(path)
     if PATH not in table.columns:
         raise TableError(f"{path}: a list of videos needs a column 'path'; it has {list(table)}")
