@@ -3,7 +3,8 @@
 # make test    set up, run every test; WORKERS=8 files of tests side by side instead of 2
 # make faults  run every fault of docs/reliability.md: kills, signals, full disks; hours
 # make cluster start a SLURM on this machine (root, slurm-wlm, munge) and run the tests of it
-# make cluster-faults  everything that goes wrong on a cluster, docs/cluster.md; an hour
+# make cluster-faults  everything that goes wrong on a cluster, docs/cluster.md; an hour or two; one
+#              test also needs slurmdbd and mariadb-server
 # make matrix  run the tests as other processors, thread counts and ffmpegs would
 # make fuzz SECONDS=600 SEED=0  hostile inputs by the thousand, docs/security.md
 # make lint    style, types, workflow

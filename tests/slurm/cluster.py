@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.slurm import accounting
+
 HOSTS, MARK = Path("/etc/hosts"), "# opensora test cluster"
 LOCK = Path("/tmp/opensora-test-cluster.lock")
 NEEDED = ("slurmctld", "slurmd", "munged", "sbatch", "runuser")
@@ -36,6 +38,7 @@ class Kind:
         gpus: of each.
         preemptible: whether jobs of a partition `urgent` take the nodes from others.
         ends_large_jobs: whether a job that takes more memory than it asked for is ended.
+        accounts: whether it remembers jobs that have ended, with slurmdbd.
     """
 
     nodes: int = 2
@@ -44,6 +47,7 @@ class Kind:
     gpus: int = 0
     preemptible: bool = False
     ends_large_jobs: bool = False
+    accounts: bool = False
 
     def partitions(self) -> dict[str, str]:
         """Name -> its settings."""
@@ -70,11 +74,13 @@ class Cluster:
         folder: state, logs and configuration.
         kind: what it claims to have.
         processes: its daemons.
+        ports: of slurmdbd and its database, where there is accounting.
     """
 
     folder: Path
     kind: Kind
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    ports: tuple[int, int] = (0, 0)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -109,7 +115,9 @@ class Cluster:
         )
         wait_for(20, socket_path.exists)
         conf = str(self.folder / "slurm.conf")
-        self._start_controller()
+        if self.kind.accounts:
+            self._start_accounting()
+        self.start_controller()
         for name in self._nodes():
             self._daemon("slurmd", "-D", "-f", conf, "-N", name)
         wait_for(60, self._is_idle)
@@ -120,11 +128,20 @@ class Cluster:
         Args:
             pause_s: seconds without one.
         """
+        self.stop_controller()
+        time.sleep(pause_s)
+        self.start_controller()
+
+    def stop_controller(self) -> None:
+        """End the controller; daemons of nodes and their jobs go on."""
         self._controller.terminate()
         self._controller.wait(30)
         self.processes.remove(self._controller)
-        time.sleep(pause_s)
-        self._start_controller()
+
+    def start_controller(self) -> None:
+        """Start the controller, with what it has saved, and wait until it answers."""
+        self._controller = self._daemon("slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
+        wait_for(60, lambda: self.run("scontrol", "ping").returncode == 0)
 
     def stop(self) -> None:
         """End what was started, jobs first, and take its lines out of /etc/hosts."""
@@ -139,9 +156,15 @@ class Cluster:
                 os.killpg(process.pid, signal.SIGKILL)
         _write_hosts([])
 
-    def _start_controller(self) -> None:
-        self._controller = self._daemon("slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
-        wait_for(60, lambda: self.run("scontrol", "ping").returncode == 0)
+    def _start_accounting(self) -> None:
+        database, keeper = accounting.daemons(self.folder, self.ports)
+        self._daemon(*database)
+        wait_for(60, (self.folder / "mariadb.sock").exists)
+        self._daemon(*keeper)
+        add = ("sacctmgr", "--immediate", "add")
+        wait_for(60, lambda: self.run(*add, "cluster", "opensoratest").returncode == 0)
+        self.run(*add, "account", accounting.ACCOUNT, "cluster=opensoratest")
+        self.run(*add, "user", "root", f"account={accounting.ACCOUNT}", "cluster=opensoratest")
 
     def _nodes(self) -> list[str]:
         return [f"testnode{number}" for number in range(1, self.kind.nodes + 1)]
@@ -167,6 +190,8 @@ class Cluster:
     def _write(self) -> None:
         for name in ("ctld", "munge", "bin"):
             (self.folder / name).mkdir()
+        dbd, database = free_ports(2)
+        self.ports = (dbd, database)
         self.folder.chmod(0o755)
         key = self.folder / "munge/munge.key"
         key.write_bytes(os.urandom(1024))
@@ -184,7 +209,7 @@ class Cluster:
             (self.folder / "gres.conf").write_text(
                 f"NodeName={','.join(self._nodes())} Name=gpu File={files}\n"
             )
-        for name in COMMANDS:
+        for name in (*COMMANDS, *(accounting.COMMANDS * self.kind.accounts)):
             path = self.folder / "bin" / name
             path.write_text(f'#!/bin/sh\nSLURM_CONF={conf} exec /usr/bin/{name} "$@"\n')
             path.chmod(0o755)
@@ -193,6 +218,11 @@ class Cluster:
     def _authentication(self) -> str:
         # a job that SLURM puts back waits as long as its credential holds, two minutes if unsaid
         return f"AuthInfo=socket={self.folder}/munge/munge.socket,cred_expire=20"
+
+    def _accounting(self) -> list[str]:
+        if self.kind.accounts:
+            return accounting.settings(self.folder, self.ports[0])
+        return ["AccountingStorageType=accounting_storage/none"]
 
     def _configuration(self) -> str:
         host, kind = socket.gethostname().partition(".")[0], self.kind
@@ -208,7 +238,7 @@ class Cluster:
             *("TaskPlugin=task/none", "JobAcctGatherType=jobacct_gather/linux"),
             *("SelectType=select/cons_tres", "SelectTypeParameters=CR_Core_Memory"),
             *("SlurmdParameters=config_overrides", "ReturnToService=2", "MailProg=/bin/true"),
-            "AccountingStorageType=accounting_storage/none",
+            *self._accounting(),
             *(["GresTypes=gpu"] if kind.gpus else []),
             *(["PreemptType=preempt/partition_prio", "PreemptMode=REQUEUE"] * kind.preemptible),
             *(["JobAcctGatherParams=OverMemoryKill"] * kind.ends_large_jobs),

@@ -23,10 +23,12 @@ PROFILE = REPOSITORY / "profiles/slurm"
 STAGE = "results/test/train/stage1"
 LOG = "logs/train/test/stage1.log"
 STEPS = 12
+TWO_NODES = {"nodes": 2}
+ONE_NODE = {"processes": 2}
 WAIT_S = 400  # longer than anything takes on a busy machine
 STEP_S = 4.0  # of a training that is to be met while it goes on; numbers stay the same
 _SLOWLY = REPOSITORY / "tests/hostile/faults/slowly"
-_CALM = "slurm-no-requeue: true"
+_CALM, _TABLE = "slurm-no-requeue: true", "slurm-efficiency-report"
 
 
 def smallest(**stage: Any) -> dict[str, Any]:
@@ -70,6 +72,13 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def is_equal(run: "FaultyRun", whole: Path) -> bool:
+    """Whether manifest and weights are those of the calm run, with every step written once."""
+    assert len(hashes(whole)) >= 3
+    assert hashes(run.folder) == hashes(whole), run.said[-3000:]
+    return len((run.folder / STAGE / "metrics.jsonl").read_text().splitlines()) == STEPS
+
+
 @dataclass
 class FaultyRun:
     """A copy of the undisturbed run that has some of its results to make again on a cluster.
@@ -110,10 +119,21 @@ class FaultyRun:
 
     def lets_slurm_requeue(self) -> None:
         """Take the second block of the profile as it is for preemptible partitions."""
+        self._change_profile(
+            (f"\n{_CALM}\n", "\n"), ("\n# slurm-requeue: true\n", "\nslurm-requeue: true\n")
+        )
+
+    def wants_efficiency(self) -> None:
+        """Take the third block of the profile as it is for clusters with accounting."""
+        self._change_profile(
+            *((f"\n# {name}", f"\n{name}") for name in (f"{_TABLE}: true", f"{_TABLE}-path:"))
+        )
+
+    def _change_profile(self, *changes: tuple[str, str]) -> None:
         text = (PROFILE / "config.v9+.yaml").read_text(encoding="utf-8")
-        assert f"\n{_CALM}\n" in text
-        assert "\n# slurm-requeue: true\n" in text
-        text = text.replace(f"\n{_CALM}\n", "\n").replace("\n# slurm-requeue:", "\nslurm-requeue:")
+        for before, after in changes:
+            assert before in text
+            text = text.replace(before, after)
         self.profile = self.folder / "profile"
         self.profile.mkdir()
         (self.profile / "config.v9+.yaml").write_text(text, encoding="utf-8")

@@ -2,52 +2,25 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
 
-from tests.slurm.cluster import Cluster, Kind, missing, wait_for
-from tests.slurm.faulty import LOG, STAGE, STEPS, WAIT_S, FaultyRun, hashes, smallest, undisturbed
+from tests.slurm.cluster import Cluster, Kind, wait_for
+from tests.slurm.faulty import (
+    LOG,
+    ONE_NODE,
+    TWO_NODES,
+    WAIT_S,
+    FaultyRun,
+    is_equal,
+    smallest,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(1800)]
-TRAINING = (STAGE, "logs/train")
-TWO_NODES = {"nodes": 2}
-ONE_NODE = {"processes": 2}
 Start = Callable[[Kind], Cluster]
-
-
-@pytest.fixture(scope="module")
-def whole() -> Iterator[Path]:
-    """The run that nobody disturbed."""
-    if why := missing():
-        pytest.skip(why)
-    with TemporaryDirectory(prefix="whole") as folder:
-        undisturbed(Path(folder))
-        yield Path(folder)
-
-
-@pytest.fixture
-def training(start: Start, whole: Path, tmp_path: Path) -> Callable[..., FaultyRun]:
-    """Begins a cluster and a run that has but its training to do."""
-
-    def made(kind: Kind | None = None, *, stage: Any = ONE_NODE, **config: Any) -> FaultyRun:
-        threads = 2 if stage is TWO_NODES else 4
-        given = smallest(**stage) | {"resources": {"threads": threads}} | config
-        running = start(kind or Kind())
-        return FaultyRun.of(running, whole, tmp_path / "run", lacks=TRAINING, **given)
-
-    return made
-
-
-def is_equal(run: FaultyRun, whole: Path) -> bool:
-    """Whether manifest and weights are those of the calm run, with every step written once."""
-    assert len(hashes(whole)) >= 3
-    assert hashes(run.folder) == hashes(whole), run.said[-3000:]
-    return len((run.folder / STAGE / "metrics.jsonl").read_text().splitlines()) == STEPS
 
 
 def test_a_cancelled_training_goes_on_where_it_stopped(

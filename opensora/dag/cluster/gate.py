@@ -5,7 +5,7 @@ from typing import Any
 
 from opensora.core.errors import ConfigError
 from opensora.dag.cluster.fit import asked_of, check_account, misfit
-from opensora.dag.cluster.slurm import accounts, look
+from opensora.dag.cluster.slurm import ControllerAwayError, accounts, look
 
 
 def check_cluster(workflow: Any, jobs: Iterable[Any], partitions: object) -> None:
@@ -20,6 +20,7 @@ def check_cluster(workflow: Any, jobs: Iterable[Any], partitions: object) -> Non
         partitions: file of partitions, None for none.
 
     Raises:
+        ControllerAwayError: nothing can be submitted now.
         ConfigError: says of the first such job what it asks for, what there is, what to change.
     """
     if not _submits(workflow):
@@ -31,6 +32,8 @@ def check_cluster(workflow: Any, jobs: Iterable[Any], partitions: object) -> Non
             found.setdefault((job.rule.name, str(stage)), job)
     try:
         slurm = look()
+    except ControllerAwayError:
+        raise
     except ConfigError:
         return
     asked = [asked_of(job) for job in found.values()]

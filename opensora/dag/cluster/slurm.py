@@ -16,6 +16,11 @@ _NODES = "%P|%D|%c|%m|%G|%l|%M|%a"
 _GPUS = re.compile(r"\bgpu(?::[^:,()]+)?:(\d+)")
 _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 _NONE = ("", "(null)", "none", "n/a")
+_AWAY = "unable to contact slurm controller"
+
+
+class ControllerAwayError(ConfigError):
+    """The cluster is known, but its controller does not answer."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,7 @@ def look() -> Slurm:
     """Ask SLURM.
 
     Raises:
+        ControllerAwayError: its controller does not answer.
         ConfigError: there is none here, or it does not answer.
     """
     partitions = _partitions(ask("sinfo", "--noheader", "--exact", f"--format={_NODES}"))
@@ -109,6 +115,7 @@ def ask(*words: str) -> str:
     """What a command of SLURM answers.
 
     Raises:
+        ControllerAwayError: the controller does not answer.
         ConfigError: it is not here, fails, or says nothing for a minute.
     """
     if shutil.which(words[0]) is None:
@@ -127,6 +134,11 @@ def ask(*words: str) -> str:
         ) from None
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+        if _AWAY in lines[0].lower():
+            raise ControllerAwayError(
+                "SLURM's controller does not answer; give the same command again once"
+                " `scontrol ping` says that it is up"
+            )
         raise ConfigError(
             f"SLURM does not answer: {' '.join(words[:2])}: {lines[0].strip()}; run this on a login"
             " node of the cluster"

@@ -70,7 +70,15 @@ def test_no_slurm_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         slurm.look()
 
 
-def test_a_slurm_that_does_not_answer_is_one_sentence(answers) -> None:
-    answers(sinfo="fail: sinfo: error: Unable to contact slurm controller")
-    with pytest.raises(ConfigError, match="does not answer: sinfo --noheader: sinfo: error: Unab"):
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("sinfo: fatal: no such cluster", "does not answer: sinfo --noheader: sinfo: fatal: no su"),
+        ("sinfo: error: Unable to contact slurm controller", "controller does not answer; give"),
+    ],
+)
+def test_a_slurm_that_does_not_answer_is_one_sentence(answers, said: str, sentence: str) -> None:
+    answers(sinfo=f"fail: {said}")
+    with pytest.raises(ConfigError, match=sentence) as refused:
         slurm.look()
+    assert isinstance(refused.value, slurm.ControllerAwayError) == ("controller" in said)
