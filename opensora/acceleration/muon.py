@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from opensora.acceleration.deal import Deal
 from opensora.acceleration.precision import cpu_is_fast_at_bf16
 
 ITERATIONS = 5
@@ -50,6 +51,7 @@ class Muon(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.deal: Deal | None = None  # where workers hold pieces of the matrices
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.ndim != 2:
@@ -69,15 +71,21 @@ class Muon(Optimizer):
     def _update(
         self, weights: list[Tensor], gradients: list[Tensor], group: dict[str, Any]
     ) -> None:
-        for weight in weights:
+        owners = weights if self.deal is None else [w for w in weights if self.deal.owns(w)]
+        whole = gradients if self.deal is None else self.deal.collect(weights, gradients)
+        for weight, gradient in zip(owners, whole, strict=True):
             if "momentum_buffer" not in self.state[weight]:
-                self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
-        means = [self.state[weight]["momentum_buffer"] for weight in weights]
-        torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
-        directions = orthogonalise_all(torch._foreach_lerp(gradients, means, group["momentum"]))
+                self.state[weight]["momentum_buffer"] = torch.zeros_like(gradient)
+        means = [self.state[weight]["momentum_buffer"] for weight in owners]
+        if owners:
+            torch._foreach_lerp_(means, whole, 1 - group["momentum"])
+            whole = orthogonalise_all(torch._foreach_lerp(whole, means, group["momentum"]))
+        shapes = [weight.shape for weight in weights]
+        if self.deal is not None:
+            shapes = [self.deal.shape(weight) for weight in weights]
+            weights, whole = self.deal.pieces(weights), self.deal.give_back(weights, whole)
         torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
-        for weight, direction in zip(weights, directions, strict=True):
-            rows, columns = weight.shape
+        for weight, direction, (rows, columns) in zip(weights, whole, shapes, strict=True):
             weight.sub_(direction, alpha=group["lr"] * math.sqrt(max(1.0, rows / columns)))
 
 

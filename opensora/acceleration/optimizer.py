@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
+from opensora.acceleration.deal import Deal
 from opensora.acceleration.muon import Muon
 from opensora.core.errors import ConfigError
 
@@ -64,6 +65,10 @@ class MuonWithAdamW(Optimizer):
         self._adamw.param_groups = self.param_groups[1:]
         self._muon.state = self._adamw.state = self.state
 
+    def deal_out(self, deal: Deal) -> None:
+        """Hold pieces of the matrices from now on, each of which is whole on one worker."""
+        self._muon.deal = deal
+
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update all parameters that have a gradient."""
@@ -78,27 +83,24 @@ class MuonWithAdamW(Optimizer):
         self._share()
 
 
-def build_optimizer(
-    model: nn.Module, config: dict[str, Any], *, lr: float | None, plugin: str
-) -> Optimizer:
+def build_optimizer(model: nn.Module, config: dict[str, Any], *, lr: float | None) -> Optimizer:
     """Build the optimizer that a config describes.
 
     Args:
         model: its trainable parameters are optimized.
         config: `type` "adamw" or "muon" and keywords of ADAMW_FIELDS or MUON_FIELDS.
         lr: learning rate when the config names none.
-        plugin: how the parameters are split over the workers.
 
     Raises:
-        ConfigError: unknown type or keyword, or Muon with a plugin that flattens matrices.
+        ConfigError: unknown type or keyword, or the model has no matrices for Muon.
     """
-    optimizer = _build(model, config, lr, plugin)
+    optimizer = _build(model, config, lr)
     for group in optimizer.param_groups:  # what a schedule multiplies, whatever is loaded later
         group["initial_lr"] = group["lr"]
     return optimizer
 
 
-def _build(model: nn.Module, config: dict[str, Any], lr: float | None, plugin: str) -> Optimizer:
+def _build(model: nn.Module, config: dict[str, Any], lr: float | None) -> Optimizer:
     fields = dict(config)
     kind = fields.pop("type", "adamw")
     if kind not in _FIELDS:
@@ -118,11 +120,6 @@ def _build(model: nn.Module, config: dict[str, Any], lr: float | None, plugin: s
     if kind == "adamw":
         fields["betas"] = tuple(fields["betas"])
         return AdamW(trainable, **fields, fused=True)
-    if plugin != "ddp":
-        raise ConfigError(
-            f"optimizer.type 'muon' needs whole matrices and plugin {plugin!r} flattens them; use"
-            " plugin='ddp' or optimizer.type 'adamw'"
-        )
     matrices = block_matrices(model)
     if not matrices:
         raise ConfigError("optimizer.type 'muon': the model has no linear layer in `blocks`")
@@ -172,5 +169,5 @@ class LrSchedule:
         """Set the learning rate of every group; returns that of the first one."""
         factor = self.factor(step)
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
         return float(optimizer.param_groups[0]["lr"])

@@ -159,7 +159,10 @@ class Engine:
         masters: dict[int, Tensor] = {}
         if self.clips_itself:
             masters = self.optimizer.get_working_to_master_map()
-        return Trained(self.module, self.optimizer.optim, order, self.workers, masters)
+        return Trained(
+            *(self.module, self.optimizer.optim, order, self.workers, masters),
+            is_split=self.splits_moments,
+        )
 
     def autocast(self) -> AbstractContextManager[object]:
         """Context of the forward pass."""

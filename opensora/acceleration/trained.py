@@ -1,13 +1,10 @@
 """What a worker has of all that is trained, whatever plugin split it, to save and to load it.
 
-A weight is whole on every worker (DDP), dealt out by rows (FSDP2), or flattened, padded and cut
-into pieces (ZeRO). Its average and its moments are split like it. All of these are runs of
-neighbouring values, so that what one plugin saved on any number of workers another one can load.
+Averages and moments are split like their weights, so that what one plugin saved on any number of
+workers another one can load. Muon's moments are whole on one worker each.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import torch
@@ -15,93 +12,20 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from opensora.acceleration.deal import Deal
+from opensora.acceleration.optimizer import MuonWithAdamW
+from opensora.acceleration.shares import (
+    Share,
+    flat_share,
+    parts_to_write,
+    share_of_rows,
+    whole_share,
+)
 from opensora.acceleration.workers import Workers
 from opensora.models.weights.parts import Part, Stored
 
 _COMMON = "step"  # of an optimizer's state: a number, equal on all workers
-
-
-@dataclass(frozen=True)
-class Share:
-    """What this worker has of a trained weight, and so of its average and its moments.
-
-    Attributes:
-        live: the weight: whole, rows of it, or flattened values with padding behind them.
-        shape: of the whole.
-        start: place of the first value in the flattened whole.
-        count: values without padding.
-        is_written: whether this worker writes it; what all have, one writes.
-    """
-
-    live: Tensor
-    shape: tuple[int, ...]
-    start: int
-    count: int
-    is_written: bool = True
-
-    def part(self, value: Tensor) -> Part:
-        """A tensor like `live` as a part to write."""
-        return Part(_local(value).reshape(-1)[: self.count], self.shape, self.start)
-
-    @torch.no_grad()
-    def fill(self, target: Tensor, stored: Stored, name: str) -> None:
-        """Copy into `target`, a tensor like `live`, its share of what is stored.
-
-        Raises:
-            ValueError: shape or type is another.
-        """
-        if stored.shape(name) != self.shape or stored.dtype(name) != target.dtype:
-            raise ValueError(
-                f"{name} is {list(stored.shape(name))} of {stored.dtype(name)}, here"
-                f" {list(self.shape)} of {target.dtype}"
-            )
-        own = _local(target)
-        if own.shape == self.shape:
-            own.copy_(stored[name])
-        else:
-            values = stored.values_of(name, self.start, self.start + self.count)
-            own.view(-1)[: self.count].copy_(values)
-
-
-def whole_share(weight: Tensor, *, is_written: bool) -> Share:
-    """Of a weight that every worker has."""
-    return Share(weight, tuple(weight.shape), 0, weight.numel(), is_written)
-
-
-def share_of_rows(weight: DTensor) -> Share:
-    """Of a weight whose rows FSDP2 has dealt out, as many to each but the last ones."""
-    mesh, shape = weight.device_mesh, tuple(weight.shape)
-    each = -(-shape[0] // mesh.size())
-    first = min(each * mesh.get_local_rank(), shape[0])
-    return Share(weight, shape, first * prod(shape[1:]), weight.to_local().numel())
-
-
-def flat_share(master: Tensor, weight: Tensor, rank: int) -> Share:
-    """Of a weight that ZeRO has flattened, padded and cut into equal pieces.
-
-    Args:
-        master: [n] the piece of this worker.
-        weight: the whole.
-        rank: of this worker.
-    """
-    start = min(rank * master.numel(), weight.numel())
-    count = min(master.numel(), weight.numel() - start)
-    return Share(master, tuple(weight.shape), start, count)
-
-
-def parts_to_write(weights: Mapping[str, Tensor], *, is_main: bool) -> dict[str, Part]:
-    """What this worker writes of weights: its part where they are split, else the main one all."""
-    parts = {}
-    for name, value in weights.items():
-        if isinstance(value, DTensor):
-            parts[name] = share_of_rows(value).part(value)
-        elif is_main:
-            parts[name] = whole_share(value, is_written=True).part(value)
-    return parts
-
-
-def _local(value: Tensor) -> Tensor:
-    return value.to_local().detach() if isinstance(value, DTensor) else value.detach()
+_DEALT = "momentum_buffer"  # of Muon's
 
 
 class Trained:
@@ -116,6 +40,7 @@ class Trained:
         order: names of the weights in the order of the optimizer's parameters.
         workers: of the run.
         masters: id of a weight -> the piece of it that ZeRO trains here.
+        is_split: whether the workers hold pieces.
     """
 
     def __init__(
@@ -125,6 +50,7 @@ class Trained:
         order: Sequence[str],
         workers: Workers,
         masters: Mapping[int, Tensor],
+        is_split: bool = False,
     ) -> None:
         self._module, self._optimizer, self._order = module, optimizer, order
         self._is_main = workers.is_main
@@ -139,6 +65,11 @@ class Trained:
             else:
                 share = whole_share(weight, is_written=workers.is_main)
             self.shares[name] = share
+        self._deal: Deal | None = None
+        if isinstance(optimizer, MuonWithAdamW) and is_split:
+            number = len(optimizer.param_groups[0]["params"])
+            self._deal = Deal([self.shares[name] for name in order[:number]], workers)
+            optimizer.deal_out(self._deal)
 
     @property
     def live(self) -> dict[str, Tensor]:
@@ -172,6 +103,8 @@ class Trained:
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 if key == _COMMON:
                     common[f"{key}.{name}"] = value
+                elif key == _DEALT and self._deal is not None:
+                    parts[f"{key}.{name}"] = Part(value, share.shape)
                 elif share.is_written:
                     parts[f"{key}.{name}"] = share.part(value)
         return {**parts, **parts_to_write(common, is_main=self._is_main)}
@@ -194,16 +127,18 @@ class Trained:
         places = {name: index for index, name in enumerate(self._order)}
         places |= {str(index): index for index in range(len(self._order))}
         moments: dict[int, dict[str, Tensor]] = {}
-        for full in sorted(tensors or ()):
-            assert tensors is not None
+        tensors = Stored([]) if tensors is None else tensors
+        for full in sorted(tensors):
             key, _, name = full.partition(".")
             entries = moments.setdefault(places[name], {})
+            share = self.shares[self._order[places[name]]]
             if key == _COMMON:
                 entries[key] = tensors[full].clone()
-                continue
-            share = self.shares[self._order[places[name]]]
-            entries[key] = torch.zeros_like(share.live.detach())
-            share.fill(entries[key], tensors, full)
+            elif key != _DEALT or self._deal is None:
+                entries[key] = torch.zeros_like(share.live.detach())
+                share.fill(entries[key], tensors, full)
+            elif self._deal.owns(share.live):
+                entries[key] = tensors[full].to(share.live.device, copy=True)
         optimizer.load_state_dict({"state": moments, "param_groups": list(groups)})
         for group, settings in zip(optimizer.param_groups, given, strict=True):
             group.pop("initial_lr", None)  # of a schedule, which sets it anew

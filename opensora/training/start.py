@@ -127,7 +127,7 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
     # 3. kernels, optimizer and plugin
     settle_kernels(model, config, workers)
     share_videos(model.to(workers.device), workers)
-    optimizer = build_optimizer(model, config.optimizer, lr=config.lr, plugin=config.plugin)
+    optimizer = build_optimizer(model, config.optimizer, lr=config.lr)
     engine = Engine(
         model,
         optimizer,

@@ -69,7 +69,7 @@ class Setup:
 def state_bytes(parameters: int, setup: Setup) -> float:
     """Bytes of weights, gradients, optimizer and moving average on the first rank.
 
-    ZeRO splits the moments, and from stage 2 on the gradients, over the ranks; each rank has a
+    ZeRO splits moments, average, and from stage 2 on the gradients, over the ranks; each rank has a
     second copy of the weights that it updates. FSDP splits everything but the copies of autocast.
     Weights that are not trained have none of these, and are split by FSDP alone.
     """
@@ -85,7 +85,8 @@ def state_bytes(parameters: int, setup: Setup) -> float:
     if not setup.plugin.startswith("zero"):
         return parameters * (kept + _GRADIENT + moments)
     gradients = _GRADIENT / (setup.gpus if setup.plugin != "zero1" else 1)
-    return parameters * (kept + gradients + (moments + _WEIGHT) / setup.gpus)
+    split = moments + _WEIGHT + _AVERAGE
+    return parameters * (kept - _AVERAGE + gradients + split / setup.gpus)
 
 
 def token_bytes(cost: ModelCost, setup: Setup) -> float:

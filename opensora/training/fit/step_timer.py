@@ -76,7 +76,7 @@ class StepTimer:
         ratios = config.get("mask_ratios")
         self._masks = MaskGenerator(ratios) if ratios else None
         self._optimizer = build_optimizer(
-            self.model, config.get("optimizer") or {}, lr=config.get("lr"), plugin="ddp"
+            self.model, config.get("optimizer") or {}, lr=config.get("lr")
         )
         weights = dict(self.model.named_parameters())
         self._ema = Ema(weights, float(config.get("ema_decay", 0.9999)))

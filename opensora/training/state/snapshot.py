@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opensora.acceleration.trained import parts_to_write
+from opensora.acceleration.shares import parts_to_write
 from opensora.models.lora.adapters import named
 from opensora.models.weights.parts import Part
 from opensora.training.checkpoint import EMA, MODEL, OPTIMIZER, Counters
