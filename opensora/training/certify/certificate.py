@@ -25,6 +25,7 @@ from opensora.core.versions import VERSIONS
 from opensora.plans.compile import BatchPlan
 from opensora.training.certify.course import Course, choose_course, other_number
 from opensora.training.certify.runs import Runs, Start
+from opensora.training.certify.verdict import Check
 from opensora.training.checkpoint import read_counters
 from opensora.training.config import TrainConfig
 from opensora.training.load import checkpoint_to_load
@@ -85,25 +86,7 @@ def certify(
         course = _course(config, plan, steps=steps, processes=processes, gpus=gpus)
         runs = Runs(config, course, plan.state_folder / PLAN, scratch, start, signals)
         checks, facts = runs.checks()
-    passed = all(check.passed is not False for check in checks)
-    write_json(
-        Path(config.outputs) / CERTIFICATE,
-        sealed(
-            {
-                "passed": passed,
-                "steps": {"from": course.first, "to": course.until},
-                "checks": [asdict(check) for check in checks],
-                "computed_with": facts,
-                "versions": {"opensora": __version__, "train": VERSIONS["train"]},
-            }
-        ),
-    )
-    if not passed:
-        broken = next(check for check in checks if check.passed is False)
-        raise OpenSoraError(
-            f"--verify-resume: {broken.name}: {broken.words}; {config.outputs}/{CERTIFICATE}"
-            " has all checks; do not rely on resuming this run until they pass"
-        )
+    _write(config, course, checks, facts)
     names = ", ".join(
         f"{check.name} {'passed' if check.passed else 'not checked'}" for check in checks
     )
@@ -111,6 +94,32 @@ def certify(
         f"resume of steps {course.first}..{course.until}: {names}, {time.monotonic() - began:.0f} s"
         f" -> {config.outputs}/{CERTIFICATE}"
     )
+
+
+def _write(config: TrainConfig, course: Course, checks: list[Check], facts: dict[str, Any]) -> None:
+    """Write the certificate.
+
+    Raises:
+        OpenSoraError: it says that a check failed.
+    """
+    broken = next((check for check in checks if check.passed is False), None)
+    write_json(
+        Path(config.outputs) / CERTIFICATE,
+        sealed(
+            {
+                "passed": broken is None,
+                "steps": {"from": course.first, "to": course.until},
+                "checks": [asdict(check) for check in checks],
+                "computed_with": facts,
+                "versions": {"opensora": __version__, "train": VERSIONS["train"]},
+            }
+        ),
+    )
+    if broken is not None:
+        raise OpenSoraError(
+            f"--verify-resume: {broken.name}: {broken.words}; {config.outputs}/{CERTIFICATE}"
+            " has all checks; do not rely on resuming this run until they pass"
+        )
 
 
 def _own_plan(
