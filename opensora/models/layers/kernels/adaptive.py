@@ -5,8 +5,8 @@ tokens for the backward pass, and multiplies before it sums there. These kernels
 themselves and two numbers per row.
 
 Moved bytes, 32,768 rows of 1152 channels in bf16, 75.5 MB a tensor: 151 MB there; back 226 MB (x,
-gradient, gradient of x) and twice 9 MB for the sums of 1,024 programs: 0.04 and 0.06 ms at 4.2 TB/s.
-An H200 needs about 30 KB on their way to each multiprocessor for that (4.8 TB/s, 0.8 microseconds);
+gradient, gradient of x) and twice 9 MB for the sums of 1,024 programs: 0.04 and 0.06 ms, 4.2 TB/s.
+An H200 needs about 30 KB on their way to each multiprocessor for it (4.8 TB/s, 0.8 microseconds);
 nine warps of 220 registers, each at a row of x and one of gradients, have 41 KB. What the host does
 for a launch takes longer than all this, so views, casts and launches are few; docs/benchmarks.md
 holds it against what an earlier form took.
