@@ -17,6 +17,8 @@ from opensora.models.layers.transformer import LayerCounts
 class Latte(DiT):
     """DiT with alternating spatial (even) and temporal (odd) blocks; arguments as DiT."""
 
+    graphs_per_size = 2  # in space and along time
+
     def run_blocks(self, x: Tensor, condition: Tensor, frames: Tensor) -> Tensor:
         """All blocks; frame positions are added before the first temporal one."""
         for index, block in enumerate(self.blocks):

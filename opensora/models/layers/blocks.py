@@ -4,6 +4,9 @@ Axes: B batch, F 1 or T (modulation per sample or per frame), T frames, S tokens
 D channels.
 """
 
+import math
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -127,14 +130,30 @@ def block_modulation(table: Tensor, time: Tensor) -> tuple[Tensor, ...]:
     return (table + time)[:, :, :, None].unbind(2)
 
 
-def keep_gates(gates: Tensor, drop_probability: float) -> Tensor:
-    """Stochastic depth: zero the gate of whole branches per sample, keep the mean.
+def draw_drops(branches: int, like: Tensor, drop_probability: float) -> Tensor:
+    """Stochastic depth: which branches of which samples are skipped.
+
+    It is drawn outside of the block: a compiled block would draw others than an eager one, and
+    blocks that differ in a number would not share a graph.
 
     Args:
-        gates: [branches, B, F, 1, D] of a block in training.
+        branches: gated branches of the block.
+        like: [B, ...] on the device.
         drop_probability: chance that a branch of a sample is skipped.
+
+    Returns:
+        What gates are divided by, [branches, B, 1, 1, 1] float32: 1 - drop_probability keeps the
+        mean, infinity skips.
 
     Source: Huang et al. 2016, arXiv:1603.09382.
     """
-    keep = torch.rand(*gates.shape[:2], 1, 1, 1, device=gates.device) >= drop_probability
-    return gates * keep / (1 - drop_probability)
+    keep = torch.rand(branches, len(like), 1, 1, 1, device=like.device) >= drop_probability
+    return torch.where(keep, 1 - drop_probability, math.inf)
+
+
+def keep_gates(drops: Tensor | None, *gates: Tensor) -> Sequence[Tensor]:
+    """Gates [B, F, 1, D] of a block's branches after stochastic depth, see `draw_drops`."""
+    if drops is None:
+        return gates
+    together = torch.stack(torch.broadcast_tensors(*gates))
+    return (together / drops).to(together.dtype).unbind()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from opensora.models.layers.attention import Attention, CrossAttention
+from opensora.models.layers.blocks import draw_drops
 from opensora.models.layers.embeddings import PatchEmbed3D, Size3, repeat_rows
 from opensora.models.layers.shared_tokens import SharedTokens, ShareTokens
 
@@ -62,6 +63,9 @@ class VideoTransformer(nn.Module):
         shares_tokens: `forward` heeds `share_tokens`.
         share_tokens: lets several workers share each video, see `shared_tokens.py`; None = each
             has videos of its own.
+        graphs_per_size: compiled graphs that the blocks need for one size of a batch.
+        is_compiled: whether the blocks are compiled, so that what they are given has to be of the
+            same form for all blocks and batches.
 
     Args:
         in_channels: C.
@@ -75,6 +79,8 @@ class VideoTransformer(nn.Module):
     multi_resolution: ClassVar[str | None] = None
     shares_tokens: ClassVar[bool] = False
     share_tokens: ShareTokens | None = None
+    graphs_per_size: ClassVar[int] = 1
+    is_compiled: bool = False
 
     def __init__(
         self,
@@ -128,6 +134,7 @@ class VideoTransformer(nn.Module):
         Args:
             backend: of torch.compile.
         """
+        self.is_compiled = True
         for block in self.all_blocks:
             block.compile(backend=backend, dynamic=False)
 
@@ -141,6 +148,28 @@ class VideoTransformer(nn.Module):
         if self.grad_checkpoint and torch.is_grad_enabled():
             return checkpoint(block, *args, use_reentrant=False)
         return block(*args)
+
+    def draw_drops(self, block: nn.Module, branches: int, like: Tensor) -> Tensor | None:
+        """Which branches of a block are skipped for which samples; None where none can be.
+
+        Args:
+            block: has `drop_path`, the chance.
+            branches: gated ones.
+            like: [B, ...] on the device.
+        """
+        rate = float(block.drop_path)  # type: ignore[arg-type]
+        if not block.training:
+            return None
+        if rate:
+            return draw_drops(branches, like, rate)
+        drops = self.is_compiled and any(other.drop_path for other in self.all_blocks)
+        return like.new_ones(branches, len(like), 1, 1, 1).float() if drops else None
+
+    def prepare_text(
+        self, y: Tensor, mask: Tensor | None, batch_size: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Captions and their mask as cross attention takes them, see `prepare_text`."""
+        return prepare_text(y.to(self.dtype), mask, batch_size, trim=not self.is_compiled)
 
     def split_tokens(self, x: Tensor) -> tuple[Tensor, SharedTokens | None]:
         """What this worker has of the tokens [B, T, S, D], and how they are dealt out."""
@@ -209,7 +238,9 @@ class VideoTransformer(nn.Module):
             raise ValueError(f"freeze is {part!r}, which is all of {type(self).__name__}")
 
 
-def prepare_text(y: Tensor, mask: Tensor | None, batch_size: int) -> tuple[Tensor, Tensor | None]:
+def prepare_text(
+    y: Tensor, mask: Tensor | None, batch_size: int, *, trim: bool = True
+) -> tuple[Tensor, Tensor | None]:
     """Bring captions and their mask to the form that cross attention takes.
 
     On a CPU, columns that are padding in every row are cut off. Elsewhere looking at the mask
@@ -219,6 +250,7 @@ def prepare_text(y: Tensor, mask: Tensor | None, batch_size: int) -> tuple[Tenso
         y: [B, 1, L, channels].
         mask: [b, L], nonzero = token; b divides B (both halves of a guided batch share it).
         batch_size: B.
+        trim: cut them off; compiled blocks would need a graph for each length.
 
     Returns:
         captions [B, 1, L', channels] and mask bool [B, 1, 1, L'], None when nothing is masked.
@@ -226,7 +258,7 @@ def prepare_text(y: Tensor, mask: Tensor | None, batch_size: int) -> tuple[Tenso
     if mask is None:
         return y, None
     mask = repeat_rows(mask, batch_size).bool()
-    if mask.device.type == "cpu" and not torch.compiler.is_compiling():
+    if trim and mask.device.type == "cpu" and not torch.compiler.is_compiling():
         used = int(mask.any(0).nonzero().max()) + 1 if mask.any() else 1
         y, mask = y[:, :, :used], mask[:, :used]
         if mask.all():

@@ -23,7 +23,7 @@ from opensora.models.layers.embeddings import (
 )
 from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
 from opensora.models.layers.sized import SizedTransformer
-from opensora.models.layers.transformer import LayerCounts, initialize_weights, prepare_text
+from opensora.models.layers.transformer import LayerCounts, initialize_weights
 
 
 class PixArtBlock(nn.Module):
@@ -55,7 +55,12 @@ class PixArtBlock(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(
-        self, x: Tensor, text: Tensor, time: Tensor, text_mask: Tensor | None = None
+        self,
+        x: Tensor,
+        text: Tensor,
+        time: Tensor,
+        text_mask: Tensor | None = None,
+        drops: Tensor | None = None,
     ) -> Tensor:
         """Update the tokens.
 
@@ -64,6 +69,7 @@ class PixArtBlock(nn.Module):
             text: [B, L, D].
             time: [B, 1, 6, D], shift, scale and gate of attention and of the MLP.
             text_mask: bool [B, 1, 1, L].
+            drops: [2, B, 1, 1, 1], see `draw_drops`; None = no branch is skipped.
 
         Returns:
             [B, T, S, D].
@@ -72,8 +78,7 @@ class PixArtBlock(nn.Module):
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = block_modulation(
             self.scale_shift_table, time
         )
-        if self.training and self.drop_path:
-            gate, mlp_gate = keep_gates(torch.stack((gate, mlp_gate)), self.drop_path).unbind()
+        gate, mlp_gate = keep_gates(drops, gate, mlp_gate)
 
         h = self.modulate(x, shift, scale).view(B, T * S, D)
         x = self.add_gated(x, gate, self.attn(h).view(B, T, S, D))
@@ -189,10 +194,10 @@ class PixArt(SizedTransformer):
             x = x + frames[:, :, None]
         t = self.t_embedder(timestep) + self.embed_size(B, **sizes)  # [B, D]
         time = self.t_block(t).view(B, 1, 6, -1)
-        y, text_mask = prepare_text(y.to(self.dtype), mask, B)
+        y, text_mask = self.prepare_text(y, mask, B)
         text = self.y_embedder(y).squeeze(1)  # [B, L, D]
         for block in self.blocks:
-            x = self.run_block(block, x, text, time, text_mask)
+            x = self.run_block(block, x, text, time, text_mask, self.draw_drops(block, 2, x))
         x = self.final_layer(x, t)  # [B, T, S, patch_features]
         return self.unpatchify(x, size)
 

@@ -20,7 +20,7 @@ from opensora.models.layers.embeddings import CaptionEmbedder, Size3, TimestepEm
 from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
 from opensora.models.layers.shared_tokens import SharedTokens
 from opensora.models.layers.sized import SizedTransformer
-from opensora.models.layers.transformer import LayerCounts, initialize_weights, prepare_text
+from opensora.models.layers.transformer import LayerCounts, initialize_weights
 
 
 class STDiTBlock(nn.Module):
@@ -61,6 +61,7 @@ class STDiTBlock(nn.Module):
         frame_positions: Tensor | None = None,
         temporal_time: Tensor | None = None,
         shared: SharedTokens | None = None,
+        drops: Tensor | None = None,
     ) -> Tensor:
         """Update the tokens.
 
@@ -69,10 +70,12 @@ class STDiTBlock(nn.Module):
             text: [B, L, D].
             time: [B, F, 6, D], shift, scale and gate of spatial attention and of the MLP.
             text_mask: bool [B, 1, 1, L].
-            frame_positions: [1, T, D], added before temporal attention; first block only.
+            frame_positions: [1, T, D], added before temporal attention; only the first block
+                has them, the others None, or zeros where all have to share a graph.
             temporal_time: [B, 1, 6, D], its spatial gate also gates time; None = `time`.
                 Differs from `time` only where a mask marks clean frames.
             shared: how the tokens are dealt out; None = all are here.
+            drops: [3, B, 1, 1, 1], see `draw_drops`; None = no branch is skipped.
 
         Returns:
             [B, T, S, D].
@@ -84,9 +87,7 @@ class STDiTBlock(nn.Module):
         temporal_gate = gate
         if temporal_time is not None:
             temporal_gate = self.scale_shift_table[2] + temporal_time[:, :, 2:3]
-        if self.training and self.drop_path:
-            gates = torch.stack(torch.broadcast_tensors(gate, temporal_gate, mlp_gate))
-            gate, temporal_gate, mlp_gate = keep_gates(gates, self.drop_path).unbind()
+        gate, temporal_gate, mlp_gate = keep_gates(drops, gate, temporal_gate, mlp_gate)
 
         h = self.modulate(x, shift, scale)
         x = self.add_gated(x, gate, self.attn.in_frames(h, shared))
@@ -208,12 +209,15 @@ class STDiT(SizedTransformer):
             clean = self.t_block(t_clean).view(len(x), 1, 6, -1)
         time = select_frames(x_mask, noised, clean)  # [B, F, 6, D]
         temporal_time = None if x_mask is None else noised  # as the released weights were trained
-        y, text_mask = prepare_text(y.to(dtype), mask, len(x))
+        y, text_mask = self.prepare_text(y, mask, len(x))
         text = self.y_embedder(y).squeeze(1)  # [B, L, D]
 
-        for index, block in enumerate(self.blocks):
-            first = frames if index == 0 and self.has_frame_positions else None
-            x = self.run_block(block, x, text, time, text_mask, first, temporal_time, shared)
+        first = frames if self.has_frame_positions else None
+        later = torch.zeros_like(frames) if self.is_compiled and first is not None else None
+        for block in self.blocks:
+            drops = self.draw_drops(block, 3, x)
+            args = (x, text, time, text_mask, first, temporal_time, shared, drops)
+            x, first = self.run_block(block, *args), later
         x = self.final_layer(x, t, x_mask, t_clean)  # [B, T, S, patch_features]
         return self.unpatchify(x, size, shared)
 

@@ -29,7 +29,6 @@ from opensora.models.layers.transformer import (
     LayerCounts,
     VideoTransformer,
     initialize_weights,
-    prepare_text,
 )
 
 
@@ -78,6 +77,7 @@ class STDiT2Block(nn.Module):
         rotation: Tensor,
         text_mask: Tensor | None = None,
         shared: SharedTokens | None = None,
+        drops: Tensor | None = None,
     ) -> Tensor:
         """Update the tokens.
 
@@ -89,6 +89,7 @@ class STDiT2Block(nn.Module):
             rotation: [T, d // 2, 2], rotary table of the frames.
             text_mask: bool [B, 1, 1, L].
             shared: how the tokens are dealt out; None = all are here.
+            drops: [3, B, 1, 1, 1], see `draw_drops`; None = no branch is skipped.
 
         Returns:
             [B, T, S, D].
@@ -98,9 +99,7 @@ class STDiT2Block(nn.Module):
             self.scale_shift_table, time
         )
         t_shift, t_scale, t_gate = block_modulation(self.scale_shift_table_temporal, temporal_time)
-        if self.training and self.drop_path:
-            gates = torch.stack((gate, t_gate, mlp_gate))
-            gate, t_gate, mlp_gate = keep_gates(gates, self.drop_path).unbind()
+        gate, t_gate, mlp_gate = keep_gates(drops, gate, t_gate, mlp_gate)
 
         h = self.modulate(x, shift, scale)
         x = self.add_gated(x, gate, self.attn.in_frames(h, shared))
@@ -253,13 +252,15 @@ class STDiT2(VideoTransformer):
             clean = self._modulations(t_clean, t_zero + frames)
             time = select_frames(x_mask, time, clean[0])
             temporal_time = select_frames(x_mask, temporal_time, clean[1])
-        y, text_mask = prepare_text(y.to(dtype), mask, B)
+        y, text_mask = self.prepare_text(y, mask, B)
         text = self.y_embedder(y).squeeze(1)  # [B, L, D]
         rotation = self.rope(x.shape[1])
         x, shared = self.split_tokens(x)
 
         for block in self.blocks:
-            x = self.run_block(block, x, text, time, temporal_time, rotation, text_mask, shared)
+            drops = self.draw_drops(block, 3, x)
+            args = (x, text, time, temporal_time, rotation, text_mask, shared, drops)
+            x = self.run_block(block, *args)
         x = self.final_layer(x, t, x_mask, t_clean)  # [B, T, S, patch_features]
         return self.unpatchify(x, size, shared)
 

@@ -31,7 +31,6 @@ from opensora.models.layers.transformer import (
     LayerCounts,
     VideoTransformer,
     initialize_weights,
-    prepare_text,
 )
 
 
@@ -80,6 +79,7 @@ class STDiT3Block(nn.Module):
         rotation: Tensor | None = None,
         text_mask: Tensor | None = None,
         shared: SharedTokens | None = None,
+        drops: Tensor | None = None,
     ) -> Tensor:
         """Update the tokens.
 
@@ -90,6 +90,7 @@ class STDiT3Block(nn.Module):
             rotation: [T, d // 2, 2], rotary table of the frames; for temporal blocks.
             text_mask: bool [B, 1, 1, L].
             shared: how the tokens are dealt out; None = all are here.
+            drops: [2, B, 1, 1, 1], see `draw_drops`; None = no branch is skipped.
 
         Returns:
             [B, T, S, D].
@@ -98,8 +99,7 @@ class STDiT3Block(nn.Module):
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = block_modulation(
             self.scale_shift_table, time
         )
-        if self.training and self.drop_path:
-            gate, mlp_gate = keep_gates(torch.stack((gate, mlp_gate)), self.drop_path).unbind()
+        gate, mlp_gate = keep_gates(drops, gate, mlp_gate)
 
         h = self.modulate(x, shift, scale)  # [B, T, S, D]
         h = self.attn.along_time(h, rotation) if self.temporal else self.attn.in_frames(h, shared)
@@ -136,6 +136,7 @@ class STDiT3(VideoTransformer):
 
     keeps_frames = True
     shares_tokens = True
+    graphs_per_size = 2  # in space and along time
     multi_resolution = "STDiT2"  # the size conditions of a bucket, as STDiT2
 
     def __init__(
@@ -241,14 +242,15 @@ class STDiT3(VideoTransformer):
         if x_mask is not None:
             t_clean = self.t_embedder(torch.zeros_like(timestep)) + rate
             time = select_frames(x_mask, time, self.t_block(t_clean).view(B, 1, 6, -1))
-        y, text_mask = prepare_text(y.to(dtype), mask, B)
+        y, text_mask = self.prepare_text(y, mask, B)
         text = (y if self.skip_y_embedder else self.encode_text(y)).squeeze(1)  # [B, L, D]
         rotation = self.rope(x.shape[1])
         x, shared = self.split_tokens(x)
 
         for spatial, temporal in zip(self.spatial_blocks, self.temporal_blocks, strict=True):
-            x = self.run_block(spatial, x, text, time, None, text_mask, shared)
-            x = self.run_block(temporal, x, text, time, rotation, text_mask, shared)
+            for block, positions in ((spatial, None), (temporal, rotation)):
+                drops = self.draw_drops(block, 2, x)
+                x = self.run_block(block, x, text, time, positions, text_mask, shared, drops)
         x = self.final_layer(x, t, x_mask, t_clean)  # [B, T, S, patch_features]
         return self.unpatchify(x, size, shared)
 
