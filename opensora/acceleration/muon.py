@@ -30,6 +30,10 @@ class Muon(Optimizer):
     The rate of a tall matrix is raised by sqrt(rows / columns), so that a step changes the outputs
     of a layer by the same amount whatever its shape.
 
+    Attributes:
+        found_inf: float [] on the device: 1 leaves the next step out, without anybody waiting to
+            know; None never does.
+
     Args:
         params: matrices [m, n].
         lr: learning rate.
@@ -41,6 +45,8 @@ class Muon(Optimizer):
 
     Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/.
     """
+
+    found_inf: Tensor | None = None
 
     def __init__(
         self,
@@ -77,14 +83,22 @@ class Muon(Optimizer):
             if "momentum_buffer" not in self.state[weight]:
                 self.state[weight]["momentum_buffer"] = torch.zeros_like(gradient)
         means = [self.state[weight]["momentum_buffer"] for weight in owners]
+        decay: float | Tensor = 1 - group["lr"] * group["weight_decay"]
+        if self.found_inf is not None:  # a gradient equal to the mean leaves the mean as it is
+            left_out = self.found_inf > 0
+            pairs = zip(whole, means, strict=True)
+            whole = [torch.where(left_out, mean, gradient) for gradient, mean in pairs]
+            decay = torch.where(left_out, 1.0, decay)
         if owners:
             torch._foreach_lerp_(means, whole, 1 - group["momentum"])
             whole = orthogonalise_all(torch._foreach_lerp(whole, means, group["momentum"]))
+            if self.found_inf is not None:
+                torch._foreach_mul_(whole, 1 - self.found_inf)
         shapes = [weight.shape for weight in weights]
         if self.deal is not None:
             shapes = [self.deal.shape(weight) for weight in weights]
             weights, whole = self.deal.pieces(weights), self.deal.give_back(weights, whole)
-        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_mul_(weights, decay)
         for weight, direction, (rows, columns) in zip(weights, whole, shapes, strict=True):
             weight.sub_(direction, alpha=group["lr"] * math.sqrt(max(1.0, rows / columns)))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from opensora.acceleration.deal import Deal
@@ -31,6 +31,9 @@ class MuonWithAdamW(Optimizer):
     The two keep one common list of groups and one common state, so learning-rate schedules and
     `state_dict` see a single optimizer.
 
+    Attributes:
+        found_inf: float [] on the device, as a GradScaler sets it: 1 leaves the next step out.
+
     Args:
         matrices: 2-D parameters for Muon.
         others: parameters for AdamW.
@@ -38,6 +41,9 @@ class MuonWithAdamW(Optimizer):
 
     Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/.
     """
+
+    _step_supports_amp_scaling = True  # torch's word for an optimizer that heeds `found_inf`
+    found_inf: Tensor | None = None
 
     def __init__(
         self, matrices: list[nn.Parameter], others: list[nn.Parameter], fields: dict[str, Any]
@@ -74,8 +80,9 @@ class MuonWithAdamW(Optimizer):
         """Update all parameters that have a gradient."""
         if closure is not None:
             raise ValueError("MuonWithAdamW takes no closure")
-        self._muon.step()
-        self._adamw.step()
+        for part in (self._muon, self._adamw):
+            part.found_inf = self.found_inf  # type: ignore[union-attr]
+            part.step()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""

@@ -5,6 +5,7 @@ the forward pass. So a checkpoint means the same whatever plugin wrote it, and n
 such as timesteps, which the ZeRO plugin's own bf16 mode would.
 """
 
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -125,6 +126,9 @@ class Engine:
         self.is_split = plugin == "fsdp"
         self.overflowed = False
         self._scaler = None
+        self._skips_on_device = not self.clips_itself and hasattr(
+            optimizer, "_step_supports_amp_scaling"
+        )
         if self.dtype == torch.float16:
             if plugin != "ddp":
                 raise ConfigError(
@@ -188,16 +192,28 @@ class Engine:
         else:
             self.booster.backward(loss, self.optimizer)
 
-    def update(self) -> Tensor:
+    def update(self, is_sound: Tensor | None = None) -> Tensor:
         """Clip, take one optimizer step, clear the gradients.
+
+        Where the optimizer can, the device itself leaves out a step whose gradient norm is not
+        finite, and nobody waits for it to know. (The ZeRO plugins, loss scaling and optimizers
+        that can not do so ask the device.)
 
         In fp16 a gradient that does not fit is no fault: the step is left out, the scale halved,
         and `overflowed` says so until the next update.
+
+        Args:
+            is_sound: bool [], on the device, equal on all workers; where False the step is left
+                out whatever the gradients are. None = it is sound.
 
         Returns:
             The gradient norm before clipping; where it is not finite the weights stay untouched
             (except under the ZeRO plugins, which say it only afterwards).
         """
+        waits = self._scaler is not None or not self._skips_on_device
+        if waits and is_sound is not None and not is_sound:
+            self.optimizer.zero_grad()
+            return torch.full((), math.nan)
         if self._scaler is not None:
             self._scaler.unscale_(self.optimizer.optim)
         if self.clips_itself:
@@ -213,6 +229,10 @@ class Engine:
                 # at the smallest scale it is the model that left the numbers, not the type
                 self.overflowed = not norm.isfinite() and self._scaler.get_scale() > 1
                 self._scaler.update()
+            elif self._skips_on_device:
+                takes = norm.isfinite() if is_sound is None else norm.isfinite() & is_sound
+                self.optimizer.optim.found_inf = (~takes).float()
+                self.optimizer.step()
             elif norm.isfinite():
                 self.optimizer.step()
         self.optimizer.zero_grad()

@@ -122,6 +122,26 @@ def draw_noise(like: Tensor, generator: Generators = None) -> Tensor:
     return noise.to(like)
 
 
+class DeviceTables:
+    """Constant tables, copied to a device once: a copy at every step would wait for it.
+
+    Args:
+        **tables: by name, on the CPU.
+    """
+
+    def __init__(self, **tables: Tensor) -> None:
+        self._tables = tables
+        self._copies: dict[tuple[str, torch.device], Tensor] = {}
+
+    def on(self, device: torch.device, name: str) -> Tensor:
+        """The table called `name` on a device."""
+        key = name, device
+        if key not in self._copies:
+            with torch.inference_mode(False):  # sampling may come first and training later
+                self._copies[key] = self._tables[name].to(device)
+        return self._copies[key]
+
+
 def frame_view(mask: Tensor) -> Tensor:
     """[B, T] as [B, 1, T, 1, 1], to select frames of [B, C, T, H, W]."""
     return mask[:, None, :, None, None]

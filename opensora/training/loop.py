@@ -18,6 +18,7 @@ from opensora.training.checkpoint import write_outputs
 from opensora.training.config import TrainConfig
 from opensora.training.data import read_ahead
 from opensora.training.fit.memory import out_of_memory, warn_of_memory
+from opensora.training.flight import Flights
 from opensora.training.record import Clock, announce, is_due, record
 from opensora.training.rejects import FILE as REJECTED
 from opensora.training.rejects import write_rejected
@@ -146,6 +147,7 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog, saver:
     micro_batches = _micro_batches(run, watchdog)
     check = FirstStepsCheck()
     clock = Clock(first.seconds)
+    flights = Flights(run)
     for step in progress(steps, description="train"):
         position, batch = next(micro_batches)
         asked = {
@@ -154,8 +156,7 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog, saver:
         }
         more = islice(micro_batches, each - 1)
         with out_of_memory(run, step, position, batch["latents"]):
-            result = train_step(run, step, position, batch, more=more, **asked)
-        clock.count(result.samples)
+            flight = train_step(run, step, position, batch, more=more, **asked)
         run.counters = replace(
             run.counters,
             step=step + 1,
@@ -166,12 +167,17 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog, saver:
             run.ema.update(step)
         if run.rejected is not None and is_due(run):
             run.rejected.share()
-        record(run, result, position, clock)
-        if result.predict_zero is not None and run.workers.is_main:
-            check.observe(result.loss, result.predict_zero)
-        if result.end:
+        saves = (step + 1) % run.config.ckpt_every == 0 and step + 1 < run.last_step
+        known = is_due(run) or saves or step + 1 == run.last_step
+        results = flights.land(flight, all_of_them=known)
+        for result in results:
+            clock.count(result.samples)
+            record(run, result, clock)
+            if result.predict_zero is not None and run.workers.is_main:
+                check.observe(result.loss, result.predict_zero)
+        if any(result.end for result in results):
             return
-        if result.stop:
+        if any(result.stop for result in results):
             save_checkpoint(run, saver)
             saver.wait()
             sentence = (
@@ -179,7 +185,7 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog, saver:
                 f" {run.config.state_folder}; run the same command again"
             )
             raise Stopped(sentence if run.workers.is_main else "")
-        if (step + 1) % run.config.ckpt_every == 0 and step + 1 < run.last_step:
+        if saves:
             save_checkpoint(run, saver)
 
 

@@ -4,8 +4,8 @@ import logging
 import math
 import time
 
+from opensora.training.flight import StepResult
 from opensora.training.start import TrainingRun
-from opensora.training.step import StepResult
 
 log = logging.getLogger(__name__)
 
@@ -35,26 +35,31 @@ class Clock:
         return rate
 
 
-def is_due(run: TrainingRun) -> bool:
-    """Whether this step is one of those that are written down; stops and resumes change none."""
-    step = run.counters.step
+def is_due(run: TrainingRun, step: int | None = None) -> bool:
+    """Whether a step is one of those that are written down; stops and resumes change none.
+
+    Args:
+        run: that the step is of.
+        step: steps up to it, from 1; None = the newest.
+    """
+    step = run.counters.step if step is None else step
     return step % run.config.log_every == 0 or step == run.total_steps
 
 
-def record(run: TrainingRun, result: StepResult, position: int, clock: Clock) -> None:
-    """Write a line of metrics where one is due."""
+def record(run: TrainingRun, result: StepResult, clock: Clock) -> None:
+    """Take in the numbers of a step and write a line of metrics where one is due."""
     if run.metrics is None:
         return
     run.metrics.observe(result.loss)
-    if is_due(run):
+    if is_due(run, result.step + 1):
         if run.lock is not None:
             run.lock.check()
         run.metrics.write(
-            run.counters.step,
+            result.step + 1,
             # in fp16 a step may overflow; JSON has no infinity
             grad_norm=result.grad_norm if math.isfinite(result.grad_norm) else None,
             lr=result.lr,
-            bucket=str(run.source.plan[position].bucket),
+            bucket=str(run.source.plan[result.position].bucket),
             samples_per_s=round(clock.rate(), 3),
             seconds=round(run.counters.seconds, 3),
         )

@@ -1,60 +1,18 @@
 """One optimizer step: everything random in it follows from (seed, position in the plan)."""
 
-import math
 import random
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from itertools import chain, islice
 
 import torch
 from torch import Tensor
 
-from opensora.core.errors import OpenSoraError
 from opensora.core.seed import derive_seed
 from opensora.datasets.stored import LatentBatch
 from opensora.schedulers.common import Conditions, Model, map_conditions
+from opensora.training.flight import Facts, Flight, Part
 from opensora.training.start import TrainingRun
 from opensora.training.watch import FIRST_STEPS
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one step says, equal on all workers except `predict_zero`.
-
-    Attributes:
-        loss: mean over the workers.
-        grad_norm: before clipping.
-        lr: of the first parameter group.
-        samples: clips seen by all workers.
-        stop: a worker was asked to stop.
-        end: the run was asked to be done here.
-        predict_zero: loss of a model that always predicts zero, in the first steps.
-    """
-
-    loss: float
-    grad_norm: float
-    lr: float
-    samples: int
-    stop: bool
-    end: bool
-    predict_zero: float | None
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What is kept of a micro batch once its gradients are there.
-
-    Attributes:
-        ids: of its clips.
-        loss: its share of the step's, on the device.
-        weight: of its mean loss in the step's mean over all groups; 1 without `accumulate`.
-        predict_zero: loss of a model that always predicts zero, in the first steps.
-    """
-
-    ids: list[str]
-    loss: Tensor
-    weight: float
-    predict_zero: float | None
 
 
 def train_step(
@@ -66,8 +24,11 @@ def train_step(
     stop: bool,
     end: bool = False,
     more: Iterable[tuple[int, LatentBatch]] = (),
-) -> StepResult:
+) -> Flight:
     """Forward, backward and update on the micro batches of one step.
+
+    Nothing here waits for the device. Where loss or gradient is not a finite number the device
+    leaves the update out, and whoever reads the numbers of the step is told.
 
     With `accumulate` the loss is the mean over all clips of the step, those of the other workers
     included. Without it each worker counts the same, whatever the size of its batch.
@@ -81,41 +42,25 @@ def train_step(
         end: this worker was asked to be done here.
         more: positions and micro batches of the rest, each taken when its turn comes.
 
-    Raises:
-        OpenSoraError: loss or gradient is not a finite number.
+    Returns:
+        The step, whose numbers are on their way.
     """
     engine = run.engine
     lr = run.schedule.apply(engine.optimizer.optim, step)
     micro_batches = chain([(position, batch)], more)
     clips = _num_clips(run)
-    seen: list[_Seen] = []
+    seen: list[Part] = []
     # 1. gradients of all micro batches but the last stay on this worker
     for place, micro_batch in islice(micro_batches, run.config.accumulate - 1):
         with engine.no_sync():
             engine.backward(_forward(run, step, place, micro_batch, clips, seen))
-    # 2. loss, agreed on by all workers before it can touch the weights
-    loss = _forward(run, step, *next(micro_batches), clips, seen)
-    mine = torch.stack([part.loss for part in seen]).sum()
-    samples = sum(len(part.ids) for part in seen)
-    facts = torch.stack((mine.double(), *mine.new_tensor([samples, stop, end]).double()))
-    total_loss, samples, stops, ends = run.workers.sum(facts).tolist()
-    if not math.isfinite(total_loss):
-        broken = [name for part in seen if not part.loss.isfinite() for name in part.ids]
-        raise _not_finite(run, step, broken, "loss")
-    # 3. gradients, averaged over the workers, and update
-    engine.backward(loss)
-    grad_norm = engine.update()
-    if not grad_norm.isfinite() and not engine.overflowed:
-        raise _not_finite(run, step, [name for part in seen for name in part.ids], "gradient")
-    return StepResult(
-        loss=total_loss / run.workers.world_size,
-        grad_norm=float(grad_norm),
-        lr=lr,
-        samples=int(samples) // run.workers.sp_size,
-        stop=stops > 0,
-        end=ends > 0,
-        predict_zero=_mean_of_zero(seen),
-    )
+    # 2. gradients, averaged over the workers
+    engine.backward(_forward(run, step, *next(micro_batches), clips, seen))
+    # 3. update, if the loss that all workers agree on lets it
+    facts = Facts(seen, stop=stop, end=end)
+    run.workers.sum(facts.shared)
+    facts.send(engine.update(facts.shared[0].isfinite()))
+    return Flight(step, position, lr, seen, facts, engine.overflowed)
 
 
 def _num_clips(run: TrainingRun) -> int | None:
@@ -136,7 +81,7 @@ def _forward(
     position: int,
     batch: LatentBatch,
     clips: int | None,
-    seen: list[_Seen],
+    seen: list[Part],
 ) -> Tensor:
     """Loss of a micro batch as its worker adds it to that of the step; `seen` takes it in."""
     engine, device, seed = run.engine, run.workers.device, run.config.seed
@@ -161,17 +106,9 @@ def _forward(
     predict_zero = None
     if step < FIRST_STEPS:
         channels = int(getattr(engine.module, "out_channels", latents.shape[1]))
-        predict_zero = float(losses(_PredictZero(channels)))
-    seen.append(_Seen(batch["ids"], loss.detach(), weight, predict_zero))
+        predict_zero = losses(_PredictZero(channels)).detach()
+    seen.append(Part(batch["ids"], loss.detach(), weight, predict_zero))
     return loss
-
-
-def _mean_of_zero(seen: Sequence[_Seen]) -> float | None:
-    """Loss of predicting zero in this worker's part of a step; None after the first steps."""
-    known = [(part.predict_zero, part.weight) for part in seen if part.predict_zero is not None]
-    if not known:
-        return None
-    return sum(loss * weight for loss, weight in known) / sum(weight for _, weight in known)
 
 
 def _clean_frames(run: TrainingRun, latents: Tensor, position: int) -> Tensor | None:
@@ -179,7 +116,8 @@ def _clean_frames(run: TrainingRun, latents: Tensor, position: int) -> Tensor | 
     if run.masks is None:
         return None
     rng = random.Random(derive_seed(run.config.seed, "mask", position))
-    return run.masks.get_masks(len(latents), latents.shape[2], rng).to(latents.device)
+    masks = run.masks.get_masks(len(latents), latents.shape[2], rng)
+    return masks.to(latents.device, non_blocking=True)
 
 
 def _on_device(batch: LatentBatch, device: torch.device) -> tuple[Tensor, Conditions]:
@@ -203,15 +141,3 @@ class _PredictZero:
 
     def __call__(self, x: Tensor, timestep: Tensor, /, **_: Tensor) -> Tensor:
         return x.new_zeros(len(x), self._out_channels, *x.shape[2:])
-
-
-def _not_finite(run: TrainingRun, step: int, ids: list[str], what: str) -> OpenSoraError:
-    """The error that names the clips which broke the run, on whatever worker they were."""
-    parts = run.workers.gather(ids)
-    broken = dict.fromkeys(name for part in parts for name in part)  # a group has the same
-    return OpenSoraError(
-        f"train: the {what} of step {step + 1} is not a finite number, clips"
-        f" {', '.join(broken)}; the newest checkpoint in"
-        f" {run.config.state_folder} is from before: lower lr or look at these clips' latents,"
-        " and run the command again"
-    )

@@ -10,6 +10,7 @@ from opensora.config.registry import SCHEDULERS
 from opensora.core.errors import ConfigError
 from opensora.schedulers.common import (
     Conditions,
+    DeviceTables,
     Generators,
     Model,
     add_frame_mask,
@@ -94,6 +95,7 @@ class IDDPM(Sampler):
             mean_kind="data" if predict_xstart else "noise",
             variance_kind="learned" if learn_sigma else kind,
         )
+        self._map = DeviceTables(timesteps=torch.tensor(self.timestep_map))
         self.num_timesteps = len(self.process)
         self.use_kl = use_kl
         self.learn_sigma = learn_sigma
@@ -105,7 +107,7 @@ class IDDPM(Sampler):
 
     def model_timesteps(self, t: Tensor) -> Tensor:
         """Timesteps of the full chain, which the network knows, for indices t [B] in use."""
-        return torch.tensor(self.timestep_map, device=t.device)[t]
+        return self._map.on(t.device, "timesteps")[t]
 
     def draw_timesteps(
         self, num_samples: int, device: torch.device | str, generator: torch.Generator | None
@@ -116,8 +118,8 @@ class IDDPM(Sampler):
         t = torch.randint(0, self.num_timesteps, shape, generator=generator, device=source)
         return t.to(device)
 
-    def loss_weights(self) -> Tensor | None:
-        """Factors of the squared error [num_timesteps]; None = all 1."""
+    def loss_weights(self, device: torch.device) -> Tensor | None:
+        """Factors of the squared error [num_timesteps], on a device; None = all 1."""
         return None
 
     def training_losses(
@@ -165,7 +167,7 @@ class IDDPM(Sampler):
         value = output[:, :channels]
         target = x_start if self.process.mean_kind == "data" else noise
         mse = mean_per_sample((target - value).square(), mask)  # [B]
-        weights = self.loss_weights() if weights is None else weights
+        weights = self.loss_weights(t.device) if weights is None else weights
         if weights is not None:
             mse = mse * weights.to(mse)[t]
         if not self.learn_sigma:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from opensora.schedulers.common import DeviceTables
+
 VarianceKind = Literal["learned", "fixed_large", "fixed_small"]
 MeanKind = Literal["noise", "data"]
 
@@ -63,13 +65,14 @@ class GaussianProcess:
             "variance_large": np.append(floor, betas[1:]),
         }
         self.tables = {name: torch.from_numpy(table) for name, table in tables.items()}
+        self._copies = DeviceTables(**self.tables)
 
     def __len__(self) -> int:
         return len(self.tables["betas"])
 
     def at(self, name: str, t: Tensor, like: Tensor) -> Tensor:
         """Entries of a table at t [B] as float32 [B, 1, ...], to broadcast with `like`."""
-        values = self.tables[name].to(t.device)[t].float()
+        values = self._copies.on(t.device, name)[t].float()
         return values.view(-1, *[1] * (like.dim() - 1))
 
     def q_sample(self, x_start: Tensor, t: Tensor, noise: Tensor) -> Tensor:

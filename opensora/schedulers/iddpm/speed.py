@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from opensora.config.registry import SCHEDULERS
+from opensora.schedulers.common import DeviceTables
 from opensora.schedulers.iddpm.iddpm import IDDPM
 
 # Open-Sora 1.1; see Wang et al. 2024, arXiv:2405.17403, section 3
@@ -46,19 +47,25 @@ class SpeeD(IDDPM):
         self, num_samples: int, device: torch.device | str, generator: torch.Generator | None
     ) -> Tensor:
         """Draw indices [num_samples]: first the drawn ones, then the duals of as many as fit."""
-        source = generator.device if generator is not None else "cpu"
+        source = generator.device if generator is not None else torch.device("cpu")
+        number = (num_samples + 1) // 2
         drawn = torch.multinomial(
-            self.probabilities.to(source),
-            (num_samples + 1) // 2,
+            self._tables.on(source, "probabilities"),
+            # elsewhere torch looks at the table before a single draw, and waits for the device
+            number if source.type == "cpu" else max(number, 2),
             replacement=True,
             generator=generator,
-        )
+        )[:number]
         duals = (drawn - self.meaningful_steps).abs()
         return torch.cat([drawn, duals])[:num_samples].to(device)
 
-    def loss_weights(self) -> Tensor:
-        """Factors of the squared error, float64 [num_timesteps]."""
-        return self.weights
+    def loss_weights(self, device: torch.device) -> Tensor:
+        """Factors of the squared error, float64 [num_timesteps], on a device."""
+        return self._tables.on(device, "weights")
+
+    @cached_property
+    def _tables(self) -> DeviceTables:
+        return DeviceTables(probabilities=self.probabilities, weights=self.weights)
 
     def _change(self) -> Tensor:
         """Change of the noise's deviation per step, float64 [num_timesteps]."""

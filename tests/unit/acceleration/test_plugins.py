@@ -1,10 +1,12 @@
 import copy
+from collections import OrderedDict
 
 import pytest
 import torch
 from torch import nn
 
 from opensora.acceleration import plugins
+from opensora.acceleration.optimizer import build_optimizer
 from opensora.acceleration.plugins import Engine, create_plugin
 from opensora.acceleration.workers import worker_group
 from opensora.core.errors import ConfigError
@@ -58,21 +60,33 @@ def test_a_step_through_the_engine_equals_a_plain_one(grad_clip):
         assert p.grad is None or not p.grad.any()
 
 
-def test_a_gradient_that_is_not_finite_never_reaches_the_weights():
-    model = nn.Linear(2, 1)
-    before = copy.deepcopy(model.state_dict())
+@pytest.mark.parametrize(
+    ("plugin", "optimizer"), [("ddp", "sgd"), ("ddp", "adamw"), ("ddp", "muon"), ("fsdp", "adamw")]
+)
+@pytest.mark.parametrize("broken", ["gradient", "loss"])
+def test_what_is_not_finite_never_reaches_the_weights(plugin, optimizer, broken):
+    model = nn.Sequential(OrderedDict(blocks=nn.Linear(2, 2), head=nn.Linear(2, 1)))
+    made = (
+        torch.optim.SGD(model.parameters(), lr=0.1)
+        if optimizer == "sgd"
+        else build_optimizer(model, {"type": optimizer, "weight_decay": 0.1}, lr=0.1, plugin=plugin)
+    )
     with worker_group() as workers:
-        engine = Engine(
-            model,
-            torch.optim.SGD(model.parameters(), lr=0.1),
-            plugin="ddp",
-            dtype="fp32",
-            grad_clip=1.0,
-            workers=workers,
-        )
-        engine.backward(engine.model(torch.full((1, 2), float("inf"))).sum())
-        assert not engine.update().isfinite()
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+        engine = Engine(*(model, made), plugin=plugin, dtype="fp32", grad_clip=1.0, workers=workers)
+        engine.backward(engine.model(torch.ones(1, 2)).sum())
+        engine.update()  # there are moments, which would go on moving the weights
+        before = engine.whole(copy.deepcopy(model.state_dict()))
+        state = repr(engine.state_dict())
+        value = float("inf") if broken == "gradient" else 1.0
+        engine.backward(engine.model(torch.full((1, 2), value)).sum())
+        norm = engine.update(torch.tensor(broken == "gradient"))
+        assert bool(norm.isfinite()) == (broken == "loss" and optimizer != "sgd")
+        after = engine.whole(model.state_dict())
+        assert all(torch.equal(before[name], value) for name, value in after.items())
+        assert repr(engine.state_dict()) == state
+        engine.backward(engine.model(torch.ones(1, 2)).sum())
+        engine.update(torch.tensor(True))
+        assert not torch.equal(engine.whole(model.state_dict())["head.bias"], before["head.bias"])
 
 
 @pytest.fixture

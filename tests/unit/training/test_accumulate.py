@@ -23,8 +23,9 @@ from opensora.datasets.stored import LatentBatch
 from opensora.plans.compile import BatchPlan
 from opensora.schedulers.rf import rectified_flow
 from opensora.training.config import TrainConfig
+from opensora.training.flight import StepResult
 from opensora.training.start import TrainingRun, count_steps, prepare_run
-from opensora.training.step import StepResult, train_step
+from opensora.training.step import train_step
 from opensora.training.watch import FIRST_STEPS
 
 from .conftest import interrupt_at, make_stores, run
@@ -53,14 +54,14 @@ def first_step(
     """The first step's result and its gradients, which change nothing."""
     taken: list[Tensor] = []
 
-    def keep() -> Tensor:
+    def keep(is_sound: Tensor) -> Tensor:
         taken.extend(p.grad.clone() for p in run.engine.parameters)
         run.engine.optimizer.zero_grad()
         return torch.tensor(1.0)
 
     monkeypatch.setattr(run.engine, "update", keep)
     first, *more = [(at, run.source.read(at)) for at in range(run.config.accumulate)]
-    return train_step(run, FIRST_STEPS, *first, stop=False, more=more), taken
+    return train_step(run, FIRST_STEPS, *first, stop=False, more=more).read(run), taken
 
 
 def gradients(run: TrainingRun, loss: Tensor) -> list[Tensor]:

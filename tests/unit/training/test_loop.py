@@ -102,7 +102,7 @@ def test_the_first_loss_is_that_of_predicting_zero_because_the_output_starts_at_
     with worker_group() as workers:
         prepared = prepare_run(config, workers)
         batch = prepared.source.read(0)
-        result = loop.train_step(prepared, 0, 0, batch, stop=False)
+        result = loop.train_step(prepared, 0, 0, batch, stop=False).read(prepared)
     assert result.predict_zero == pytest.approx(result.loss, rel=1e-6)
     assert result.samples == BATCH
 
