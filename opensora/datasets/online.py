@@ -149,6 +149,10 @@ class VariableVideoTextDataset:
             ids=ids,
         )
 
+    def texts(self, position: int) -> list[str]:
+        """Captions that the plan has at a flat position; nothing is decoded."""
+        return [self._items[name].text for name in self.plan[position].ids]
+
     def _condition_fps(self, item: _Item, bucket: Bucket) -> float:
         return IMAGE_FPS if bucket.is_image else item.fps / self._frame_interval
 

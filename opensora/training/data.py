@@ -4,7 +4,7 @@ The training step sees a `LatentBatch` either way. Reading happens in background
 CPU; encoding happens on the device, in the order of training.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,9 +23,8 @@ from opensora.datasets.rejects import Rejects
 from opensora.datasets.stored import LatentBatch, LatentDataset
 from opensora.models.device import parse_dtype
 from opensora.plans.compile import BatchPlan
+from opensora.training.captions import CaptionEncoder
 from opensora.training.config import TrainConfig
-
-_CACHE_BYTES = 256 << 20  # of caption embeddings
 
 
 class BatchSource(Protocol):
@@ -192,7 +191,7 @@ class OnlineSource:
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             posterior=self._posterior,
         )
-        y, mask = self._captions.encode(batch["text"])
+        y, mask = self._captions.encode(batch["text"], self._coming(position))
         return LatentBatch(
             latents=latents.float(),  # [B, C, T, H, W]
             y=y.float(),
@@ -205,56 +204,10 @@ class OnlineSource:
             ids=batch["ids"],
         )
 
-
-class CaptionEncoder:
-    """Captions to embeddings; each is encoded once while it stays in the cache.
-
-    A caption is encoded alone: its embedding must not depend, not even in the last bit, on which
-    others were new at the same time, or a resumed run would differ from a straight one.
-
-    Attributes:
-        text_dim: D.
-        max_length: L, length of every `y`.
-
-    Args:
-        text_encoder: encode(list of texts) -> `y` [B, 1, L, D] and maybe `mask` [B, L].
-    """
-
-    def __init__(self, text_encoder: Any) -> None:
-        self._text_encoder = text_encoder
-        self._cache: OrderedDict[str, Tensor] = OrderedDict()  # text -> [tokens, D]
-        self._bytes = 0
-        y = text_encoder.encode([""])["y"]
-        self.max_length, self.text_dim = int(y.shape[2]), int(y.shape[3])
-
-    def identity(self) -> dict[str, Any]:
-        """What decides the embeddings."""
-        length = int(self._text_encoder.model_max_length)
-        return {**self._text_encoder.identity(), "model_max_length": length}
-
-    def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Return `y` [B, 1, L, D], zero beyond each caption, and `mask` int64 [B, L]."""
-        rows = [self._tokens(text) for text in texts]
-        y = rows[0].new_zeros(len(texts), 1, self.max_length, self.text_dim)
-        mask = torch.zeros(len(texts), self.max_length, dtype=torch.int64, device=y.device)
-        for index, tokens in enumerate(rows):
-            y[index, 0, : len(tokens)] = tokens
-            mask[index, : len(tokens)] = 1
-        return y, mask
-
-    def _tokens(self, text: str) -> Tensor:
-        if text in self._cache:
-            self._cache.move_to_end(text)
-            return self._cache[text]
-        encoded = self._text_encoder.encode([text])
-        tokens = encoded["y"][0, 0]  # [L, D]
-        if "mask" in encoded:
-            tokens = tokens[: int(encoded["mask"].sum())].clone()
-        self._cache[text] = tokens
-        self._bytes += tokens.nbytes
-        while self._bytes > _CACHE_BYTES and len(self._cache) > 1:
-            self._bytes -= self._cache.popitem(last=False)[1].nbytes
-        return tokens
+    def _coming(self, position: int) -> Iterator[str]:
+        """Captions of this worker's micro batches behind a position, as they are planned."""
+        for later in range(position, len(self.plan), self._workers.num_groups):
+            yield from self._dataset.texts(later)
 
 
 def only_bucket(plan: BatchPlan) -> Bucket | None:

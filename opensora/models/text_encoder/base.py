@@ -77,11 +77,14 @@ class TextEncoder:
         check_fit(self.tokenizer, rows, self.folder, kind=self.kind)
         return network
 
-    def tokenize(self, text: list[str]) -> tuple[Tensor, Tensor]:
-        """Ids and mask, both [B, L] int64, padded to model_max_length, on the encoder's device."""
+    def tokenize(self, text: list[str], length: int | None = None) -> tuple[Tensor, Tensor]:
+        """Ids and mask, both [B, L] int64, on the encoder's device; L is model_max_length or given.
+
+        Longer texts are cut to L, shorter ones padded.
+        """
         tokens = self.tokenizer(
             text,
-            max_length=self.model_max_length,
+            max_length=length or self.model_max_length,
             padding="max_length",
             truncation=True,
             return_attention_mask=True,

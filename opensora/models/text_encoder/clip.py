@@ -76,13 +76,14 @@ class ClipTextEncoder(TextEncoder):
 
         return SimpleTokenizer()
 
-    def tokenize(self, text: list[str]) -> tuple[Tensor, Tensor]:
-        """Ids and mask, both [B, L] int64, padded to model_max_length, on the encoder's device."""
+    def tokenize(self, text: list[str], length: int | None = None) -> tuple[Tensor, Tensor]:
+        """Ids and mask as the other encoders give them; see `TextEncoder`."""
         if not _is_open_clip(self.folder):
-            return super().tokenize(text)
-        ids = self.tokenizer(text, context_length=self.model_max_length).to(self.network.device)
-        length = ids.argmax(dim=1, keepdim=True)  # the end of the text has the highest id
-        return ids, (torch.arange(ids.shape[1], device=ids.device) <= length).long()
+            return super().tokenize(text, length)
+        size = length or self.model_max_length
+        ids = self.tokenizer(text, context_length=size).to(self.network.device)
+        ends = ids.argmax(dim=1, keepdim=True)  # the end of the text has the highest id
+        return ids, (torch.arange(ids.shape[1], device=ids.device) <= ends).long()
 
     def whole_ids(self, text: list[str]) -> list[list[int]]:
         """The ids of B texts, none cut or padded, with the marks at their ends."""

@@ -39,6 +39,8 @@ class T5Encoder(TextEncoder):
     Source: Raffel et al. 2020, arXiv:1910.10683; Xue et al. 2022, arXiv:2105.13626 (ByT5).
     """
 
+    any_length = True  # a caption's tokens do not depend on how far it is padded, up to rounding
+
     def __init__(
         self,
         from_pretrained: str,
@@ -62,14 +64,18 @@ class T5Encoder(TextEncoder):
             log.info("t5 shardformer=true has no effect on device=%s", device)
 
     @torch.no_grad()
-    def encode(self, text: list[str]) -> dict[str, Tensor]:
+    def encode(self, text: list[str], length: int | None = None) -> dict[str, Tensor]:
         """Embed B clean captions.
+
+        Args:
+            text: captions.
+            length: L; longer ones are cut; None = `model_max_length`.
 
         Returns:
             `y` [B, 1, L, D] in the encoder's type and `mask` [B, L] int64, 1 = token; both on
             the encoder's device.
         """
-        ids, mask = self.tokenize(text)
+        ids, mask = self.tokenize(text, length)
         y = self.network(input_ids=ids, attention_mask=mask).last_hidden_state
         return {"y": y[:, None], "mask": mask}
 

@@ -9,13 +9,12 @@ import torch
 
 from opensora.acceleration.workers import Workers
 from opensora.buckets.bucket import assign_buckets
-from opensora.config.registry import MODELS, build_module
 from opensora.core.seed import derive_seed
+from opensora.models.text_encoder.t5 import T5Encoder
 from opensora.models.vae.base import sample_moments
 from opensora.plans.compile import compile_plan, write_plan
-from opensora.training import data
 from opensora.training.config import TrainConfig
-from opensora.training.data import CaptionEncoder, open_source, read_ahead
+from opensora.training.data import open_source, read_ahead
 
 ALONE = Workers(0, 1, torch.device("cpu"))
 
@@ -72,50 +71,6 @@ def test_a_read_that_fails_ends_the_run_at_its_place_and_stops_reading():
 
 
 @pytest.fixture(scope="module")
-def t5(video_world):
-    fields = {"from_pretrained": str(video_world / "t5"), "model_max_length": 12}
-    return build_module({"type": "t5", **fields}, MODELS)
-
-
-@pytest.fixture
-def counted(t5, monkeypatch) -> list[str]:
-    """The captions that really went through the network."""
-    calls: list[str] = []
-    encode = t5.encode
-
-    def count(texts):
-        calls.extend(texts)
-        return encode(texts)
-
-    monkeypatch.setattr(t5, "encode", count)
-    return calls
-
-
-def test_a_caption_is_encoded_once_and_padded_with_zeros(t5, counted):
-    captions = CaptionEncoder(t5)
-    assert (captions.max_length, captions.text_dim) == (12, 16)
-    counted.clear()
-    y, mask = captions.encode(["ab", "a longer caption", "ab"])
-    again, _ = captions.encode(["ab"])
-    assert counted == ["ab", "a longer caption"]
-    assert y.shape == (3, 1, 12, 16)
-    assert mask.sum(1).tolist() == [3, 12, 3]  # bytes and the end of the text, cut to 12
-    assert torch.equal(y[0], y[2])
-    assert torch.equal(y[0], again[0])
-    assert torch.equal(y[0, 0, :3], t5.encode(["ab"])["y"][0, 0, :3])
-    assert not y[0, 0, 3:].any()
-
-
-def test_what_the_cache_forgets_is_encoded_again(t5, counted, monkeypatch):
-    monkeypatch.setattr(data, "_CACHE_BYTES", 2 * 3 * 16 * 4)  # two captions of three tokens
-    captions = CaptionEncoder(t5)
-    counted.clear()
-    for text in ("ab", "cd", "ab", "ef", "ab", "cd"):
-        captions.encode([text])
-    assert counted == ["ab", "cd", "ef", "cd"]  # the one used longest ago goes first
-
-
-@pytest.fixture(scope="module")
 def source(video_world, tmp_path_factory):
     return open_online(video_world, tmp_path_factory.mktemp("source") / "plan.parquet", "sample")
 
@@ -167,3 +122,18 @@ def test_identities_and_sizes_are_those_of_the_encoders(source, video_world, tmp
     mean = open_online(video_world, tmp_path / "plan.parquet", "mean")
     assert mean.latent_identity == {**source.latent_identity, "posterior": "mean"}
     assert mean.embedding_identity == source.embedding_identity
+
+
+def test_captions_of_the_coming_batches_are_encoded_with_those_of_the_first(
+    video_world, tmp_path, monkeypatch
+):
+    source = open_online(video_world, tmp_path / "plan.parquet", "sample")
+    alone = [source.encode(place, source.read(place)) for place in range(len(source.plan))]
+    again = open_online(video_world, tmp_path / "plan.parquet", "sample")
+    calls = []
+    encode = T5Encoder.encode
+    monkeypatch.setattr(T5Encoder, "encode", lambda *words: calls.append(words) or encode(*words))
+    for place in (3, 2):  # as a run that begins elsewhere
+        batch = again.encode(place, again.read(place))
+        assert torch.equal(batch["y"], alone[place]["y"])
+    assert len(calls) == 1  # all three captions of the world, which are of one length
