@@ -94,7 +94,7 @@ class Muon(Optimizer):
             whole = orthogonalise_all(torch._foreach_lerp(whole, means, group["momentum"]))
             if self.found_inf is not None:
                 torch._foreach_mul_(whole, 1 - self.found_inf)
-        shapes = [weight.shape for weight in weights]
+        shapes = [tuple(weight.shape) for weight in weights]
         if self.deal is not None:
             shapes = [self.deal.shape(weight) for weight in weights]
             weights, whole = self.deal.pieces(weights), self.deal.give_back(weights, whole)
