@@ -105,7 +105,13 @@ def test_it_is_said_before_anything_is_submitted(
     assert "Traceback" not in said
 
 
-def test_what_fits_is_submitted(tmp_path: Path) -> None:
-    _, said, submitted = run(tmp_path, {}, {})
+@pytest.mark.parametrize("lifted", [False, True])
+def test_what_fits_is_submitted(lifted: bool, tmp_path: Path) -> None:
+    changes = {"resources": {"make_demo": {"runtime": "9d"}}} if lifted else {}
+    words = ["--slurm-qos", "long"] if lifted else []
+    _, said, submitted = run(
+        tmp_path, changes, {"sacctmgr name=long": "PartitionTimeLimit|30-00:00:00"}, *words
+    )
     assert len(submitted) == 1, said
     assert "-p cpu" in submitted[0]
+    assert ("--qos=long" in submitted[0]) == lifted

@@ -13,7 +13,7 @@ from opensora.dag.cluster.fit import Asked, check_account, longest, misfit, part
 from opensora.dag.cluster.line import Line
 from opensora.dag.cluster.partitions import read_partitions
 from opensora.dag.cluster.plan import Profile, asked_by_run
-from opensora.dag.cluster.slurm import Partition, Slurm, accounts, ask
+from opensora.dag.cluster.slurm import Partition, Slurm, accounts, ask, under_qos
 
 _LAST_CHECK_S = 180  # the plugin's longest wait between two status checks
 _START_S = 180.0  # how long the job of --submit may wait
@@ -34,6 +34,7 @@ def examine_slurm(config: Mapping[str, Any], profile: Profile, slurm: Slurm) -> 
     if not lines:
         lines.append(Line("mend", "partition", "sinfo shows none that you may use; ask for access"))
     asked = asked_by_run(config, profile)
+    slurm = under_qos(slurm, profile.settings.get("slurm-qos"))
     lines += [*_file(profile, slurm), *_jobs(asked, profile, slurm)]
     lines += [_accounting(profile, slurm), *_account(profile, slurm)]
     used = {partition_of(one, slurm, profile.partitions) for one in asked}

@@ -151,8 +151,9 @@ def _beyond_time(asked: Asked, partition: Partition) -> str:
         return ""
     return (
         f"{asked.name}: asks for {asked.runtime} minutes and partition {partition.name} allows"
-        f" {partition.runtime:.0f}, so the job would wait for ever; set resources.longest_job, or"
-        f" resources.{asked.rule}.runtime, or max_runtime in the partition file"
+        f" {partition.runtime:.0f}, so the job would wait for ever; set resources.longest_job,"
+        f" resources.{asked.rule}.runtime, max_runtime in the partition file, or slurm-qos in the"
+        " profile, to a QOS that lifts this limit"
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from opensora.core.errors import ConfigError
 from opensora.dag.cluster.fit import asked_of, check_account, misfit
-from opensora.dag.cluster.slurm import ControllerAwayError, accounts, look
+from opensora.dag.cluster.slurm import ControllerAwayError, accounts, look, under_qos
 
 
 def check_cluster(workflow: Any, jobs: Iterable[Any], partitions: object) -> None:
@@ -31,7 +31,7 @@ def check_cluster(workflow: Any, jobs: Iterable[Any], partitions: object) -> Non
             stage = job.wildcards_dict.get("stage", "") if job.rule.name == "train" else ""
             found.setdefault((job.rule.name, str(stage)), job)
     try:
-        slurm = look()
+        slurm = under_qos(look(), getattr(workflow.executor_settings, "qos", None))
     except ControllerAwayError:
         raise
     except ConfigError:

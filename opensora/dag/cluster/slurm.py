@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from opensora.core.errors import ConfigError
@@ -15,6 +15,7 @@ _WAIT_S = 60.0
 _NODES = "%P|%D|%c|%m|%G|%l|%M|%a"
 _GPUS = re.compile(r"\bgpu(?::[^:,()]+)?:(\d+)")
 _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
+_LIFTS = "PartitionTimeLimit"  # flag of a QOS whose jobs need not keep to a partition's
 _NONE = ("", "(null)", "none", "n/a")
 _AWAY = "unable to contact slurm controller"
 
@@ -157,6 +158,32 @@ def accounts() -> tuple[list[str], str]:
     found = ask(*words, "associations", f"user={user}", "format=account").split()
     usual = ask(*words, "user", user, "format=defaultaccount").strip()
     return sorted(set(found)), "" if usual.lower() in _NONE else usual
+
+
+def under_qos(slurm: Slurm, qos: object) -> Slurm:
+    """The cluster as jobs of a quality of service see it, which may lift partitions' time limits.
+
+    Where nobody tells what it lifts there is no limit to compare with; SLURM itself has one.
+
+    Args:
+        slurm: the cluster.
+        qos: that the profile names; nothing leaves all as it is.
+    """
+    if not qos:
+        return slurm
+    words = ("sacctmgr", "--noheader", "--parsable2", "show", "qos", f"name={qos}")
+    try:
+        flags, _, wall = ask(*words, "format=flags,maxwall").strip().partition("|")
+    except ConfigError:
+        flags, wall = _LIFTS, ""
+    if _LIFTS.lower() not in flags.lower().split(","):
+        return slurm
+    longest = minutes(wall)  # infinite where it says none
+    parts = {
+        name: replace(part, runtime=max(part.runtime, longest))
+        for name, part in slurm.partitions.items()
+    }
+    return replace(slurm, partitions=parts)
 
 
 def minutes(text: str) -> float:

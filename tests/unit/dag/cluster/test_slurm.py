@@ -49,6 +49,23 @@ def test_accounts_and_the_usual_one(answers) -> None:
 
 
 @pytest.mark.parametrize(
+    ("says", "runtime"),
+    [
+        ("DenyOnLimit,PartitionTimeLimit|7-00:00:00", 10_080),
+        ("PartitionTimeLimit|", inf),
+        ("DenyOnLimit|7-00:00:00", 2880),
+        ("", 2880),  # there is none of this name: sbatch will say so
+        ("fail: sacctmgr: error: no accounting here", inf),  # nobody knows: SLURM decides
+    ],
+)
+def test_a_quality_of_service_may_lift_the_time_limit(answers, says: str, runtime: float) -> None:
+    answers(**{"sacctmgr name=long": says})
+    found = slurm.look()
+    assert slurm.under_qos(found, None) == found
+    assert slurm.under_qos(found, "long").partitions["cpu"].runtime == runtime
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("2-00:00:00", 2880),
