@@ -96,6 +96,9 @@ class TrainConfig:
     of the first start, which `state/kernels.json` keeps."""
     require_kernels: bool = False
     """Refuse to start where a kernel that the model enables is missing."""
+    compile: bool = False
+    """Compile the blocks of the model, once per size of a batch; part of what a run is, because
+    compiled blocks round otherwise."""
     sp_size: int = 1
     """Workers that share one video, for videos whose activations do not fit one GPU."""
 

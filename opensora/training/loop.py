@@ -17,8 +17,8 @@ from opensora.datasets.stored import LatentBatch
 from opensora.training.checkpoint import write_outputs
 from opensora.training.config import TrainConfig
 from opensora.training.data import read_ahead
+from opensora.training.device.flight import Flights
 from opensora.training.fit.memory import out_of_memory, warn_of_memory
-from opensora.training.flight import Flights
 from opensora.training.record import Clock, announce, is_due, record
 from opensora.training.rejects import FILE as REJECTED
 from opensora.training.rejects import write_rejected

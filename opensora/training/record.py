@@ -4,7 +4,7 @@ import logging
 import math
 import time
 
-from opensora.training.flight import StepResult
+from opensora.training.device.facts import StepResult
 from opensora.training.start import TrainingRun
 
 log = logging.getLogger(__name__)

@@ -35,6 +35,7 @@ from opensora.training.checkpoint import (
 )
 from opensora.training.config import TrainConfig
 from opensora.training.data import BatchSource, open_source
+from opensora.training.device.compiled import compile_model
 from opensora.training.ema import Ema
 from opensora.training.kernels import settle_kernels
 from opensora.training.load import (
@@ -126,7 +127,7 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
     total_steps = count_steps(config, len(source.plan), counters, workers.num_groups)
     # 3. kernels, optimizer and plugin
     settle_kernels(model, config, workers)
-    share_videos(model.to(workers.device), workers)
+    share_videos(compile_model(model.to(workers.device), config, workers, source.plan), workers)
     optimizer = build_optimizer(model, config.optimizer, lr=config.lr)
     engine = Engine(
         model,
@@ -344,6 +345,8 @@ def recipe_hash(
         recipe["lora"] = asdict(LoraSettings.of(config.lora))
     if config.accumulate > 1:  # runs begun before there was the field go on
         recipe["accumulate"] = config.accumulate
+    if config.compile:
+        recipe["compile"] = True
     recipe["load"] = hash_of_load(Path(config.load), loaded) if config.load else None
     recipe["decays_over"] = config.num_steps if config.lr_decay else None
     text = json.dumps(recipe, sort_keys=True, default=str)

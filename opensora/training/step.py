@@ -10,7 +10,8 @@ from torch import Tensor
 from opensora.core.seed import derive_seed
 from opensora.datasets.stored import LatentBatch
 from opensora.schedulers.common import Conditions, Model, map_conditions
-from opensora.training.flight import Facts, Flight, Part
+from opensora.training.device.facts import Facts, Part
+from opensora.training.device.flight import Flight
 from opensora.training.start import TrainingRun
 from opensora.training.watch import FIRST_STEPS
 

@@ -21,7 +21,7 @@ CALLED_BY_LIBRARIES = {
     *(f"handle_{what}" for what in ("starttag", "endtag", "data", "charref", "entityref")),
 }
 # kept for open work: see the changelog
-KEPT = {"compile_blocks", "encode_text"}
+KEPT = {"encode_text"}
 REGISTRIES = ("MODELS", "SCHEDULERS", "DATASETS", "SCORERS", "CAPTIONERS", "METRICS")
 
 

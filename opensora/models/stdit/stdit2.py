@@ -254,13 +254,11 @@ class STDiT2(VideoTransformer):
             temporal_time = select_frames(x_mask, temporal_time, clean[1])
         y, text_mask = self.prepare_text(y, mask, B)
         text = self.y_embedder(y).squeeze(1)  # [B, L, D]
-        rotation = self.rope(x.shape[1])
         x, shared = self.split_tokens(x)
 
+        rest = (text, time, temporal_time, self.rope(x.shape[1]), text_mask, shared)
         for block in self.blocks:
-            drops = self.draw_drops(block, 3, x)
-            args = (x, text, time, temporal_time, rotation, text_mask, shared, drops)
-            x = self.run_block(block, *args)
+            x = self.run_block(block, x, *rest, self.draw_drops(block, 3, x))
         x = self.final_layer(x, t, x_mask, t_clean)  # [B, T, S, patch_features]
         return self.unpatchify(x, size, shared)
 

@@ -23,7 +23,7 @@ from opensora.datasets.stored import LatentBatch
 from opensora.plans.compile import BatchPlan
 from opensora.schedulers.rf import rectified_flow
 from opensora.training.config import TrainConfig
-from opensora.training.flight import StepResult
+from opensora.training.device.facts import StepResult
 from opensora.training.start import TrainingRun, count_steps, prepare_run
 from opensora.training.step import train_step
 from opensora.training.watch import FIRST_STEPS

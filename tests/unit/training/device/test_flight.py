@@ -14,13 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from opensora.acceleration.workers import worker_group
 from opensora.core.errors import OpenSoraError, Stopped
 from opensora.schedulers.rf import RectifiedFlow
-from opensora.training import flight
-from opensora.training.flight import Flights
+from opensora.training.device import flight
+from opensora.training.device.flight import Flights
 from opensora.training.start import prepare_run
 from opensora.training.step import train_step
 
-from .conftest import interrupt_at, run
-from .test_loop import assert_same_results
+from ..conftest import interrupt_at, run
+from ..test_loop import assert_same_results
 
 _WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::is_nonzero"}
 
