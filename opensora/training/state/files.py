@@ -82,10 +82,12 @@ def finish(root: Path, folder: Path, snapshot: Snapshot, written: Written) -> Pa
     _sync(folder / COUNTERS)
     _sync(folder)
     target = step_folder(root, snapshot.counters.step)
-    if target.is_dir():
-        shutil.rmtree(target)
+    former = folder.with_name(f"{folder.name}.former")
+    if target.is_dir():  # of the same step, as where a run had been ended by hand
+        os.replace(target, former)
     os.replace(folder, target)
     _sync(root)
+    shutil.rmtree(former, ignore_errors=True)
     for _, old in step_folders(root)[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
     log.info("checkpoint step=%d folder=%s", snapshot.counters.step, target)

@@ -307,5 +307,5 @@ def test_a_kill_at_any_moment_costs_no_more_than_the_steps_since_the_last_checkp
         os.kill(rng.choice(victims), signal.SIGKILL)
         process.communicate(timeout=200)
         saved = training.steps_saved()[-1] if training.steps_saved() else 0
-        assert saved >= done - EVERY
+        assert saved >= done - 2 * EVERY  # one may be on its way
         require_same_end(training, undisturbed(processes))
