@@ -51,9 +51,9 @@ def test_states_are_counted_by_plugin_and_ranks() -> None:
     assert state_bytes(weights, Setup(half=False)) == 20 * weights
     assert state_bytes(weights, Setup(moments=1)) == 18 * weights
     assert state_bytes(weights, Setup(gpus=8)) == state_bytes(weights, Setup())
-    # moments and the weights that are updated, an eighth each
-    assert state_bytes(weights, Setup(plugin="zero1", gpus=8)) == (14 + 12 / 8) * weights
-    assert state_bytes(weights, Setup(plugin="zero2", gpus=8)) == (10 + 16 / 8) * weights
+    # moments, average and the weights that are updated, an eighth each
+    assert state_bytes(weights, Setup(plugin="zero1", gpus=8)) == (10 + 16 / 8) * weights
+    assert state_bytes(weights, Setup(plugin="zero2", gpus=8)) == (6 + 20 / 8) * weights
     # below adapters weights are only read
     assert state_bytes(weights, Setup(frozen=900_000)) == 22 * 100_000 + 6 * 900_000
     shared = Setup(plugin="fsdp", gpus=8, frozen=weights)
