@@ -100,7 +100,10 @@ class TrainingRun:
         return self.config.until or self.total_steps
 
 
-def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
+Given = tuple[BatchSource, nn.Module]  # data and a model, where they are there already
+
+
+def prepare_run(config: TrainConfig, workers: Workers, given: Given | None = None) -> TrainingRun:
     """Build a run and bring it to where its newest checkpoint stands.
 
     Raises:
@@ -112,8 +115,8 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
     # 1. data, model and scheduler
     workers.first(lambda: clean_state(config.state_folder))
     loaded = workers.first(lambda: checkpoint_to_load(config.load))
-    source = open_source(config, workers, choose_plan(config, workers, loaded))
-    model, model_config = build_model(config, source)
+    source = given[0] if given else _open_planned(config, workers, loaded)
+    model, model_config = (given[1], config.model) if given else build_model(config, source)
     masks = mask_generator(config, model)
     # 2. where to start: a checkpoint of this run, the weights of an earlier one, or from scratch
     recipe = recipe_hash(config, source, model_config, loaded)
@@ -159,6 +162,10 @@ def prepare_run(config: TrainConfig, workers: Workers) -> TrainingRun:
         metrics=_open_metrics(config, counters, checkpoint) if workers.is_main else None,
         rejected=_open_rejected(config, source, workers, resumes=checkpoint is not None),
     )
+
+
+def _open_planned(config: TrainConfig, workers: Workers, loaded: Path | None) -> BatchSource:
+    return open_source(config, workers, choose_plan(config, workers, loaded))
 
 
 def _start_weights(

@@ -1,0 +1,1 @@
+"""Whole training steps: ours, those of another checkout, and the reference's."""
