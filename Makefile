@@ -5,6 +5,7 @@
 # make cluster start a SLURM on this machine (root, slurm-wlm, munge) and run the tests of it
 # make cluster-faults  everything that goes wrong on a cluster, docs/cluster.md; an hour or two; one
 #              test also needs slurmdbd and mariadb-server
+# make gpu     on a machine with a GPU: its tests, kernels and training steps, six minutes
 # make matrix  run the tests as other processors, thread counts and ffmpegs would
 # make fuzz SECONDS=600 SEED=0  hostile inputs by the thousand, docs/security.md
 # make lint    style, types, workflow
@@ -18,7 +19,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: setup demo test faults cluster cluster-faults matrix fuzz map versions lint lock clean
+.PHONY: setup demo test faults cluster cluster-faults gpu matrix fuzz map versions lint lock clean
 
 setup: $(READY)
 
@@ -38,6 +39,9 @@ cluster-faults: $(READY)
 
 faults: $(READY)
 	pytest -m "faults or not faults" tests/hostile/faults
+
+gpu: $(READY)
+	sh tests/gpu.sh
 
 matrix: $(READY)
 	python tests/matrix.py
