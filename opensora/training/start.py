@@ -1,10 +1,8 @@
 """Everything a run needs before its first step: data, model, optimizer, weights to start from."""
 
-import hashlib
 import inspect
-import json
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ from opensora.core.lock import RunLock
 from opensora.core.seed import derive_seed
 from opensora.datasets.masks import MaskGenerator
 from opensora.models.build import takes_frame_mask, use_grad_checkpoint
-from opensora.models.lora.settings import LoraSettings
 from opensora.plans.compile import BatchPlan
 from opensora.stores.keys import LABELS
 from opensora.training.checkpoint import (
@@ -42,7 +39,6 @@ from opensora.training.load import (
     checkpoint_to_load,
     continue_from,
     encoder_identities,
-    hash_of_load,
     load_weights,
     restore,
     start_from,
@@ -50,6 +46,7 @@ from opensora.training.load import (
 from opensora.training.lora import TrainedAdapters, start_adapters
 from opensora.training.metrics import MetricsLog, open_wandb
 from opensora.training.plan import SOURCE, choose_plan, continues_plan
+from opensora.training.recipe import recipe_hash
 from opensora.training.rejects import FILE as REJECTED
 from opensora.training.rejects import RejectedClips
 
@@ -321,43 +318,6 @@ def _open_rejected(
         return None
     path = config.state_folder / REJECTED
     return RejectedClips(source.rejects, path, workers, resumes=resumes)
-
-
-def recipe_hash(
-    config: TrainConfig, source: BatchSource, model: dict[str, Any], loaded: Path | None
-) -> str:
-    """Hash everything besides the plan that decides the weights after a given step.
-
-    Args:
-        config: the fields of the stage.
-        source: its data.
-        model: its model, as resolved.
-        loaded: the checkpoint that `load` means, if it means one.
-    """
-    recipe = {
-        name: getattr(config, name)
-        for name in (
-            *("scheduler", "optimizer", "lr", "warmup_steps", "lr_decay", "ema_decay", "grad_clip"),
-            *("dtype", "plugin", "mask_ratios", "seed"),
-        )
-    }
-    recipe["model"] = {**model, "from_pretrained": config.model.get("from_pretrained")}
-    recipe["stores"] = [source.latent_identity, source.embedding_identity]
-    for name in ("windows", "captions"):
-        if (count := getattr(source, name)) > 1:  # another number is another course of the plan
-            recipe[name] = count
-    if config.is_online:
-        recipe["transform_name"] = config.dataset.get("transform_name")
-    if config.lora is not None:
-        recipe["lora"] = asdict(LoraSettings.of(config.lora))
-    if config.accumulate > 1:  # runs begun before there was the field go on
-        recipe["accumulate"] = config.accumulate
-    if config.compile:
-        recipe["compile"] = True
-    recipe["load"] = hash_of_load(Path(config.load), loaded) if config.load else None
-    recipe["decays_over"] = config.num_steps if config.lr_decay else None
-    text = json.dumps(recipe, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def find_resumable(

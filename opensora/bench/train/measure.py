@@ -36,6 +36,7 @@ from opensora.models.layers.transformer import VideoTransformer
 from opensora.training.config import TrainConfig
 from opensora.training.loop import run_steps
 from opensora.training.start import prepare_run
+from opensora.training.state.saver import Saver
 from opensora.training.watch import FIRST_STEPS, Watchdog
 
 _SCHEDULER = {"type": "iddpm", "timestep_respacing": ""}
@@ -215,8 +216,9 @@ def _trainer(case: Case, setup: Setup, model: nn.Module, source: MemorySource) -
 
     def steps(number: int) -> None:
         run.total_steps = run.counters.step + number
-        with StopSignals() as signals, Watchdog() as watchdog:
-            run_steps(run, signals, watchdog)
+        saver = Saver(config.state_folder, workers, None)
+        with StopSignals() as signals, Watchdog() as watchdog, saver:
+            run_steps(run, signals, watchdog, saver)
         _wait_for(workers.device)
 
     return steps
