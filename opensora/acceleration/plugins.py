@@ -24,6 +24,7 @@ from opensora.acceleration.colossal import (
     set_accelerator,
 )
 from opensora.acceleration.precision import autocast, effective_dtype
+from opensora.acceleration.scaling import ZeroScale
 from opensora.acceleration.sharded import split_model, whole_norm
 from opensora.acceleration.trained import Trained
 from opensora.acceleration.workers import Workers
@@ -32,6 +33,7 @@ from opensora.models.weights.parts import Stored
 
 PLUGINS = ("ddp", "zero1", "zero2", "fsdp")
 _SCALER = "loss_scale"  # key beside the optimizer's own
+_OVERFLOWS = "overflows"  # key within it
 
 
 def check_plugin(name: str, device: torch.device) -> None:
@@ -96,11 +98,15 @@ def _mean_in_order(world_size: int, bucket: dist.GradBucket) -> torch.futures.Fu
 class Engine:
     """One model and its optimizer, trained by all workers together.
 
+    Attributes:
+        overflowed: whether the newest step was left out because a gradient did not fit into fp16.
+        overflows: how many were, before a resume included.
+
     Args:
         model: on any device; `self.model` is the wrapped one, to be called in training.
         optimizer: over the parameters of `model`.
         plugin: "ddp", "zero1", "zero2" or "fsdp".
-        dtype: "fp32", "bf16", or under "ddp" also "fp16", which scales the loss.
+        dtype: "fp32", "bf16", or on a GPU "fp16", which scales the loss.
         grad_clip: largest gradient norm; None or 0 never clips.
         workers: the processes of this run.
 
@@ -125,16 +131,13 @@ class Engine:
         self.splits_moments = plugin != "ddp"
         self.is_split = plugin == "fsdp"
         self.overflowed = False
+        self.overflows = 0
         self._scaler = None
         self._skips_on_device = not self.clips_itself and hasattr(
             optimizer, "_step_supports_amp_scaling"
         )
+        self._zero_scale: ZeroScale | None = None
         if self.dtype == torch.float16:
-            if plugin != "ddp":
-                raise ConfigError(
-                    f"dtype 'fp16' needs plugin 'ddp': {plugin!r} does not scale the loss here (and"
-                    " ZeRO would round the timesteps as well); use dtype='bf16' or plugin='ddp'"
-                )
             self._scaler = GradScaler(workers.device.type)
         self.module = model
         self.model: nn.Module
@@ -152,6 +155,9 @@ class Engine:
             plugin=create_plugin(plugin, grad_clip=grad_clip, device=workers.device)
         )
         self.model, self.optimizer, *_ = self.booster.boost(model, optimizer)
+        if self.clips_itself and self._scaler is not None:
+            self._zero_scale = ZeroScale(self._scaler, self.optimizer)
+            self.optimizer.mixed_precision_mixin = self._zero_scale
         self.trained = self._trained(order)
         # on GPUs, where no bits are promised, the sum of the library is faster
         if workers.device.type == "cpu" and workers.world_size > 2:
@@ -214,11 +220,11 @@ class Engine:
         if waits and is_sound is not None and not is_sound:
             self.optimizer.zero_grad()
             return torch.full((), math.nan)
-        if self._scaler is not None:
+        if self._scaler is not None and not self.clips_itself:
             self._scaler.unscale_(self.optimizer.optim)
         if self.clips_itself:
             self.optimizer.step()
-            norm = torch.as_tensor(self.optimizer.get_grad_norm())
+            norm = self._zero_norm()
         else:
             norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
             if self.grad_clip:
@@ -226,9 +232,7 @@ class Engine:
             norm = whole_norm(norm)
             if self._scaler is not None:
                 self._scaler.step(self.optimizer.optim)  # does nothing after an overflow
-                # at the smallest scale it is the model that left the numbers, not the type
-                self.overflowed = not norm.isfinite() and self._scaler.get_scale() > 1
-                self._scaler.update()
+                self._rescale(norm)
             elif self._skips_on_device:
                 takes = norm.isfinite() if is_sound is None else norm.isfinite() & is_sound
                 self.optimizer.optim.found_inf = (~takes).float()
@@ -238,11 +242,29 @@ class Engine:
         self.optimizer.zero_grad()
         return norm
 
+    def _zero_norm(self) -> Tensor:
+        """The gradient norm of a step that a ZeRO plugin has taken, or left out."""
+        if self._zero_scale is None or not self._zero_scale.overflowed:
+            norm = torch.as_tensor(self.optimizer.get_grad_norm())
+        else:
+            norm = torch.full((), math.inf)
+        if self._zero_scale is not None:
+            self._rescale(norm)
+        return norm
+
+    def _rescale(self, norm: Tensor) -> None:
+        """Choose the next loss scale; note an overflow."""
+        assert self._scaler is not None
+        # at the smallest scale it is the model that left the numbers, not the type
+        self.overflowed = not norm.isfinite() and self._scaler.get_scale() > 1
+        self.overflows += self.overflowed
+        self._scaler.update()
+
     def state_dict(self) -> dict[str, Any]:
         """What is no tensor of the optimizer's state, and the loss scale."""
         state = {"param_groups": self.optimizer.optim.state_dict()["param_groups"]}
         if self._scaler is not None:
-            state[_SCALER] = self._scaler.state_dict()
+            state[_SCALER] = {**self._scaler.state_dict(), _OVERFLOWS: self.overflows}
         return state
 
     def load_state_dict(self, state: Mapping[str, Any], tensors: Stored | None = None) -> None:
@@ -257,4 +279,5 @@ class Engine:
         """
         self.trained.load_optimizer(state["param_groups"], tensors)
         if self._scaler is not None and (scale := state.get(_SCALER)) is not None:
+            self.overflows = int(scale.get(_OVERFLOWS, 0))
             self._scaler.load_state_dict(scale)

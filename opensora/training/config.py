@@ -66,7 +66,7 @@ class TrainConfig:
     until: int | None = None
     """End here what is to be continued (`load`): the schedule is that of the whole stage."""
     dtype: str = "bf16"
-    """Precision of matrix products: "bf16", "fp16" (on GPUs, plugin "ddp") or "fp32"."""
+    """Precision of matrix products: "bf16", "fp16" (on GPUs) or "fp32"."""
     plugin: str = "ddp"
     """How the workers split what they hold: "ddp", "zero1", "zero2" or "fsdp"."""
     lora: dict[str, Any] | None = None

@@ -4,6 +4,8 @@ import logging
 import math
 import time
 
+import torch
+
 from opensora.training.device.facts import StepResult
 from opensora.training.start import TrainingRun
 
@@ -54,6 +56,7 @@ def record(run: TrainingRun, result: StepResult, clock: Clock) -> None:
     if is_due(run, result.step + 1):
         if run.lock is not None:
             run.lock.check()
+        half = run.engine.dtype == torch.float16
         run.metrics.write(
             result.step + 1,
             # in fp16 a step may overflow; JSON has no infinity
@@ -62,6 +65,7 @@ def record(run: TrainingRun, result: StepResult, clock: Clock) -> None:
             bucket=str(run.source.plan[result.position].bucket),
             samples_per_s=round(clock.rate(), 3),
             seconds=round(run.counters.seconds, 3),
+            **({"overflows": run.engine.overflows} if half else {}),
         )
 
 
