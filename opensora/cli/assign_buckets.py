@@ -59,12 +59,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _config(args: argparse.Namespace) -> dict[str, Any]:
+    from opensora.config.canonical import check_training_parts
+    from opensora.config.load import load_config
+    from opensora.training.config import KNOWN_FIELDS
+
+    config = load_config(args.config, args.overrides, known=KNOWN_FIELDS).to_dict()
+    check_training_parts(args.config, config)  # before anything is encoded for it
+    return config
+
+
 def run(args: argparse.Namespace) -> str:
     """Assign, compile, write; returns the summary line."""
     import logging
     import sys
 
-    from opensora.config.load import load_config
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json, write_text
     from opensora.core.seal import sealed
@@ -73,7 +82,6 @@ def run(args: argparse.Namespace) -> str:
     from opensora.plans.figures import plot_summary, summary_table
     from opensora.plans.stage_plan import plan_training
     from opensora.tables.manifest import read_manifest
-    from opensora.training.config import KNOWN_FIELDS
 
     for name in ("world_size", "num_shards", "windows"):
         if (value := getattr(args, name)) < 1:
@@ -83,7 +91,7 @@ def run(args: argparse.Namespace) -> str:
     if args.items and not args.plan:
         raise ConfigError("--items are those of the plan; give --plan FILE too")
     check_plot_path(args.plot)
-    config = load_config(args.config, args.overrides, known=KNOWN_FIELDS).to_dict()
+    config = _config(args)
     stride = tuple(args.vae_stride)
     sample_cost = None
     if check_balance_mode(config.get("balance")) == COST and config.get("model"):

@@ -9,7 +9,7 @@ from opensora.config.fields import (
     MODEL_SPELLINGS,
     ConfigKind,
 )
-from opensora.config.registry import PARTS
+from opensora.config.registry import PARTS, check_parts
 from opensora.core.errors import ConfigError
 
 # model keywords of the reference that are decided elsewhere -> where
@@ -53,6 +53,20 @@ def canonical(
         if isinstance(place, dict) and isinstance(place.get("image_size"), list):
             place["image_size"] = tuple(place["image_size"])
     return fields, notes
+
+
+def check_training_parts(path: object, fields: Mapping[str, Any]) -> None:
+    """Check the parts of a training config as `train` does when it starts.
+
+    Loads the models, which takes seconds, and so stands where hours of work follow.
+
+    Raises:
+        ConfigError: an unknown type, or a field that it does not take.
+    """
+    try:
+        check_parts(canonical(fields, "train")[0])
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def _require_dict(fields: Mapping[str, Any], name: str) -> None:

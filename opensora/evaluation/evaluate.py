@@ -13,6 +13,7 @@ from opensora.core.errors import TableError, VideoError
 from opensora.core.guard import Guard
 from opensora.core.io import write_json
 from opensora.core.process import threads_in_use
+from opensora.core.seal import sealed
 from opensora.evaluation.metric import EvaluationInputs
 from opensora.media.decode import read_frames
 from opensora.sampling.finished import check_sample
@@ -61,7 +62,7 @@ def evaluate(inputs: EvaluationInputs, output: str | Path) -> dict[str, Any]:
     }
     if unreadable:
         result["unreadable"] = unreadable
-    write_json(output, result)
+    write_json(output, sealed(result))
     return result
 
 

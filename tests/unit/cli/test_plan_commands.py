@@ -138,6 +138,7 @@ def test_scores_without_a_value_are_a_warning(run, config, manifest):
         (("--bucket-config", "{'32px': {8: (1.0, 64)}}"), "lower batch_size to 5"),
         (("--bucket-config", "{'32px': {99: (1.0, 1)}}"), "none of 10 clips fits"),
         (("--balance", "time"), "balance is 'time'"),
+        (("--model.type", "DiT", "--model.detph", "2"), "field 'detph'; did you mean 'depth'?"),
     ],
 )
 def test_settings_that_can_not_be_meant_are_one_sentence(run, config, manifest, words, sentence):

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from opensora.core.errors import TableError
+from opensora.core.seal import sealed
 from opensora.evaluation.evaluate import evaluate, summarise
 from opensora.evaluation.metric import EvaluationInputs, read_samples
 
@@ -22,7 +23,7 @@ def test_the_file_holds_what_was_measured(world, tmp_path):
     samples = read_samples(world / "samples" / "samples.csv")
     inputs = EvaluationInputs(samples=samples, truth=world / "world" / "truth")
     result = evaluate(inputs, tmp_path / "stage1.json")
-    assert json.loads((tmp_path / "stage1.json").read_text()) == result
+    assert json.loads((tmp_path / "stage1.json").read_text()) == sealed(result)
     assert result["stage"] == "stage1"
     assert result["metrics"]["prompt_following"]["version"] >= 1
     assert "heldout: colour 100%" in summarise(result)
