@@ -1,0 +1,53 @@
+"""`opensora bench online`: clips a second of training straight from a folder of images."""
+
+import argparse
+
+HELP = (
+    "Time online training, which decodes and encodes while it trains, on a folder of images that"
+    " it makes, with --against CHECKOUT beside another checkout's, in turns."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--clips", type=int, default=96, help="images (default: 96)")
+    parser.add_argument("--batch-size", type=int, default=8, help="of a step (default: 8)")
+    parser.add_argument(
+        "--width", type=int, default=768, help="channels of the text encoder (default: 768)"
+    )
+    parser.add_argument("--depth", type=int, default=12, help="its blocks (default: 12)")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="runs of each; the median counts (default: 1)"
+    )
+    parser.add_argument("--against", metavar="CHECKOUT", help="folder of another checkout")
+
+
+def run(args: argparse.Namespace) -> str:
+    """Measure; returns the summary line."""
+    import sys
+    from pathlib import Path
+
+    from opensora.core.errors import ConfigError
+
+    if not 1 <= args.batch_size <= args.clips or args.rounds < 1 or args.depth < 1:
+        raise ConfigError(
+            "bench online: expected at least one batch of --clips, and --rounds and --depth of at"
+            " least 1"
+        )
+    if args.width < 64 or args.width % 64:
+        raise ConfigError(f"--width is {args.width}; expected a multiple of 64")
+    other = None if args.against is None else Path(args.against)
+    if other is not None and not (other / "opensora").is_dir():
+        raise ConfigError(f"--against {other}: no folder with `opensora` in it; give a checkout")
+    from opensora.bench.online import bench_online
+
+    table, line = bench_online(
+        clips=args.clips,
+        batch_size=args.batch_size,
+        width=args.width,
+        depth=args.depth,
+        rounds=args.rounds,
+        against=other,
+    )
+    sys.stdout.write(table)
+    return line
