@@ -17,7 +17,8 @@ from torch import Tensor
 
 _CACHE_BYTES = 256 << 20  # of embeddings that are kept, on the encoder's device
 _BATCH_TOKENS = 512  # enough to read the weights of a large encoder once for many captions
-_LENGTH_STEP = 16  # tokens; captions are padded to a multiple
+_LENGTH_STEP = 8  # tokens; captions are padded to a multiple
+_SHORTEST = 16  # tokens; shorter captions are padded to it
 _LOOK_AHEAD = 2048  # captions that may be looked at to fill a batch
 _KNOWN_LENGTHS = 1 << 16  # captions whose number of tokens is kept
 
@@ -114,8 +115,8 @@ class CaptionEncoder:
         """Tokens that a caption is padded to."""
         if not self._any_length:  # it may return fewer: of a pooled caption one
             return int(self._text_encoder.model_max_length)
-        steps = -(-max(self._num_tokens(text), 1) // _LENGTH_STEP)
-        return min(steps * _LENGTH_STEP, self.max_length)
+        steps = -(-self._num_tokens(text) // _LENGTH_STEP)
+        return min(max(steps * _LENGTH_STEP, _SHORTEST), self.max_length)
 
     def _keep(self, text: str, tokens: Tensor) -> None:
         self._cache[text] = tokens
