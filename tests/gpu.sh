@@ -31,15 +31,15 @@ opensora() {
 	echo "import sys; from opensora.cli.main import main; sys.exit(main(sys.argv[1:]))"
 }
 
-part tests 75 python -m pytest -q -m gpu -p no:cacheprovider \
+part tests 70 python -m pytest -q -m gpu -p no:cacheprovider \
 	tests/unit/models/layers/kernels/test_kernels.py \
 	tests/unit/models/layers/kernels/test_backends.py \
 	tests/unit/training/test_kernels.py
 part kernels 60 python -c "$(opensora)" bench kernels --json "$out/kernels.json"
 # the goals first; what is slow to compile last
-part train 110 python -c "$(opensora)" bench train --cases reference,fb84f53,all,zero2 \
+part train 140 python -c "$(opensora)" bench train --cases reference,fb84f53,all,zero2 \
 	--json "$out/train.json"
-part train_512 105 python -c "$(opensora)" bench train --cases reference-512,all-512 \
+part train_512 90 python -c "$(opensora)" bench train --cases reference-512,all-512 \
 	--steps 2 --repeats 2 --json "$out/train_512.json"
 
 if [ -n "$failed" ]; then

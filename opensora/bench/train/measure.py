@@ -141,7 +141,8 @@ def _measure(case: Case, setup: Setup, model: nn.Module) -> TrainTiming:
                     steps(setup.steps)
                 times.append(watch.seconds / setup.steps * 1e3)
         shares = profile_shares(lambda: steps(1), device)
-    weights = sum(weight.nbytes for weight in model.parameters())
+    # the reference's weights are a copy, which the peak has seen
+    weights = 0 if case.reference else sum(weight.nbytes for weight in model.parameters())
     B, (T, H, W) = case.batch_size, _settings(case, setup).latent_size
     return TrainTiming(
         case=case.name,
