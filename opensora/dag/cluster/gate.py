@@ -1,4 +1,4 @@
-"""Before anything is submitted: jobs that would never start, or that sbatch would refuse."""
+"""Before anything is submitted: jobs that would never start, be refused or be lost sight of."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 from opensora.core.errors import ConfigError
 from opensora.dag.cluster.fit import asked_of, check_account, misfit
 from opensora.dag.cluster.slurm import ControllerAwayError, accounts, look, under_qos
+from opensora.dag.cluster.unanswered import keep_unanswered_jobs
 
 
 def check_cluster(workflow: Any, jobs: Iterable[Any], partitions: object) -> None:
-    """Refuse a run whose jobs the cluster can not take.
+    """Refuse a run whose jobs the cluster can not take; let none of the others be lost sight of.
 
     One job of each rule, and of each stage of training, stands for all of them. Where SLURM says
     nothing of itself there is nothing to compare with, and the jobs say it.
@@ -25,6 +26,7 @@ def check_cluster(workflow: Any, jobs: Iterable[Any], partitions: object) -> Non
     """
     if not _submits(workflow):
         return
+    keep_unanswered_jobs(workflow.executor_plugin.executor)
     found: dict[tuple[str, str], Any] = {}
     for job in jobs:
         if not job.is_local:
