@@ -3,6 +3,10 @@
 `ema.safetensors` is whole; else `ema-00001-of-00002.safetensors` and its like lie beside each
 other. A part is a run of neighbouring values, whatever split it: rows, or a flattened tensor.
 The head of a file says where those begin that are not whole.
+
+torch.distributed.checkpoint, which also writes safetensors, is not used: it knows parts of DTensors
+alone, and ZeRO's flattened pieces are none; it casts types without a word, keeps no hashes, and its
+reader takes every file that lies in the folder.
 """
 
 import json

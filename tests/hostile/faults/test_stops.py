@@ -209,6 +209,22 @@ def test_a_stop_during_a_checkpoint_saves(tmp_path, undisturbed, clean):
     require_same_end(training, undisturbed(2))
 
 
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.faults)])
+def test_a_kill_while_a_checkpoint_is_written_beside_the_steps_leaves_none(
+    processes, tmp_path, undisturbed, clean
+):
+    training = Training(tmp_path, processes)
+    process = training.start(step_s=0.2, write_s=20.0)
+    clean.append(process)
+    training.wait_for_step(EVERY + 1, process)  # which does not wait for the one of step 4
+    os.kill(process.pid if processes == 1 else workers_of(process)[-1], signal.SIGKILL)
+    process.communicate(timeout=200)
+    assert training.steps_saved() == []
+    assert list(training.outputs.glob("state/.step_00000004.*"))
+    require_same_end(training, undisturbed(processes))
+    assert not list(training.outputs.glob("state/.step_*"))
+
+
 def test_workers_end_with_their_launcher_and_the_next_run_waits_for_them(
     tmp_path, undisturbed, clean
 ):
