@@ -93,18 +93,19 @@ class Judge:
         )
         return Check(check.name, None, words, check.resumed_from, check.difference)
 
-    def other(self, changed: int, before: dict[str, Any]) -> Check:
+    def other(
+        self, changed: int, before: dict[str, Any], names: tuple[str, str] = (OTHER, UNDISTURBED)
+    ) -> Check:
         """Whether other workers go on as in a run that changes there and is not disturbed.
 
         Args:
             changed: step from which the other number trains.
             before: outcome of the run whose checkpoint it goes on from.
+            names: folders of the resumed run, and of the one that is not disturbed.
         """
         course = self._course
         title = f"resume by {course.other_workers} instead of {course.workers} processes"
-        outcome, whole = (
-            read_json(self._scratch / name / OUTCOME) for name in (OTHER, UNDISTURBED)
-        )
+        outcome, whole = (read_json(self._scratch / name / OUTCOME) for name in names)
         compared = outcome if "largest" in outcome else whole
         difference = _misdealt([before, outcome], course, changed)
         if difference is None and compared["difference"] is not None:

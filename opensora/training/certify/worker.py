@@ -56,7 +56,7 @@ def work(config: TrainConfig, resolved: Any, workers: Workers, scratch: Path) ->
     for task in given["tasks"]:
         folder = scratch / task["name"]
         workers.first(partial(_same_kernels, scratch, folder))
-        mine = replace(config, **settings, outputs=str(folder))
+        mine = replace(config, **settings, **task.get("settings", {}), outputs=str(folder))
         outcome: dict[str, Any] = {}
         if task["do"] == UNDISTURBED:
             witness = _undisturbed(mine, workers, course, task["changed"])
@@ -146,7 +146,7 @@ def _look_back(
             step_folder(run.config.state_folder, run.counters.step), run.counters
         )
         whole = dict(named("", {"model": last.model, "ema": last.ema}))
-        counterpart = scratch / (UNDISTURBED if task["do"] == OTHER else OTHER) / WHOLE
+        counterpart = scratch / task["beside"] / WHOLE
         if counterpart.is_file():
             found["difference"] = first_difference(whole, counterpart, allowed=CLOSE)
             found["largest"] = largest_difference(whole, counterpart)
