@@ -167,7 +167,9 @@ def _propose(args: argparse.Namespace) -> str:
         measured["before"] = measure(clips, before, grid, interval)
         limit = measured["before"].tokens or None
     memory = args.gpu_memory or gpu_memory(args.gpu)
-    budget = token_budget(model_cost(config), memory, Setup.of(config, gpus=args.gpus))
+    cost = model_cost(config)
+    setup = Setup.of(config, gpus=args.gpus, frozen=cost.frozen)
+    budget = token_budget(cost, memory, setup)
     lengths = [int(word) for word in words]
     wishes = Wishes(lengths, budget, grid, interval, tokens=limit, smallest=smallest)
     proposed = propose_buckets(clips, wishes)

@@ -103,9 +103,13 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a forecast says of the whole stage."""
     disk, budget, machine, model = (found[name] for name in ("disk", "budget", "machine", "model"))
     epochs, gpus, hours = budget["needed_epochs"], machine["gpus"], machine["hours"]
+    some = spared = ""
+    if model["trained"] < model["parameters"] / 2:  # tables are never trained
+        some = f", {short(model['trained'])} of them trained"
+        spared = ", less the gradients of weights that are not trained"
     return [
-        ("model", f"{model['type']}, {short(model['parameters'])} parameters"),
-        ("FLOP", f"{model['passes']} forward passes per sample"),
+        ("model", f"{model['type']}, {short(model['parameters'])} parameters{some}"),
+        ("FLOP", f"{model['passes']} forward passes per sample{spared}"),
         ("memory of a GPU", _memory_words(found["memory"], machine["memory"])),
         ("speed", f"{percent(machine['mfu'])} of {machine['peak_tflops']:g} TFLOP/s per GPU"),
         ("micro batch", f"{budget['seconds_per_batch']:.3g} s on one GPU (mean)"),

@@ -20,6 +20,8 @@ from opensora.core.errors import ConfigError
 from opensora.models.layers.attention import Attention
 from opensora.models.layers.embeddings import CaptionEmbedder
 from opensora.models.layers.transformer import LayerCounts, VideoTransformer
+from opensora.models.lora.adapters import add_adapters
+from opensora.models.lora.settings import LoraSettings
 from opensora.plans.balance import COST, SampleCost, check_balance_mode
 from opensora.plans.stage_plan import token_grid
 
@@ -44,8 +46,10 @@ class ModelCost:
         out_features: values that the last layer predicts per token.
         caption_channels: width of the text embeddings; 0 where the condition is a label.
         text_tokens: L, the length to which captions are padded in training.
-        parameters: trainable and frozen weights.
+        parameters: trainable and frozen weights, adapters among them.
         normed_attentions: attentions that normalise their queries and keys.
+        frozen: weights that are not trained, as tables and those below adapters.
+        spared: share of the weights of linear layers among them.
     """
 
     layers: LayerCounts
@@ -59,6 +63,8 @@ class ModelCost:
     text_tokens: int
     parameters: int
     normed_attentions: int = 0
+    frozen: int = 0
+    spared: float = 0.0
 
     @classmethod
     def of(cls, config: Mapping[str, Any], **sizes: int) -> "ModelCost":
@@ -72,14 +78,7 @@ class ModelCost:
             ConfigError: an unknown type or keyword, values that do not fit together, or a model
                 that does not say how many layers it has.
         """
-        check_fields(config, MODELS)
-        fields = {name: value for name, value in config.items() if name not in _IGNORED}
-        try:
-            with torch.device("meta"):
-                model = build_module(fields, MODELS, **sizes)
-        except ValueError as error:
-            raise ConfigError(f"model: {error}") from error
-        return cls.of_model(model)
+        return cls.of_model(_without_memory(config, sizes))
 
     @classmethod
     def of_model(cls, model: nn.Module) -> "ModelCost":
@@ -115,6 +114,8 @@ class ModelCost:
             normed_attentions=sum(
                 isinstance(module, Attention) and module.qk_norm for module in model.modules()
             ),
+            frozen=sum(p.numel() for p in model.parameters() if not p.requires_grad),
+            spared=_share_frozen(model),
         )
 
     def forward_flops(self, grid: Size3) -> float:
@@ -127,9 +128,14 @@ class ModelCost:
         return ends + captions + self._conditions() + self._blocks(frames, places)
 
     def training_flops(self, grid: Size3, *, grad_checkpoint: bool = False) -> float:
-        """Operations of forward and backward pass of one sample: 3 times, or 4, the forward."""
+        """Operations of forward and backward pass of one sample: 3 times, or 4, the forward.
+
+        Weights that are not trained need no gradient, one product less. The products of adapters,
+        about a hundredth, are not counted.
+        """
         passes = 1 + BACKWARD + (RECOMPUTE if grad_checkpoint else 0)
-        return passes * self.forward_flops(grid)
+        forward = self.forward_flops(grid)
+        return passes * forward - self.spared * (forward - self._scores(grid))
 
     def sample_cost(self, grid: TokenGrid) -> SampleCost:
         """Return a function: operations of the forward pass of one sample of a bucket."""
@@ -149,28 +155,61 @@ class ModelCost:
         layers = self.layers
         mlp = 4 * tokens * width * self.mlp_size
         linear = 8 * tokens * width**2  # q, k, v and the output
-        in_frame = 4 * frames * places**2 * width  # scores, and the sum over values
-        along_time = 4 * places * frames**2 * width
-        joint = 4 * tokens**2 * width
-        cross = 4 * (tokens + text) * width**2 + 4 * tokens * text * width
+        cross = 4 * (tokens + text) * width**2
         return (
-            layers.in_frame * (linear + in_frame)
-            + layers.along_time * (linear + along_time)
-            + layers.joint * (linear + joint)
+            (layers.in_frame + layers.along_time + layers.joint) * linear
             + layers.cross * cross
             + self.depth * mlp
+            + self._scores((frames, places, 1))
         )
+
+    def _scores(self, grid: Size3) -> float:
+        """Scores of all attentions of one sample, and the sums over values: no weights in them."""
+        frames, places = grid[0], grid[1] * grid[2]
+        tokens, width, layers = frames * places, self.hidden_size, self.layers
+        self_attention = (
+            layers.in_frame * frames * places**2 + layers.along_time * places * frames**2
+        )
+        others = layers.joint * tokens**2 + layers.cross * tokens * self.text_tokens
+        return 4.0 * width * (self_attention + others)
 
 
 def model_cost(config: Mapping[str, Any]) -> ModelCost:
-    """Read the widths of a training config's model.
+    """Read the widths of a training config's model, with the adapters that `lora` gives it.
 
     Raises:
-        ConfigError: the config names no model, or one that can not be built.
+        ConfigError: the config names no model, or one that can not be built, or `lora` names parts
+            that it does not have.
     """
     if not config.get("model"):
         raise ConfigError("the config has no model; expected model = dict(type=...)")
-    return ModelCost.of(config["model"], **text_sizes(config))
+    model = _without_memory(config["model"], text_sizes(config))
+    if config.get("lora") is not None:
+        add_adapters(model, LoraSettings.of(config["lora"]), seed=0)
+    return ModelCost.of_model(model)
+
+
+def _share_frozen(model: nn.Module) -> float:
+    """Share of the weights of a model's linear layers that is not trained."""
+    weights = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
+    frozen = sum(weight.numel() for weight in weights if not weight.requires_grad)
+    return frozen / sum(weight.numel() for weight in weights)
+
+
+def _without_memory(config: Mapping[str, Any], sizes: Mapping[str, int]) -> nn.Module:
+    """The model that a config names; no memory is taken for weights.
+
+    Raises:
+        ConfigError: an unknown type or keyword, or values that do not fit together.
+    """
+    check_fields(config, MODELS)
+    fields = {name: value for name, value in config.items() if name not in _IGNORED}
+    try:
+        with torch.device("meta"):
+            model: nn.Module = build_module(fields, MODELS, **sizes)
+    except ValueError as error:
+        raise ConfigError(f"model: {error}") from error
+    return model
 
 
 def text_sizes(config: Mapping[str, Any]) -> dict[str, int]:

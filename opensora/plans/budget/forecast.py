@@ -72,6 +72,7 @@ def forecast(
         "model": {
             "type": config["model"]["type"],
             "parameters": cost.parameters,
+            "trained": cost.parameters - cost.frozen,
             "passes": 4 if config.get("grad_checkpoint") else 3,
         },
         "machine": vars(machine),
@@ -97,7 +98,7 @@ def _buckets(
     if not rows:
         raise ConfigError(explain_no_batch(assignment, rules))
     recompute = bool(config.get("grad_checkpoint"))
-    setup = Setup.of(config, gpus=machine.gpus)
+    setup = Setup.of(config, gpus=machine.gpus, frozen=cost.frozen)
     for name, row in rows.items():
         bucket = Bucket.parse(name)
         in_hand = min(row["batch_size"], row["samples"]) * row["tokens_per_sample"]
@@ -127,7 +128,7 @@ def _memory(
     """The bucket that needs most, and what makes it fit where it does not."""
     bucket = max(buckets, key=lambda name: buckets[name]["memory_gb"])
     row, usable = buckets[bucket], machine.memory * USABLE
-    setup, words = Setup.of(config, gpus=machine.gpus), ""
+    setup, words = Setup.of(config, gpus=machine.gpus, frozen=cost.frozen), ""
     if row["memory_gb"] > usable:
         words = advice(cost, row["batch_size"], row["tokens_per_sample"], setup, usable)
     return {"bucket": bucket, "gb": row["memory_gb"], "usable_gb": usable, "advice": words}

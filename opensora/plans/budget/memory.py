@@ -53,8 +53,8 @@ class Setup:
     frozen: int = 0
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], *, gpus: int) -> "Setup":
-        """Read a training config."""
+    def of(cls, config: Mapping[str, Any], *, gpus: int, frozen: int = 0) -> "Setup":
+        """Read a training config; `frozen` is that of its model."""
         optimizer = (config.get("optimizer") or {}).get("type", "adamw")
         return cls(
             plugin=config.get("plugin") or "ddp",
@@ -63,6 +63,7 @@ class Setup:
             half=config.get("dtype", "bf16") != "fp32",
             grad_checkpoint=bool(config.get("grad_checkpoint")),
             moments=1 if optimizer == "muon" else 2,
+            frozen=frozen,
         )
 
 

@@ -4,7 +4,6 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -83,10 +82,7 @@ def describe_need(
         return batch if save else ""
     sizes = zip(shape[2:], model.patch_size, strict=True)
     tokens = math.prod(-(-size // patch) for size, patch in sizes)
-    setup = replace(
-        Setup.of(vars(run.config), gpus=run.workers.world_size),
-        frozen=sum(weight.numel() for weight in model.parameters() if not weight.requires_grad),
-    )
+    setup = Setup.of(vars(run.config), gpus=run.workers.world_size, frozen=cost.frozen)
     needed = training_gb(cost, shape[0] * tokens, setup)
     if needed <= usable:
         return ""

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -6,6 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from opensora.buckets.bucket import Bucket, TokenGrid
 from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import ConfigError
+from opensora.models.lora.adapters import add_adapters
+from opensora.models.lora.settings import LoraSettings
 from opensora.plans.budget.cost import ModelCost, model_cost, sample_cost_of
 
 LATENT, BATCH, WORDS, WIDTH = (6, 10, 14), 2, 20, 64
@@ -56,6 +60,23 @@ def test_operations_are_those_that_torch_counts(name):
     model.set_grad_checkpoint()
     recomputed = BATCH * cost.training_flops(grid, grad_checkpoint=True)
     assert recomputed == pytest.approx(counted(model, name)[1], rel=0.01)
+
+
+LORA = {"rank": 1, "targets": ["qkv", "q_linear", "kv_linear"], "modules_to_save": ["t_block"]}
+
+
+def test_adapters_spare_the_gradients_of_the_weights_below_them():
+    model = model_of("STDiT2")
+    model.requires_grad_(True)
+    fields = {"type": "STDiT2", "hidden_size": 96, "depth": 2, "num_heads": 4, **CASES["STDiT2"]}
+    cost, grid = model_cost({"model": fields, "lora": LORA}), model.grid_size(LATENT)
+    add_adapters(model, LoraSettings.of(LORA), seed=1)
+    assert cost == ModelCost.of_model(model)  # as the trainer reads them
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert cost.parameters - cost.frozen == trained
+    _, both = counted(model, "STDiT2")
+    assert BATCH * cost.training_flops(grid) == pytest.approx(both, rel=0.05)
+    assert replace(cost, spared=0.0).training_flops(grid) > 1.3 * cost.training_flops(grid)
 
 
 @pytest.mark.parametrize("name", ["STDiT2", "DiT"])

@@ -192,7 +192,8 @@ def test_windows_are_latents_of_clips_that_are_long_enough():
 def test_memory_is_told_by_bucket_and_what_makes_it_fit():
     found = forecasted()
     rows = {name: row["memory_gb"] for name, row in found["buckets"].items()}
-    cost, setup = ModelCost.of(MODEL), Setup(gpus=2)
+    cost = ModelCost.of(MODEL)
+    setup = Setup(gpus=2, frozen=cost.frozen)
     assert rows["32px|16|1.00"] == pytest.approx(training_gb(cost, 4 * 256, setup))
     assert rows["32px|1|1.00"] == pytest.approx(training_gb(cost, 2 * 16, setup))
     assert found["memory"]["bucket"] == "32px|16|1.00"
@@ -202,3 +203,20 @@ def test_memory_is_told_by_bucket_and_what_makes_it_fit():
     found = forecast(manifest(), CONFIG, vae_stride=STRIDE, storage=Storage(), machine=small)
     assert found["memory"]["advice"].startswith("grad_checkpoint=True makes it")
     assert "does not fit; grad_checkpoint=True" in forecast_table(found)
+
+
+def test_adapters_are_forecast_without_gradients_and_moments_of_what_is_below_them():
+    config = {**CONFIG, "lora": {"rank": 2, "targets": ["qkv"], "modules_to_save": ["final_layer"]}}
+    plain, found = forecasted(), forecasted(config)
+    model, whole = found["model"], plain["model"]
+    width, blocks = MODEL["hidden_size"], 2 * MODEL["depth"]  # in frames and along time
+    adapters = blocks * 2 * (width + 3 * width)
+    assert model["parameters"] == whole["parameters"] + adapters
+    assert adapters < model["trained"] < whole["trained"] / 10
+    # a weight that is trained takes 22 bytes, another one its own 4 and a copy in 16 bit
+    spared = 16 * (whole["trained"] - model["trained"]) - 6 * adapters
+    assert plain["memory"]["gb"] - found["memory"]["gb"] == pytest.approx(spared / 1e9)
+    assert found["epoch"]["flops"] < plain["epoch"]["flops"]
+    assert "of them trained" in forecast_table(found)
+    with pytest.raises(ConfigError, match=r"lora\.targets: the model has no linear layer 'qvk'"):
+        forecasted({**CONFIG, "lora": {"rank": 2, "targets": ["qvk"]}})
