@@ -12,14 +12,14 @@ PLAN_FIELDS = (
 TRAINING_FIELDS = (
     *("model", "scheduler", "mask_ratios", "seed", "load", "num_steps", "until", "log_every"),
     *("optimizer", "lr", "warmup_steps", "lr_decay", "ema_decay", "grad_clip", "dtype", "plugin"),
-    *("accumulate", "lora"),
+    *("accumulate", "lora", "eval_every"),
 )
 # what training reads besides, if it encodes as it goes
 ONLINE_FIELDS = ("vae", "text_encoder", "posterior")
 _BALANCE_BY_COST = "cost"
 _NOT_COUNTED = ("from_pretrained", "enable_flash_attn", "enable_layernorm_kernel")
 # paths that the workflow gives to the command, or machine settings of an encoder
-_PLACES = ("latents", "embeddings", "plan", "data_path")
+_PLACES = ("latents", "embeddings", "plan", "validation", "data_path")
 _MACHINE = ("from_pretrained", "micro_batch_size", "local_files_only", "shardformer")
 # of a sampling config, what the workflow gives instead
 _GIVEN_TO_SAMPLE = ("prompt", "prompt_path", "num_samples", "save_dir", "seed")

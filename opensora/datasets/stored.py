@@ -4,6 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -49,6 +50,7 @@ class LatentDataset:
 
     Attributes:
         plan: the batch plan.
+        validation: where that of the held-out clips stands; None without any.
         latent_identity: the encoder of the latents; a run keeps it with its state.
         embedding_identity: the encoder of the captions.
         windows: the most latents that a clip has at a bucket; every epoch draws one of them.
@@ -59,7 +61,13 @@ class LatentDataset:
     """
 
     def __init__(
-        self, latents: str | Path, embeddings: str | Path, plan: str | Path, *, seed: int = 42
+        self,
+        latents: str | Path,
+        embeddings: str | Path,
+        plan: str | Path,
+        *,
+        validation: str | Path | None = None,
+        seed: int = 42,
     ) -> None:
         """Open the stores and check that they hold everything the plan asks for.
 
@@ -67,6 +75,7 @@ class LatentDataset:
             latents: folder of the latent store.
             embeddings: folder of the embedding store.
             plan: `plan.parquet`.
+            validation: plan of the clips on which the held-out loss is measured.
             seed: of the draws from latents that are stored as moments, and of a caption of several;
                 with the epoch and the id of a clip it decides the draw, so every epoch sees
                 another one.
@@ -75,7 +84,7 @@ class LatentDataset:
             TableError: the plan is missing.
             StoreError: a store is missing, damaged, or lacks clips of the plan.
         """
-        self.plan = BatchPlan(plan)
+        self.plan, self.validation = BatchPlan(plan), validation
         self._latents = LatentStore(latents)
         self._embeddings = EmbeddingStore(embeddings)
         self._seed = seed
@@ -100,7 +109,17 @@ class LatentDataset:
 
     def __getitem__(self, position: int) -> LatentBatch:
         """Read the micro batch at a flat position of the plan."""
-        epoch, bucket, ids = self.plan[position]
+        return self.read_clips(*self.plan[position])
+
+    def missing(self, items: pd.DataFrame) -> set[tuple[str, str]]:
+        """Those (id, bucket) of `items` that lack latents or an embedding."""
+        latents = self._latents.missing(items)
+        captions = items[items["id"].isin(self._embeddings.missing(items["id"].drop_duplicates()))]
+        absent = (zip(table["id"], table["bucket"], strict=True) for table in (latents, captions))
+        return {pair for pairs in absent for pair in pairs}
+
+    def read_clips(self, epoch: int, bucket: Bucket, ids: list[str]) -> LatentBatch:
+        """Read clips of one bucket as an epoch sees them."""
         rows = [self._window(epoch, bucket, name) for name in ids]
         latents = self._latents.read(rows, self._memory)
         if self._are_moments:

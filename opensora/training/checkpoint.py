@@ -59,6 +59,7 @@ class Counters:
         loss_ema: smoothed loss.
         losses: of the steps since the last line of metrics.
         encoders: identities of the VAE and the text encoder.
+        loss_sums: of those steps by bucket and noise band.
         base: hash of the weights that adapters sit on; None where the whole model is trained.
     """
 
@@ -72,6 +73,7 @@ class Counters:
     losses: list[float] = field(default_factory=list)
     encoders: dict[str, Any] = field(default_factory=dict)
     base: str | None = None
+    loss_sums: dict[str, list[list[float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

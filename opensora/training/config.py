@@ -13,6 +13,7 @@ from opensora.core.errors import ConfigError
 from opensora.models.lora.settings import LoraSettings
 from opensora.plans.settle_plan import MAX_REJECTED
 from opensora.plans.stage_plan import check_accumulate
+from opensora.training.watched.loggers import LOGGERS
 
 # used by other commands that read the same config file (assign-buckets, plan, encode-*, sample)
 SHARED_FIELDS = (
@@ -89,8 +90,13 @@ class TrainConfig:
     """Steps between checkpoints."""
     num_workers: int = 1
     """Batches read ahead in background threads; 0 reads each one when it is needed."""
+    eval_every: int | None = None
+    """Steps between measurements of the held-out loss, on the clips of `dataset.validation`, a plan
+    of `assign-buckets`; None measures none. A multiple of `log_every`."""
     wandb: bool = False
     """Send the metrics to Weights & Biases as well."""
+    loggers: list[str] = field(default_factory=list)
+    """Who gets the metrics as well: "tensorboard" (files in `state/tensorboard`), "wandb"."""
     kernels: dict[str, str] | None = None
     """On GPUs `attention`, `short_attention` and `layer_norm`: a kernel, or "auto" for the fastest
     of the first start, which `state/kernels.json` keeps."""
@@ -113,6 +119,7 @@ class TrainConfig:
         for name in ("warmup_steps", "num_workers"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         check_accumulate(self.accumulate)
+        self._check_watched()
         self._check_lora()
         steps = self.num_steps
         _require(steps is None or steps >= 1, "num_steps", steps, "at least 1, or None")
@@ -129,6 +136,15 @@ class TrainConfig:
         _require(self.posterior in posteriors, "posterior", self.posterior, "'sample' or 'mean'")
         _require(0 <= self.max_rejected <= 1, "max_rejected", self.max_rejected, "from 0 to 1")
         self._check_stored() if self.dataset["type"] == STORED else self._check_online()
+
+    def _check_watched(self) -> None:
+        every = self.eval_every
+        is_met = every is None or (every >= 1 and every % self.log_every == 0)
+        expected = f"a multiple of log_every ({self.log_every}), or None"
+        _require(is_met, "eval_every", every, expected)
+        names = tuple(LOGGERS)
+        is_known = not isinstance(self.loggers, str) and set(self.loggers) <= set(names)
+        _require(is_known, "loggers", self.loggers, f"a list of {', '.join(map(repr, names))}")
 
     def _check_lora(self) -> None:
         if self.lora is None:
@@ -155,6 +171,8 @@ class TrainConfig:
                 )
             if not Path(path).exists():
                 raise ConfigError(f"dataset.{name} {path}: no such file or folder")
+        if (path := self.dataset.get("validation")) and not Path(path).exists():
+            raise ConfigError(f"dataset.validation {path}: no such file")
         for name, usual, instead in (
             ("posterior", "sample", "encode-videos has --posterior"),
             ("max_rejected", MAX_REJECTED, "settle-plan has --max-rejected"),
@@ -192,6 +210,11 @@ class TrainConfig:
     def last_step(self) -> int | None:
         """Step that this run may not pass; None where the plan says it."""
         return min((n for n in (self.num_steps, self.until) if n is not None), default=None)
+
+    @property
+    def all_loggers(self) -> list[str]:
+        """Those of `loggers`, and the one that `wandb` names."""
+        return [*self.loggers, *(["wandb"] if self.wandb else [])]
 
     @property
     def is_online(self) -> bool:

@@ -19,14 +19,14 @@ from opensora.training.config import TrainConfig
 from opensora.training.data import read_ahead
 from opensora.training.device.flight import Flights
 from opensora.training.fit.memory import out_of_memory, warn_of_memory
-from opensora.training.record import Clock, announce, is_due, record
 from opensora.training.rejects import FILE as REJECTED
 from opensora.training.rejects import write_rejected
 from opensora.training.results import completed, results_of
 from opensora.training.start import TrainingRun, prepare_run
 from opensora.training.state.saver import Saver
 from opensora.training.step import train_step
-from opensora.training.watch import FirstStepsCheck, Watchdog
+from opensora.training.watched.record import Recorder, announce, is_due
+from opensora.training.watched.watch import FirstStepsCheck, Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -144,9 +144,9 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog, saver:
     first = run.counters
     steps = range(first.step, run.last_step)
     groups, each = run.workers.num_groups, run.config.accumulate
-    micro_batches = _micro_batches(run, watchdog)
+    recorder = Recorder(run)
+    micro_batches = _micro_batches(run, watchdog, recorder)
     check = FirstStepsCheck()
-    clock = Clock(first.seconds)
     flights = Flights(run)
     for step in progress(steps, description="train"):
         position, batch = next(micro_batches)
@@ -161,7 +161,7 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog, saver:
             run.counters,
             step=step + 1,
             micro_batches=run.counters.micro_batches + groups * each,
-            seconds=clock.seconds,
+            seconds=recorder.clock.seconds,
         )
         if run.ema is not None:
             run.ema.update(step)
@@ -171,8 +171,7 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog, saver:
         known = is_due(run) or saves or step + 1 == run.last_step
         results = flights.land(flight, all_of_them=known)
         for result in results:
-            clock.count(result.samples)
-            record(run, result, clock)
+            recorder.record(result)
             if result.predict_zero is not None and run.workers.is_main:
                 check.observe(result.loss, result.predict_zero)
         if any(result.end for result in results):
@@ -189,15 +188,19 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog, saver:
             save_checkpoint(run, saver)
 
 
-def _micro_batches(run: TrainingRun, watchdog: Watchdog) -> Iterator[tuple[int, LatentBatch]]:
+def _micro_batches(
+    run: TrainingRun, watchdog: Watchdog, recorder: Recorder
+) -> Iterator[tuple[int, LatentBatch]]:
     """Positions and encoded micro batches of this worker, up to its last step."""
     first, each = run.counters, run.config.accumulate
     groups, group = run.workers.num_groups, run.workers.group
     number = (run.last_step - first.step) * each
     positions = [first.micro_batches + k * groups + group for k in range(number)]
     batches = read_ahead(run.source, positions, run.config.num_workers)
-    for k, (position, read) in enumerate(zip(positions, batches, strict=True)):
-        batch = run.source.encode(position, read)
+    for k, position in enumerate(positions):
+        with recorder.clock.waiting():
+            batch = run.source.encode(position, next(batches))
+        recorder.took(batch)
         watchdog.enter(first.step + k // each, batch["ids"])
         yield position, batch
 
@@ -211,6 +214,7 @@ def save_checkpoint(run: TrainingRun, saver: Saver, *, finished: bool = False) -
     """
     if run.rejected is not None:
         run.rejected.share()
+    run.counters = replace(run.counters, loss_sums=run.losses.collected(run.workers))
     if run.metrics is not None:
         metrics = run.metrics
         run.counters = replace(run.counters, loss_ema=metrics.loss_ema, losses=metrics.losses)

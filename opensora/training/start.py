@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,12 @@ from opensora.training.load import (
     start_from,
 )
 from opensora.training.lora import TrainedAdapters, start_adapters
-from opensora.training.metrics import MetricsLog, open_wandb
 from opensora.training.plan import SOURCE, choose_plan, continues_plan
 from opensora.training.recipe import recipe_hash
 from opensora.training.rejects import FILE as REJECTED
 from opensora.training.rejects import RejectedClips
+from opensora.training.watched.losses import LossSums
+from opensora.training.watched.metrics import MetricsLog, open_metrics
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class TrainingRun:
         metrics: metrics.jsonl, on the main worker only.
         rejected: unreadable clips; None where none are met while training.
         lock: on the folder of the checkpoints, on the main worker only.
+        losses: of single clips since the last line of metrics.
     """
 
     config: TrainConfig
@@ -90,6 +92,7 @@ class TrainingRun:
     metrics: MetricsLog | None
     rejected: RejectedClips | None
     lock: RunLock | None = None
+    losses: LossSums = field(default_factory=LossSums)
 
     @property
     def last_step(self) -> int:
@@ -156,7 +159,7 @@ def prepare_run(config: TrainConfig, workers: Workers, given: Given | None = Non
         counters=counters,
         ema=ema,
         adapters=adapters,
-        metrics=_open_metrics(config, counters, checkpoint) if workers.is_main else None,
+        metrics=open_metrics(config, counters, checkpoint) if workers.is_main else None,
         rejected=_open_rejected(config, source, workers, resumes=checkpoint is not None),
     )
 
@@ -295,20 +298,6 @@ def count_steps(config: TrainConfig, num_micro_batches: int, done: Counters, gro
             " leave until out"
         )
     return total
-
-
-def _open_metrics(
-    config: TrainConfig, counters: Counters, checkpoint: Checkpoint | None
-) -> MetricsLog:
-    folder = config.state_folder
-    return MetricsLog(
-        folder / "metrics.jsonl",
-        step=counters.step,
-        loss_ema=counters.loss_ema,
-        losses=counters.losses,
-        carried=None if checkpoint is None else checkpoint.metrics,
-        send=open_wandb(vars(config), folder) if config.wandb else None,
-    )
 
 
 def _open_rejected(

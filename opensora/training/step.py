@@ -13,7 +13,8 @@ from opensora.schedulers.common import Conditions, Model, map_conditions
 from opensora.training.device.facts import Facts, Part
 from opensora.training.device.flight import Flight
 from opensora.training.start import TrainingRun
-from opensora.training.watch import FIRST_STEPS
+from opensora.training.watched.losses import Timed, highest_timestep
+from opensora.training.watched.watch import FIRST_STEPS
 
 
 def train_step(
@@ -88,18 +89,22 @@ def _forward(
     engine, device, seed = run.engine, run.workers.device, run.config.seed
     torch.manual_seed(derive_seed(seed, "dropout", position))
     noise_seed = derive_seed(seed, "noise", position)
-    latents, conditions = _on_device(batch, device)
+    latents, conditions = on_device(batch, device)
     mask = _clean_frames(run, latents, position)
 
-    def losses(model: Model) -> Tensor:
+    def losses(model: Model) -> Tensor:  # [B]
         generator = torch.Generator(device).manual_seed(noise_seed)
         terms = run.scheduler.training_losses(
             model, latents, model_kwargs=conditions, mask=mask, generator=generator
         )
-        return terms["loss"].mean()
+        return terms["loss"]
 
+    timed = Timed(engine.model)
     with engine.autocast():
-        loss = losses(engine.model)
+        of_clips = losses(timed)
+        loss = of_clips.mean()
+    levels = timed.timesteps / highest_timestep(run.scheduler)
+    run.losses.add(str(run.source.plan[position].bucket), levels, of_clips)
     weight = 1.0
     if clips is not None:  # the groups' sum is divided by their number
         weight = len(latents) * run.workers.num_groups / clips
@@ -107,7 +112,7 @@ def _forward(
     predict_zero = None
     if step < FIRST_STEPS:
         channels = int(getattr(engine.module, "out_channels", latents.shape[1]))
-        predict_zero = losses(_PredictZero(channels)).detach()
+        predict_zero = losses(_PredictZero(channels)).mean().detach()
     seen.append(Part(batch["ids"], loss.detach(), weight, predict_zero))
     return loss
 
@@ -121,7 +126,7 @@ def _clean_frames(run: TrainingRun, latents: Tensor, position: int) -> Tensor | 
     return masks.to(latents.device, non_blocking=True)
 
 
-def _on_device(batch: LatentBatch, device: torch.device) -> tuple[Tensor, Conditions]:
+def on_device(batch: LatentBatch, device: torch.device) -> tuple[Tensor, Conditions]:
     """Latents [B, C, T, H, W] and the conditions of the model.
 
     Stores keep half precision: it is copied narrow and widened on the device.

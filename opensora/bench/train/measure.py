@@ -37,7 +37,7 @@ from opensora.training.config import TrainConfig
 from opensora.training.loop import run_steps
 from opensora.training.start import prepare_run
 from opensora.training.state.saver import Saver
-from opensora.training.watch import FIRST_STEPS, Watchdog
+from opensora.training.watched.watch import FIRST_STEPS, Watchdog
 
 _SCHEDULER = {"type": "iddpm", "timestep_respacing": ""}
 _SEED, _STD = 42, 0.02

@@ -65,6 +65,19 @@ def gpu_memory(kind: str) -> float:
     return GPU_MEMORY.get(kind.lower(), GPU_MEMORY["h100"])
 
 
+def peak_of_device(name: str) -> float | None:
+    """Dense bf16 operations per second of a GPU, by the name that its driver gives.
+
+    Returns:
+        None for a device that is not in the table; cards with less power than those of their name
+        in it (PCIe and NVL ones) are not.
+    """
+    plain = name.lower().replace(" ", "")
+    if plain.startswith("nvidiah") and ("pcie" in plain or "nvl" in plain):
+        return None
+    return next((peak * 1e12 for kind, peak in GPU_PEAKS.items() if kind in plain), None)
+
+
 def gpu_peak(kind: str) -> float:
     """Return the dense bf16 TFLOP/s of a kind of GPU.
 

@@ -31,7 +31,7 @@ from opensora.training.kernels import FILE as KERNELS
 from opensora.training.loop import run_steps, save_checkpoint, train
 from opensora.training.start import TrainingRun, prepare_run
 from opensora.training.state.saver import Saver
-from opensora.training.watch import Watchdog
+from opensora.training.watched.watch import Watchdog
 
 TASKS, OUTCOME, WHOLE = "tasks.json", "outcome.json", "whole.safetensors"
 STRAIGHT, STOPPED, KILLED, RESUMED, OTHER, UNDISTURBED = (
@@ -51,7 +51,13 @@ def work(config: TrainConfig, resolved: Any, workers: Workers, scratch: Path) ->
     course = Course(**given["course"])
     settings: dict[str, Any] = {
         **{"num_steps": course.total, "until": course.until, "ckpt_every": course.ckpt_every},
-        **{"log_every": 1, "wandb": False, "dataset": {**config.dataset, "plan": given["plan"]}},
+        **{
+            "log_every": 1,
+            "wandb": False,
+            "loggers": [],
+            "eval_every": None,
+            "dataset": {**config.dataset, "plan": given["plan"]},
+        },
     }
     for task in given["tasks"]:
         folder = scratch / task["name"]

@@ -41,6 +41,7 @@ WITHOUT_EFFECT = {
     "ckpt_every": "what a stopped run does again",
     "num_workers": "batches read ahead",
     "wandb": "who else is told",
+    "loggers": "who else is told",
     "kernels": "the same numbers up to rounding, and a run keeps its own",
     "require_kernels": "whether a run starts",
     "sp_size": "the same numbers up to rounding; the plan has it",

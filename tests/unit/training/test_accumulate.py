@@ -26,7 +26,7 @@ from opensora.training.config import TrainConfig
 from opensora.training.device.facts import StepResult
 from opensora.training.start import TrainingRun, count_steps, prepare_run
 from opensora.training.step import train_step
-from opensora.training.watch import FIRST_STEPS
+from opensora.training.watched.watch import FIRST_STEPS
 
 from .conftest import interrupt_at, make_stores, run
 from .test_loop import assert_same_results, lines

@@ -28,7 +28,7 @@ def lines(config: TrainConfig) -> list[dict]:
 
 
 def losses(config: TrainConfig) -> list[tuple[float, ...]]:
-    names = ("step", "loss", "loss_ema", "grad_norm", "lr")
+    names = ("step", "loss", "loss_ema", "grad_norm", "lr", "loss_by_band", "loss_by_bucket")
     return [tuple(line[name] for name in names) for line in lines(config)]
 
 
@@ -89,12 +89,18 @@ def test_metrics_have_all_fields_for_every_step(make_config):
     config = make_config()
     run(config)
     names = ["step", "loss", "loss_ema", "grad_norm", "lr", "bucket", "samples_per_s", "seconds"]
+    names += ["tokens_per_s", "mfu", "data_wait_s", "memory_gb", "loss_by_band", "loss_by_bucket"]
     assert [sorted(line) for line in lines(config)] == [sorted(names)] * 6
     assert [line["step"] for line in lines(config)] == [1, 2, 3, 4, 5, 6]
     # warm-up over two steps, then constant; the first group is Muon's
     assert [line["lr"] for line in lines(config)] == [0.01, 0.02, 0.02, 0.02, 0.02, 0.02]
     assert {line["bucket"] for line in lines(config)} <= {"24px|2|1.00", "24px|1|0.60"}
     assert all(line["samples_per_s"] > 0 and line["seconds"] > 0 for line in lines(config))
+    # 2 x 6 x 6 and 5 x 8 tokens a clip, and no peak of a CPU to compare with
+    assert all(line["tokens_per_s"] > 39 * line["samples_per_s"] for line in lines(config))
+    assert all(line["mfu"] is None and line["memory_gb"] > 0.1 for line in lines(config))
+    for line in lines(config):  # of one micro batch a step
+        assert line["loss_by_bucket"] == pytest.approx({line["bucket"]: line["loss"]})
 
 
 def test_the_first_loss_is_that_of_predicting_zero_because_the_output_starts_at_zero(make_config):

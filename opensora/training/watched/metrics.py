@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from opensora.core.errors import ConfigError
 from opensora.core.io import write_text
+from opensora.training.checkpoint import Checkpoint, Counters
+from opensora.training.config import TrainConfig
+from opensora.training.watched.loggers import open_loggers
 
 log = logging.getLogger(__name__)
 
@@ -89,20 +91,23 @@ class MetricsLog:
         return line
 
 
-def open_wandb(config: dict[str, Any], folder: Path) -> Callable[[dict[str, Any]], None]:
-    """Start a Weights & Biases run; returns the function that takes lines of metrics.
+def open_metrics(
+    config: TrainConfig, counters: Counters, checkpoint: Checkpoint | None
+) -> MetricsLog:
+    """The log of a run as of a checkpoint, with the loggers that its config names.
 
     Raises:
-        ConfigError: the package is not installed.
+        ConfigError: the package of a logger is not installed.
     """
-    try:
-        import wandb
-    except ImportError as error:
-        raise ConfigError(
-            "wandb=True needs the package: pip install opensora[wandb], or set wandb=False"
-        ) from error
-    run = wandb.init(project="opensora", name=folder.name, dir=str(folder), config=config)
-    return lambda line: run.log(line, step=line["step"])
+    folder = config.state_folder
+    return MetricsLog(
+        folder / "metrics.jsonl",
+        step=counters.step,
+        loss_ema=counters.loss_ema,
+        losses=counters.losses,
+        carried=None if checkpoint is None else checkpoint.metrics,
+        send=open_loggers(config.all_loggers, vars(config), folder, step=counters.step),
+    )
 
 
 def _is_of_step(line: str, step: int) -> bool:

@@ -1,11 +1,8 @@
 import json
-import sys
-from types import SimpleNamespace
 
 import pytest
 
-from opensora.core.errors import ConfigError
-from opensora.training.metrics import MetricsLog, open_wandb
+from opensora.training.watched.metrics import MetricsLog
 
 
 def steps(path) -> list[int]:
@@ -59,17 +56,3 @@ def test_lines_are_sent_on(tmp_path):
     log = MetricsLog(tmp_path / "metrics.jsonl", send=sent.append)
     log.observe(1.0)
     assert sent == [log.write(1)]
-
-
-def test_wandb_gets_each_line_at_its_step(tmp_path, monkeypatch):
-    logged = []
-    run = SimpleNamespace(log=lambda line, step: logged.append((step, line["loss"])))
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **_: run))
-    open_wandb({"seed": 1}, tmp_path)({"step": 4, "loss": 0.5})
-    assert logged == [(4, 0.5)]
-
-
-def test_wandb_that_is_not_installed_is_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ConfigError, match="pip install"):
-        open_wandb({}, tmp_path)

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from opensora.training.watch import FIRST_STEPS, FirstStepsCheck, Watchdog
+from opensora.training.watched.watch import FIRST_STEPS, FirstStepsCheck, Watchdog
 
 
 def test_a_step_that_takes_too_long_is_named_with_its_clips(caplog, capfd):
