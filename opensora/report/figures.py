@@ -32,6 +32,7 @@ _STYLES: dict[str, dict[str, Any]] = {
     "main": {"color": Theme.ACCENT, "linewidth": 1.8},
     "second": {"color": Theme.SECOND, "linewidth": 1.8},
     "third": {"color": Theme.THIRD, "linewidth": 1.8},
+    "fourth": {"color": Theme.SOFT, "linewidth": 1.8},
     "faint": {"color": Theme.ACCENT, "linewidth": 1.0, "alpha": 0.32},
 }
 _CAPS: dict[str, Any] = {"solid_capstyle": "round"}
@@ -45,7 +46,7 @@ class Series:
         name: legend entry.
         x: steps, ascending.
         y: values of the same length; NaN and infinity leave gaps.
-        style: `main`, `second`, `third`, or `faint` for raw values behind a smoothed line.
+        style: `main`, `second` to `fourth`, or `faint` for raw values behind a smoothed line.
     """
 
     name: str

@@ -18,6 +18,7 @@ from opensora.report.facts import bucket_table, latent_rows, latent_warnings, ps
 from opensora.report.footage import flow
 from opensora.report.gallery import Budget, cards, montages
 from opensora.report.seen import Seen, seen_chart, seen_lines
+from opensora.report.watched import watched_curves
 
 _MEGABYTE = 1_000_000
 _SECTIONS = ("Samples", "Evaluation", "Footage", "Clips", "Buckets", "Encoders", "Training")
@@ -207,7 +208,7 @@ def _training(run: RunFolder) -> list[dict[str, Any]]:
     for stage in run.stages:
         if stage.name.partition(MILESTONE)[0] in trained - {stage.name}:
             continue  # its curve is the beginning of that of its stage
-        figures = sections.training_curves(stage.metrics)
+        figures = [*sections.training_curves(stage.metrics), *watched_curves(stage.metrics)]
         if figures:
             steps = int(stage.metrics["step"].max())
             note = f"{steps:,} steps"
