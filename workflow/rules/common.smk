@@ -358,6 +358,15 @@ def data_options(stage):
     ]
 
 
+def validation_plan(stage):
+    """The plan of the clips on which a stage measures its held-out loss, where it does."""
+    if STAGE[stage]["online"] or not resolved(
+        in_repository(STAGE[stage]["config"]), "train"
+    ).get("eval_every"):
+        return []
+    return [f"{RUN}/buckets/{stage}/validation.parquet"]
+
+
 def processes(stage):
     """Workers on each node: one a GPU, or as many as the config says on the CPU."""
     return STAGE[stage]["gpus"] or STAGE[stage]["processes"]

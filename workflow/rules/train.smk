@@ -8,6 +8,7 @@ rule train:
     """
     input:
         plan=lambda wildcards: f"{RUN}/buckets/{stage_of(wildcards.stage)}/settled.parquet",
+        validation=lambda wildcards: validation_plan(stage_of(wildcards.stage)),
         data=lambda wildcards: training_data(stage_of(wildcards.stage)),
         load=lambda wildcards: plain_names(loaded(wildcards.stage)),
         weights=lambda wildcards: plain_names(stage_weights(wildcards)),
@@ -50,6 +51,10 @@ rule train:
         outputs=lambda wildcards: f"{RUN}/train/{wildcards.stage}",
         data=lambda wildcards: data_options(stage_of(wildcards.stage)),
         load=lambda wildcards, input: load_options(wildcards.stage),
+        # says itself what it is, and eval_every stands in the identity
+        validation=lambda wildcards, input: (
+            ["--dataset.validation", input.validation[0]] if input.validation else []
+        ),
         # stands in the name of what is made
         until=lambda wildcards, input: options(until=milestone_step(wildcards.stage)),
         # a limit decides whether there is a result, not which
@@ -69,7 +74,7 @@ rule train:
         "trap : TERM INT HUP USR1; "
         "opensora train {params.config:q} --outputs {params.outputs} {params.load:q} {params.until} "
         "--nodes {params.nodes} --gpus {params.gpus} --processes {params.processes} --seed {params.seed} --threads {threads} "
-        "--dataset.plan {input.plan} {params.data:q} {params.max_rejected} --job-log {log} >> {log} 2>&1"
+        "--dataset.plan {input.plan} {params.validation:q} {params.data:q} {params.max_rejected} --job-log {log} >> {log} 2>&1"
 
 
 rule certify_resume:

@@ -14,3 +14,4 @@ text_encoder = dict(
 posterior = "mean"  # as the demo's stores
 num_workers = 2  # batches read ahead, each by a thread of its own
 outputs = "results/demo/train/online"
+eval_every = None  # nothing is encoded for it

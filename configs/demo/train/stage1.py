@@ -30,3 +30,4 @@ plugin = "ddp"
 seed = 42
 log_every = 1
 ckpt_every = 200
+eval_every = 200  # steps between points of the held-out loss
