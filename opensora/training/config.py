@@ -84,6 +84,10 @@ class TrainConfig:
     (`state/step_XXXXXXXX`, or `state`), from which optimizer, average and counters go on."""
     max_rejected: float = MAX_REJECTED
     """Online: largest share of the plan's clips that may turn out to be unreadable."""
+    max_broken_steps: int = 0
+    """Steps in a row that are left out because their loss or gradient is not a finite number, each
+    with its clips in the log; one more ends the run. Not for "zero1" and "zero2", whose weights
+    have changed by the time it is known."""
     log_every: int = 10
     """Steps per line of metrics.jsonl."""
     ckpt_every: int = 1000
@@ -116,8 +120,13 @@ class TrainConfig:
         """
         for name in ("log_every", "ckpt_every"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("warmup_steps", "num_workers"):
+        for name in ("warmup_steps", "num_workers", "max_broken_steps"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        if self.max_broken_steps and self.plugin.startswith("zero"):
+            raise ConfigError(
+                f"max_broken_steps is {self.max_broken_steps} and plugin {self.plugin!r} can leave"
+                " no step out; use plugin 'ddp' or 'fsdp', or leave max_broken_steps out"
+            )
         check_accumulate(self.accumulate)
         self._check_watched()
         self._check_lora()

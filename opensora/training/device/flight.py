@@ -5,6 +5,7 @@ queue is empty when the next step begins. So the numbers of a step are read whil
 runs, and at once where somebody writes them down. A CPU has computed them by the time it is asked.
 """
 
+import logging
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -15,6 +16,12 @@ import torch
 from opensora.core.errors import OpenSoraError
 from opensora.training.device.facts import Facts, Part, StepResult
 from opensora.training.start import TrainingRun
+
+log = logging.getLogger(__name__)
+
+
+class BrokenStepError(OpenSoraError):
+    """Loss or gradient of a step is not a finite number; the step was left out."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Flight:
         """Wait for the numbers of the step; all workers read the same step together.
 
         Raises:
-            OpenSoraError: loss or gradient is not a finite number; the step was left out.
+            BrokenStepError: loss or gradient is not a finite number; the step was left out.
         """
         (loss, samples, stops, ends, grad_norm), zero = self.facts.read()
         if not math.isfinite(loss):
@@ -61,11 +68,11 @@ class Flight:
             predict_zero=zero,
         )
 
-    def _not_finite(self, run: TrainingRun, ids: list[str], what: str) -> OpenSoraError:
+    def _not_finite(self, run: TrainingRun, ids: list[str], what: str) -> BrokenStepError:
         """The error that names the clips which broke the run, on whatever worker they were."""
         parts = run.workers.gather(ids)
         broken = dict.fromkeys(name for part in parts for name in part)  # a group has the same
-        return OpenSoraError(
+        return BrokenStepError(
             f"train: the {what} of step {self.step + 1} is not a finite number, clips"
             f" {', '.join(broken)}; the newest checkpoint in"
             f" {run.config.state_folder} is from before: lower lr or look at these clips' latents,"
@@ -84,6 +91,7 @@ class Flights:
         self._run = run
         self._behind = steps_behind(run.workers.device)
         self._waiting: deque[Flight] = deque()
+        self._broken = 0  # in a row
 
     def land(self, flight: Flight, *, all_of_them: bool) -> list[StepResult]:
         """Take in a step; returns those that can be read by now, oldest first.
@@ -94,13 +102,22 @@ class Flights:
                 all behind it, so that no step is left when the loop ends.
 
         Raises:
-            OpenSoraError: loss or gradient of a step is not a finite number.
+            BrokenStepError: loss or gradient of a step is not a finite number, and of more steps
+                before it than may be left out.
         """
         self._waiting.append(flight)
         results: list[StepResult] = []
         keep = 0 if all_of_them else self._behind
         while len(self._waiting) > keep:
-            results.append(self._waiting.popleft().read(self._run))
+            try:
+                results.append(self._waiting.popleft().read(self._run))
+            except BrokenStepError as error:
+                self._broken += 1
+                if self._broken > self._run.config.max_broken_steps:
+                    raise
+                log.warning("step_left_out in_a_row=%d reason='%s'", self._broken, error)
+                continue
+            self._broken = 0
             if results[-1].stop or results[-1].end:
                 keep = 0
         return results

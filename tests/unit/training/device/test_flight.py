@@ -1,5 +1,6 @@
 """What a step says is read later: nobody waits for the device, and nothing is lost by it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from opensora.acceleration.workers import worker_group
-from opensora.core.errors import OpenSoraError, Stopped
+from opensora.core.errors import ConfigError, OpenSoraError, Stopped
 from opensora.schedulers.rf import RectifiedFlow
 from opensora.training.device import flight
 from opensora.training.device.flight import Flights
@@ -80,14 +81,14 @@ def late(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flight, "steps_behind", lambda device: 1)
 
 
-def break_call(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def break_call(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> None:
     """Make a loss NaN; there are two calls a step, the model's and that of predicting zero."""
     original, calls = RectifiedFlow.training_losses, []
 
     def broken(self: RectifiedFlow, *arguments: Any, **keywords: Any) -> dict[str, Tensor]:
         terms = original(self, *arguments, **keywords)
         calls.append(1)
-        return {"loss": terms["loss"] * float("nan")} if len(calls) == number else terms
+        return {"loss": terms["loss"] * float("nan")} if len(calls) in numbers else terms
 
     monkeypatch.setattr(RectifiedFlow, "training_losses", broken)
 
@@ -105,12 +106,12 @@ def test_a_broken_step_changes_no_weights_and_is_named_one_step_later(
         first = train_step(prepared, 0, 0, batches[0], stop=False)
         assert flights.land(first, all_of_them=False) == []
         weights = {k: v.clone() for k, v in prepared.engine.module.state_dict().items()}
-        moments = repr(prepared.engine.state_dict()["state"])
+        moments = repr(prepared.engine.optimizer.optim.state_dict()["state"])
         broken = train_step(prepared, 1, 1, batches[1], stop=False)
         assert [result.step for result in flights.land(broken, all_of_them=False)] == [0]
         for name, value in prepared.engine.module.state_dict().items():
             assert torch.equal(value, weights[name])
-        assert repr(prepared.engine.state_dict()["state"]) == moments
+        assert repr(prepared.engine.optimizer.optim.state_dict()["state"]) == moments
         third = train_step(prepared, 2, 2, batches[2], stop=False)
         with pytest.raises(OpenSoraError, match="loss of step 2 is not a finite number") as error:
             flights.land(third, all_of_them=False)
@@ -129,6 +130,29 @@ def test_no_checkpoint_is_written_of_a_broken_run(make_config, monkeypatch, late
     assert (config.state_folder / "metrics.jsonl").read_text() == ""
     for path in config.state_folder.glob("step_*/*.safetensors"):
         assert all(value.isfinite().all() for value in load_file(path).values())
+
+
+def test_as_many_broken_steps_in_a_row_as_allowed_are_left_out(
+    make_config, monkeypatch, tmp_path, caplog
+):
+    config = make_config(max_broken_steps=1, log_every=1)
+    with monkeypatch.context() as patch:
+        break_call(patch, 3, 7)  # steps 2 and 4; each asks twice, for the loss of zero as well
+        run(config)
+    lines = (config.state_folder / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps[:3] == [1, 3, 5]
+    assert "step_left_out in_a_row=1 reason='train: the loss of step 2 is not" in caplog.text
+    assert all(
+        value.isfinite().all()
+        for value in load_file(Path(config.outputs) / "model.safetensors").values()
+    )
+    config = make_config(outputs=str(tmp_path / "two"), max_broken_steps=1, log_every=1)
+    break_call(monkeypatch, 3, 5)
+    with pytest.raises(OpenSoraError, match="loss of step 3 is not a finite number"):
+        run(config)
+    with pytest.raises(ConfigError, match="'zero2' can leave no step out"):
+        make_config(max_broken_steps=1, plugin="zero2")
 
 
 def test_a_stop_that_is_heard_a_step_later_loses_nothing(
