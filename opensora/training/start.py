@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,9 @@ def prepare_run(config: TrainConfig, workers: Workers, given: Given | None = Non
     workers.first(lambda: clean_state(config.state_folder))
     loaded = workers.first(lambda: checkpoint_to_load(config.load))
     source = given[0] if given else _open_planned(config, workers, loaded)
-    model, model_config = (given[1], config.model) if given else build_model(config, source)
+    model, model_config = (
+        (given[1], config.model) if given else build_model(config, source, workers.device)
+    )
     masks = mask_generator(config, model)
     # 2. where to start: a checkpoint of this run, the weights of an earlier one, or from scratch
     recipe = recipe_hash(config, source, model_config, loaded)
@@ -125,8 +128,7 @@ def prepare_run(config: TrainConfig, workers: Workers, given: Given | None = Non
     if checkpoint is None and loaded is not None:
         checkpoint = continue_from(loaded, config, workers, source.plan, fresh)
     adapters = _start_weights(model, config, source, workers, checkpoint, loaded)
-    counters = fresh if checkpoint is None else _resumed(checkpoint.counters, fresh)
-    counters = replace(counters, base=adapters.base_sha256 if adapters else None)
+    counters = _counters(checkpoint, fresh, adapters)
     total_steps = count_steps(config, len(source.plan), counters, workers.num_groups)
     # 3. kernels, optimizer and plugin
     settle_kernels(model, config, workers)
@@ -186,15 +188,23 @@ def _start_weights(
     return None
 
 
-def _resumed(counters: Counters, fresh: Counters) -> Counters:
-    """Counters of a checkpoint for this run, whose plan may have been continued with new clips."""
-    return replace(counters, finished=False, plan_hash=fresh.plan_hash)
+def _counters(
+    checkpoint: Checkpoint | None, fresh: Counters, adapters: TrainedAdapters | None
+) -> Counters:
+    """Where this run begins; its plan may go on from that of the checkpoint with new clips."""
+    counters = fresh
+    if checkpoint is not None:
+        counters = replace(checkpoint.counters, finished=False, plan_hash=fresh.plan_hash)
+    return replace(counters, base=adapters.base_sha256 if adapters else None)
 
 
-def build_model(config: TrainConfig, source: BatchSource) -> tuple[nn.Module, dict[str, Any]]:
+def build_model(
+    config: TrainConfig, source: BatchSource, device: torch.device
+) -> tuple[nn.Module, dict[str, Any]]:
     """Build the model for the channels and the text width of the encoders.
 
-    A model that stores position tables gets those of the latents, where all have one size.
+    A model that stores position tables gets those of the latents, where all have one size. Seeded
+    weights are drawn on the device: a GPU draws a billion of them at once, the host in a minute.
 
     Returns:
         The model, with seeded weights or those of `model.from_pretrained`, and the config that
@@ -214,8 +224,10 @@ def build_model(config: TrainConfig, source: BatchSource) -> tuple[nn.Module, di
     if source.latent_size is not None:
         sizes["input_size"] = source.latent_size
     torch.manual_seed(derive_seed(config.seed, "weights"))
+    is_seeded = config.load is None and config.model.get("from_pretrained") is None
     try:
-        model: nn.Module = build_module(config.model, MODELS, **sizes)
+        with device if is_seeded else nullcontext():
+            model: nn.Module = build_module(config.model, MODELS, **sizes)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
     if config.grad_checkpoint:
