@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import setuptools  # noqa: F401 - after an import of pip it can not be, and torch.compile needs it
 
 from opensora.media.encode import write_video
 

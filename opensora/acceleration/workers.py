@@ -17,6 +17,8 @@ from opensora.core.errors import CheckpointError, ConfigError, OpenSoraError, Pa
 PREFLIGHT_S = 60.0  # a worker that has not answered by then is taken for unreachable
 COLLECTIVE_S = 1800.0  # rank 0 may write a large checkpoint while the others wait
 
+_GLOO = "/gloo/"  # of the file that its errors name; they have no type of their own
+
 Item = TypeVar("Item")
 
 
@@ -68,10 +70,27 @@ class Workers:
         try:
             yield
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise PassingError(
-                f"worker {self.rank}: another worker has ended, its lines say why ({reason})"
-            ) from error
+            raise self._left_alone(error) from error
+
+    @contextmanager
+    def meeting_in_passing(self) -> Iterator[None]:
+        """Around what computes as well, such as a backward pass, in which gradients meet.
+
+        Raises:
+            PassingError: another worker has ended. Other errors are raised as they are.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if isinstance(error, dist.DistError) or _GLOO in str(error):
+                raise self._left_alone(error) from error
+            raise
+
+    def _left_alone(self, error: RuntimeError) -> PassingError:
+        reason = str(error).splitlines()[0]
+        return PassingError(
+            f"worker {self.rank}: another worker has ended, its lines say why ({reason})"
+        )
 
     @contextmanager
     def one_voice(self) -> Iterator[None]:

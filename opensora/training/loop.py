@@ -155,7 +155,7 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog, saver:
             "end": run.workers.is_main and run.config.stop_file.exists(),
         }
         more = islice(micro_batches, each - 1)
-        with out_of_memory(run, step, position, batch["latents"]):
+        with out_of_memory(run, step, position, batch["latents"]), run.workers.meeting_in_passing():
             flight = train_step(run, step, position, batch, more=more, **asked)
         run.counters = replace(
             run.counters,

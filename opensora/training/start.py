@@ -95,6 +95,11 @@ class TrainingRun:
     lock: RunLock | None = None
     losses: LossSums = field(default_factory=LossSums)
 
+    def __post_init__(self) -> None:
+        """Go on from the sums that the checkpoint has."""
+        if self.workers.is_main:
+            self.losses.carry(self.counters.loss_sums)
+
     @property
     def last_step(self) -> int:
         """Step after which this run is finished; in a part of a stage before the last one."""

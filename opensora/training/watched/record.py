@@ -39,8 +39,6 @@ class Recorder:
         self._run = run
         self.clock, self._work = Clock(run.counters.seconds), Work(run)
         self._held_out = open_held_out(run)
-        if run.workers.is_main:
-            run.losses.carry(run.counters.loss_sums)
         device, peak = self._work.device, self._work.peak
         log.info(
             "train_pace device='%s' peak_tflops=%s workers=%d mfu='%s'",
