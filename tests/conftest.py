@@ -6,8 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import setuptools  # noqa: F401 - after an import of pip it can not be, and torch.compile needs it
+from hypothesis import settings
 
 from opensora.media.encode import write_video
+
+settings.register_profile("untimed", deadline=None)  # machines are busy
+settings.load_profile("untimed")
 
 TESTS = Path(__file__).parent
 # a shell starts `make test &` with the keyboard ignored, and every process under test inherits that

@@ -38,7 +38,7 @@ def clip_table(rows) -> pd.DataFrame:
     st.integers(1, 3),
     st.integers(0, 5),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_table_chooses_what_a_loop_over_rows_chooses(config, rows, interval, seed):
     clips = clip_table(rows)
     found = assign_buckets(clips, config, seed=seed, frame_interval=interval)

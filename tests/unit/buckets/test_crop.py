@@ -37,7 +37,7 @@ def cuts(clips: pd.DataFrame, found: pd.DataFrame) -> np.ndarray:
     st.sampled_from([0.0, 0.05, 0.25, 1 / 3, 0.5, 0.99]),
     st.integers(0, 9),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_exactly_the_clips_that_lose_more_are_left_out(config, rows, most, seed):
     clips = clip_table(rows)
     before = assign_buckets(clips, config, seed=seed)

@@ -25,7 +25,7 @@ def hashed(text: str) -> int:
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), max_size=20))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_column_is_hashed_as_its_ids_one_by_one(ids):
     wanted = [hashed(name) for name in ids]
     for kind in ("str", object):

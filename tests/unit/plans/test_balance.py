@@ -51,7 +51,7 @@ def costs(plan: pd.DataFrame) -> np.ndarray:
 
 
 @given(clip_tables, st.integers(1, 7), st.integers(0, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_balanced_plan_has_the_batches_of_a_random_one(rows, world_size, seed):
     clips = table(rows)
     try:
@@ -71,7 +71,7 @@ def test_a_balanced_plan_has_the_batches_of_a_random_one(rows, world_size, seed)
 
 
 @given(clip_tables, st.integers(1, 5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_balanced_plan_does_not_depend_on_the_row_order(rows, world_size):
     clips = table(rows)
     try:

@@ -38,7 +38,7 @@ def compiled(clips: pd.DataFrame, *, epochs: int, world_size: int, seed: int = 0
 
 
 @given(clip_tables, st.integers(1, 3), st.integers(1, 4), st.integers(0, 9))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_every_plan_is_full_fair_and_fits(clips, epochs, world_size, seed):
     try:
         plan = compiled(clips, epochs=epochs, world_size=world_size, seed=seed)
@@ -61,7 +61,7 @@ def test_every_plan_is_full_fair_and_fits(clips, epochs, world_size, seed):
 
 
 @given(clip_tables, st.integers(1, 4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_sequence_does_not_depend_on_the_world_size_or_the_row_order(clips, world_size):
     try:
         alone = compiled(clips, epochs=2, world_size=1)
@@ -75,7 +75,7 @@ def test_the_sequence_does_not_depend_on_the_world_size_or_the_row_order(clips, 
 
 
 @given(clip_tables, st.integers(1, 5), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_run_resumed_anywhere_on_other_ranks_sees_what_an_uninterrupted_one_sees(
     clips, first_ranks, data
 ):
@@ -95,7 +95,7 @@ def test_a_run_resumed_anywhere_on_other_ranks_sees_what_an_uninterrupted_one_se
 
 
 @given(clip_tables, st.integers(1, 3), st.integers(0, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_without_drop_last_every_placed_clip_is_trained_once_an_epoch(clips, epochs, seed):
     assignments = [assign_buckets(clips, CONFIG, seed=seed, epoch=e) for e in range(epochs)]
     try:

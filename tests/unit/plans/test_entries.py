@@ -19,7 +19,7 @@ def column(values: list[list[str]]) -> pa.Array:
 
 
 @given(st.lists(lists, min_size=1, max_size=3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_lists_of_texts_go_through_numbers_and_come_back(parts):
     found = entries_of(pa.chunked_array([column(part) for part in parts]))
     flat = [entry for part in parts for entry in part]
@@ -37,7 +37,7 @@ def test_lists_of_texts_go_through_numbers_and_come_back(parts):
 
 
 @given(lists, st.integers(0, 8), st.integers(0, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_slice_is_taken_apart_like_a_whole_column(values, start, length):
     part = entries_of(column(values)).column().slice(start, length)
     assert entries_of(part).column().to_pylist() == values[start : start + length]

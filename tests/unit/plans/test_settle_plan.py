@@ -49,7 +49,7 @@ def by_hand(plan: BatchPlan, gone: set[tuple[str, str]], *, drop_last: bool, wor
 
 
 @given(st.data(), st.booleans(), st.integers(1, 3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_what_stays_is_dealt_out_in_the_order_of_the_plan(folder, data, drop_last, world_size):
     plan = compiled(folder, world_size=world_size, drop_last=drop_last)
     pairs = plan.items()

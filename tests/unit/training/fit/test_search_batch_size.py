@@ -28,7 +28,7 @@ class Machine:
 
 
 @given(st.integers(0, 300), st.integers(1, 40), st.integers(1, 250), st.integers(1, 7))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_largest_that_fits_is_found_with_few_questions(memory, low, length, step):
     sizes = range(low, low + length, step)
     machine = Machine(memory)
@@ -40,7 +40,7 @@ def test_the_largest_that_fits_is_found_with_few_questions(memory, low, length, 
 
 
 @given(st.integers(1, 200), st.floats(0.5, 150), st.integers(1, 120))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_nearest_time_among_those_that_fit_is_found(memory, target, length):
     sizes = range(1, length + 1)
     found = best_balanced(Machine(memory, start=0.25), sizes, target)
