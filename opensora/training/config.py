@@ -118,6 +118,9 @@ class TrainConfig:
         Raises:
             ConfigError: a value that can not be meant.
         """
+        for name in ("wandb", "grad_checkpoint", "require_kernels", "compile"):
+            value = getattr(self, name)
+            _require(isinstance(value, bool), name, value, "True or False")
         for name in ("log_every", "ckpt_every"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("warmup_steps", "num_workers", "max_broken_steps"):

@@ -44,6 +44,7 @@ def test_the_demo_configs_are_valid(stage, paths):
         (["--posterior", "mean"], "latents are stored already, so it has no effect"),
         (["--vae.typ", "x", "--vae.type", "VideoAutoencoderKL"], "unknown field 'typ'"),
         (["--log_every", "0"], "log_every is 0"),
+        (["--compile", "maybe"], "compile is 'maybe'; expected True or False"),
         (["--ema-decay", "1.0"], "ema_decay is 1.0"),
         (["--lr_decay", "step"], "lr_decay is 'step'"),
         (["--warmup_steps", "soon"], "wrong type"),
