@@ -5,26 +5,22 @@ the two take turns. The networks have random weights: how fast they are does not
 """
 
 import json
-import os
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from opensora.bench.checkout import HERE, run_in
 from opensora.bench.measure import machine
-from opensora.core.errors import OpenSoraError
 from opensora.core.io import sha256_file
 from opensora.core.seed import derive_seed
 from opensora.core.terminal import align
 from opensora.tables.columns import MANIFEST
 from opensora.tables.io import write_table
 
-REPOSITORY = Path(__file__).parents[2]
 _SIDE = 256  # pixels
 _FEWEST_TOKENS, _MOST_TOKENS = 8, 40  # of a caption; people write 10 to 30 words to a picture
 _MAX_LENGTH = 200  # tokens: that of Open-Sora 1.1
@@ -64,7 +60,7 @@ def bench_online(
     Raises:
         OpenSoraError: a run fails.
     """
-    sides = {"here": REPOSITORY} | ({} if against is None else {"there": against.resolve()})
+    sides = {"here": HERE} | ({} if against is None else {"there": against})
     rates: dict[str, list[float]] = {name: [] for name in sides}
     with tempfile.TemporaryDirectory(prefix="opensora-bench-") as name:
         folder = Path(name)
@@ -95,19 +91,7 @@ def bench_online(
 
 def _train(checkout: Path, folder: Path, outputs: Path) -> float:
     """Seconds of the steps of a run, its start apart, as the run itself counts them."""
-    program = "from opensora.cli.main import entry; entry()"
-    words = ["train", str(folder / "config.py"), "--outputs", str(outputs)]
-    done = subprocess.run(
-        [sys.executable, "-c", program, *words],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(checkout)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = done.stderr.strip().splitlines() or ["no word"]
-    if done.returncode:
-        raise OpenSoraError(f"bench online: opensora train of {checkout} failed: {lines[-1]}")
+    run_in(checkout, ["train", str(folder / "config.py"), "--outputs", str(outputs)])
     last = (outputs / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1]
     return float(json.loads(last)["seconds"])
 

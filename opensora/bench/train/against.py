@@ -2,23 +2,18 @@
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from opensora.bench.checkout import HERE, find_checkout, run_in
 from opensora.bench.train import earlier
 from opensora.bench.train.cases import CPU_CASES, GPU_CASES, Case, choose_cases
 from opensora.config.load import parse_overrides
-from opensora.core.errors import ConfigError, OpenSoraError
 
-_CALL = "import sys; from opensora.cli.main import main; sys.exit(main(sys.argv[1:]))"
 _EARLIER = str(earlier.__file__)  # run as a file: in a checkout that has no such module
-_LIMIT_S = 3600.0
 
 Times = dict[str, list[float]]  # case -> ms of each turn
 
@@ -33,14 +28,11 @@ def take_turns(args: argparse.Namespace, names: Sequence[str]) -> tuple[Times, T
         ConfigError: the folder holds no checkout.
         OpenSoraError: a process failed.
     """
-    there = Path(args.against).resolve()
-    if not (there / "opensora" / "__init__.py").is_file():
-        raise ConfigError(f"--against {args.against}: no checkout of opensora; give its folder")
-    here = Path(__file__).resolve().parents[3]
+    there = find_checkout(args.against)
     mine: Times = {}
     theirs: Times = {}
     for _ in range(args.turns):
-        for folder, times in ((here, mine), (there, theirs)):
+        for folder, times in ((HERE, mine), (there, theirs)):
             for case, ms in _one_turn(folder, args, names).items():
                 times.setdefault(case, []).append(ms)
     return mine, theirs
@@ -50,11 +42,11 @@ def _one_turn(folder: Path, args: argparse.Namespace, names: Sequence[str]) -> M
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "figures.json"
         if (folder / "opensora/cli/bench/train.py").is_file():
-            _call([*_words(args, names), "--json", str(file)], folder)
+            run_in(folder, [*_words(args, names), "--json", str(file)])
             rows = json.loads(file.read_text())["rows"]
             return {row["case"]: float(row["ms"]) for row in rows}
         spec = [_spec(case, args) for case in _cases(args, names) if not case.reference]
-        _call([_EARLIER, json.dumps(spec), str(file)], folder, program=[])
+        run_in(folder, [_EARLIER, json.dumps(spec), str(file)], program=[])
         times: dict[str, float] = json.loads(file.read_text())
         return times
 
@@ -77,24 +69,3 @@ def _spec(case: Case, args: argparse.Namespace) -> dict[str, Any]:
     fields = dict(parse_overrides(["--cfg-options", *words]) if words else [])
     numbers = {"steps": args.steps, "repeats": args.repeats, "cpu": args.cpu}
     return {**asdict(case), **numbers, "model": {**case.model, **fields}}
-
-
-def _call(words: Sequence[str], folder: Path, program: Sequence[str] = ("-c", _CALL)) -> None:
-    """Run Python on the package of a folder.
-
-    Raises:
-        OpenSoraError: it failed; says where and its last line.
-    """
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
-    done = subprocess.run(
-        [sys.executable, *program, *words],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=_LIMIT_S,
-        check=False,
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["it said nothing"]
-        raise OpenSoraError(f"bench train in {folder} failed: {lines[-1]}")

@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> str:
     """Measure; returns the summary line."""
     import sys
-    from pathlib import Path
 
+    from opensora.bench.checkout import find_checkout
     from opensora.core.errors import ConfigError
 
     if not 1 <= args.batch_size <= args.clips or args.rounds < 1 or args.depth < 1:
@@ -36,9 +36,7 @@ def run(args: argparse.Namespace) -> str:
         )
     if args.width < 64 or args.width % 64:
         raise ConfigError(f"--width is {args.width}; expected a multiple of 64")
-    other = None if args.against is None else Path(args.against)
-    if other is not None and not (other / "opensora").is_dir():
-        raise ConfigError(f"--against {other}: no folder with `opensora` in it; give a checkout")
+    other = None if args.against is None else find_checkout(args.against)
     from opensora.bench.online import bench_online
 
     table, line = bench_online(

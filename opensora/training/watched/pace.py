@@ -105,8 +105,6 @@ class Work:
     def __init__(self, run: TrainingRun) -> None:
         model: Any = run.engine.module
         self._patch = tuple(getattr(model, "patch_size", (1, 1, 1)))
-        # weights that are not trained have no gradients, but what is before them does
-        self._passes = 3 if run.config.lora is None else 2
         self._flops: dict[tuple[int, ...], float] = {}
         try:
             self._cost: ModelCost | None = ModelCost.of_model(model)
@@ -123,8 +121,7 @@ class Work:
         frames, rows, columns = (-(-size // patch) for size, patch in sizes)
         grid = (frames, rows, columns)
         if grid not in self._flops:
-            forward = 0.0 if self._cost is None else self._cost.forward_flops(grid)
-            self._flops[grid] = self._passes * forward
+            self._flops[grid] = 0.0 if self._cost is None else self._cost.training_flops(grid)
         return shape[0] * math.prod(grid), shape[0] * self._flops[grid]
 
 

@@ -24,7 +24,7 @@ def test_both_checkouts_train_on_the_same_images(capsys) -> None:
     [
         (["--clips", "3"], "expected at least one batch of --clips"),
         (["--width", "100"], "--width is 100; expected a multiple of 64"),
-        (["--against", "/nowhere"], "--against /nowhere: no folder with `opensora` in it"),
+        (["--against", "/nowhere"], "--against /nowhere: no checkout of opensora"),
     ],
 )
 def test_mistakes_are_sentences(words: list[str], message: str, capsys) -> None:

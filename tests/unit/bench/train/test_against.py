@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from opensora.bench.checkout import run_in
 from opensora.bench.train import against, earlier
 from opensora.bench.train.table import against_table
 from opensora.core.errors import ConfigError, OpenSoraError
@@ -20,14 +21,14 @@ def calls(monkeypatch):
     """What would be run; each call is a millisecond slower than the one before."""
     done = []
 
-    def call(words, folder, program=("-c",)):
+    def call(folder, words, program=("-c",)):
         done.append((words, folder))
         ms = 10.0 + len(done)
         specs = [] if program else json.loads(words[1])
         figures = {"rows": [{"case": "default", "ms": ms}, {"case": "reference", "ms": 1.0}]}
         Path(words[-1]).write_text(json.dumps({s["name"]: ms for s in specs} or figures))
 
-    monkeypatch.setattr(against, "_call", call)
+    monkeypatch.setattr(against, "run_in", call)
     return done
 
 
@@ -71,4 +72,4 @@ def test_no_checkout_and_a_failure_are_sentences(tmp_path):
     with pytest.raises(ConfigError, match="no checkout of opensora"):
         against.take_turns(asked(tmp_path), ["default"])
     with pytest.raises(OpenSoraError, match=r"failed: RuntimeError: no GPU"):
-        against._call(["raise RuntimeError('no GPU')"], tmp_path, program=["-c"])
+        run_in(tmp_path, ["raise RuntimeError('no GPU')"], program=["-c"])
