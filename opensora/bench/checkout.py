@@ -28,7 +28,7 @@ def find_checkout(given: str) -> Path:
 def run_in(
     checkout: Path, words: Sequence[str], *, program: Sequence[str] = ("-c", _COMMAND)
 ) -> None:
-    """Run `opensora WORDS`, or another program, with the package of a checkout.
+    """Run a command line of opensora, or another program, with the package of a checkout.
 
     Raises:
         OpenSoraError: it failed, or took longer than an hour; says where and its last line.
