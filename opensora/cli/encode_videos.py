@@ -66,8 +66,13 @@ def run(args: argparse.Namespace) -> str:
     from typing import Any
 
     from opensora.core.errors import ConfigError
-    from opensora.models.weights.folders import encoder_sha256, resolve_folder
+    from opensora.models.weights.folders import (
+        clips_learned_from,
+        encoder_sha256,
+        resolve_folder,
+    )
     from opensora.precompute.encode_videos import encode_videos, read_items
+    from opensora.precompute.gates import what_to_do
     from opensora.precompute.video_encoding import VideoEncoding
     from opensora.stores.index import remove_older
     from opensora.stores.keys import check_shard
@@ -99,6 +104,7 @@ def run(args: argparse.Namespace) -> str:
         encoding,
         load,
         encoder=encoder_sha256(folder),
+        remedy=what_to_do(clips_learned_from(folder)),
         shard=args.shard,
         num_shards=args.num_shards,
     )

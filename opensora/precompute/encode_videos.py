@@ -10,7 +10,12 @@ import pandas as pd
 
 from opensora.core.errors import ConfigError, StoreError, TableError
 from opensora.core.io import sha256_file
-from opensora.precompute.gates import join_latent_facts, judge_latents, latent_numbers
+from opensora.precompute.gates import (
+    CHECK_VAE,
+    join_latent_facts,
+    judge_latents,
+    latent_numbers,
+)
 from opensora.precompute.video_encoding import VideoEncoding
 from opensora.stores.catalogue import Catalogue
 from opensora.stores.index import latent_columns, latent_rows, relative, write_index
@@ -51,6 +56,7 @@ def encode_videos(
     load: "Load",
     *,
     encoder: str,
+    remedy: str = CHECK_VAE,
     shard: int = 0,
     num_shards: int = 1,
 ) -> dict[str, int]:
@@ -67,6 +73,7 @@ def encode_videos(
         encoding: settings.
         load: gives the autoencoder.
         encoder: hash of the autoencoder.
+        remedy: what to do where the latents fail the gate.
         shard: names, with `num_shards`, the part of the store that new files go into.
         num_shards: shards in all.
 
@@ -85,7 +92,7 @@ def encode_videos(
     catalogue = Catalogue(store / encoding.address(encoder), part_name(shard, num_shards))
     items = [_with_keys(table) for table in tables]
     pairs = pd.concat(items).sort_values(["bucket", KEY, ID]).drop_duplicates(KEY)
-    work = _Work(catalogue, encoding)
+    work = _Work(catalogue, encoding, remedy)
     rejected = work.fill(pairs, load)
     gate = work.gate()
     for table, output in zip(items, outputs, strict=True):
@@ -147,8 +154,8 @@ class _Work:
         encoded: how many of them are new.
     """
 
-    def __init__(self, catalogue: Catalogue, encoding: VideoEncoding) -> None:
-        self._catalogue, self._encoding = catalogue, encoding
+    def __init__(self, catalogue: Catalogue, encoding: VideoEncoding, remedy: str) -> None:
+        self._catalogue, self._encoding, self._remedy = catalogue, encoding, remedy
         self._buckets: dict[str, set[str]] = {}  # bucket -> keys
         self.found = pd.DataFrame()
         self.encoded = 0
@@ -221,10 +228,7 @@ class _Work:
         numbers = latent_numbers(join_latent_facts([self._catalogue.facts(f) for f in files]))
         failure, warning = judge_latents(numbers, self._encoding.min_psnr)
         if failure is not None:
-            raise StoreError(
-                f"{self._catalogue.folder}: bucket {bucket} {failure}; check the VAE (its weights,"
-                " scaling factor and training), then encode again with a better one"
-            )
+            raise StoreError(f"{self._catalogue.folder}: bucket {bucket} {failure}; {self._remedy}")
         pictures = [Path(file).with_suffix(".png") for file in files]
         shown = next((p for p in pictures if (self._catalogue.folder / p).is_file()), None)
         return numbers | {"warning": warning, "montage": None if shown is None else str(shown)}

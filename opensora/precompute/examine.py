@@ -12,7 +12,13 @@ from opensora.media.unchanged import check_unchanged
 from opensora.models.build import load_autoencoder
 from opensora.precompute.encode_clips import ClipRequest, compute_dtype
 from opensora.precompute.encode_texts import drift
-from opensora.precompute.gates import judge_alike, judge_latents, judge_texts, latent_numbers
+from opensora.precompute.gates import (
+    CHECK_VAE,
+    judge_alike,
+    judge_latents,
+    judge_texts,
+    latent_numbers,
+)
 from opensora.precompute.latent_doctor import decibels, few, latent_facts, round_trip
 from opensora.precompute.texts import build_text_encoder
 from opensora.precompute.video_encoding import VideoEncoding
@@ -132,10 +138,7 @@ def _judge(
             facts["psnr"] = _decode_some(store, rows, network, manifest, device)
         failure, _ = judge_latents(latent_numbers(facts), min_psnr)
         if failure is not None:
-            raise StoreError(
-                f"{store.root}: bucket {name} {failure}; check the VAE (its weights, scaling factor"
-                " and training), then encode again with a better one"
-            )
+            raise StoreError(f"{store.root}: bucket {name} {failure}; {CHECK_VAE}")
 
 
 def _decode_some(

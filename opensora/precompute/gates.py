@@ -21,8 +21,26 @@ _LEAST_NORM = 1e-6  # of a token; a shorter vector says nothing
 _MOST_ALIKE = 0.01  # share of the captions that may have the embedding of another one
 _MOST_INT8_ERROR = 0.05  # relative RMS error above which a warning is due
 _MOST_DRIFT = 0.05  # relative RMS between two encodings; bf16 and other batches stay far below
+CHECK_VAE = (
+    "check the VAE (its weights, scaling factor and training), then encode again with a better one"
+)
 
 Facts = Mapping[str, Any]
+
+
+def what_to_do(learned_from: int | None) -> str:
+    """What mends latents that fail the gate.
+
+    Args:
+        learned_from: clips that the run held when it trained the autoencoder, which it does once;
+            None = it comes from elsewhere.
+    """
+    if learned_from is None:
+        return CHECK_VAE
+    return (
+        f"this VAE learned from {learned_from} clips, those that the run held when it was trained;"
+        " the same command with `--forcerun train_vae` trains it again, on what the run holds now"
+    )
 
 
 def join_latent_facts(parts: Sequence[Facts]) -> dict[str, Any]:

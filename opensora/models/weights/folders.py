@@ -118,3 +118,10 @@ def _check_trained(folder: Path) -> None:
                 f"{folder}: its files are not those that were trained, by the hash in {name}; copy"
                 " the folder again, or remove it and train it again"
             )
+
+
+def clips_learned_from(folder: Path) -> int | None:
+    """How many clips a run held when it trained this autoencoder; None where no run did."""
+    report = folder / "psnr.json"
+    found = read_json(report) if report.is_file() else {}
+    return found.get("trained_on", {}).get("clips") if isinstance(found, dict) else None

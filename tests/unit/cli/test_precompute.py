@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ import torch
 
 from opensora.buckets.bucket import Bucket
 from opensora.cli.main import main
-from opensora.core.io import sha256_file
+from opensora.core.io import sha256_file, write_json
 from opensora.core.seed import derive_seed
 from opensora.datasets.stored import LatentDataset
 from opensora.media.encode import write_video
@@ -199,6 +200,16 @@ def test_a_vae_of_random_weights_fails_the_gate(inputs, tmp_path, capsys):
     message = capsys.readouterr().err
     assert "below 15 dB; check the VAE" in message
     assert "Traceback" not in message
+
+
+def test_a_vae_that_a_run_trained_on_less_is_trained_again(inputs, tmp_path, capsys):
+    vae = shutil.copytree(inputs / "vae", tmp_path / "vae")
+    write_json(vae / "psnr.json", {"trained_on": {"clips": 2, "listing": "ab"}})
+    assert assign(inputs, tmp_path) == 0
+    assert encode(inputs, tmp_path, "--vae", str(vae)) == 2
+    message = capsys.readouterr().err
+    assert "learned from 2 clips" in message
+    assert "--forcerun train_vae" in message
 
 
 @pytest.mark.parametrize(
