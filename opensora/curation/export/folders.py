@@ -1,0 +1,230 @@
+"""Clips as files in folders, with captions beside them or in tables, as other trainers read them.
+
+Every function writes one folder, whole or not at all. `{split}/{id}.mp4` is a clip; ids are checked
+before anything is written.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from opensora.core.errors import ConfigError, TableError
+from opensora.core.io import atomic_path
+from opensora.core.log import progress
+from opensora.curation.export.frames import assign_counts, choose_counts, choose_size, frames_at
+from opensora.curation.export.names import SPLIT, check_names
+from opensora.curation.export.trainers import TRAINERS, Trained
+from opensora.tables.columns import CAPTION, DETAIL, ID, PATH, TEXT
+
+_COPIES = 4  # at a time: one waits for the disk while another is opened
+LEFT_OUT = "left_out.csv"
+_NO_IMAGES = "an image: this format holds videos alone"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the user says of shapes; None is chosen for the clips at hand.
+
+    Attributes:
+        frames: counts of frames to train on.
+        size: height and width in pixels.
+        fps: rate at which the trainer samples frames; None is each clip's own.
+    """
+
+    frames: Sequence[int] | None = None
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+
+
+def export_folder(
+    manifest: pd.DataFrame,
+    folder: Path,
+    layout: str,
+    *,
+    copy: bool = True,
+    choice: Choice = Choice(),
+) -> pd.DataFrame:
+    """Write clips, captions and the tables of a layout.
+
+    Args:
+        manifest: a MANIFEST table.
+        folder: is made; must be empty if it is there.
+        layout: a key of LAYOUTS.
+        copy: copy the clips; otherwise the tables name the files where they stand.
+        choice: shapes, for the layouts of trainers.
+
+    Returns:
+        Rows that the trainer could not take, with `detail`; they stand in left_out.csv too.
+
+    Raises:
+        TableError: a name that is no file name, a missing clip, or a folder that holds files.
+        ConfigError: a choice that the layout does not take.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise TableError(f"{folder}: holds files already; export into an empty folder")
+    check_names(manifest, without_dots=True)
+    write = LAYOUTS[layout]
+    if not copy and layout in _IN_FOLDERS:
+        raise ConfigError(
+            f"--media none: {layout} finds clips by their folder; leave it out, or take a"
+            " format with a table: jsonl, musubi, ltx"
+        )
+    rows = manifest.sort_values([SPLIT, ID], ignore_index=True)
+    rows = rows.assign(caption=_as_written(rows), **{DETAIL: ""})
+    with atomic_path(folder, folder=True) as temporary:
+        rows = _placed(rows, folder, copy=copy)
+        left = write(Place(temporary, folder.absolute()), rows, choice)
+        kept = rows[~rows[ID].isin(left[ID])]
+        if copy:
+            _copy(kept, temporary)
+        if len(left):
+            left[[ID, PATH, DETAIL]].to_csv(temporary / LEFT_OUT, index=False)
+    return left
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a layout is written now, and where it will stand."""
+
+    now: Path
+    then: Path
+
+
+def _as_written(rows: pd.DataFrame) -> pd.Series:
+    """Captions as people wrote them: other trainers clean them in their own way."""
+    if CAPTION not in rows:
+        return rows[TEXT]
+    return rows[CAPTION].where(rows[CAPTION].fillna("") != "", rows[TEXT])
+
+
+def _placed(rows: pd.DataFrame, folder: Path, *, copy: bool) -> pd.DataFrame:
+    """The rows with `file`: the clip within the folder, or where it stands."""
+    names = [
+        f"{split}/{name}{Path(str(path)).suffix or '.mp4'}" if copy else str(Path(path).absolute())
+        for split, name, path in zip(rows[SPLIT], rows[ID], rows[PATH], strict=True)
+    ]
+    return rows.assign(file=names)
+
+
+def _copy(rows: pd.DataFrame, folder: Path) -> None:
+    for split in rows[SPLIT].unique():
+        (folder / str(split)).mkdir(exist_ok=True)
+
+    def one(pair: tuple[str, str]) -> None:
+        try:
+            shutil.copyfile(pair[0], folder / pair[1])
+        except FileNotFoundError as error:
+            raise TableError(
+                f"{pair[0]}: {error.strerror}; the manifest names this clip: run split_clips again"
+            ) from error
+
+    with ThreadPoolExecutor(_COPIES, thread_name_prefix="export") as pool:
+        pairs = list(zip(rows[PATH].map(str), rows["file"], strict=True))
+        for _ in progress(pool.map(one, pairs), description="export", total=len(pairs)):
+            pass
+
+
+def _captions_beside(place: Place, rows: pd.DataFrame) -> None:
+    for name, text in zip(rows["file"], rows[CAPTION], strict=True):
+        path = (place.now / name).with_suffix(".txt")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{text}\n", encoding="utf-8")
+
+
+def _lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _facts(row: Any) -> dict[str, Any]:
+    """Columns of a row that say something, as JSON knows them."""
+    unknown = (*(PATH, TEXT, CAPTION, DETAIL, SPLIT), "file", "frames")
+    return {
+        str(name): value
+        for name, value in row.items()
+        if name not in unknown and not pd.isna(value) and value != ""
+    }
+
+
+def _folder(place: Place, rows: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+    _captions_beside(place, rows)
+    return rows.iloc[:0]
+
+
+def _jsonl(place: Place, rows: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+    for split, part in rows.groupby(SPLIT):
+        _lines(
+            place.now / f"{split}.jsonl",
+            (
+                {PATH: row["file"], TEXT: row[CAPTION], **_facts(row)}
+                for row in part.to_dict("records")
+            ),
+        )
+    return rows.iloc[:0]
+
+
+def _videofolder(place: Place, rows: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+    """As `load_dataset("videofolder", data_dir=...)` reads it: one metadata.jsonl a split."""
+    left = rows[rows["num_frames"] == 1].assign(**{DETAIL: _NO_IMAGES})
+    for split, part in rows.drop(left.index).groupby(SPLIT):
+        _lines(
+            place.now / str(split) / "metadata.jsonl",
+            (
+                {"file_name": Path(row["file"]).name, TEXT: row[CAPTION], **_facts(row)}
+                for row in part.to_dict("records")
+            ),
+        )
+    return left
+
+
+def _of_trainer(name: str) -> Callable[[Place, pd.DataFrame, Choice], pd.DataFrame]:
+    trainer = TRAINERS[name]
+
+    def write(place: Place, rows: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+        frames = frames_at(rows, choice.fps)
+        slow = (rows["num_frames"] > 1) & (rows["fps"] < (choice.fps or 0.0))
+        still = (rows["num_frames"] == 1) & (not trainer.images)
+        counts = list(choice.frames or choose_counts(frames[~slow], trainer.shapes))
+        trainer.shapes.check(counts)
+        rows = rows.assign(frames=assign_counts(frames, counts))
+        least = min(counts, default=1 + trainer.shapes.frame_step)
+        short = rows["frames"] == 0
+        rows[DETAIL] = [f"{n} frames, below {least}, the least that is trained" for n in frames]
+        rows.loc[slow, DETAIL] = [
+            f"{fps:g} frames a second, fewer than --fps" for fps in rows["fps"][slow]
+        ]
+        rows.loc[still, DETAIL] = _NO_IMAGES
+        left = rows[short | slow | still]
+        kept = rows.drop(left.index)
+        if kept.empty:
+            raise TableError(
+                f"export: none of {len(left)} clips can be trained there;"
+                f" the first: {left[DETAIL].iloc[0]}"
+            )
+        size = choice.size or choose_size(kept, trainer.shapes)
+        trained = Trained(place.then, tuple(counts), size, choice.fps)
+        if trainer.captions_beside:
+            _captions_beside(place, kept)
+        for file, text in trainer.files(kept, trained).items():
+            path = place.now / file
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return left
+
+    return write
+
+
+LAYOUTS: dict[str, Callable[[Place, pd.DataFrame, Choice], pd.DataFrame]] = {
+    "folder": _folder,
+    "jsonl": _jsonl,
+    "videofolder": _videofolder,
+    **{name: _of_trainer(name) for name in TRAINERS},
+}
+_IN_FOLDERS = frozenset({"folder", "videofolder", "diffusion-pipe", "finetrainers"})
