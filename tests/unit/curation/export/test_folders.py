@@ -25,7 +25,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
     folder = tmp_path_factory.mktemp("clips")
     rows = []
-    for k, (name, length) in enumerate(LENGTHS.items()):
+    for k, length in enumerate(LENGTHS.values()):
         path = folder / f"{k}hash.mp4"
         write_video(path, np.full((length, 32 + 16 * (k % 2), 64, 3), 40 * k, np.uint8), 24)
         rows.append({"path": str(path), "text": f"a “box” {k}, é", "split": "train"})
@@ -98,7 +98,7 @@ def test_musubi_takes_each_clip_once_at_its_longest_count(
             assert line["caption"] == clip["caption"]
             (count,) = data["target_frames"]
             assert count <= clip["num_frames"] * 16 / 24 < count + 12
-    assert sorted(sum(seen.values(), [])) == [21, 29]
+    assert sorted(count for counts in seen.values() for count in counts) == [21, 29]
 
 
 def test_slow_clips_and_images_are_left_out_where_they_can_not_be_trained(
