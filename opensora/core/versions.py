@@ -31,6 +31,6 @@ VERSIONS = {
     "settle_plan": 1,
     "train": 2,
     "sample": 2,
-    "evaluate": 2,
+    "evaluate": 3,
     "report": 3,
 }

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from opensora.config.registry import METRICS
-from opensora.evaluation.metric import EvaluationInputs, Metric
-from opensora.evaluation.statistics import mean_interval, proportion
+from opensora.evaluation.metric import EvaluationInputs, Metric, prompts_of
+from opensora.evaluation.statistics import proportion, summarise
 from opensora.media.decode import read_frames
 from opensora.models.clip_model import ClipModel, load_clip, storyboard
 from opensora.tables.columns import ID, PATH
@@ -24,7 +24,9 @@ class ClipSim(Metric):
     """
 
     name = "clipsim"
-    version = 1
+    version = 2
+    unit = "cosine"
+    better = "higher"
 
     def missing(self, inputs: EvaluationInputs) -> str | None:
         """Needs a CLIP model."""
@@ -34,10 +36,9 @@ class ClipSim(Metric):
         """Compare every sample with every prompt.
 
         Returns:
-            `matched`: mean cosine with the own prompt, n, low, high (95 %); `shuffled`: mean
-            cosine with all different prompts (None when there is only one prompt); `retrieval`:
-            how often the own prompt is the nearest of all, with its `chance`; `samples`: id and
-            cosine of each; `model`: identity of the CLIP.
+            The cosines with the own prompt; `shuffled`: mean cosine with all different prompts
+            (None when there is only one prompt); `retrieval`: how often the own prompt is the
+            nearest of all, with its `chance`; `model`: identity of the CLIP.
         """
         assert inputs.clip is not None  # missing() was asked first
         clip = load_clip(inputs.clip, inputs.device)
@@ -51,12 +52,13 @@ class ClipSim(Metric):
             ]
         )  # [N, D]
         own = np.array([prompts.index(row["prompt"]) for row in rows])  # [N]
+        cosines = videos @ texts.T  # [N, P]
+        values = {
+            row[ID]: float(cosines[n, k]) for n, (row, k) in enumerate(zip(rows, own, strict=True))
+        }
         return {
-            **compare(videos @ texts.T, own),
-            "samples": [
-                {"id": row[ID], "cosine": float(video @ texts[k])}
-                for row, video, k in zip(rows, videos, own, strict=True)
-            ],
+            **summarise(values, prompts_of(inputs.samples)),
+            **compare(cosines, own),
             "model": clip.identity(),
         }
 
@@ -80,7 +82,6 @@ def compare(cosines: np.ndarray, own: np.ndarray) -> dict[str, Any]:
     is_own = np.arange(num_prompts)[None] == own[:, None]  # [N, P]
     nearest = cosines.argmax(axis=1)
     return {
-        "matched": mean_interval(cosines[is_own]),
         "shuffled": float(cosines[~is_own].mean()) if num_prompts > 1 else None,
         "retrieval": {
             **proportion(int((nearest == own).sum()), num_samples),

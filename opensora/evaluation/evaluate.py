@@ -21,6 +21,8 @@ from opensora.tables.columns import ID, PATH
 
 log = logging.getLogger(__name__)
 
+LAYOUT = 2  # of the JSON file; docs/evaluation.md describes it
+
 
 def evaluate(inputs: EvaluationInputs, output: str | Path) -> dict[str, Any]:
     """Measure and write `output`.
@@ -30,9 +32,10 @@ def evaluate(inputs: EvaluationInputs, output: str | Path) -> dict[str, Any]:
         output: JSON file; its stem is the name of the stage.
 
     Returns:
-        What was written: `stage`, `num_samples`, `num_prompts`, `metrics` (name -> result with
-        the metric's `version`), `skipped` (metric or part of one -> the reason why it did not run),
-        and `unreadable` (id of a sample -> the reason why it is not measured) if there are any.
+        What was written: `version` of this layout, `stage`, `num_samples`, `num_prompts`,
+        `samples` (id -> prompt, seed), `metrics` (name -> its version, of, unit, better and what
+        it found), `skipped` (metric or part of one -> the reason why it did not run), and
+        `unreadable` (id of a sample -> the reason why it is not measured) if there are any.
 
     Raises:
         TableError: no sample can be read.
@@ -48,14 +51,23 @@ def evaluate(inputs: EvaluationInputs, output: str | Path) -> dict[str, Any]:
             log.info('evaluate metric=%s skipped="%s"', name, reason)
             continue
         started = time.monotonic()
-        metrics[name] = {"version": metric.version, **metric.compute(inputs)}
+        metrics[name] = {
+            **{"version": metric.version, "of": metric.of},
+            **{"unit": metric.unit, "better": metric.better},
+            **metric.compute(inputs),
+        }
         for part, why in metrics[name].pop("skipped", {}).items():
             skipped[f"{name} {part}"] = why
         log.info("evaluate metric=%s seconds=%.1f", name, time.monotonic() - started)
     result = {
+        "version": LAYOUT,
         "stage": Path(output).stem,
         "num_samples": len(inputs.samples),
         "num_prompts": int(inputs.samples["prompt"].nunique()),
+        "samples": {
+            row[ID]: {"prompt": row["prompt"], "seed": int(row["seed"])}
+            for row in inputs.samples.to_dict("records")
+        },
         "threads": threads_in_use(),
         "metrics": metrics,
         "skipped": skipped,
@@ -104,9 +116,9 @@ def summarise(result: dict[str, Any]) -> str:
             parts.append(f"{split}: {rates}")
     clipsim = result["metrics"].get("clipsim")
     if clipsim:
-        matched, shuffled = clipsim["matched"]["mean"], clipsim["shuffled"]
+        shuffled = clipsim["shuffled"]
         other = "" if shuffled is None else f" (other prompts {shuffled:.3f})"
-        parts.append(f"clipsim {matched:.3f}{other}")
+        parts.append(f"clipsim {clipsim['mean']:.3f}{other}")
     if result.get("unreadable"):
         parts.append(f"{len(result['unreadable'])} samples could not be read")
     if result["skipped"]:

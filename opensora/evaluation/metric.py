@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
 from opensora.core.errors import TableError
-from opensora.tables.columns import PATH, SAMPLES
+from opensora.tables.columns import ID, PATH, SAMPLES
 from opensora.tables.io import read_table
 
 
@@ -40,6 +40,9 @@ class Metric(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int]  # raise it when the numbers change for equal inputs
+    of: ClassVar[Literal["samples", "clips"]] = "samples"  # whose ids its values have
+    unit: ClassVar[str] = ""
+    better: ClassVar[Literal["higher", "lower"] | None] = None
 
     @abstractmethod
     def missing(self, inputs: EvaluationInputs) -> str | None:
@@ -47,7 +50,17 @@ class Metric(ABC):
 
     @abstractmethod
     def compute(self, inputs: EvaluationInputs) -> dict[str, Any]:
-        """Measure; the result holds JSON values only."""
+        """Measure; the result holds JSON values only.
+
+        Returns:
+            `mean`, `low`, `high`, `count` and `samples` as `statistics.summarise` makes them, and
+            what else the metric has to say; `skipped`, if parts had no input: part -> reason.
+        """
+
+
+def prompts_of(samples: pd.DataFrame) -> dict[str, str]:
+    """The prompt of each sample by its id: samples of one prompt are one group."""
+    return dict(zip(samples[ID], samples["prompt"], strict=True))
 
 
 def read_samples(path: str | Path) -> pd.DataFrame:

@@ -6,7 +6,8 @@ from typing import Any
 
 from opensora.config.registry import METRICS
 from opensora.core.errors import TableError
-from opensora.evaluation.metric import EvaluationInputs, Metric
+from opensora.evaluation.metric import EvaluationInputs, Metric, prompts_of
+from opensora.evaluation.statistics import summarise
 from opensora.evaluation.verdicts import ATTRIBUTES, detect_attributes, judge_samples, known_values
 from opensora.media.decode import read_frames
 from opensora.tables.columns import ID, PATH
@@ -18,7 +19,9 @@ class PromptFollowing(Metric):
     """Accuracy of colour, shape, direction and all three, for held-out and seen prompts apart."""
 
     name = "prompt_following"
-    version = 1
+    version = 2
+    unit = "share"
+    better = "higher"
 
     def missing(self, inputs: EvaluationInputs) -> str | None:
         """Needs the truth of the prompts, and at least one sample with such a prompt."""
@@ -35,8 +38,9 @@ class PromptFollowing(Metric):
         """Detect the attributes of every sample and compare.
 
         Returns:
-            `splits` (name -> num_samples and the result of `judge_samples`), `samples` (one verdict
-            each: id, prompt, split, expected, detected), `unmatched` (prompts without truth).
+            1 or 0 of each sample that should show all three, whether it does; `splits` (name ->
+            num_samples and the result of `judge_samples`), `verdicts` (one a sample: id, prompt,
+            split, expected, detected), `unmatched` (prompts without truth).
         """
         truth = self._truth(inputs)
         by_prompt = {_normalised(row["prompt"]): row for row in truth.to_dict("records")}
@@ -67,7 +71,17 @@ class PromptFollowing(Metric):
                 "num_samples": len(chosen),
                 **judge_samples(expected, detected, values),
             }
-        return {"splits": splits, "samples": verdicts, "unmatched": sorted(unmatched)}
+        rights = {
+            verdict["id"]: float(verdict["expected"] == verdict["detected"])
+            for verdict in verdicts
+            if all(verdict["expected"].values())
+        }
+        return {
+            **summarise(rights, prompts_of(inputs.samples)),
+            "splits": splits,
+            "verdicts": verdicts,
+            "unmatched": sorted(unmatched),
+        }
 
     def _truth(self, inputs: EvaluationInputs) -> Any:
         assert inputs.truth is not None  # missing() was asked first

@@ -12,10 +12,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from opensora.config.registry import METRICS, MODELS, build_module
+from opensora.config.registry import METRICS
 from opensora.core.errors import TableError
 from opensora.core.seed import derive_seed
 from opensora.evaluation.metric import EvaluationInputs, Metric
+from opensora.evaluation.statistics import summarise
 from opensora.evaluation.verdicts import (
     ATTRIBUTES,
     Attributes,
@@ -25,6 +26,8 @@ from opensora.evaluation.verdicts import (
 )
 from opensora.media.frames import iter_fitted, psnr, to_uint8
 from opensora.media.unchanged import check_unchanged
+from opensora.models.build import load_autoencoder
+from opensora.sampling.references import whole_frames
 from opensora.tables.columns import ID, PATH
 from opensora.tables.io import read_table
 from opensora.tables.manifest import read_manifest
@@ -64,7 +67,10 @@ class Reconstruction(Metric):
     """
 
     name = "reconstruction"
-    version = 1
+    version = 2
+    of = "clips"
+    unit = "dB"
+    better = "higher"
 
     def missing(self, inputs: EvaluationInputs) -> str | None:
         """Needs a manifest with clips of the samples' length, and the VAE."""
@@ -81,9 +87,10 @@ class Reconstruction(Metric):
         """Encode and decode real clips.
 
         Returns:
-            `splits`: train and validation, each with num_clips, psnr (dB: mean, min, max, n; over
-            all videos of the split), and, where the truth is known, `real` and `reconstructed`
-            (see `judge_samples`); `size`: [T, H, W]; `skipped`: parts without input and the reason.
+            PSNR of each clip; `splits`: train and validation, each with num_clips, psnr (dB: mean,
+            min, max, n; over all videos of the split), and, where the truth is known, `real` and
+            `reconstructed` (see `judge_samples`); `size`: [T, H, W]; `model`: identity of the VAE;
+            `skipped`: parts without input and the reason.
         """
         view = _view(inputs.samples)
         clips = self._clips(inputs)
@@ -92,9 +99,10 @@ class Reconstruction(Metric):
         expected = match_truth(clips, truth) if truth is not None else [None] * len(clips)
         if truth is not None and not any(expected):
             skipped["detector"] = "no clip of the manifest overlaps a scene of truth/scenes.csv"
-        config = {"type": "VideoAutoencoderKL", "from_pretrained": inputs.vae}
-        vae = build_module(config, MODELS, micro_batch_size=_FRAMES_AT_ONCE)
-        vae = vae.eval().to(inputs.device)
+        assert inputs.vae is not None  # missing() was asked first
+        vae = load_autoencoder(inputs.vae, inputs.device, torch.float32)
+        vae.micro_batch_size = _FRAMES_AT_ONCE
+        view = replace(view, num_frames=whole_frames(vae, view.num_frames))
         looks = [
             _look(vae, _read(row, _fitted(view, row, vae)), inputs.device, want is not None)
             for row, want in zip(clips.to_dict("records"), expected, strict=True)
@@ -112,8 +120,15 @@ class Reconstruction(Metric):
                 reconstructed = [looks[k].reconstructed for k in known]
                 splits[split]["real"] = judge_samples(wanted, real, values)
                 splits[split]["reconstructed"] = judge_samples(wanted, reconstructed, values)
-        size = [view.num_frames, view.height, view.width]
-        return {"splits": splits, "size": size, "skipped": skipped}
+        decibels = {name: look.psnr for name, look in zip(clips[ID], looks, strict=True)}
+        sources = dict(zip(clips[ID], clips["source"], strict=True))
+        return {
+            **summarise(decibels, sources),
+            "splits": splits,
+            "size": [view.num_frames, view.height, view.width],
+            "model": vae.identity(),
+            "skipped": skipped,
+        }
 
     def _clips(self, inputs: EvaluationInputs) -> pd.DataFrame:
         """Up to MAX_CLIPS videos of each split that are long enough, chosen by their id alone."""

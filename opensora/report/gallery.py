@@ -132,7 +132,7 @@ def is_inside(file: Path, places: Sequence[Path]) -> bool:
 
 def _verdicts(evaluation: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
     following = (evaluation or {}).get("metrics", {}).get("prompt_following", {})
-    return {str(verdict["id"]): verdict for verdict in following.get("samples", [])}
+    return {str(verdict["id"]): verdict for verdict in following.get("verdicts", [])}
 
 
 def _chips(verdict: dict[str, Any]) -> tuple[Chip, ...]:

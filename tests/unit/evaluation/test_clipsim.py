@@ -8,10 +8,6 @@ COSINES = np.array([[0.8, 0.1], [0.2, 0.3], [0.0, 0.5]])
 OWN = np.array([0, 0, 1])
 
 
-def test_matched_is_the_mean_with_the_own_prompt():
-    assert compare(COSINES, OWN)["matched"]["mean"] == pytest.approx((0.8 + 0.2 + 0.5) / 3)
-
-
 def test_shuffled_is_the_mean_with_all_other_prompts():
     assert compare(COSINES, OWN)["shuffled"] == pytest.approx((0.1 + 0.3 + 0.0) / 3)
 

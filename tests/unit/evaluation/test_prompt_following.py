@@ -19,7 +19,7 @@ def test_rendered_clips_follow_their_prompts(world):
     for scores in result["splits"].values():
         assert scores["num_samples"] == 4
         assert scores["colour"]["accuracy"] == scores["direction"]["accuracy"] == 1.0
-    verdict = result["samples"][0]
+    verdict = result["verdicts"][0]
     assert verdict["expected"]["colour"] == verdict["detected"]["colour"]
     assert result["unmatched"] == []
 
@@ -34,6 +34,7 @@ def test_a_wrong_truth_lowers_the_score(world, tmp_path):
     for scores in result["splits"].values():
         assert scores["direction"]["correct"] == scores["all"]["correct"] == 0
         assert scores["colour"]["accuracy"] == 1.0
+    assert result["samples"] == {f"s{k}": 0.0 for k in range(8)}
 
 
 def test_prompts_match_whatever_their_case_and_spaces(world, tmp_path):
@@ -42,7 +43,7 @@ def test_prompts_match_whatever_their_case_and_spaces(world, tmp_path):
     write_table(table.iloc[1:], tmp_path / "prompts.csv")
     result = PromptFollowing().compute(inputs_of(world, tmp_path))
     assert result["unmatched"] == ["prompt 0"]
-    assert len(result["samples"]) == 7
+    assert len(result["verdicts"]) == 7
 
 
 def test_what_is_missing_is_said(world, tmp_path):

@@ -14,11 +14,8 @@ class GreyVae:
 
     patch_size = (1, 4, 4)
 
-    def eval(self):
-        return self
-
-    def to(self, device):
-        return self
+    def identity(self):
+        return {"type": "grey"}
 
     def encode(self, x, *, generator=None, posterior="sample"):
         assert posterior == "mean"
@@ -42,9 +39,7 @@ def inputs_of(world, **changes):
 
 
 def test_reconstructions_without_colour_lose_exactly_the_colour(world, monkeypatch):
-    monkeypatch.setattr(
-        reconstruction, "build_module", lambda config, registry, **defaults: GreyVae()
-    )
+    monkeypatch.setattr(reconstruction, "load_autoencoder", lambda name, device, dtype: GreyVae())
     result = Reconstruction().compute(inputs_of(world))
     assert result["skipped"] == {}
     assert result["splits"]["validation"]["num_clips"] == 2
@@ -57,7 +52,7 @@ def test_reconstructions_without_colour_lose_exactly_the_colour(world, monkeypat
 
 def test_a_perfect_vae_is_as_good_as_the_real_clips(world, monkeypatch):
     monkeypatch.setattr(
-        reconstruction, "build_module", lambda config, registry, **defaults: PerfectVae()
+        reconstruction, "load_autoencoder", lambda name, device, dtype: PerfectVae()
     )
     train = Reconstruction().compute(inputs_of(world))["splits"]["train"]
     assert train["real"] == train["reconstructed"]
@@ -65,9 +60,7 @@ def test_a_perfect_vae_is_as_good_as_the_real_clips(world, monkeypatch):
 
 
 def test_without_truth_only_the_detector_is_skipped(world, monkeypatch):
-    monkeypatch.setattr(
-        reconstruction, "build_module", lambda config, registry, **defaults: GreyVae()
-    )
+    monkeypatch.setattr(reconstruction, "load_autoencoder", lambda name, device, dtype: GreyVae())
     result = Reconstruction().compute(inputs_of(world, truth=None))
     assert "--truth" in result["skipped"]["detector"]
     assert "real" not in result["splits"]["train"]

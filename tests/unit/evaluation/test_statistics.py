@@ -5,8 +5,9 @@ import pytest
 
 from opensora.evaluation.statistics import (
     Z_95,
-    mean_interval,
+    bootstrap_mean,
     proportion,
+    summarise,
     wilson_interval,
 )
 
@@ -39,8 +40,34 @@ def test_more_successes_than_trials_are_refused():
         wilson_interval(5, 4)
 
 
-def test_mean_interval_by_hand():
-    # values 1, 3: mean 2, deviation sqrt(2), half width 1.96 * sqrt(2) / sqrt(2)
-    result = mean_interval(np.array([1.0, 3.0]))
-    assert result == pytest.approx({"mean": 2.0, "n": 2, "low": 2 - Z_95, "high": 2 + Z_95})
-    assert mean_interval(np.array([]))["mean"] is None
+def test_an_interval_of_many_values_is_that_of_the_normal_distribution():
+    values = np.random.default_rng(0).normal(3.0, 2.0, 900)
+    mean, low, high = bootstrap_mean(values, [str(k) for k in range(900)])
+    half = Z_95 * values.std(ddof=1) / 30
+    assert (mean, low, high) == pytest.approx((values.mean(), mean - half, mean + half), abs=0.02)
+
+
+def test_few_values_have_a_wider_interval_than_their_resamples():
+    # the plain percentiles of eight values cover in fewer than 90 % of the cases
+    covered = 0
+    for seed in range(200):
+        values = np.random.default_rng(seed).normal(size=8)
+        _, low, high = bootstrap_mean(values, list("abcdefgh"))
+        covered += low <= 0.0 <= high
+    assert 0.90 <= covered / 200 <= 0.99
+
+
+def test_samples_of_one_prompt_count_as_one():
+    values = np.random.default_rng(0).normal(size=12).repeat(4)
+    _, low, high = bootstrap_mean(values, [str(k // 4) for k in range(48)])
+    once = bootstrap_mean(values[::4], [str(k) for k in range(12)])
+    assert (low, high) == pytest.approx(once[1:])
+    assert bootstrap_mean([0.0, 1.0], ["a", "a"]) == (0.5, None, None)
+
+
+def test_what_has_no_value_keeps_its_place_and_does_not_count():
+    values = {"a": 1.0, "b": None, "c": math.inf, "d": 3.0}
+    result = summarise(values, {name: name for name in values})
+    assert (result["mean"], result["count"]) == (2.0, 2)
+    assert result["samples"] == {"a": 1.0, "b": None, "c": None, "d": 3.0}
+    assert summarise({}, {})["mean"] is None
