@@ -135,7 +135,7 @@ def check_configs(config: dict[str, Any], repository: Path, run: str) -> None:
         _check_results(stage, fields)
     for name in _TRAINED:
         model = config["models"][name]
-        if not model["from_pretrained"]:
+        if model["config"] and not model["from_pretrained"]:
             resolved(str(repository / model["config"]))
     sample = str(repository / config["sample"]["config"])
     reference_hashes(sample, config["sample"]["prompts"] or "")

@@ -27,7 +27,7 @@ _NOT_SHOWN = (
 )
 # the C reader, where PyYAML has it, takes a fifth of the time, which each job pays
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_DEMO_CLIP, _USUAL_CLIP = "configs/demo/clip.py", "openai/clip-vit-large-patch14"
+_DEMO_CLIP, _USUAL_CLIP = "configs/demo/clip.py", "timm/vit_large_patch14_clip_224.openai"
 _OF_REENCODED = ("fps", "short_side")  # of clips; a copy keeps what the source has
 _OF_LINES, _BREAKS = ("captions.prompt",), "\n\t"  # a text for a model may have several lines
 # settings of the stages before assign_buckets
@@ -240,12 +240,22 @@ def _check_container(image: str | None) -> None:
 
 
 def _check_clip(config: dict[str, Any]) -> None:
-    """Refuse to judge footage of one's own, with a given VAE, by the demo's CLIP.
+    """Refuse what reads by a CLIP where none is named, and the demo's beside a given VAE.
 
-    It would be trained on that footage: what scores captions and samples would be as small as the
-    demo's and have seen what it judges.
+    The demo's would be trained on that footage: what scores captions and samples would be small and
+    have seen what it judges.
     """
-    models = config["models"]
+    models, scorers = config["models"], config["scorers"]
+    text = models["text_encoder"]
+    reads = "the scorer match" if "match" in scorers and not config["manifest"] else None
+    if text["type"] == "clip" and not text["from_pretrained"]:
+        reads = "models.text_encoder of type clip without weights of its own"
+    if reads and not (models["clip"]["from_pretrained"] or models["clip"]["config"]):
+        raise ConfigError(
+            f"workflow config: models.clip: names neither from_pretrained nor config, and {reads}"
+            f" needs one; set from_pretrained to a CLIP such as {_USUAL_CLIP}, or config to"
+            f" {_DEMO_CLIP} to train a small one"
+        )
     small = not models["clip"]["from_pretrained"] and models["clip"]["config"] == _DEMO_CLIP
     if small and models["vae"]["from_pretrained"] and not config["demo"]:
         raise ConfigError(

@@ -47,7 +47,7 @@ def examine_encoder(kind: str, name: str, *, reads_texts: str = "") -> str:
     """
     folder = _folder(kind, name)
     if kind == "clip" or (reads_texts == "clip" and not (folder / "config.json").is_file()):
-        return _examine_clip(folder)
+        return _examine_clip(folder, is_text_encoder=kind != "clip")
     _json(folder / "config.json", kind)
     files = [_check_head(file) for file in find_weights(folder)]
     words = f"{len(files)} weight file{'s' if len(files) > 1 else ''}"
@@ -69,13 +69,20 @@ def _folder(kind: str, name: str) -> Path:
         ) from error
 
 
-def _examine_clip(folder: Path) -> str:
+def _examine_clip(folder: Path, *, is_text_encoder: bool) -> str:
     config = _json(folder / _OPEN_CLIP, "clip")
-    from opensora.models.clip_model import check_words  # open_clip: seconds
+    from opensora.models.clip_model import check_config, check_own_text_tower  # open_clip: seconds
 
-    check_words(config, folder)
+    check_config(config, folder)
+    if is_text_encoder:
+        check_own_text_tower(folder)
     _check_head(folder / "open_clip_model.safetensors")
-    return "1 weight file, CLIP's own words"
+    text = config.get("model_cfg", {}).get("text_cfg", {})
+    if not text.get("hf_tokenizer_name"):
+        return "1 weight file, CLIP's own words"
+    from opensora.models.text_encoder.vocabulary import load_tokenizer  # transformers: seconds
+
+    return f"1 weight file, {type(load_tokenizer(folder, kind='clip tokenizer')).__name__}"
 
 
 def _json(path: Path, kind: str) -> Mapping[str, Any]:

@@ -140,7 +140,7 @@ def test_the_type_of_the_text_encoder_reaches_its_command(
     fields: dict[str, object], max_length: int | None, option: str, rule: str, tmp_path: Path
 ) -> None:
     config = yaml.safe_load((REPOSITORY / "configs/workflow/demo.yaml").read_text())
-    config["models"] = {"text_encoder": fields}
+    config["models"]["text_encoder"] = fields
     config["encode"]["max_length"] = max_length
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     target = "results/demo/embeddings/0000.parquet"

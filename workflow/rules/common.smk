@@ -266,11 +266,13 @@ def options(**values):
 def model_folder(name):
     """The folder or hub name of an encoder: given weights, or what the DAG trains.
 
-    Class labels have none; texts of type clip are read by models.clip where nothing else is given.
+    Class labels have none, nor has a run a CLIP that names none; texts of type clip are read by
+    models.clip where nothing else is given.
     """
     given = config["models"][name]["from_pretrained"]
     if name != "text_encoder" or given:
-        return given or f"{RUN}/models/{name}"
+        trained = f"{RUN}/models/{name}" if config["models"][name]["config"] else None
+        return given or trained
     return {
         "t5": f"{RUN}/models/text_encoder",
         "clip": model_folder("clip"),

@@ -33,10 +33,10 @@ rule evaluate:
         manifest=lambda wildcards, input: MANIFEST,
         truth=lambda wildcards, input: ["--truth", *input.truth] if input.truth else [],
         vae=lambda wildcards: model_folder("vae"),
-        clip=lambda wildcards: model_folder("clip"),
+        clip=as_given(options(clip=model_folder("clip"))),
         # a function of resources is not compared: where it runs decides no result
         device=lambda wildcards, resources: asks.device("evaluate"),
     shell:
         "opensora evaluate --samples {input.samples} --manifest {params.manifest} "
-        "--vae {params.vae:q} --clip {params.clip:q} {params.truth:q} "
+        "--vae {params.vae:q} {params.clip:q} {params.truth:q} "
         "--output {output.evaluation} {params.device} --threads {threads} --job-log {log} >> {log} 2>&1"

@@ -110,7 +110,9 @@ def asked_by_run(config: Mapping[str, Any], profile: Profile) -> list[Asked]:
 def rules_of(config: Mapping[str, Any]) -> list[str]:
     """The rules that make everything of a run, in the order of the pipeline."""
     models = config["models"]
-    trained = [name for name in models if not models[name]["from_pretrained"]]
+    trained = [
+        name for name in models if models[name]["config"] and not models[name]["from_pretrained"]
+    ]
     if models["text_encoder"]["type"] != "t5":  # classes need none, clip is read by models.clip
         trained = [name for name in trained if name != "text_encoder"]
     if config["manifest"]:

@@ -131,6 +131,8 @@ def _is_open_clip(folder: Path) -> bool:
 
 
 def _load_open_clip(folder: Path, dtype: torch.dtype) -> Any:
-    from opensora.models.clip_model import load_clip  # imports open_clip, which takes seconds
+    # imports open_clip, which takes seconds
+    from opensora.models.clip_model import check_own_text_tower, load_clip
 
+    check_own_text_tower(folder)
     return _OpenClipText(load_clip(folder).network).to(dtype)

@@ -198,8 +198,19 @@ def test_footage_of_ones_own_is_not_judged_by_the_demos_clip(tmp_path: Path) -> 
         check_workflow_config({**minimal(), "models": models, "sample": sample, **source}, SCHEMA)
 
     with pytest.raises(ConfigError, match=r"models\.clip: names no weights beside .*'org/vae'"):
-        checked({})
+        checked({"config": "configs/demo/clip.py"})
+    checked({})  # then nothing judges
     checked({"from_pretrained": "org/clip"})
     checked({"config": "mine/clip.py"})
-    checked({}, vae=None)  # everything is small
-    checked({}, demo={"num_videos": 1})
+    checked({"config": "configs/demo/clip.py"}, vae=None)  # everything is small
+    checked({"config": "configs/demo/clip.py"}, demo={"num_videos": 1})
+
+
+def test_what_reads_by_a_clip_needs_one(tmp_path: Path) -> None:
+    sample = {"config": "s.py", "prompts": "p.txt"}
+    given = {**minimal(), "sample": sample, "scorers": ["technical", "match"]}
+    with pytest.raises(ConfigError, match=r"models\.clip: .* and the scorer match needs one"):
+        check_workflow_config(given, SCHEMA)
+    given = {**minimal(), "sample": sample, "models": {"text_encoder": {"type": "clip"}}}
+    with pytest.raises(ConfigError, match=r"text_encoder of type clip without weights of its own"):
+        check_workflow_config(given, SCHEMA)
