@@ -157,6 +157,7 @@ def run_steps(run: TrainingRun, signals: StopSignals, watchdog: Watchdog, saver:
         more = islice(micro_batches, each - 1)
         with out_of_memory(run, step, position, batch["latents"]), run.workers.meeting_in_passing():
             flight = train_step(run, step, position, batch, more=more, **asked)
+        saver.get_ready(run)
         run.counters = replace(
             run.counters,
             step=step + 1,

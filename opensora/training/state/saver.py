@@ -42,6 +42,7 @@ class Saver:
         self._copies = HostCopies()
         self._group: dist.ProcessGroup | None = None
         self._thread: threading.Thread | None = None
+        self._reserving: threading.Thread | None = None
         self._error: BaseException | None = None
 
     def __enter__(self) -> "Saver":
@@ -53,10 +54,29 @@ class Saver:
         if kind is None:
             self.wait()
             return
-        if self._thread is not None:
-            self._thread.join()
+        for thread in (self._reserving, self._thread):
+            if thread is not None:
+                thread.join()
         if self._error is not None and str(self._error):
             log.warning("checkpoint_failed reason='%s'", self._error)
+
+    def get_ready(self, run: TrainingRun) -> None:
+        """Get what the first checkpoint needs, so that its step waits no longer than later ones.
+
+        A thread gets the memory, once: a second copy of the state beside the steps.
+
+        Args:
+            run: after a step, when all of the optimizer's state is there; asked again, nothing
+                happens.
+        """
+        if self._reserving is not None or self._thread is not None:
+            return
+        self._join_group()
+        likes = self._copies.likes(run)
+        self._reserving = threading.Thread(
+            target=self._copies.reserve, args=(likes,), name="reserve", daemon=True
+        )
+        self._reserving.start()
 
     def start(self, run: TrainingRun, *, finished: bool = False) -> None:
         """Copy a run and begin to write it, once the checkpoint before it is written.
@@ -70,9 +90,9 @@ class Saver:
                 over.
         """
         self.wait()
-        if self._group is None and self._workers.world_size > 1:
-            timeout = timedelta(seconds=COLLECTIVE_S)
-            self._group = dist.new_group(backend="gloo", timeout=timeout)
+        self._join_group()
+        if self._reserving is not None:
+            self._reserving.join()
         folder = self._workers.first(lambda: self._fresh(run.counters.step))
         snapshot = self._copies.take(run, finished=finished)
         self._thread = threading.Thread(
@@ -93,6 +113,12 @@ class Saver:
         if self._error is not None:
             error, self._error = self._error, None
             raise error
+
+    def _join_group(self) -> None:
+        """Make the group of the threads, where there are several workers."""
+        if self._group is None and self._workers.world_size > 1:
+            timeout = timedelta(seconds=COLLECTIVE_S)
+            self._group = dist.new_group(backend="gloo", timeout=timeout)
 
     def _fresh(self, step: int) -> Path:
         """The folder to write to, on the main worker."""
