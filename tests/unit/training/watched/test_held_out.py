@@ -1,12 +1,15 @@
 """Held-out loss: the same whoever measures it, and training never notices."""
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
+from opensora.acceleration import plugins
 from opensora.core.errors import ConfigError, Stopped
 from opensora.plans.compile import BatchPlan, write_plan
 from opensora.plans.validation_plan import plan_validation
@@ -83,19 +86,55 @@ def test_noise_is_that_of_the_clip_whatever_the_run(make_config, stores, validat
     assert found[0] == pytest.approx(found[1], rel=1e-6)
 
 
+STILL = {"optimizer": {"type": "adamw", "lr": 1e-30}, "num_steps": 2, "warmup_steps": 0}
+
+
 @pytest.mark.slow
 def test_two_workers_measure_what_one_does(make_config, stores, validation, tmp_path):
     """At the same weights: the learning rate is next to nothing. Three batches for two workers."""
-    fields = {"optimizer": {"type": "adamw", "lr": 1e-30}, "num_steps": 2, "warmup_steps": 0}
-    config = watched(make_config, stores, validation, **fields)
-    one = measured(train(config, tmp_path / "one", processes=1))
-    two = measured(train(config, tmp_path / "two", processes=2, plugin="fsdp"))
-    assert list(one) == list(two) == [2]
-    assert two[2] == {name: _close(value) for name, value in one[2].items()}
+    config = watched(make_config, stores, validation, **STILL)
+    run(config)
+    one = measured(lines(config))
+    for fields in ({"plugin": "fsdp"}, {"sp_size": 2}):
+        two = measured(train(config, tmp_path / "two", processes=2, **fields))
+        assert list(one) == list(two) == [2]
+        assert two[2] == {name: _close(value) for name, value in one[2].items()}
+        shutil.rmtree(tmp_path / "two")
 
 
-def _close(value: Any) -> Any:
-    return pytest.approx(value, rel=1e-5)
+def _close(value: Any, rel: float = 1e-5) -> Any:
+    return pytest.approx(value, rel=rel)
+
+
+def test_adapters_that_have_learned_nothing_measure_what_their_base_does(
+    make_config, stores, validation, tmp_path
+):
+    base = make_config(outputs=str(tmp_path / "base"), num_steps=4)
+    run(base)
+    found = []
+    for name, lora in (("whole", None), ("adapted", {"rank": 2, "targets": ["qkv"]})):
+        fields = {**STILL, "lora": lora, "load": base.outputs, "outputs": str(tmp_path / name)}
+        config = watched(make_config, stores, validation, **fields)
+        run(config)
+        found.append(measured(lines(config))[2])
+    assert found[1] == {name: _close(value) for name, value in found[0].items()}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_it_is_measured_as_it_is_trained(
+    make_config, stores, validation, tmp_path, monkeypatch, dtype
+):
+    base = make_config(outputs=str(tmp_path / "base"), num_steps=4)
+    run(base)
+    fields = {**STILL, "load": base.outputs}
+    exact = watched(make_config, stores, validation, **fields, outputs=str(tmp_path / "exact"))
+    half = watched(make_config, stores, validation, **fields, outputs=str(tmp_path / "half"))
+    run(exact)
+    monkeypatch.setattr(plugins, "effective_dtype", lambda name, device: dtype)
+    run(half)
+    one, other = (measured(lines(config))[2] for config in (exact, half))
+    assert one[NAME] != other[NAME]
+    assert other == {name: _close(value, 0.02) for name, value in one.items()}
 
 
 @pytest.mark.parametrize("plan", [None, "empty"])
