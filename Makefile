@@ -78,6 +78,11 @@ lock: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	uv pip compile pyproject.toml --extra dev --override requirements/overrides.txt --universal \
 		--python-version 3.11 --no-emit-index-url --no-annotate --no-header -o requirements/lock.txt
+	# what the page of `opensora app` adds to it
+	uv pip compile pyproject.toml --extra dev --extra app --override requirements/overrides.txt \
+		--override requirements/app-overrides.txt --constraint requirements/lock.txt --universal \
+		--python-version 3.11 --no-emit-index-url --no-annotate --no-header \
+		| grep -vxFf requirements/lock.txt > requirements/app.txt
 	sed -i '/^  - pip:/q' environment.yml && sed 's/^/      - /' requirements/lock.txt >> environment.yml
 
 clean:

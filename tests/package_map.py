@@ -25,7 +25,7 @@ FLOORS: tuple[dict[str, set[str]], ...] = (
         **{"datasets": {"plans"}, "encoders": {"curation"}},
     },
     {"precompute": set(), "training": set(), "sampling": set()},
-    {"evaluation": set(), "bench": set()},
+    {"evaluation": set(), "bench": set(), "app": set()},
     {"report": set(), "dag": set()},
     {"cli": set()},
 )

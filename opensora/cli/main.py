@@ -38,6 +38,7 @@ COMMANDS = {
     "doctor": "examine a store, free what no run names, forget a video",
     "train": "train a diffusion transformer",
     "sample": "sample videos for prompts",
+    "app": "try prompts in the browser",
     "evaluate": "measure samples",
     "report": "write the HTML report of a run",
     "export": "write clips as WebDataset shards or Hugging Face Parquet",

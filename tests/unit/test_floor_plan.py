@@ -52,6 +52,7 @@ def test_a_file_imports_only_lower_floors(path: Path) -> None:
             assert rest.split(".")[0] in allowed()[own] | {own}, f"{path} imports {name}"
         assert not top.startswith("snakemake") or own == "dag", f"{path} imports {name}"
         assert top != "colossalai" or own == "acceleration", f"{path} imports {name}"
+        assert top != "gradio" or own == "app", f"{path} imports {name}"
         assert top != "torch" or own not in ("core", "dag", "report"), f"{path} imports {name}"
 
 

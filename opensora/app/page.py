@@ -1,0 +1,203 @@
+"""The page: a form on the left, samples of each checkpoint side by side, all that was made below.
+
+The only module that knows Gradio, together with `server`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import torch
+
+from opensora.app.studio import Made, Studio, Wish, heard
+from opensora.core.errors import OpenSoraError
+
+TITLE = "Open-Sora"
+SHOWN = 60  # samples of before; all of them stay in the folder
+_PROGRESS = gr.Progress()  # Gradio finds it as the default of an argument
+_Row = dict[str, str]
+_Said = tuple[str, list[_Row]]
+
+
+def build_page(studio: Studio) -> gr.Blocks:
+    """The page of a studio; nothing of it calls another machine."""
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
+        gr.Markdown(f"# {TITLE}")
+        now = gr.State([])
+        with gr.Row():
+            with gr.Column(scale=1, min_width=320):
+                fields = _form(studio)
+                with gr.Row():
+                    start = gr.Button("Sample", variant="primary", elem_id="sample")
+                    stop = gr.Button("Stop", elem_id="stop")
+            with gr.Column(scale=2):
+                state = gr.Textbox(label="State", interactive=False, elem_id="state", lines=2)
+                gr.render(inputs=[now])(_side_by_side)
+        gallery, replay, record, shown = _gallery()
+
+        def sample(values: dict[Any, Any], progress: Any = _PROGRESS) -> Iterator[_Said]:
+            filled = {name: values[component] for name, component in fields.items()}
+            yield from _sample(studio, progress, filled)
+
+        def refresh() -> tuple[list[tuple[str, str]], list[_Row]]:
+            return _all(studio)
+
+        run = start.click(
+            *(sample, set(fields.values()), [state, now]),
+            concurrency_limit=1,
+            api_visibility="private",
+        )
+        ended = {"fn": refresh, "outputs": [gallery, shown], "api_visibility": "private"}
+        run.then(**ended)
+        # the batch that is being made ends first: a half-made sample is none
+        stop.click(lambda: "stopped", None, state, cancels=[run], api_visibility="private")
+        page.load(**ended)
+        gallery.select(_pick, shown, [replay, record], api_visibility="private")
+    return page
+
+
+def _form(studio: Studio) -> dict[str, Any]:
+    """The fields, by the names of `Wish` and `checkpoints`."""
+    config = studio.config
+    scheduler, size = config["scheduler"], config["image_size"]
+    names = list(studio.checkpoints)
+    fields = {
+        "prompt": gr.Textbox(label="Prompt", lines=3, elem_id="prompt", autofocus=True),
+        "checkpoints": gr.CheckboxGroup(
+            names, value=names[-1:], label="Checkpoints, side by side", elem_id="checkpoints"
+        ),
+    }
+    with gr.Row():
+        fields["height"] = _number("Height", size[0])
+        fields["width"] = _number("Width", size[1])
+        fields["num_frames"] = _number("Frames", config["num_frames"])
+    with gr.Row():
+        fields["seed"] = _number("Seed", config.get("seed", 42), minimum=None)
+        fields["num_samples"] = _number("Samples", 1)
+        fields["steps"] = _number("Steps", scheduler.get("num_sampling_steps"))
+        fields["guidance"] = _number("Guidance", scheduler.get("cfg_scale"), precision=None)
+    fields["reference"] = gr.File(
+        label="Reference image or video",
+        file_types=["image", "video"],
+        type="filepath",
+        height=120,
+        elem_id="reference",
+    )
+    fields["mask_strategy"] = gr.Textbox(
+        "0",
+        label="Frames of the reference",
+        info="loop, reference, its frame, frame of the sample, length, edit ratio; 0 begins with"
+        " its first frame",
+        elem_id="frames-of-reference",
+    )
+    return fields
+
+
+def _number(
+    label: str, value: float | None, *, minimum: int | None = 1, precision: int | None = 0
+) -> Any:
+    return gr.Number(
+        value,
+        label=label,
+        precision=precision,
+        minimum=minimum if precision == 0 else None,
+        elem_id=label.lower(),
+        min_width=80,
+    )
+
+
+def _gallery() -> tuple[Any, Any, Any, Any]:
+    """All samples, what makes the chosen one again, its record, and the rows behind them."""
+    gr.Markdown("## Made here")
+    gallery = gr.Gallery(
+        label="Samples, the newest first",
+        columns=6,
+        fit_columns=False,
+        height=320,
+        object_fit="contain",
+        interactive=False,
+        elem_id="gallery",
+        buttons=["download", "fullscreen"],
+    )
+    with gr.Row():
+        replay = gr.Textbox(
+            label="Makes the chosen sample again",
+            lines=2,
+            interactive=False,
+            buttons=["copy"],
+            elem_id="replay",
+        )
+        record = gr.File(label="Its record", interactive=False, height=100, elem_id="record")
+    return gallery, replay, record, gr.State([])
+
+
+def _side_by_side(rows: list[_Row]) -> None:
+    """A column for each checkpoint, with its samples, each above its record and its command."""
+    columns: dict[str, list[_Row]] = {}
+    for row in rows:
+        columns.setdefault(row["checkpoint"], []).append(row)
+    with gr.Row(elem_id="side-by-side"):
+        for name, samples in columns.items():
+            with gr.Column(min_width=160):
+                for row in samples:
+                    if Path(row["path"]).suffix == ".mp4":
+                        gr.Video(row["path"], label=name, autoplay=True, loop=True, buttons=[])
+                    else:
+                        gr.Image(row["path"], label=name, type="filepath", buttons=[])
+                    gr.Textbox(
+                        row["command"],
+                        label=f"{name}: makes it again",
+                        lines=3,
+                        interactive=False,
+                        buttons=["copy"],
+                    )
+                    gr.File(row["record"], label=f"{name}: its record", interactive=False)
+
+
+def _sample(studio: Studio, progress: Any, fields: dict[str, Any]) -> Iterator[_Said]:
+    """Sample with one checkpoint after the other; yields what to say and what is there so far."""
+    chosen = fields.pop("checkpoints")
+    checkpoints = [name for name in studio.checkpoints if name in chosen]
+    reference = fields.pop("reference")
+    wish = Wish(**fields, reference=Path(reference) if reference else None)
+    rows: list[_Row] = []
+    if not checkpoints:
+        yield "choose at least one checkpoint", rows
+        return
+    with heard() as warnings:
+        for number, name in enumerate(checkpoints, start=1):
+            step = f"{name}, {number} of {len(checkpoints)}"
+            progress((number - 1, len(checkpoints)), desc=step)
+            yield f"sampling with {step}", rows
+            try:
+                rows = rows + [_row(made) for made in studio.make(wish, name)]
+            except OpenSoraError as error:
+                yield "\n".join([f"{name}: {error}", *warnings]), rows
+                return
+            except torch.OutOfMemoryError:
+                yield f"{name}: the GPU has no room for it; take a smaller size", rows
+                return
+    said = f"{len(rows)} {'sample' if len(rows) == 1 else 'samples'} in {studio.save_dir}"
+    yield "\n".join([said, *dict.fromkeys(warnings)]), rows
+
+
+def _row(made: Made) -> _Row:
+    return {
+        "path": str(made.path.absolute()),
+        "record": str(made.record.absolute()),
+        "checkpoint": made.checkpoint,
+        "prompt": made.prompt,
+        "command": made.command,
+    }
+
+
+def _all(studio: Studio) -> tuple[list[tuple[str, str]], list[_Row]]:
+    rows = [_row(made) for made in studio.made(SHOWN)]
+    return [(row["path"], f"{row['checkpoint']}: {row['prompt']}") for row in rows], rows
+
+
+def _pick(rows: list[_Row], event: gr.SelectData) -> tuple[str, str]:
+    """What makes the chosen sample again, and its record."""
+    row = rows[event.index]
+    return row["command"], row["record"]

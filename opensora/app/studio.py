@@ -1,0 +1,218 @@
+"""From what the form says to samples with their records, as `opensora sample` makes them."""
+
+import hashlib
+import json
+import logging
+import re
+import shlex
+import shutil
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from opensora.core.errors import ConfigError, OpenSoraError
+from opensora.core.io import atomic_path, read_json, sha256_file
+from opensora.sampling.pipeline import Pipeline, load_pipeline
+from opensora.sampling.prompt_text import split_fields
+from opensora.sampling.prompts import prompts_of
+from opensora.sampling.references import DOWNLOADS
+from opensora.sampling.run import sample_prompts
+from opensora.sampling.settings import SamplingSettings
+from opensora.tables.io import read_table
+
+log = logging.getLogger(__name__)
+
+KEPT = 2  # loaded models that stay in memory
+# fields that change nothing of what is loaded
+_OF_A_SAMPLE = (
+    *("prompt", "reference_path", "mask_strategy"),
+    *("save_dir", "num_samples", "seed", "batch_size"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What the form asks for; None is a field that was left empty.
+
+    Attributes:
+        prompt: text as it was typed.
+        height: in pixels.
+        width: in pixels.
+        num_frames: 1 makes images.
+        num_samples: samples of the prompt.
+        seed: base of their seeds.
+        steps: of the scheduler; None leaves its own.
+        guidance: its scale; None leaves its own.
+        reference: an image or video that frames are taken from.
+        mask_strategy: which frames, read where there is a reference.
+    """
+
+    prompt: str
+    height: int | None
+    width: int | None
+    num_frames: int | None
+    seed: int | None
+    num_samples: int | None = 1
+    steps: int | None = None
+    guidance: float | None = None
+    reference: Path | None = None
+    mask_strategy: str = "0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A finished sample: its file, its record, and the checkpoint that it is of."""
+
+    path: Path
+    record: Path
+    checkpoint: str
+    prompt: str
+
+    @property
+    def command(self) -> str:
+        """What makes it again."""
+        return f"opensora sample --replay {shlex.quote(str(self.record))}"
+
+
+class Studio:
+    """Samples with one config and any of several checkpoints; keeps what it loaded last."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        checkpoints: Mapping[str, Path],
+        save_dir: Path,
+        device: str,
+    ) -> None:
+        self.config = config
+        self.checkpoints = checkpoints
+        self.save_dir = save_dir
+        self.device = device
+        self._loaded: OrderedDict[str, Pipeline] = OrderedDict()
+        self._alone = threading.Lock()  # two forms at once would need memory twice
+
+    def make(self, wish: Wish, checkpoint: str) -> list[Made]:
+        """Make the samples that a form asks for; those that are there already are kept.
+
+        Args:
+            wish: the form.
+            checkpoint: name of one of the checkpoints.
+
+        Raises:
+            OpenSoraError: something of the form can not be sampled.
+        """
+        config = self._resolve(wish, checkpoint)
+        settings = SamplingSettings.from_config(config)
+        prompts = prompts_of(config, settings)
+        with self._alone:
+            pipeline = self._pipeline(config, settings)
+            table = sample_prompts(pipeline, prompts, settings, config)
+        paths = [table.parent / name for name in read_table(table)["path"]]
+        return [self._made(path.with_suffix(".json")) for path in paths]
+
+    def made(self, most: int) -> list[Made]:
+        """What was made, the newest first; records that can not be read are told and left out."""
+        records = sorted(
+            self.save_dir.glob("*/*.json"), key=lambda path: path.stat().st_mtime, reverse=True
+        )
+        found = []
+        for record in records[:most]:
+            try:
+                found.append(self._made(record))
+            except (OpenSoraError, KeyError, TypeError) as error:
+                log.warning("app record left out: %s: %s", record, error)
+        return found
+
+    def _made(self, record: Path) -> Made:
+        said = read_json(record)
+        names = {str(path): name for name, path in self.checkpoints.items()}
+        used = said["config"]["model"]["from_pretrained"]
+        return Made(
+            path=record.parent / Path(said["path"]).name,
+            record=record,
+            checkpoint=names.get(used, used),
+            prompt=said["prompt"],
+        )
+
+    def _resolve(self, wish: Wish, checkpoint: str) -> dict[str, Any]:
+        """The sampling config with what the form says, each try in a folder of its own."""
+        sizes = {"height": wish.height, "width": wish.width, "frames": wish.num_frames}
+        for name, value in {**sizes, "samples": wish.num_samples, "seed": wish.seed}.items():
+            if value is None:
+                raise ConfigError(f"{name} is empty; give a number")
+        if split_fields(wish.prompt)[1]:  # they name files, and addresses of other machines
+            raise ConfigError("the prompt has fields behind its text; use those of the form")
+        scheduler = {"num_sampling_steps": wish.steps, "cfg_scale": wish.guidance}
+        config = {
+            **self.config,
+            "prompt": [wish.prompt],
+            "image_size": [wish.height, wish.width],
+            "num_frames": wish.num_frames,
+            "num_samples": wish.num_samples,
+            "seed": wish.seed,
+            "model": {
+                **(self.config.get("model") or {}),
+                "from_pretrained": str(self.checkpoints[checkpoint]),
+            },
+            "scheduler": {
+                **self.config["scheduler"],
+                **{name: value for name, value in scheduler.items() if value is not None},
+            },
+        }
+        if wish.reference is not None:
+            config["reference_path"] = [str(self._keep(wish.reference))]
+            config["mask_strategy"] = [wish.mask_strategy]
+        name = re.sub(r"[^A-Za-z0-9@._-]+", "_", checkpoint)[-40:].strip("._")
+        config["save_dir"] = str(self.save_dir / f"{name}-{_digest(config)[:12]}")
+        return config
+
+    def _keep(self, reference: Path) -> Path:
+        """Copy a reference beside the samples, under a hash, for a replay needs it."""
+        suffix = re.sub(r"[^.a-z0-9]", "", reference.suffix.lower())[:8]
+        kept = self.save_dir / DOWNLOADS / f"{sha256_file(reference)[:16]}{suffix}"
+        if not kept.is_file():
+            with atomic_path(kept) as temporary:
+                shutil.copyfile(reference, temporary)
+        return kept
+
+    def _pipeline(self, config: dict[str, Any], settings: SamplingSettings) -> Pipeline:
+        parts = {name: value for name, value in config.items() if name not in _OF_A_SAMPLE}
+        state = Path(config["model"]["from_pretrained"]).stat()
+        key = _digest([parts, state.st_mtime_ns, state.st_size])
+        if key not in self._loaded:
+            while len(self._loaded) >= KEPT:
+                self._loaded.popitem(last=False)
+            self._loaded[key] = load_pipeline(config, settings, self.device)
+        self._loaded.move_to_end(key)
+        return self._loaded[key]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+class _Ear(logging.Handler):
+    """Keeps what is warned of."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one warning."""
+        self.lines.append(record.getMessage())
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """The warnings of our own code while something is made, for whoever looks at the page."""
+    ear, own = _Ear(), logging.getLogger("opensora")
+    own.addHandler(ear)
+    try:
+        yield ear.lines
+    finally:
+        own.removeHandler(ear)
