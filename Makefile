@@ -82,7 +82,7 @@ lock: $(READY)
 	uv pip compile pyproject.toml --extra dev --extra app --override requirements/overrides.txt \
 		--override requirements/app-overrides.txt --constraint requirements/lock.txt --universal \
 		--python-version 3.11 --no-emit-index-url --no-annotate --no-header \
-		| grep -vxFf requirements/lock.txt > requirements/app.txt
+		| awk 'NR == FNR {locked[$$1]; next} !($$1 in locked)' requirements/lock.txt - > requirements/app.txt
 	sed -i '/^  - pip:/q' environment.yml && sed 's/^/      - /' requirements/lock.txt >> environment.yml
 
 clean:

@@ -75,7 +75,7 @@ class Made:
     @property
     def command(self) -> str:
         """What makes it again."""
-        return f"opensora sample --replay {shlex.quote(str(self.record))}"
+        return shlex.join(["opensora", "sample", "--replay", str(self.record)])
 
 
 class Studio:
