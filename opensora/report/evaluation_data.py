@@ -1,0 +1,207 @@
+"""What was measured, as the page shows it: a row a number, a column a checkpoint, differences.
+
+A metric may name its numbers as it likes: whatever holds a mean or an accuracy becomes a row, with
+its interval where there is one. Values of single samples go to the gallery, which sorts by them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from opensora.core.seed import derive_seed
+from opensora.report.collect import StageFolder
+
+_VALUES = ("accuracy", "mean")  # names of what a row is about
+_BESIDE = ("chance", "shuffled")  # levels that a value is to be compared with
+_NOT_ROWS = frozenset({"samples", "confusion", "model", "version"})
+_DRAWS = 2000  # of the bootstrap
+_FEWEST = 5  # prompts below which an interval says too little to call a difference more than noise
+# names of both sides -> the values of samples of both, by prompt
+Pairs = Mapping[str, Sequence[tuple[float, float]]]
+
+
+def evaluation_data(
+    stages: Sequence[StageFolder], keys: Mapping[str, Mapping[str, tuple[str, int]]]
+) -> dict[str, Any]:
+    """Everything the evaluation section shows.
+
+    Args:
+        stages: of the run, in order; those without evaluation are left out.
+        keys: stage -> id of a sample -> its prompt, and a number that its like at others has too.
+
+    Returns:
+        `points` (names, in order), `rows` (metric, part, kind, cells: one a point or None),
+        `differences` (metric, before, after, mean, low, high, prompts, samples, is_noise),
+        `confusions` (point, part, expected, detected, counts), `skipped` and `unreadable` (point,
+        name, why).
+    """
+    measured = {stage.name: stage.evaluation for stage in stages if stage.evaluation is not None}
+    values = {name: sample_values(found) for name, found in measured.items()}
+    return {
+        "points": list(measured),
+        "rows": _rows(measured),
+        "differences": _differences(values, keys),
+        "confusions": [
+            {"point": point, "part": part, **table}
+            for point, found in measured.items()
+            for part, table in _confusions(found.get("metrics", {}))
+        ],
+        "skipped": _sentences(measured, "skipped"),
+        "unreadable": _sentences(measured, "unreadable"),
+    }
+
+
+def sample_values(evaluation: Mapping[str, Any] | None) -> dict[str, dict[str, float]]:
+    """The values of single samples: metric -> id of a sample -> value; finite numbers only.
+
+    A metric that gives several numbers for a sample counts as several, named with a point.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for name, result in (evaluation or {}).get("metrics", {}).items():
+        samples = result.get("samples", {})
+        if isinstance(samples, Mapping):
+            rows = list(samples.items())
+        else:
+            rows = [(row.get("id"), row) for row in samples if isinstance(row, Mapping)]
+        for key, row in rows:
+            for part, value in _numbers(row):
+                found.setdefault(f"{name}.{part}" if part else name, {})[str(key)] = value
+    return found
+
+
+def _numbers(row: Any) -> Iterator[tuple[str, float]]:
+    """The numbers of one sample by name; one without a name where there is but one."""
+    if not isinstance(row, Mapping):
+        if _is_number(row):
+            yield "", float(row)
+        return
+    if isinstance(row.get("expected"), Mapping):  # a verdict: the share of what is right
+        seen = row.get("detected") or {}
+        right = [seen.get(name) == wanted for name, wanted in row["expected"].items() if wanted]
+        if right:
+            yield "", sum(right) / len(right)
+        return
+    numbers = {str(k): float(v) for k, v in row.items() if k != "id" and _is_number(v)}
+    for name, value in numbers.items():
+        yield (name if len(numbers) > 1 else ""), value
+
+
+def _rows(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row a number that any point has, in the order of the metrics."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for k, found in enumerate(measured.values()):
+        for name, result in found.get("metrics", {}).items():
+            for part, kind, cell in _walk(result, ()):
+                empty = {
+                    "metric": name,
+                    "part": part,
+                    "kind": kind,
+                    "cells": [None] * len(measured),
+                }
+                rows.setdefault((name, part), empty)["cells"][k] = cell
+    return list(rows.values())
+
+
+def _walk(result: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """All numbers below a result: the names on the way, mean or accuracy, and the cell."""
+    if not isinstance(result, Mapping):
+        return
+    kind = next((name for name in _VALUES if _is_number(result.get(name))), None)
+    if kind is not None:
+        cell = {
+            "value": float(result[kind]),
+            "low": _number(result.get("low")),
+            "high": _number(result.get("high")),
+            "n": result.get("count", result.get("n")),
+        }
+        cell |= {name: result[name] for name in _BESIDE if _is_number(result.get(name))}
+        yield " / ".join(path), kind, cell
+    for name, inner in result.items():
+        if name not in _NOT_ROWS:
+            yield from _walk(inner, (*path, str(name)))
+
+
+def _confusions(result: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Tables of what was expected and what was detected, with the names on the way to them."""
+    if not isinstance(result, Mapping):
+        return
+    if {"expected", "detected", "counts"} <= set(result):
+        if result["counts"]:
+            kept = {name: result[name] for name in ("expected", "detected", "counts")}
+            yield " / ".join(name for name in path if name not in ("splits", "confusion")), kept
+        return
+    for name, inner in result.items():
+        if name != "samples":
+            yield from _confusions(inner, (*path, str(name)))
+
+
+def _differences(
+    values: Mapping[str, Mapping[str, Mapping[str, float]]],
+    keys: Mapping[str, Mapping[str, tuple[str, int]]],
+) -> list[dict[str, Any]]:
+    """Every two points that sampled the same, metric by metric."""
+    lines = []
+    for before, after in itertools.combinations(values, 2):
+        for metric in (name for name in values[before] if name in values[after]):
+            sides = []
+            for point in (before, after):
+                named = keys.get(point, {})
+                found = values[point][metric].items()
+                sides.append({named[key]: value for key, value in found if key in named})
+            pairs: dict[str, list[tuple[float, float]]] = {}
+            for key in sides[0]:
+                if key in sides[1]:
+                    pairs.setdefault(key[0], []).append((sides[0][key], sides[1][key]))
+            if pairs:
+                difference = paired_difference(pairs)
+                lines.append({"metric": metric, "before": before, "after": after, **difference})
+    return lines
+
+
+def paired_difference(pairs: Pairs) -> dict[str, Any]:
+    """Mean of after minus before, with its 95 % interval by a bootstrap over prompts.
+
+    Samples of one prompt are no independent draws, so whole prompts are drawn.
+
+    Args:
+        pairs: prompt -> (before, after) of each of its samples.
+
+    Returns:
+        mean, low and high (None below five prompts), prompts, samples, is_noise: the interval
+        holds 0, or there is none.
+    """
+    sums = np.array([sum(after - before for before, after in rows) for rows in pairs.values()])
+    counts = np.array([len(rows) for rows in pairs.values()], float)
+    low = high = None
+    if len(pairs) >= _FEWEST:
+        draws = np.random.default_rng(derive_seed(0, "report", "differences"))
+        drawn = draws.multinomial(len(sums), [1 / len(sums)] * len(sums), size=_DRAWS)  # [draw, P]
+        means = (drawn @ sums) / (drawn @ counts)
+        low, high = (float(bound) for bound in np.quantile(means, (0.025, 0.975)))
+    return {
+        "mean": float(sums.sum() / counts.sum()),
+        **{"low": low, "high": high, "prompts": len(pairs), "samples": int(counts.sum())},
+        "is_noise": low is None or high is None or low <= 0.0 <= high,
+    }
+
+
+def _sentences(measured: Mapping[str, Mapping[str, Any]], kind: str) -> list[dict[str, str]]:
+    return [
+        {"point": point, "name": str(name), "why": str(why)}
+        for point, found in measured.items()
+        for name, why in sorted(found.get(kind, {}).items())
+    ]
+
+
+def _is_number(value: Any) -> bool:
+    is_plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_plain and math.isfinite(value)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if _is_number(value) else None
