@@ -14,25 +14,27 @@ from typing import Any
 import numpy as np
 
 from opensora.core.seed import derive_seed
-from opensora.report.collect import StageFolder
+from opensora.report.collect import RunFolder, StageFolder
+from opensora.report.media import Media
+from opensora.report.records import keyed_rows
+from opensora.tables.columns import ID
 
 _VALUES = ("accuracy", "mean")  # names of what a row is about
 _BESIDE = ("chance", "shuffled")  # levels that a value is to be compared with
 _NOT_ROWS = frozenset({"samples", "confusion", "model", "version"})
+_ROOMS = frozenset({"splits", "confusion"})  # names of what holds others
 _DRAWS = 2000  # of the bootstrap
 _FEWEST = 5  # prompts below which an interval says too little to call a difference more than noise
 # names of both sides -> the values of samples of both, by prompt
 Pairs = Mapping[str, Sequence[tuple[float, float]]]
 
 
-def evaluation_data(
-    stages: Sequence[StageFolder], keys: Mapping[str, Mapping[str, tuple[str, int]]]
-) -> dict[str, Any]:
-    """Everything the evaluation section shows.
+def evaluation_data(run: RunFolder, media: Media) -> dict[str, Any] | None:
+    """Everything the evaluation section shows; None where nothing is measured.
 
     Args:
-        stages: of the run, in order; those without evaluation are left out.
-        keys: stage -> id of a sample -> its prompt, and a number that its like at others has too.
+        run: its stages in order.
+        media: not needed, numbers have no files.
 
     Returns:
         `points` (names, in order), `rows` (metric, part, kind, cells: one a point or None),
@@ -40,12 +42,13 @@ def evaluation_data(
         `confusions` (point, part, expected, detected, counts), `skipped` and `unreadable` (point,
         name, why).
     """
-    measured = {stage.name: stage.evaluation for stage in stages if stage.evaluation is not None}
-    values = {name: sample_values(found) for name, found in measured.items()}
+    measured = {stage.name: stage.evaluation for stage in run.stages if stage.evaluation}
+    if not measured:
+        return None
     return {
         "points": list(measured),
         "rows": _rows(measured),
-        "differences": _differences(values, keys),
+        "differences": _differences([stage for stage in run.stages if stage.evaluation]),
         "confusions": [
             {"point": point, "part": part, **table}
             for point, found in measured.items()
@@ -120,7 +123,7 @@ def _walk(result: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str, dict[s
             "n": result.get("count", result.get("n")),
         }
         cell |= {name: result[name] for name in _BESIDE if _is_number(result.get(name))}
-        yield " / ".join(path), kind, cell
+        yield _part(path), kind, cell
     for name, inner in result.items():
         if name not in _NOT_ROWS:
             yield from _walk(inner, (*path, str(name)))
@@ -133,30 +136,34 @@ def _confusions(result: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, 
     if {"expected", "detected", "counts"} <= set(result):
         if result["counts"]:
             kept = {name: result[name] for name in ("expected", "detected", "counts")}
-            yield " / ".join(name for name in path if name not in ("splits", "confusion")), kept
+            yield _part(path), kept
         return
     for name, inner in result.items():
         if name != "samples":
             yield from _confusions(inner, (*path, str(name)))
 
 
-def _differences(
-    values: Mapping[str, Mapping[str, Mapping[str, float]]],
-    keys: Mapping[str, Mapping[str, tuple[str, int]]],
-) -> list[dict[str, Any]]:
+def _part(path: Sequence[str]) -> str:
+    """The names on the way to a number that tell it from others."""
+    return " / ".join(name for name in path if name not in _ROOMS)
+
+
+def _differences(stages: Sequence[StageFolder]) -> list[dict[str, Any]]:
     """Every two points that sampled the same, metric by metric."""
+    points: dict[str, dict[str, dict[tuple[str, str], float]]] = {}
+    for stage in stages:
+        keys = {str(row[ID]): key for row, key, _ in keyed_rows(stage)}
+        points[stage.name] = {
+            metric: {keys[name]: value for name, value in values.items() if name in keys}
+            for metric, values in sample_values(stage.evaluation).items()
+        }
     lines = []
-    for before, after in itertools.combinations(values, 2):
-        for metric in (name for name in values[before] if name in values[after]):
-            sides = []
-            for point in (before, after):
-                named = keys.get(point, {})
-                found = values[point][metric].items()
-                sides.append({named[key]: value for key, value in found if key in named})
+    for before, after in itertools.combinations(points, 2):
+        for metric in (name for name in points[before] if name in points[after]):
+            first, second = points[before][metric], points[after][metric]
             pairs: dict[str, list[tuple[float, float]]] = {}
-            for key in sides[0]:
-                if key in sides[1]:
-                    pairs.setdefault(key[0], []).append((sides[0][key], sides[1][key]))
+            for key in (key for key in first if key in second):
+                pairs.setdefault(key[0], []).append((first[key], second[key]))
             if pairs:
                 difference = paired_difference(pairs)
                 lines.append({"metric": metric, "before": before, "after": after, **difference})

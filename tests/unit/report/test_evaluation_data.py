@@ -1,13 +1,20 @@
 """What was measured as rows and differences, in the shape of today and of before."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from opensora.report.collect import collect
 from opensora.report.evaluation_data import evaluation_data, paired_difference, sample_values
+from opensora.report.media import Media
 
+MEDIA = Media(Path("none"), "media")
 PLAIN = {"version": 2, "mean": 0.5, "low": 0.4, "high": 0.6, "count": 2}
+
+
+def data_of(run, stages):
+    return evaluation_data(replace(run, stages=stages), MEDIA)
 
 
 def test_values_of_samples_are_found_in_every_shape_and_only_finite_ones():
@@ -35,12 +42,12 @@ def test_values_of_samples_are_found_in_every_shape_and_only_finite_ones():
 
 
 def test_each_number_is_a_row_and_each_checkpoint_a_column(run_dir):
-    stage = collect(run_dir).stages[0]
-    later = replace(stage, name="stage2", evaluation={"metrics": {"flow": PLAIN}})
-    data = evaluation_data([stage, later], {})
+    run = collect(run_dir)
+    later = replace(run.stages[0], name="stage2", evaluation={"metrics": {"flow": PLAIN}})
+    data = data_of(run, [*run.stages, later])
     rows = {(row["metric"], row["part"]): row for row in data["rows"]}
     assert data["points"] == ["stage1", "stage2"]
-    first, second = rows["prompt_following", "splits / heldout / all"]["cells"]
+    first, second = rows["prompt_following", "heldout / all"]["cells"]
     assert (first["value"], first["low"], first["high"], first["n"]) == (0.5, 0.1, 0.9, 2)
     assert (first["chance"], first["shuffled"], second) == (0.25, 0.3, None)
     assert rows["flow", ""]["cells"] == [
@@ -68,13 +75,20 @@ def test_samples_of_few_prompts_prove_no_difference():
 
 
 def test_samples_are_compared_with_their_like_alone(run_dir):
-    stage = collect(run_dir).stages[0]
-    ids = [f"s{k}" for k in range(6)]
-    first = {"metrics": {"flow": {"samples": dict.fromkeys(ids, 1.0)}}}
-    second = {"metrics": {"flow": {"samples": dict.fromkeys(ids, 3.0)}}}
-    stages = [replace(stage, evaluation=first), replace(stage, name="b", evaluation=second)]
-    keys = {"stage1": {key: (key, k) for k, key in enumerate(ids)}}
-    keys["b"] = {"s0": ("s0", 0), "s1": ("s1", 99)}  # of the second another noise was drawn
-    (line,) = evaluation_data(stages, keys)["differences"]
+    run = collect(run_dir)
+    (stage,) = run.stages
+    first = {"metrics": {"flow": {"samples": {"s0": 1.0, "s1": 1.0}}}}
+    second = {"metrics": {"flow": {"samples": {"t0": 3.0, "t1": 5.0}}}}
+    other = stage.samples.assign(id=["t0", "t1"], seed=[0, 99])  # the second has another noise
+    stages = [
+        replace(stage, evaluation=first),
+        replace(stage, name="b", evaluation=second, samples=other),
+    ]
+    (line,) = data_of(run, stages)["differences"]
     assert (line["before"], line["after"], line["mean"]) == ("stage1", "b", 2.0)
     assert (line["samples"], line["is_noise"]) == (1, True)
+
+
+def test_where_nothing_is_measured_there_is_no_data(run_dir):
+    run = collect(run_dir)
+    assert data_of(run, [replace(run.stages[0], evaluation=None)]) is None

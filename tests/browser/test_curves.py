@@ -1,0 +1,65 @@
+"""Training and evaluation in the browser: every chart is drawn, a bar leads to its samples."""
+
+import re
+
+
+def test_every_curve_of_training_is_drawn_and_the_stage_filters(page):
+    page.open("training")
+    stages = "[...document.querySelectorAll('.stage')].map(one => one.dataset.stage)"
+    assert page.page.evaluate(stages) == ["stage1", "stage2"]
+    titles = page.page.locator("[data-stage=stage1] figcaption span:first-child").all_inner_texts()
+    assert titles[:5] == [
+        *("Loss", "Loss by noise", "Loss by size", "Held-out loss", "Gradient norm")
+    ]
+    assert {"Model FLOPs utilisation", "Peak memory, GB", "Tokens a second"} <= set(titles)
+    page.until("document.querySelectorAll('.chart').length > 10")
+    page.until("[...document.querySelectorAll('.chart')].every(one => one.querySelector('canvas'))")
+    page.page.locator("#filter select").first.select_option("stage2")
+    assert page.page.evaluate(stages) == ["stage2"]
+    page.page.get_by_label("logarithmic losses").check()
+    page.until("location.hash.includes('training.log=1')")
+    page.page.locator("[data-stage=stage2] .figure").first.get_by_text("as a table").click()
+    figure = page.page.locator("[data-stage=stage2] .figure").first
+    assert figure.locator(".scroll tbody tr").count() == 12
+
+
+def test_a_milestone_of_training_leads_to_its_samples(page):
+    page.open("training")
+    page.page.get_by_role("link", name="step 4").click()
+    page.page.locator(".sample").first.wait_for()
+    at = page.page.locator(".sample").evaluate_all("all => all.map(one => one.dataset.sample)")
+    assert {name.split("/")[0] for name in at} == {"stage1@4"}
+
+
+def test_a_bar_of_measured_values_leads_to_its_samples(page):
+    page.open("evaluation")
+    cell = page.page.get_by_role("row").filter(has_text="clipsim: matched").locator("td").first
+    assert re.fullmatch(r"0.250\s+0.200 to 0.300, n 8", cell.inner_text())
+    bar = page.page.locator(".bars button").first
+    count = int(bar.locator(".amount").inner_text())
+    bar.click()
+    page.page.locator(".sample").first.wait_for()
+    assert page.page.locator(".sample").count() == count
+    page.page.go_back()
+    page.until("document.body.dataset.section === 'evaluation'")
+    page.page.get_by_role("link", name="sample_0000_000").first.click()
+    assert page.page.get_by_role("dialog").is_visible()
+
+
+def test_differences_that_are_more_than_noise_are_marked(page):
+    page.open("overview")
+    page.page.evaluate(
+        """() => {
+          const line = { metric: "flow", before: "stage1", after: "stage2", prompts: 9 };
+          report.data.evaluation.differences = [
+            { ...line, mean: 0.2, low: 0.1, high: 0.3, is_noise: false },
+            { ...line, mean: -0.1, low: -0.3, high: 0.1, is_noise: true },
+          ];
+          report.go("evaluation");
+        }"""
+    )
+    chips = page.page.locator("td .chip")
+    assert chips.all_inner_texts() == ["rises", "within noise"]
+    assert chips.evaluate_all("all => all.map(one => one.classList.contains('marked'))") == [
+        *(True, False)
+    ]
