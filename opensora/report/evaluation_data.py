@@ -38,7 +38,8 @@ def evaluation_data(run: RunFolder, media: Media) -> dict[str, Any] | None:
 
     Returns:
         `points` (names, in order), `rows` (metric, part, kind, cells: one a point or None),
-        `differences` (metric, before, after, mean, low, high, prompts, samples, is_noise),
+        `differences` (metric, before, after, better: higher, lower or None, mean, low, high,
+        prompts, samples, is_noise; of equal versions of a metric alone),
         `confusions` (point, part, expected, detected, counts), `skipped` and `unreadable` (point,
         name, why).
     """
@@ -151,6 +152,7 @@ def _part(path: Sequence[str]) -> str:
 def _differences(stages: Sequence[StageFolder]) -> list[dict[str, Any]]:
     """Every two points that sampled the same, metric by metric."""
     points: dict[str, dict[str, dict[tuple[str, str], float]]] = {}
+    results = {stage.name: (stage.evaluation or {}).get("metrics", {}) for stage in stages}
     for stage in stages:
         keys = {str(row[ID]): key for row, key, _ in keyed_rows(stage)}
         points[stage.name] = {
@@ -160,13 +162,17 @@ def _differences(stages: Sequence[StageFolder]) -> list[dict[str, Any]]:
     lines = []
     for before, after in itertools.combinations(points, 2):
         for metric in (name for name in points[before] if name in points[after]):
+            sides = [results[point].get(metric.partition(".")[0], {}) for point in (before, after)]
+            if sides[0].get("version") != sides[1].get("version"):
+                continue  # they are no values of one thing
             first, second = points[before][metric], points[after][metric]
             pairs: dict[str, list[tuple[float, float]]] = {}
             for key in (key for key in first if key in second):
                 pairs.setdefault(key[0], []).append((first[key], second[key]))
             if pairs:
                 difference = paired_difference(pairs)
-                lines.append({"metric": metric, "before": before, "after": after, **difference})
+                names = {"metric": metric, "before": before, "after": after}
+                lines.append({**names, "better": sides[1].get("better"), **difference})
     return lines
 
 

@@ -54,12 +54,12 @@ def test_differences_that_are_more_than_noise_are_marked(page):
           report.data.evaluation.differences = [
             { ...line, mean: 0.2, low: 0.1, high: 0.3, is_noise: false },
             { ...line, mean: -0.1, low: -0.3, high: 0.1, is_noise: true },
+            { ...line, mean: 0.2, low: 0.1, high: 0.3, is_noise: false, better: "lower" },
           ];
           report.go("evaluation");
         }"""
     )
     chips = page.page.locator("td .chip")
-    assert chips.all_inner_texts() == ["rises", "within noise"]
-    assert chips.evaluate_all("all => all.map(one => one.classList.contains('marked'))") == [
-        *(True, False)
-    ]
+    assert chips.all_inner_texts() == ["rises", "within noise", "worse"]
+    kinds = chips.evaluate_all("all => all.map(one => one.className.trim())")
+    assert kinds == ["chip marked", "chip", "chip bad"]

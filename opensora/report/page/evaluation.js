@@ -2,7 +2,6 @@
 /* What was measured: numbers with intervals, differences between checkpoints, values of samples. */
 (function () {
   const BINS = 12;
-  const SEEN = { true: "within noise", rise: "rises", fall: "falls" };
   const number = (value) => report.format.number(value);
   const show = (value, kind) => (kind === "accuracy" ? report.format.percent(value) : number(value));
   const between = (low, high, kind) => (low === null || high === null ? "no interval" : `${show(low, kind)} to ${show(high, kind)}`);
@@ -42,13 +41,18 @@
       whisker(cell.own, cell.low, cell.high), report.el("small", {}, small.filter(Boolean).join(", ")));
   }
 
-  const verdict = (line) => (line.is_noise ? SEEN.true : line.mean > 0 ? SEEN.rise : SEEN.fall);
+  /* What a difference says: nothing, a direction, or whether that is to the good. */
+  function verdict({ is_noise: isNoise, mean, better }) {
+    if (isNoise) return { text: "within noise", kind: "" };
+    if (!better) return { text: mean > 0 ? "rises" : "falls", kind: "marked" };
+    return mean > 0 === (better === "higher") ? { text: "better", kind: "good" } : { text: "worse", kind: "bad" };
+  }
 
   function differences(points) {
     const lines = report.data.evaluation.differences.filter((line) => points.includes(line.before) && points.includes(line.after));
     if (!lines.length) return [];
-    const rows = lines.map((line) => ({ ...line, metric: report.format.words(line.metric), verdict: verdict(line), interval: between(line.low, line.high) }));
-    const mark = (row) => report.el("span", { class: `chip ${row.is_noise ? "" : "marked"}` }, row.verdict);
+    const rows = lines.map((line) => ({ ...line, metric: report.format.words(line.metric), verdict: verdict(line).text, kind: verdict(line).kind, interval: between(line.low, line.high) }));
+    const mark = (row) => report.el("span", { class: `chip ${row.kind}` }, row.verdict);
     return [
       report.el("h3", {}, "Differences", report.el("small", {}, "after minus before, of equal prompts and seeds")),
       report.el("div", { class: "card" }, report.table({
@@ -75,8 +79,10 @@
     const bars = (isFew ? distinct : edges.slice(0, -1)).map((from, k) => {
       const to = isFew ? from : edges[k + 1];
       const inside = (value) => value >= from && (isFew || k === BINS - 1 ? value <= to : value < to);
-      const count = values.filter(inside).length;
-      const changes = { [`low.${metric}`]: from, [`high.${metric}`]: to, "gallery.point": "all" };
+      const held = values.filter(inside);
+      const count = held.length;
+      // the filter keeps its bounds: those of the bin could keep one of its neighbour
+      const changes = { [`low.${metric}`]: Math.min(...held), [`high.${metric}`]: Math.max(...held), "gallery.point": "all" };
       return { label: isFew ? number(from) : `${number(from)}–${number(to)}`, value: count, go: count ? () => report.state.set(changes, { push: true, section: "gallery" }) : null };
     });
     return report.bars(`${report.format.words(metric)}, samples`, bars);

@@ -77,8 +77,11 @@ def test_samples_of_few_prompts_prove_no_difference():
 def test_samples_are_compared_with_their_like_alone(run_dir):
     run = collect(run_dir)
     (stage,) = run.stages
-    first = {"metrics": {"flow": {"samples": {"s0": 1.0, "s1": 1.0}}}}
-    second = {"metrics": {"flow": {"samples": {"t0": 3.0, "t1": 5.0}}}}
+    values = {"s0": 1.0, "s1": 1.0}
+    first = {"metrics": {"flow": {"samples": values}, "old": {"version": 1, "samples": values}}}
+    values = {"t0": 3.0, "t1": 5.0}
+    second = {"metrics": {"flow": {"better": "lower", "samples": values}}}
+    second["metrics"]["old"] = {"version": 2, "samples": values}
     other = stage.samples.assign(id=["t0", "t1"], seed=[0, 99])  # the second has another noise
     stages = [
         replace(stage, evaluation=first),
@@ -86,6 +89,7 @@ def test_samples_are_compared_with_their_like_alone(run_dir):
     ]
     (line,) = data_of(run, stages)["differences"]
     assert (line["before"], line["after"], line["mean"]) == ("stage1", "b", 2.0)
+    assert (line["metric"], line["better"]) == ("flow", "lower")
     assert (line["samples"], line["is_noise"]) == (1, True)
 
 
