@@ -3,9 +3,10 @@
 import argparse
 
 HELP = (
-    "Take a table of ready clips (path, text; Open-Sora's CSV, Parquet, JSON lines): check every"
-    " row once, look into files where the table lacks sha256 or sizes, and account for what is left"
-    " out."
+    "Take ready clips: a table (path, text; Open-Sora's CSV, Parquet, JSON lines), a folder with"
+    " captions beside the clips or with metadata.jsonl, or the data set file of musubi-tuner,"
+    " diffusion-pipe or finetrainers. Check every row once, look into files where the table lacks"
+    " sha256 or sizes, and account for what is left out."
 )
 EXAMPLE = (
     "opensora import-manifest mine/meta.csv --manifest mine/manifest.csv"
@@ -15,7 +16,7 @@ EXAMPLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("table", help="CSV, Parquet, JSON lines, or a JSON list of objects")
+    parser.add_argument("table", help="CSV, Parquet, JSON lines or list, a folder, or dataset.toml")
     parser.add_argument(
         "--root", metavar="DIR", help="where relative paths start (default: the working folder)"
     )
@@ -73,15 +74,22 @@ def run(args: argparse.Namespace) -> str:
     from opensora.curation.manifest.data_card import data_card
     from opensora.curation.manifest.import_manifest import import_manifest
     from opensora.curation.manifest.selection import Selection
+    from opensora.curation.readers.reader import is_table, read_clips
     from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED
-    from opensora.tables.io import read_table, write_table
+    from opensora.tables.io import write_table
     from opensora.tables.manifest import write_manifest_csv
     from opensora.tables.partitions import shard_names, write_parts
 
     if args.num_shards < 1:
         raise ConfigError(f"--num-shards {args.num_shards}: expected at least 1")
+    source = Path(args.table)
+    rows = read_clips(source)
+    if args.root is not None and not is_table(source):
+        raise ConfigError(
+            f"--root {args.root}: belongs to tables; {source} says itself where its clips are"
+        )
     made = import_manifest(
-        read_table(args.table),
+        rows,
         root=args.root,
         validation_fraction=args.validation_fraction,
         test_fraction=args.test_fraction,

@@ -37,6 +37,7 @@ DATASETS = Registry(
 )
 SCORERS = Registry("scorer", scope=_SCOPE, locations=["opensora.curation.scores"])
 CAPTIONERS = Registry("captioner", scope=_SCOPE, locations=["opensora.curation.captions"])
+READERS = Registry("reader", scope=_SCOPE, locations=["opensora.curation.readers"])
 METRICS = Registry("metric", scope=_SCOPE, locations=["opensora.evaluation"])
 
 # field of a training or sampling config -> where its type is looked up

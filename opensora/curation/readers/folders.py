@@ -1,0 +1,112 @@
+"""Folders of clips: captions beside them, in a table, or in two lists."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from opensora.config.registry import READERS
+from opensora.core.errors import TableError
+from opensora.core.io import lines_of
+from opensora.core.text_files import TextEncodingError, read_text
+from opensora.curation.readers.reader import (
+    Reader,
+    folders_of,
+    in_splits,
+    media_in,
+    table_beside,
+)
+from opensora.tables.columns import PATH, TEXT
+
+_METADATA = ("metadata.jsonl", "metadata.csv", "metadata.json")
+_FILE_LISTS = ("videos.txt", "video.txt")
+_CAPTION_LISTS = ("captions.txt", "caption.txt", "prompts.txt", "prompt.txt")
+
+
+def captions_beside(files: list[Path], suffix: str = ".txt") -> pd.DataFrame:
+    """Rows of clips and the texts in files of the same name; "" where there is none."""
+    texts = []
+    for file in files:
+        beside = file.with_suffix(suffix)
+        try:
+            texts.append(read_text(beside).strip() if beside.is_file() else "")
+        except TextEncodingError as error:
+            raise TableError(str(error)) from error
+    return pd.DataFrame({PATH: [str(file) for file in files], TEXT: texts})
+
+
+def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+@READERS.register_module(name="videofolder")
+class VideoFolder(Reader):
+    """Hugging Face's videofolder and finetrainers: metadata.jsonl, .csv or .json by the clips.
+
+    The table stands in the folder or in one folder for each split.
+    """
+
+    layout = "videofolder (metadata.jsonl or .csv beside the clips)"
+
+    def takes(self, path: Path) -> bool:
+        """A folder, or one in it, has the table."""
+        return any(_first(folder, _METADATA) for folder in folders_of(path))
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """All tables of the folder."""
+        tables = {folder: _first(folder, _METADATA) for folder in folders_of(path)}
+        return in_splits(path, {f: table_beside(t) for f, t in tables.items() if t is not None})
+
+
+@READERS.register_module(name="two_lists")
+class TwoLists(Reader):
+    """finetrainers' videos.txt and prompts.txt: a path and its caption in lines of one number."""
+
+    layout = "videos.txt and prompts.txt (finetrainers)"
+
+    def takes(self, path: Path) -> bool:
+        """A folder with both lists."""
+        return bool(path.is_dir() and _first(path, _FILE_LISTS) and _first(path, _CAPTION_LISTS))
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """Join the lists.
+
+        Raises:
+            TableError: one is longer.
+        """
+        files, texts = _first(path, _FILE_LISTS), _first(path, _CAPTION_LISTS)
+        assert files is not None and texts is not None  # noqa: PT018, takes() saw both
+        names, captions = (_lines(list_) for list_ in (files, texts))
+        if len(names) != len(captions):
+            raise TableError(
+                f"{path}: {files.name} has {len(names)} lines and {texts.name} {len(captions)};"
+                " line k of one belongs to line k of the other"
+            )
+        return pd.DataFrame({PATH: [str(path / name) for name in names], TEXT: captions})
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = read_text(path)
+    except TextEncodingError as error:
+        raise TableError(str(error)) from error
+    return [line.strip() for line in lines_of(text.rstrip())]
+
+
+@READERS.register_module(name="folder")
+class CaptionsBeside(Reader):
+    """x.mp4 and x.txt, as diffusion-pipe, musubi-tuner, finetrainers and sd-scripts take them."""
+
+    layout = "x.mp4 and x.txt"
+
+    def takes(self, path: Path) -> bool:
+        """A folder, or one in it, has a clip with a text of its name."""
+        return any(
+            file.with_suffix(".txt").is_file()
+            for folder in folders_of(path)
+            for file in media_in(folder)
+        )
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """Clips of the folder and of those in it."""
+        parts = {folder: media_in(folder) for folder in folders_of(path)}
+        return in_splits(path, {f: captions_beside(files) for f, files in parts.items() if files})

@@ -1,0 +1,106 @@
+"""From what somebody has, a folder, a table or a trainer's settings, to rows of ready clips."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import pandas as pd
+
+from opensora.config.registry import READERS, registered_names
+from opensora.core.errors import TableError
+from opensora.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from opensora.tables.columns import PATH, TEXT
+from opensora.tables.io import read_table, with_known_names
+
+MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+# folders and data sets that others name so -> our splits
+_SPLITS = {
+    **{name: "train" for name in ("train", "training")},
+    **{name: "validation" for name in ("validation", "val", "valid", "eval", "dev")},
+    **{name: "test" for name in ("test", "testing")},
+}
+
+
+class Reader(ABC):
+    """A layout."""
+
+    layout: str  # as an error names it
+
+    @abstractmethod
+    def takes(self, path: Path) -> bool:
+        """Whether a folder or file has this layout."""
+
+    @abstractmethod
+    def read(self, path: Path) -> pd.DataFrame:
+        """Rows with `path` (from the working folder or absolute) and `text`; more if there is more.
+
+        A clip without a caption has the text "": the import gives it a reason.
+
+        Raises:
+            TableError: it can not be read.
+        """
+
+
+def read_clips(path: Path) -> pd.DataFrame:
+    """Read a table of clips, or whatever layout a reader takes.
+
+    Raises:
+        TableError: no reader takes it, or it can not be read.
+    """
+    reader = _reader_of(path)
+    if reader is not None:
+        return reader.read(path)
+    if path.is_dir():
+        known = ", ".join(reader.layout for reader in _readers())
+        raise TableError(f"{path}: no layout that is known; it takes {known}, or a table's file")
+    return read_table(path)
+
+
+def is_table(path: Path) -> bool:
+    """Whether it is a plain table, whose relative paths may start anywhere."""
+    return _reader_of(path) is None
+
+
+def _reader_of(path: Path) -> Reader | None:
+    return next((reader for reader in _readers() if reader.takes(path)), None)
+
+
+def _readers() -> list[Reader]:
+    return [READERS.get(name)() for name in registered_names(READERS)]
+
+
+def in_splits(path: Path, parts: dict[Path, pd.DataFrame]) -> pd.DataFrame:
+    """The parts of a folder as one table; folders named as splits are those."""
+    named = [
+        part.assign(split=_SPLITS[folder.name.lower()])
+        if folder != path and folder.name.lower() in _SPLITS and "split" not in part
+        else part
+        for folder, part in parts.items()
+    ]
+    if not all("split" in part for part in named):
+        named = [part.drop(columns="split", errors="ignore") for part in named]
+    return pd.concat(named, ignore_index=True)
+
+
+def folders_of(path: Path) -> list[Path]:
+    """A folder and those in it, in order; hidden ones left out."""
+    if not path.is_dir():
+        return []
+    return [path, *sorted(p for p in path.iterdir() if p.is_dir() and p.name[0] != ".")]
+
+
+def media_in(folder: Path) -> list[Path]:
+    """Videos and images of a folder by name."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in MEDIA_SUFFIXES)
+
+
+def table_beside(table: Path) -> pd.DataFrame:
+    """A table whose paths start in its own folder, with our names.
+
+    Raises:
+        TableError: it names no clips.
+    """
+    rows = with_known_names(read_table(table))
+    for name in (PATH, TEXT):
+        if name not in rows:
+            raise TableError(f"{table}: no column {name!r}; it has {', '.join(map(str, rows))}")
+    return rows.assign(**{PATH: [str(table.parent / name) for name in rows[PATH]]})

@@ -1,0 +1,178 @@
+"""Each layout on a folder made here: the same clips, captions and splits come out of all."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from opensora.cli.main import EXIT_USER, main
+from opensora.config.registry import READERS, registered_names
+from opensora.core.errors import TableError
+from opensora.curation.export.folders import Choice, export_folder
+from opensora.curation.manifest.import_manifest import import_manifest
+from opensora.curation.readers.reader import read_clips
+from opensora.media.encode import write_video
+from opensora.tables.columns import MANIFEST
+from opensora.tables.io import read_table
+
+CAPTIONS = {"a.mp4": "a red box, é", "b.mp4": "two boxes\n", "c.mp4": "no box"}
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for k, name in enumerate(CAPTIONS):
+        write_video(folder / name, np.full((9 + k, 16, 16, 3), 40 * k, np.uint8), 8)
+    return folder
+
+
+def beside(folder: Path, suffix: str = ".txt") -> None:
+    for name, text in CAPTIONS.items():
+        (folder / name).with_suffix(suffix).write_text(text, encoding="utf-8")
+
+
+def musubi_folder(folder: Path) -> Path:
+    beside(folder, ".cap")
+    settings = folder.parent / "dataset.toml"
+    settings.write_text(
+        '[general]\ncaption_extension = ".cap"\n[[datasets]]\nvideo_directory = "clips"\n'
+        "num_repeats = 3\n"
+    )
+    return settings
+
+
+def musubi_lines(folder: Path) -> Path:
+    settings = folder.parent / "dataset.toml"
+    lines = [{"video_path": str(folder / n), "caption": text} for n, text in CAPTIONS.items()]
+    (folder.parent / "x.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+    settings.write_text('[[datasets]]\nvideo_jsonl_file = "x.jsonl"\ntarget_frames = [9]\n')
+    return settings
+
+
+def diffusion_pipe(folder: Path) -> Path:
+    beside(folder)
+    settings = folder.parent / "dataset.toml"
+    settings.write_text(f"frame_buckets = [1, 9]\n[[directory]]\npath = {str(folder)!r}\n")
+    return settings
+
+
+def diffusion_pipe_json(folder: Path) -> Path:
+    settings = diffusion_pipe(folder)
+    listed = {name: [text, "another"] for name, text in CAPTIONS.items()}
+    (folder / "captions.json").write_text(json.dumps(listed))
+    return settings
+
+
+def finetrainers(folder: Path) -> Path:
+    table = pd.DataFrame({"file_name": list(CAPTIONS), "caption": list(CAPTIONS.values())})
+    table.to_csv(folder / "metadata.csv", index=False)
+    settings = folder.parent / "training.json"
+    settings.write_text(json.dumps({"datasets": [{"data_root": "clips", "dataset_type": "video"}]}))
+    return settings
+
+
+def two_lists(folder: Path) -> Path:
+    (folder / "videos.txt").write_text("\n".join(CAPTIONS) + "\n")
+    (folder / "prompts.txt").write_text("\n".join(x.strip() for x in CAPTIONS.values()))
+    return folder
+
+
+def videofolder(folder: Path) -> Path:
+    lines = [{"file_name": name, "text": text, "flow": 2.5} for name, text in CAPTIONS.items()]
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return folder
+
+
+def plain(folder: Path) -> Path:
+    beside(folder)
+    return folder
+
+
+LAYOUTS: dict[str, Callable[[Path], Path]] = {
+    "folder": plain,
+    "videofolder": videofolder,
+    "two_lists": two_lists,
+    "musubi": musubi_folder,
+    "musubi (lines)": musubi_lines,
+    "diffusion-pipe": diffusion_pipe,
+    "diffusion-pipe (captions.json)": diffusion_pipe_json,
+    "finetrainers": finetrainers,
+}
+
+
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_clips_and_captions_come_out_as_they_are(clips: Path, layout: str) -> None:
+    rows = read_clips(LAYOUTS[layout](clips))
+    assert {
+        Path(p).resolve(): t.strip() for p, t in zip(rows["path"], rows["text"], strict=True)
+    } == {(clips / name).resolve(): text.strip() for name, text in CAPTIONS.items()}
+    made = import_manifest(rows)
+    assert list(made.manifest["num_frames"]) == [9, 10, 11]
+    assert list(made.manifest["text"]) == ["a red box, é", "two boxes", "no box"]
+    if layout == "videofolder":
+        assert list(made.manifest["flow"]) == [2.5] * 3
+
+
+def test_every_reader_is_tried_here() -> None:
+    assert set(registered_names(READERS)) == {name.partition(" ")[0] for name in LAYOUTS}
+
+
+@pytest.mark.parametrize(
+    "layout", ["folder", "videofolder", "musubi", "diffusion-pipe", "finetrainers"]
+)
+def test_what_was_exported_is_read_as_it_was(clips: Path, tmp_path: Path, layout: str) -> None:
+    """Out and in again: clips, captions and, where a layout has them, splits."""
+    plain(clips)
+    first = import_manifest(read_clips(clips)).manifest
+    first = first.assign(split=["train", "train", "validation"])
+    export_folder(first, tmp_path / "out", layout, choice=Choice(frames=[9]))
+    files = {
+        "musubi": "dataset.toml",
+        "diffusion-pipe": "dataset.toml",
+        "finetrainers": "training.json",
+    }
+    again = import_manifest(read_clips(tmp_path / "out" / files.get(layout, ""))).manifest
+    if layout in files:  # they name the clips that are trained
+        first = first[first["split"] == "train"]
+    for name in ("sha256", "text", "caption", "split", "num_frames"):
+        assert list(again[name]) == list(first[name]), name
+
+
+def test_a_clip_without_a_caption_is_a_row_with_a_reason(clips: Path, tmp_path: Path) -> None:
+    beside(clips)
+    (clips / "b.txt").unlink()
+    words = ["import-manifest", str(clips), "--manifest", f"{tmp_path}/m.csv"]
+    words += ["--rejected", f"{tmp_path}/r.csv", "--funnel", f"{tmp_path}/f.json"]
+    assert main(words) == 0
+    assert list(read_table(tmp_path / "m.csv", MANIFEST)["text"]) == ["a red box, é", "no box"]
+    assert list(read_table(tmp_path / "r.csv")["reason"]) == ["no_caption"]
+
+
+def test_what_can_not_be_read_is_one_sentence(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--manifest", f"{tmp_path}/m.csv", "--rejected", f"{tmp_path}/r.csv"]
+    words += ["--funnel", f"{tmp_path}/f.json"]
+    assert main(["import-manifest", str(clips), *words]) == EXIT_USER  # no caption anywhere
+    assert "no layout that is known; it takes " in capsys.readouterr().err
+    settings = musubi_folder(clips)
+    assert main(["import-manifest", str(settings), "--root", "x", *words]) == EXIT_USER
+    assert "--root x: belongs to tables" in capsys.readouterr().err
+    for text, message in {
+        '[[datasets]]\nvideo_directory = "gone"': "dataset.toml: gone does not exist",
+        "[[datasets]]\nbatch_size = 1": "names no video_directory",
+        "datasets = [1]": "expected tables of settings",
+        "datasets = []": "datasets is empty",
+        "[[datasets": "dataset.toml: ",
+    }.items():
+        settings.write_text(text)
+        with pytest.raises(TableError, match=message):
+            read_clips(settings)
+    two_lists(clips)
+    (clips / "prompts.txt").write_text("one\n")
+    with pytest.raises(TableError, match=r"videos.txt has 3 lines and prompts.txt 1"):
+        read_clips(clips)
