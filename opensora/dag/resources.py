@@ -259,7 +259,7 @@ class Requests:
                 self._encoder("text_encoder"), self._config["encode"]["dtype"]
             ),
             "sample": self._sample_gb,
-            "evaluate": lambda: self._encoder("clip") + self._encoder("vae"),
+            "evaluate": self._evaluate_gb,
         }
         if rule in ("build_manifest", "import_manifest", "assign_buckets", "report"):
             return basis + self._config["num_shards"] * _SHARD_GB
@@ -287,10 +287,19 @@ class Requests:
         on_cpu = not self._given("encode_videos", "gpus")
         return loaded_gb(self._encoder("vae"), "fp32") + pixels_gb(max(clips), through_vae=on_cpu)
 
+    def _evaluate_gb(self) -> float:
+        """Encoders, and the model whose loss on held-out clips is measured."""
+        weights = self._model_gb(self._resolve(self._config["sample"]["config"]))
+        return self._encoder("clip") + self._encoder("vae") + weights
+
+    def _model_gb(self, fields: Mapping[str, Any]) -> float:
+        """Weights of the model that samples."""
+        model = fields.get("model") or self._resolve(self._config["stages"][-1]["config"])["model"]
+        return loaded_gb(parameters(model) * _FP32 / 1e9, "fp32")
+
     def _sample_gb(self) -> float:
         fields = self._resolve(self._config["sample"]["config"])
-        model = fields.get("model") or self._resolve(self._config["stages"][-1]["config"])["model"]
-        weights = loaded_gb(parameters(model) * _FP32 / 1e9, "fp32")
+        weights = self._model_gb(fields)
         encoders = sum(loaded_gb(self._encoder(kind), "fp32") for kind in ("vae", "text_encoder"))
         pixels = largest_bucket(fields)[1]
         on_cpu = not self._given("sample", "gpus")

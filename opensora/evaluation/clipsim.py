@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from opensora.config.registry import METRICS
-from opensora.evaluation.metric import EvaluationInputs, Metric, prompts_of
+from opensora.evaluation.metric import NO_CLIP, EvaluationInputs, Metric, prompts_of
 from opensora.evaluation.statistics import proportion, summarise
 from opensora.media.decode import read_frames
-from opensora.models.clip_model import ClipModel, load_clip, storyboard
+from opensora.models.clip_model import ClipModel, storyboard
 from opensora.tables.columns import ID, PATH
 
 _MAX_FRAMES = 16  # evenly spaced frames of a sample that a frame-wise CLIP looks at
@@ -30,7 +30,7 @@ class ClipSim(Metric):
 
     def missing(self, inputs: EvaluationInputs) -> str | None:
         """Needs a CLIP model."""
-        return None if inputs.clip else "no CLIP model (--clip was not given)"
+        return None if inputs.clip else NO_CLIP
 
     def compute(self, inputs: EvaluationInputs) -> dict[str, Any]:
         """Compare every sample with every prompt.
@@ -40,8 +40,7 @@ class ClipSim(Metric):
             (None when there is only one prompt); `retrieval`: how often the own prompt is the
             nearest of all, with its `chance`; `model`: identity of the CLIP.
         """
-        assert inputs.clip is not None  # missing() was asked first
-        clip = load_clip(inputs.clip, inputs.device)
+        clip = inputs.clip_model
         rows = inputs.samples.to_dict("records")
         prompts = sorted({row["prompt"] for row in rows})
         texts = clip.encode_texts(prompts).numpy()  # [P, D]

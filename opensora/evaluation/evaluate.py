@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from opensora.core.io import write_json
 from opensora.core.process import threads_in_use
 from opensora.core.seal import sealed
 from opensora.evaluation.metric import EvaluationInputs
+from opensora.evaluation.vbench import read_results
 from opensora.media.decode import read_frames
 from opensora.sampling.finished import check_sample
 from opensora.tables.columns import ID, PATH
@@ -24,12 +26,15 @@ log = logging.getLogger(__name__)
 LAYOUT = 2  # of the JSON file; docs/evaluation.md describes it
 
 
-def evaluate(inputs: EvaluationInputs, output: str | Path) -> dict[str, Any]:
+def evaluate(
+    inputs: EvaluationInputs, output: str | Path, vbench: Sequence[Path] = ()
+) -> dict[str, Any]:
     """Measure and write `output`.
 
     Args:
         inputs: samples and whatever else is known about them.
         output: JSON file; its stem is the name of the stage.
+        vbench: result files of VBench on these samples.
 
     Returns:
         What was written: `version` of this layout, `stage`, `num_samples`, `num_prompts`,
@@ -39,7 +44,10 @@ def evaluate(inputs: EvaluationInputs, output: str | Path) -> dict[str, Any]:
 
     Raises:
         TableError: no sample can be read.
+        ConfigError: a result file of VBench is none of these samples.
     """
+    # first, for it takes no time to refuse, and VBench numbers the samples that can not be read, too
+    of_vbench = read_results(vbench, inputs.samples)
     metrics: dict[str, Any] = {}
     skipped: dict[str, str] = {}
     inputs, unreadable = _readable(inputs)
@@ -59,6 +67,7 @@ def evaluate(inputs: EvaluationInputs, output: str | Path) -> dict[str, Any]:
         for part, why in metrics[name].pop("skipped", {}).items():
             skipped[f"{name} {part}"] = why
         log.info("evaluate metric=%s seconds=%.1f", name, time.monotonic() - started)
+    metrics |= of_vbench
     result = {
         "version": LAYOUT,
         "stage": Path(output).stem,

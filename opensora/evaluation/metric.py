@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
 from opensora.core.errors import TableError
+from opensora.models.clip_model import ClipModel, load_clip
 from opensora.tables.columns import ID, PATH, SAMPLES
 from opensora.tables.io import read_table
 
@@ -24,6 +27,10 @@ class EvaluationInputs:
         clip: folder or hub name of a CLIP model.
         manifest: the manifest the model was trained on.
         vae: folder of the VAE that decoded the samples.
+        checkpoint: weights that made the samples, with their training config beside them.
+        held_out: plan of clips that no step trained on.
+        scorers: options of scorers by their name.
+        features: weights of EfficientNet-Lite0.
         device: where the networks run.
     """
 
@@ -32,7 +39,17 @@ class EvaluationInputs:
     clip: str | None = None
     manifest: Path | None = None
     vae: str | None = None
+    checkpoint: Path | None = None
+    held_out: Path | None = None
+    scorers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    features: Path | None = None
     device: str = "cpu"
+
+    @cached_property
+    def clip_model(self) -> ClipModel:
+        """The CLIP, loaded once for all metrics; one is named."""
+        assert self.clip is not None  # missing() was asked first
+        return load_clip(self.clip, self.device)
 
 
 class Metric(ABC):
@@ -56,6 +73,9 @@ class Metric(ABC):
             `mean`, `low`, `high`, `count` and `samples` as `statistics.summarise` makes them, and
             what else the metric has to say; `skipped`, if parts had no input: part -> reason.
         """
+
+
+NO_CLIP = "no CLIP model (--clip was not given)"
 
 
 def prompts_of(samples: pd.DataFrame) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from torch import Tensor
 
 from opensora.config.registry import METRICS
 from opensora.core.errors import TableError
-from opensora.core.seed import derive_seed
 from opensora.evaluation.metric import EvaluationInputs, Metric
+from opensora.evaluation.real_clips import choose_clips, fitted, read_clip, view_of
 from opensora.evaluation.statistics import summarise
 from opensora.evaluation.verdicts import (
     ATTRIBUTES,
@@ -24,28 +23,15 @@ from opensora.evaluation.verdicts import (
     judge_samples,
     known_values,
 )
-from opensora.media.frames import iter_fitted, psnr, to_uint8
-from opensora.media.unchanged import check_unchanged
+from opensora.media.frames import psnr, to_uint8
 from opensora.models.build import load_autoencoder
 from opensora.sampling.references import whole_frames
 from opensora.tables.columns import ID, PATH
 from opensora.tables.io import read_table
-from opensora.tables.manifest import read_manifest
 
 MAX_CLIPS = 96  # per split; gives an interval of about +-10 % and takes seconds at demo size
-_COLUMNS = (PATH, "fps", "aspect_ratio", "source", "start", "end", "sha256", "split")
 _FRAMES_AT_ONCE = 8  # per pass through the VAE; bounds its memory
 MIN_OVERLAP = 0.5  # part of a clip that must lie in one scene for the scene's truth to be its own
-
-
-@dataclass(frozen=True)
-class _View:
-    """Size and rate at which clips are looked at: those of the samples."""
-
-    num_frames: int
-    height: int
-    width: int
-    fps: float
 
 
 @dataclass(frozen=True)
@@ -78,8 +64,8 @@ class Reconstruction(Metric):
             return "no real clips are known (--manifest was not given)"
         if inputs.vae is None:
             return "no VAE is known (--vae was not given)"
-        if self._clips(inputs).empty:
-            view = _view(inputs.samples)
+        view = view_of(inputs.samples)
+        if choose_clips(inputs.manifest, view, MAX_CLIPS).empty:
             return f"no clip of {inputs.manifest} has {view.num_frames} frames at {view.fps:g} fps"
         return None
 
@@ -92,19 +78,25 @@ class Reconstruction(Metric):
             `reconstructed` (see `judge_samples`); `size`: [T, H, W]; `model`: identity of the VAE;
             `skipped`: parts without input and the reason.
         """
-        view = _view(inputs.samples)
-        clips = self._clips(inputs)
+        assert inputs.vae is not None  # missing() was asked first
+        assert inputs.manifest is not None
+        view = view_of(inputs.samples)
+        clips = choose_clips(inputs.manifest, view, MAX_CLIPS)
         truth, reason = self._truth(inputs)
         skipped = {"detector": reason} if reason else {}
         expected = match_truth(clips, truth) if truth is not None else [None] * len(clips)
         if truth is not None and not any(expected):
             skipped["detector"] = "no clip of the manifest overlaps a scene of truth/scenes.csv"
-        assert inputs.vae is not None  # missing() was asked first
         vae = load_autoencoder(inputs.vae, inputs.device, torch.float32)
         vae.micro_batch_size = _FRAMES_AT_ONCE
         view = replace(view, num_frames=whole_frames(vae, view.num_frames))
         looks = [
-            _look(vae, _read(row, _fitted(view, row, vae)), inputs.device, want is not None)
+            _look(
+                vae,
+                read_clip(row, fitted(view, row["aspect_ratio"], vae.patch_size[1:]))[None],
+                inputs.device,
+                want is not None,
+            )
             for row, want in zip(clips.to_dict("records"), expected, strict=True)
         ]
         values = known_values(truth) if truth is not None else {}
@@ -129,19 +121,6 @@ class Reconstruction(Metric):
             "model": vae.identity(),
             "skipped": skipped,
         }
-
-    def _clips(self, inputs: EvaluationInputs) -> pd.DataFrame:
-        """Up to MAX_CLIPS videos of each split that are long enough, chosen by their id alone."""
-        assert inputs.manifest is not None  # missing() was asked first
-        view = _view(inputs.samples)
-        frame = read_manifest(inputs.manifest, columns=_COLUMNS)
-        videos = frame[frame["num_frames"] > 1]
-        intervals = _intervals(videos["fps"], view.fps)
-        long_enough = videos["num_frames"] > (view.num_frames - 1) * intervals
-        videos = videos[long_enough].assign(_interval=intervals[long_enough])
-        order = videos[ID].map(lambda name: derive_seed("reconstruction", name))
-        videos = videos.loc[order.sort_values().index]
-        return videos.groupby("split", sort=True).head(MAX_CLIPS).reset_index(drop=True)
 
     def _truth(self, inputs: EvaluationInputs) -> tuple[pd.DataFrame | None, str | None]:
         """The truth of the real clips, or the reason why there is none."""
@@ -180,41 +159,6 @@ def match_truth(clips: pd.DataFrame, truth: pd.DataFrame) -> list[dict[str, str 
         covers = best is not None and most >= MIN_OVERLAP * (clip["end"] - clip["start"])
         found.append({n: best[n] or None for n in ATTRIBUTES} if best and covers else None)
     return found
-
-
-def _view(samples: pd.DataFrame) -> _View:
-    """The most frequent size of the samples."""
-    columns = ["num_frames", "height", "width", "fps"]
-    num_frames, height, width, fps = samples[columns].value_counts().index[0]
-    return _View(int(num_frames), int(height), int(width), float(fps))
-
-
-def _fitted(view: _View, row: Mapping[Any, Any], vae: Any) -> _View:
-    """The same number of pixels in the aspect ratio of a clip: nothing of it is cut off."""
-    _, stride_h, stride_w = vae.patch_size
-    root = (view.height * view.width) ** 0.5
-    height = max(1, round(root * row["aspect_ratio"] ** 0.5 / stride_h)) * stride_h
-    width = max(1, round(root / row["aspect_ratio"] ** 0.5 / stride_w)) * stride_w
-    return replace(view, height=height, width=width)
-
-
-def _intervals(clip_fps: pd.Series, fps: float) -> pd.Series:
-    """Source frames per frame, so that a clip runs at the rate of the samples."""
-    return (clip_fps / fps).round().clip(lower=1).astype(int)
-
-
-def _read(row: Mapping[Any, Any], view: _View) -> Tensor:
-    """First frames of a clip as the samples are seen: [1, 3, T, H, W] in [-1, 1].
-
-    Raises:
-        VideoError: the file is not the one of the manifest, or can not be read.
-    """
-    check_unchanged(row[PATH], row["sha256"])
-    interval = row["_interval"]
-    stop = (view.num_frames - 1) * interval + 1
-    size = (view.height, view.width)
-    frames = iter_fitted(row[PATH], size, stop=stop, frame_interval=interval)
-    return torch.stack(list(frames), dim=1)[None]
 
 
 @torch.no_grad()

@@ -63,6 +63,7 @@ SETTINGS: dict[str, Config] = {
         **{"encode.vae_stride": [1, 8, 8], "encode.windows": 3, "stages.0.epochs": 3},
     },
     "sample": {"sample.num_samples": 2},
+    "evaluate": {"evaluate.features": "features.pth"},
 }
 # how an identity calls what has another name in the workflow config
 NAMES = {

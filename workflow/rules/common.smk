@@ -369,6 +369,13 @@ def validation_plan(stage):
     return [f"{RUN}/buckets/{stage}/validation.parquet"]
 
 
+def held_out_data(stage):
+    """The plan of held-out clips, and the tables of what is stored of them; none of online stages."""
+    if STAGE[stage]["online"]:
+        return []
+    return [f"{RUN}/buckets/{stage}/validation.parquet", *stored_data(stage)]
+
+
 def processes(stage):
     """Workers on each node: one a GPU, or as many as the config says on the CPU."""
     return STAGE[stage]["gpus"] or STAGE[stage]["processes"]

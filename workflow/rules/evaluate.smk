@@ -1,10 +1,19 @@
 """Measure the samples."""
 
+import json
+
+EVALUATED_SCORERS = scorer_options(["flow", "aesthetic"])
+
 
 rule evaluate:
     """Measure how well samples follow their prompts."""
     input:
         samples=f"{RUN}/samples/{{stage}}/samples.csv",
+        ema=f"{RUN}/train/{{stage}}/ema.safetensors",
+        # of the held-out loss; an online stage stores no clips
+        stored=lambda wildcards: held_out_data(stage_of(wildcards.stage)),
+        weights=plain_names(scorer_files(EVALUATED_SCORERS)),
+        features=plain_names(local_files([config["evaluate"]["features"]])),
         manifest=PARTITIONS,
         truth=truth(),
         vae=plain_names(model_files("vae")),
@@ -28,15 +37,27 @@ rule evaluate:
             vae=model_folder("vae"),
             clip=model_folder("clip"),
             truth=truth(),
-            **stamps([*model_files("vae"), *model_files("clip")]),
+            options=EVALUATED_SCORERS,
+            features=config["evaluate"]["features"],
+            **stamps(
+                [
+                    *(*model_files("vae"), *model_files("clip")),
+                    *scorer_files(EVALUATED_SCORERS),
+                    *local_files([config["evaluate"]["features"]]),
+                ]
+            ),
         ),
         manifest=lambda wildcards, input: MANIFEST,
         truth=lambda wildcards, input: ["--truth", *input.truth] if input.truth else [],
         vae=lambda wildcards: model_folder("vae"),
         clip=as_given(options(clip=model_folder("clip"))),
+        held_out=lambda wildcards, input: options(held_out=input.stored[:1]),
+        options=as_given(json.dumps(EVALUATED_SCORERS, sort_keys=True)),
+        features=as_given(options(features=config["evaluate"]["features"])),
         # a function of resources is not compared: where it runs decides no result
         device=lambda wildcards, resources: asks.device("evaluate"),
     shell:
         "opensora evaluate --samples {input.samples} --manifest {params.manifest} "
         "--vae {params.vae:q} {params.clip:q} {params.truth:q} "
+        "--ckpt-path {input.ema} {params.held_out:q} --options {params.options:q} {params.features:q} "
         "--output {output.evaluation} {params.device} --threads {threads} --job-log {log} >> {log} 2>&1"

@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from opensora.buckets.bucket import Bucket
 from opensora.core.seed import derive_seed
 from opensora.datasets.stored import LatentDataset
 from opensora.plans.compile import BatchPlan
-from opensora.schedulers.common import draw_noise
+from opensora.schedulers.common import Conditions, Model, draw_noise
 from opensora.training.start import TrainingRun
 from opensora.training.step import on_device
 from opensora.training.watched.losses import BANDS, LossSums, mean_of_all, means
@@ -62,14 +62,53 @@ class HeldOut:
         bucket, ids = self._batches[number]
         batch = self._dataset.read_clips(0, bucket, ids)
         latents, conditions = on_device(batch, run.workers.device)
-        for band in range(BANDS):
-            levels = torch.tensor([(band + _draw("time", name, band)) / BANDS for name in ids])
-            t = timesteps_at(levels, run.scheduler.num_timesteps).to(latents.device)
-            noise = draw_noise(latents, [_generator(name, band) for name in ids])
-            losses: Tensor = run.scheduler.training_losses(
-                run.engine.model, latents, t, model_kwargs=conditions, noise=noise
-            )["loss"]
+        for levels, losses in losses_by_band(
+            run.engine.model, run.scheduler, latents, conditions, ids
+        ):
             sums.add(str(bucket), levels.to(losses.device), losses)
+
+
+def losses_by_band(
+    model: Model, scheduler: Any, latents: Tensor, conditions: Conditions, ids: Sequence[str]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Losses of clips of one bucket, once in each noise band.
+
+    Args:
+        model: predicts.
+        scheduler: gives the losses.
+        latents: [B, C, T, H, W].
+        conditions: of the model.
+        ids: of the B clips.
+
+    Yields:
+        Noise levels [B] in [0, 1) and losses [B], band after band.
+    """
+    for band in range(BANDS):
+        levels = torch.tensor([(band + _draw("time", name, band)) / BANDS for name in ids])
+        t = timesteps_at(levels, scheduler.num_timesteps).to(latents.device)
+        noise = draw_noise(latents, [_generator(name, band) for name in ids])
+        losses: Tensor = scheduler.training_losses(
+            model, latents, t, model_kwargs=conditions, noise=noise
+        )["loss"]
+        yield levels, losses
+
+
+def stored_batches(
+    plan: BatchPlan, dataset: LatentDataset
+) -> tuple[list[tuple[Bucket, list[str]]], int]:
+    """The batches of a plan of held-out clips, without the clips that were not encoded.
+
+    Returns:
+        Bucket and ids of each batch, and how many clips are left out.
+    """
+    absent = dataset.missing(plan.items())
+    batches = []
+    for number in range(len(plan)):
+        _, bucket, ids = plan[number]
+        held = [name for name in ids if (name, str(bucket)) not in absent]
+        if held:
+            batches.append((bucket, held))
+    return batches, len(absent)
 
 
 def open_held_out(run: TrainingRun) -> HeldOut | None:
@@ -100,15 +139,9 @@ def open_held_out(run: TrainingRun) -> HeldOut | None:
     paths = {name: config.dataset[name] for name in ("latents", "embeddings")}
     # files of its own: another thread reads those of training
     dataset = LatentDataset(**paths, plan=config.dataset["plan"], seed=_SEED)
-    absent = dataset.missing(plan.items())
-    batches = []
-    for number in range(len(plan)):
-        _, bucket, ids = plan[number]
-        held = [name for name in ids if (name, str(bucket)) not in absent]
-        if held:
-            batches.append((bucket, held))
+    batches, absent = stored_batches(plan, dataset)
     if absent and run.workers.is_main:
-        log.warning("held_out_missing clips=%d plan=%s", len(absent), given)
+        log.warning("held_out_missing clips=%d plan=%s", absent, given)
     if not batches:
         _tell(run, f"the stores hold none of the clips of {given}; run encode_videos again")
         return None

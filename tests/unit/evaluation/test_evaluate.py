@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from opensora.config.registry import METRICS, registered_names
 from opensora.core.errors import TableError
 from opensora.core.seal import sealed
 from opensora.evaluation.evaluate import evaluate, summarise
@@ -11,12 +12,11 @@ from opensora.evaluation.metric import EvaluationInputs, read_samples
 def test_metrics_without_input_are_listed_with_their_reason(world, tmp_path):
     samples = read_samples(world / "samples" / "samples.csv")
     result = evaluate(EvaluationInputs(samples=samples), tmp_path / "stage1.json")
-    assert result["metrics"] == {}
-    assert sorted(result["skipped"]) == ["clipsim", "prompt_following", "reconstruction"]
+    assert list(result["metrics"]) == ["flow"]
+    assert sorted([*result["skipped"], "flow"]) == registered_names(METRICS)
     assert "--clip" in result["skipped"]["clipsim"]
-    assert summarise(result) == (
-        "8 samples of 8 prompts; skipped clipsim, prompt_following, reconstruction"
-    )
+    assert "skipped aesthetic, clipsim, first_frame_clip" in summarise(result)
+    assert result["samples"]["s0"] == {"prompt": "prompt 0", "seed": 0}
 
 
 def test_the_file_holds_what_was_measured(world, tmp_path):

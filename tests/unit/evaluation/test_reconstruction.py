@@ -1,9 +1,5 @@
-import numpy as np
 import pandas as pd
-import pytest
-import torch
 
-from opensora.core.errors import VideoError
 from opensora.evaluation import reconstruction
 from opensora.evaluation.metric import EvaluationInputs, read_samples
 from opensora.evaluation.reconstruction import Reconstruction, match_truth
@@ -93,37 +89,3 @@ def test_clips_get_the_truth_of_the_scene_that_covers_them():
     found = [match and match["colour"] for match in match_truth(clips, truth)]
     # the third lies in the second scene for 0.5 of its 3 seconds; the last is another file
     assert found == ["red", "blue", None, None]
-
-
-def test_clips_are_seen_at_the_rate_of_the_samples(tmp_path):
-    from opensora.media.encode import write_video
-
-    levels = np.arange(0, 240, 30, dtype=np.uint8)  # 8 frames at 24 fps
-    write_video(
-        tmp_path / "a.mp4", np.broadcast_to(levels[:, None, None, None], (8, 32, 32, 3)), 24
-    )
-    interval = int(reconstruction._intervals(pd.Series([24.0]), 8.0).iloc[0])
-    view = reconstruction._View(num_frames=3, height=16, width=16, fps=8.0)
-    row = {"path": str(tmp_path / "a.mp4"), "sha256": "", "_interval": interval}
-    pixels = reconstruction._read(row, view)
-    assert pixels.shape == (1, 3, 3, 16, 16)
-    seen = (pixels.mean(dim=(0, 1, 3, 4)) + 1) * 127.5  # frames 0, 3 and 6
-    assert torch.allclose(seen, torch.tensor([0.0, 90.0, 180.0]), atol=3)
-    with pytest.raises(VideoError, match=r"a\.mp4 changed since ingest"):
-        reconstruction._read({**row, "sha256": "0" * 64}, view)
-
-
-@pytest.mark.parametrize(
-    ("fps", "expected"), [(8.0, 1), (10.0, 1), (24.0, 3), (29.97, 4), (1.0, 1)]
-)
-def test_interval_is_the_nearest_whole_ratio(fps, expected):
-    assert reconstruction._intervals(pd.Series([fps]), 8.0).tolist() == [expected]
-
-
-@pytest.mark.parametrize(
-    ("aspect_ratio", "expected"), [(1.0, (32, 32)), (0.6, (24, 40)), (1.67, (40, 24))]
-)
-def test_a_clip_keeps_its_aspect_ratio_at_the_pixels_of_the_samples(aspect_ratio, expected):
-    view = reconstruction._View(num_frames=16, height=32, width=32, fps=8.0)
-    fitted = reconstruction._fitted(view, {"aspect_ratio": aspect_ratio}, GreyVae())
-    assert (fitted.height, fitted.width) == expected
