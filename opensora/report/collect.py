@@ -71,6 +71,7 @@ class StageFolder:
 class RunFolder:
     """Everything the report shows, as read; `kept` are the totals of the manifest."""
 
+    root: Path
     name: str
     funnel: list[FunnelStage]
     kept: dict[str, Any]
@@ -102,6 +103,7 @@ def collect(run_dir: str | Path, benchmarks: str | Path | None = None) -> RunFol
     names |= {p.stem for p in (root / "evaluation").glob("*.json")}
     funnel = _json(root / "funnel.json") or {}
     return RunFolder(
+        root=root,
         name=root.resolve().name,
         funnel=[parse_funnel_stage(entry) for entry in funnel.get("stages", [])],
         kept=funnel.get("kept", {}),

@@ -19,6 +19,7 @@ from opensora import __version__
 from opensora.core.io import atomic_path, write_text
 from opensora.core.text import visible
 from opensora.report.collect import RunFolder, collect
+from opensora.report.curation import curation
 from opensora.report.evaluation_data import evaluation_data
 from opensora.report.gallery_data import gallery_data
 from opensora.report.media import Media
@@ -30,6 +31,7 @@ from opensora.report.training_data import training_data
 # nothing to show
 DATA: Mapping[str, Callable[[RunFolder, Media], Any]] = {
     "overview": overview,
+    "curation": curation,
     "training": training_data,
     "gallery": gallery_data,
     "evaluation": evaluation_data,
@@ -38,9 +40,14 @@ DATA: Mapping[str, Callable[[RunFolder, Media], Any]] = {
 _LIBRARIES = ("d3-array.min.js", "d3-path.min.js", "d3-shape.min.js", "d3-sankey.min.js")
 LIBRARIES = (*_LIBRARIES, "uPlot.iife.min.js", "uPlot.min.css")
 FRAME = ("core.js", "state.js", "filter.js", "tables.js", "charts.js")
-_SAMPLES = ("sample.js", "compare.js", "details.js", "gallery.js")
-SECTIONS = ("overview.js", "training.js", *_SAMPLES, "evaluation.js")
-STYLES = ("style.css", "gallery.css")
+SECTIONS = (
+    "overview.js",
+    *("expression.js", "selection.js", "histogram.js", "sankey.js", "rules.js", "curation.js"),
+    "training.js",
+    *("sample.js", "compare.js", "details.js", "gallery.js"),
+    "evaluation.js",
+)
+STYLES = ("style.css", "curation.css", "gallery.css")
 POLICY = "; ".join(
     (
         "default-src 'none'",

@@ -204,10 +204,10 @@ def _summary() -> dict:
 
 
 def _video(path: Path, seed: int) -> Path:
-    """Half a second of a square that moves."""
-    pixels = np.full((8, 32, 32, 3), 30 + 20 * seed, np.uint8)
+    """Two seconds of a square that moves."""
+    pixels = np.full((16, 32, 32, 3), 30 + 20 * seed, np.uint8)
     for k, frame in enumerate(pixels):
-        frame[8:16, 3 * k : 3 * k + 8, seed] = 230
+        frame[8:16, k : k + 8, seed] = 230
     write_video(path, pixels, 8)
     return path
 

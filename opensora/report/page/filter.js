@@ -2,7 +2,6 @@
 /* One filter over everything that has a text, a stage, tags or scores. */
 report.filter = (function () {
   const offered = { stages: new Set(), tags: new Set(), scores: new Map() };
-  const texts = new WeakMap(); // item -> its text in small letters, made once
 
   /* Say what can be filtered by: {stages: [..], tags: [..], scores: {name: [low, high]}}. */
   function offer({ stages = [], tags = [], scores = {} }) {
@@ -40,9 +39,8 @@ report.filter = (function () {
         if (!(side === "low" ? found >= value : found <= value)) return false;
       }
       if (!words.length || item.text === undefined) return true;
-      let text = texts.get(item);
-      if (text === undefined) texts.set(item, (text = item.text.toLowerCase()));
-      return words.every((word) => text.includes(word));
+      item.lower ??= item.text.toLowerCase(); // made once
+      return words.every((word) => item.lower.includes(word));
     };
   }
 

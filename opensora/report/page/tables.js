@@ -2,8 +2,9 @@
 /* A table that can be sorted by its heads and shows more rows on demand.
 
    columns: [{key, title, kind: "text"|"number"|"percent"|"seconds"|"mebibytes", cell(row)}];
-   `cell` may return a node and decides only what is shown, sorting goes by row[key]. */
-report.table = function ({ caption, columns, rows, limit = 100, sort = null }) {
+   `cell` may return a node and decides only what is shown, sorting goes by row[key]. Where `row` is
+   given, rows are whatever it makes a row of: of a long table few are made. */
+report.table = function ({ caption, columns, rows, row: make = (row) => row, limit = 100, sort = null }) {
   const body = report.el("tbody");
   const table = report.el("table", {}, report.el("caption", {}, caption));
   const more = report.el("button", { class: "more", type: "button" });
@@ -30,14 +31,15 @@ report.table = function ({ caption, columns, rows, limit = 100, sort = null }) {
   }
 
   function add(count) {
-    body.append(...sorted.slice(shown, shown + count).map(line));
+    const next = sorted.slice(shown, shown + count);
+    body.append(...(order ? next : next.map(make)).map(line));
     shown = Math.min(shown + count, sorted.length);
     more.hidden = shown === sorted.length;
     more.textContent = `show ${Math.min(limit * 5, sorted.length - shown)} more of ${sorted.length}`;
   }
 
   function draw() {
-    sorted = order ? [...rows].sort(compare) : rows;
+    sorted = order ? rows.map(make).sort(compare) : rows;
     shown = 0;
     body.replaceChildren();
     add(limit);

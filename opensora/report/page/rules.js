@@ -1,0 +1,204 @@
+"use strict";
+/* What other rules of selection would leave: thresholds to drag, the clips that stay, the YAML. */
+report.rules = function (root, clips) {
+  const data = report.data.curation;
+  const table = report.selection.prepare(clips);
+  const seconds = clips.seconds;
+  const items = clips.id.map((id, k) => ({
+    k,
+    text: `${id} ${clips.source[k]} ${clips.caption[k]}`,
+    get values() {
+      return Object.fromEntries(data.scores.map((name) => [name, clips[name][k]]));
+    },
+  }));
+  const initial = data.rules;
+  let rules = structuredClone(initial);
+  let reasons = report.selection.apply(table, rules);
+  let picked = null; // {name, low, high}: a bar of a histogram
+  const histograms = new Map();
+
+  const result = report.el("p", { class: "result" });
+  const fault = report.el("p", { class: "warning", role: "alert", hidden: true });
+  const yaml = report.el("div");
+  const why = report.el("div");
+  const list = report.el("div");
+  const form = report.rulesForm(clips, data, (changes) => set({ ...rules, ...changes }));
+
+  function set(next) {
+    const same = JSON.stringify(next) === JSON.stringify(initial);
+    report.state.set({ "curation.rules": same ? null : JSON.stringify(next) });
+  }
+
+  /* The rules stand in the address, so that a link shows them and the way back undoes. */
+  function read() {
+    const text = report.state.get("curation.rules");
+    let found = null;
+    try {
+      found = text ? JSON.parse(text) : null;
+    } catch {
+      found = null; // a link cut short
+    }
+    return { ...structuredClone(initial), ...(found && typeof found === "object" ? found : {}) };
+  }
+
+  function changeBound(name, bound) {
+    const filters = { ...rules.filters };
+    const sides = Object.fromEntries(Object.entries(bound).filter(([, value]) => value !== null));
+    if (Object.keys(sides).length) filters[name] = sides;
+    else delete filters[name];
+    set({ ...rules, filters });
+  }
+
+  function add(names, place) {
+    for (const name of names) {
+      const made = report.histogram({
+        title: name,
+        values: clips[name],
+        bound: rules.filters[name],
+        change: (bound) => changeBound(name, bound),
+        pick: (low, high) => {
+          picked = { name, low, high };
+          update();
+          list.scrollIntoView({ block: "nearest" });
+        },
+      });
+      if (!made) continue;
+      histograms.set(name, made);
+      place.append(made.node);
+    }
+  }
+
+  function update() {
+    rules = read();
+    try {
+      reasons = report.selection.apply(table, rules);
+      fault.hidden = true;
+    } catch (error) {
+      fault.textContent = report.visible(error.message);
+      fault.hidden = false;
+    }
+    form.set(rules);
+    const passes = report.filter.matcher();
+    const shown = items.filter(passes);
+    const seen = new Uint8Array(clips.id.length);
+    for (const item of shown) seen[item.k] = 1;
+    for (const [name, one] of histograms) {
+      one.set(rules.filters[name]);
+      one.draw((k) => reasons[k] === "", (k) => seen[k]);
+    }
+    tell();
+    showClips(shown);
+  }
+
+  function tell() {
+    const kept = reasons.reduce((count, reason) => count + (reason === ""), 0);
+    const hours = (stays) => seconds.reduce((sum, s, k) => sum + (stays(k) ? s : 0), 0);
+    const was = clips.was.reduce((count, split) => count + (split !== ""), 0);
+    const part = data.held < data.total ? ` (an even part of all ${report.format.number(data.total)})` : "";
+    result.textContent = `${report.format.number(kept)} of ${report.format.number(clips.id.length)} clips stay${part}, ${report.format.seconds(hours((k) => reasons[k] === ""))} of ${report.format.seconds(hours(() => true))}; this run kept ${report.format.number(was)}.`;
+    result.dataset.kept = kept;
+    if (fault.hidden) {
+      const text = report.selection.yaml(rules);
+      yaml.replaceChildren(report.copy(text, "Copy YAML"));
+    } else yaml.replaceChildren();
+    const counts = new Map();
+    reasons.forEach((reason, k) => {
+      if (reason === "") return;
+      const line = counts.get(reason) || { reason, rows: 0, seconds: 0 };
+      line.rows++;
+      line.seconds += seconds[k];
+      counts.set(reason, line);
+    });
+    const columns = [
+      { key: "reason", title: "reason", cell: (row) => report.format.words(row.reason) },
+      { key: "rows", title: "clips", kind: "number" },
+      { key: "seconds", title: "footage", kind: "seconds" },
+    ];
+    why.replaceChildren(counts.size ? report.table({ caption: "What these rules reject", columns, rows: [...counts.values()] }) : report.el("p", { class: "note" }, "These rules reject nothing."));
+  }
+
+  function showClips(shown) {
+    const inside = (k) => {
+      const value = clips[picked.name][k];
+      return value !== null && value >= picked.low && value < picked.high;
+    };
+    const rows = (picked ? shown.filter((item) => inside(item.k)) : shown).map(({ k }) => k);
+    const columns = [
+      { key: "id", title: "clip" },
+      { key: "stays", title: "stays" },
+      { key: "source", title: "source" },
+      { key: "start", title: "from (s)", kind: "number" },
+      { key: "end", title: "to (s)", kind: "number" },
+      { key: "caption", title: "caption" },
+      ...data.scores.map((name) => ({ key: name, title: report.format.words(name), kind: "number" })),
+    ];
+    const row = (k) => ({ ...Object.fromEntries(columns.map(({ key }) => [key, clips[key]?.[k]])), stays: reasons[k] === "" ? clips.was[k] || "yes" : report.format.words(reasons[k]) });
+    const where = picked ? `, ${report.format.words(picked.name)} from ${report.format.number(picked.low)} to ${report.format.number(picked.high)}` : "";
+    const reset = () => {
+      picked = null;
+      update();
+    };
+    list.replaceChildren(
+      report.el("h3", {}, "Clips", report.el("small", {}, `${report.format.number(rows.length)} pass the filter${where}`), picked ? report.el("button", { type: "button", class: "link", on: { click: reset } }, "all of them") : ""),
+      report.el("div", { class: "card" }, report.table({ caption: "Clips with their source and scores", columns, rows, row, limit: 25 })),
+    );
+    list.dataset.rows = rows.length;
+  }
+
+  const scores = report.el("div", { class: "figures" });
+  const others = report.el("div", { class: "figures" });
+  const more = report.el("details", {}, report.el("summary", {}, "Thresholds on size, length and format"), others);
+  more.addEventListener("toggle", () => {
+    if (others.children.length) return;
+    add(data.numbers, others);
+    update();
+  });
+  root.append(
+    report.el("h3", {}, "What other rules would leave"),
+    report.el("p", { class: "lead" }, "Drag a threshold, or type it. Coloured bars stay, grey ones leave; a click on a bar lists its clips. The rules are applied in the order of build_manifest: bounds, conditions, licences, near-duplicates, cap."),
+    report.el("div", { class: "card sticky" }, result, fault, report.el("button", { type: "button", on: { click: () => set(structuredClone(initial)) } }, "As in this run")),
+    scores, more, form.node,
+    report.el("h3", {}, "Rules to paste into the config of the workflow"),
+    yaml,
+    report.el("div", { class: "card" }, why),
+    list,
+  );
+  add(data.scores, scores);
+  report.kept = () => clips.id.filter((_, k) => reasons[k] === ""); // for scripts and tests
+  return update;
+};
+
+/* The rules that are no bounds. */
+report.rulesForm = function (clips, data, change) {
+  const conditions = report.el("textarea", { rows: "3", spellcheck: "false" });
+  conditions.addEventListener("change", () => change({ keep_if: conditions.value.split("\n").map((line) => line.trim()).filter(Boolean) }));
+  const number = (label, set) => {
+    const field = report.el("input", { type: "number", min: "0", step: "1", placeholder: "none" });
+    field.addEventListener("change", () => set(field.value === "" ? null : Math.round(Number(field.value))));
+    return { field, label: report.el("label", {}, report.el("span", {}, label), field) };
+  };
+  const distance = number("near-duplicates: bits that may differ", (value) => change({ dedup: { max_distance: value } }));
+  const cap = number("clips of a source at most", (value) => change({ max_clips_per_source: value || null }));
+  const prefer = report.el("select", {}, report.el("option", { value: "" }, "larger, then longer"), data.scores.map((name) => report.el("option", { value: name }, report.format.words(name))));
+  prefer.addEventListener("change", () => change({ prefer: prefer.value || null }));
+  const names = [...new Set(clips.licence || [])].sort();
+  const boxes = names.map((name) => {
+    const box = report.el("input", { type: "checkbox" });
+    box.addEventListener("change", () => change({ licences: names.filter((_, k) => boxes[k].box.checked) }));
+    return { box, name, label: report.el("label", { class: "check" }, box, name === "" ? "(none known)" : report.quote(name)) };
+  });
+  const node = report.el("div", { class: "card rules" },
+    report.el("label", { class: "wide" }, report.el("span", {}, "conditions (keep_if), one a line, as flow > 12 or kind == 'image'"), conditions),
+    clips.phash ? distance.label : "", cap.label,
+    report.el("label", {}, report.el("span", {}, "preferred among duplicates and under the cap"), prefer),
+    names.length ? report.el("fieldset", {}, report.el("legend", {}, "allowed licences; none ticked allows all"), boxes.map((one) => one.label)) : "");
+
+  function set(rules) {
+    if (document.activeElement !== conditions) conditions.value = rules.keep_if.join("\n");
+    distance.field.value = rules.dedup?.max_distance ?? "";
+    cap.field.value = rules.max_clips_per_source ?? "";
+    prefer.value = rules.prefer ?? "";
+    for (const { box, name } of boxes) box.checked = rules.licences.includes(name);
+  }
+  return { node, set };
+};
