@@ -161,7 +161,8 @@ def read_benchmarks(folder: Path, run: str) -> pd.DataFrame:
         run: name of the run; those of others do not count.
 
     Returns:
-        One row per rule: rule, jobs, seconds (sum), longest (s), memory (peak RSS, MiB).
+        One row per rule: rule, jobs, seconds (sum), longest (s), memory (peak RSS, MiB), cpu_time
+        (s of all processors).
     """
     rows = []
     for file in sorted(folder.rglob("*.tsv")):
@@ -173,10 +174,12 @@ def read_benchmarks(folder: Path, run: str) -> pd.DataFrame:
             log.warning("report file=%s is not a benchmark file", file)
             continue
         memory = frame["max_rss"].max() if "max_rss" in frame else float("nan")
-        rows.append((parts[0], len(frame), frame["s"].sum(), frame["s"].max(), memory))
-    table = pd.DataFrame(rows, columns=["rule", "jobs", "seconds", "longest", "memory"])
+        cpu_time = frame["cpu_time"].sum() if "cpu_time" in frame else float("nan")
+        rows.append((parts[0], len(frame), frame["s"].sum(), frame["s"].max(), memory, cpu_time))
+    names = ["rule", "jobs", "seconds", "longest", "memory", "cpu_time"]
+    table = pd.DataFrame(rows, columns=names)
     return table.groupby("rule", as_index=False, sort=False).agg(
-        {"jobs": "sum", "seconds": "sum", "longest": "max", "memory": "max"}
+        {"jobs": "sum", "seconds": "sum", "longest": "max", "memory": "max"} | {"cpu_time": "sum"}
     )
 
 

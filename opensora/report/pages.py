@@ -18,10 +18,13 @@ import jinja2
 from opensora import __version__
 from opensora.core.io import atomic_path, write_text
 from opensora.core.text import visible
+from opensora.report.buckets import buckets
 from opensora.report.collect import RunFolder, collect
 from opensora.report.curation import curation
+from opensora.report.encoders import encoders
 from opensora.report.evaluation_data import evaluation_data
 from opensora.report.gallery_data import gallery_data
+from opensora.report.history import changes, facts_of, keep
 from opensora.report.media import Media
 from opensora.report.overview import overview
 from opensora.report.script import script
@@ -32,6 +35,8 @@ from opensora.report.training_data import training_data
 DATA: Mapping[str, Callable[[RunFolder, Media], Any]] = {
     "overview": overview,
     "curation": curation,
+    "buckets": buckets,
+    "encoders": encoders,
     "training": training_data,
     "gallery": gallery_data,
     "evaluation": evaluation_data,
@@ -43,6 +48,7 @@ FRAME = ("core.js", "state.js", "filter.js", "tables.js", "charts.js")
 SECTIONS = (
     "overview.js",
     *("expression.js", "selection.js", "histogram.js", "sankey.js", "rules.js", "curation.js"),
+    *("buckets.js", "encoders.js"),
     "training.js",
     *("sample.js", "compare.js", "details.js", "gallery.js"),
     "evaluation.js",
@@ -86,8 +92,12 @@ def write_report(
     page = Path(output)
     run = collect(run_dir, benchmarks)
     folder = page.with_name(f"{page.stem}_files")
+    facts = facts_of(run)
+    since = changes(facts, folder)
     with atomic_path(folder, folder=True) as made:
         _copy(made)
+        keep(facts, since.pop("before"), made)
+        write_text(made / "data" / "changes.js", script("changes", since))
         media = Media(made / "media", f"{folder.name}/media")
         for name, data in DATA.items():
             if (value := data(run, media)) is not None:
