@@ -25,6 +25,7 @@ from opensora.report.encoders import encoders
 from opensora.report.evaluation_data import evaluation_data
 from opensora.report.gallery_data import gallery_data
 from opensora.report.history import changes, facts_of, keep
+from opensora.report.lineage import lineage
 from opensora.report.media import Media
 from opensora.report.overview import overview
 from opensora.report.script import script
@@ -35,6 +36,7 @@ from opensora.report.training_data import training_data
 DATA: Mapping[str, Callable[[RunFolder, Media], Any]] = {
     "overview": overview,
     "curation": curation,
+    "lineage": lineage,
     "buckets": buckets,
     "encoders": encoders,
     "training": training_data,
@@ -48,6 +50,7 @@ FRAME = ("core.js", "state.js", "filter.js", "tables.js", "charts.js")
 SECTIONS = (
     "overview.js",
     *("expression.js", "selection.js", "histogram.js", "sankey.js", "rules.js", "curation.js"),
+    "clips.js",
     *("buckets.js", "encoders.js"),
     "training.js",
     *("sample.js", "compare.js", "details.js", "gallery.js"),
