@@ -10,6 +10,7 @@
 # make fuzz SECONDS=600 SEED=0  hostile inputs by the thousand, docs/security.md
 # make lint    style, types, workflow
 # make versions  state that edited code gives the results it gave (core/versions.py)
+# make vendor  renew the libraries that the report ships (npm), opensora/report/vendor/table.csv
 # make lock    renew requirements/lock.txt
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: setup demo test faults cluster cluster-faults gpu matrix fuzz map versions lint lock clean
+.PHONY: setup demo test faults cluster cluster-faults gpu matrix fuzz map versions lint vendor lock clean
 
 setup: $(READY)
 
@@ -73,6 +74,9 @@ $(READY): requirements/lock.txt pyproject.toml workflow/plugins/pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 		--editable . --editable workflow/plugins
 	touch $@
+
+vendor: $(READY)
+	python -m tests.vendor
 
 lock: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -23,6 +23,7 @@ TEXTS = {
     "sun": ["the sun rises", "a field", "the sun rises"],
     "rain": ["a field", "rain falls", "a field in the rain"],
 }
+REPORT = ("report/index.html", "report/index_files/data/curation.js")
 BUCKETS = 'bucket_config = {"24px": {4: (1.0, 2)}}\nepochs = 2\n'
 
 
@@ -63,7 +64,7 @@ def make_run(results: Path, name: str, encoders: Path, *, num_shards: int) -> No
     run_command("assign-buckets", run / "stage1.py", "--data-path", run / "manifest", *words)
     for shard in range(num_shards):
         encode_shard(results, run, encoders, shard, num_shards)
-    for path in ("train/stage1/model.safetensors", "models/vae/config.json", "report/index.html"):
+    for path in ("train/stage1/model.safetensors", "models/vae/config.json", *REPORT):
         (run / path).parent.mkdir(parents=True, exist_ok=True)
         (run / path).write_text("made by the run")
     (run / "config.yaml").write_text(

@@ -34,7 +34,7 @@ LEFT_OUT = {
 NAMES_ONLY = {"opensora.config.canonical"}  # knows which registries there are, and builds nothing
 SCORER_FILES = {"phash": "perceptual_hash"}  # where the file has another name than the scorer
 # what a stage shows besides code
-DATA = {"report": ("report/templates",)}
+DATA = {"report": ("report/page", "report/vendor")}
 # registries -> packages that register in them; scorers are counted one by one
 REGISTRIES = {
     name: getattr(registry, name)._locations

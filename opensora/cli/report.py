@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--benchmarks", type=Path, help="Snakemake's benchmark folder, for the time of each stage"
     )
     parser.add_argument(
+        "--pictures", type=Path, metavar="FOLDER", help="draw the charts as SVG files too"
+    )
+    parser.add_argument(
         "--zip", type=Path, metavar="FILE", help="pack page and folder into one file, to send them"
     )
 
@@ -28,4 +31,10 @@ def run(args: argparse.Namespace) -> str:
     """Render; returns the summary line."""
     from opensora.report.pages import write_report
 
-    return write_report(args.run_dir, args.output, benchmarks=args.benchmarks, archive=args.zip)
+    return write_report(
+        args.run_dir,
+        args.output,
+        benchmarks=args.benchmarks,
+        archive=args.zip,
+        pictures=args.pictures,
+    )

@@ -32,5 +32,5 @@ VERSIONS = {
     "train": 2,
     "sample": 2,
     "evaluate": 3,
-    "report": 3,
+    "report": 4,
 }

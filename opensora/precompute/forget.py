@@ -7,6 +7,7 @@ by which the video is found are the last.
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from opensora.tables.io import read_parquet, read_table, write_parquet, write_ta
 
 _SHA256_DIGITS = 64
 _REPORT = "report/index.html"
+_REPORT_PARTS = ("index_files", "pictures")  # beside it: pictures, names and captions of clips
 _PEOPLES = ("manifest.csv", "rejected.csv")
 _DERIVED = (
     "manifest",
@@ -151,6 +153,8 @@ def forget(results: Results, held: Held) -> None:
         remove_rows(path, _key_of(source.contents))
     for path in held.reports:
         path.unlink(missing_ok=True)
+        for name in _REPORT_PARTS:
+            shutil.rmtree(path.with_name(name), ignore_errors=True)
     for path, rows in _rows_of_tables(results, source):
         if rows:
             _drop(path, rows)

@@ -16,7 +16,7 @@ import pandas as pd
 from opensora.core.errors import OpenSoraError
 from opensora.core.io import read_json
 from opensora.core.seal import is_as_sealed
-from opensora.report.footage import FunnelStage, Loss
+from opensora.report.footage.funnel import FunnelStage, parse_funnel_stage
 from opensora.tables.columns import ID, MANIFEST, OK, REJECTED, SAMPLES, SHARD, STATUS, Table
 from opensora.tables.io import read_table
 from opensora.tables.manifest import read_manifest
@@ -217,23 +217,6 @@ def _gate(index: Path) -> dict[str, Any]:
             f"{index}: not a readable index of a store; delete it and run encode_videos again"
         ) from error
     return found
-
-
-def parse_funnel_stage(entry: dict[str, Any]) -> FunnelStage:
-    """Turn one entry of funnel.json into a stage of the drawing."""
-    losses = [
-        Loss(reason, int(lost["rows"]), float(lost.get("seconds") or 0.0))
-        for reason, lost in entry.get("reasons", {}).items()
-    ]
-    losses.sort(key=lambda loss: (-loss.seconds, -loss.rows, loss.reason))
-    return FunnelStage(
-        name=entry["stage"],
-        rows_in=int(entry["rows_in"]),
-        seconds_in=float(entry["seconds_in"]),
-        rows_kept=int(entry["rows_kept"]),
-        seconds_kept=float(entry["seconds_kept"]),
-        losses=tuple(losses),
-    )
 
 
 def _scores(folder: Path) -> dict[str, pd.Series]:

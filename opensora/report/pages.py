@@ -20,16 +20,16 @@ from opensora.core.io import atomic_path, write_text
 from opensora.core.text import visible
 from opensora.report.buckets import buckets
 from opensora.report.collect import RunFolder, collect
-from opensora.report.curation import curation
 from opensora.report.encoders import encoders
-from opensora.report.evaluation_data import evaluation_data
-from opensora.report.gallery_data import gallery_data
+from opensora.report.footage.curation import curation
+from opensora.report.footage.lineage import lineage
 from opensora.report.history import changes, facts_of, keep
-from opensora.report.lineage import lineage
 from opensora.report.media import Media
 from opensora.report.overview import overview
+from opensora.report.samples.evaluation import evaluation
+from opensora.report.samples.gallery import gallery
 from opensora.report.script import script
-from opensora.report.training_data import training_data
+from opensora.report.training import training
 
 # what makes the data of a section: name as the page asks for it -> function of the run; None is
 # nothing to show
@@ -39,9 +39,9 @@ DATA: Mapping[str, Callable[[RunFolder, Media], Any]] = {
     "lineage": lineage,
     "buckets": buckets,
     "encoders": encoders,
-    "training": training_data,
-    "gallery": gallery_data,
-    "evaluation": evaluation_data,
+    "training": training,
+    "gallery": gallery,
+    "evaluation": evaluation,
 }
 # in the order in which they are loaded
 _LIBRARIES = ("d3-array.min.js", "d3-path.min.js", "d3-shape.min.js", "d3-sankey.min.js")
@@ -51,8 +51,7 @@ SECTIONS = (
     "overview.js",
     *("expression.js", "selection.js", "histogram.js", "sankey.js", "rules.js", "curation.js"),
     "clips.js",
-    *("buckets.js", "encoders.js"),
-    "training.js",
+    *("buckets.js", "encoders.js", "training.js"),
     *("sample.js", "compare.js", "details.js", "gallery.js"),
     "evaluation.js",
 )
@@ -77,6 +76,7 @@ def write_report(
     *,
     benchmarks: str | Path | None = None,
     archive: str | Path | None = None,
+    pictures: str | Path | None = None,
 ) -> str:
     """Write the report of a run.
 
@@ -85,6 +85,7 @@ def write_report(
         output: the HTML file; the folder beside it, `{stem}_files`, is replaced.
         benchmarks: Snakemake's benchmark folder.
         archive: a zip file of both, to send to others.
+        pictures: a folder for the charts as files, which is replaced.
 
     Returns:
         A summary line.
@@ -110,6 +111,10 @@ def write_report(
     write_text(page, _html(run.name, folder.name, found))
     if archive is not None:
         _zip(page, folder, Path(archive))
+    if pictures is not None:
+        from opensora.report.pictures.draw import write_pictures  # matplotlib takes its time
+
+        write_pictures(run, Path(pictures))
     return f"{page}: {size / _MEGABYTE:.1f} MB in {folder.name}, {len(run.stages)} stages"
 
 

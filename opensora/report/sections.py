@@ -1,4 +1,4 @@
-"""Turn what was read from a run folder into what the template shows."""
+"""Key figures and sentences about what was read from a run folder."""
 
 from __future__ import annotations
 
@@ -7,17 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from opensora.report import quantities
-from opensora.report.collect import ATTRIBUTES, MILESTONE, RunFolder, StageFolder
-from opensora.report.figures import Series, histogram, line_chart
-from opensora.tables.columns import FACTS, ID, MANIFEST, NUM_CAPTIONS
-
-COLUMNS = (*ATTRIBUTES, "all")  # of the evaluation table
-_SMOOTHING = 30  # steps of the running mean where a log has no loss_ema
-_NOT_CURVES = {"step", "epoch", "seconds", "loss_ema", "bucket", "tokens", "samples"}
-_SHOWN_REJECTED = 200
+from opensora.report.collect import MILESTONE, RunFolder, StageFolder
 
 
 @dataclass(frozen=True)
@@ -27,25 +19,6 @@ class Tile:
     label: str
     value: str
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One chart with its title, legend entries (style, name) and a remark."""
-
-    title: str
-    svg: Markup
-    legend: tuple[tuple[str, str], ...] = ()
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class EvaluationRow:
-    """One row of the evaluation table; a cell is None where nothing was measured."""
-
-    label: str
-    note: str
-    cells: tuple[dict[str, Any] | None, ...]
 
 
 def tiles(run: RunFolder) -> list[Tile]:
@@ -120,144 +93,15 @@ def lost_lines(metrics: pd.DataFrame) -> str:
     return f"metrics.jsonl has lost lines between steps {', '.join(holes)}" if holes else ""
 
 
-def training_curves(metrics: pd.DataFrame) -> list[Figure]:
-    """Draw loss, gradient norm and learning rate of one training stage."""
-    if "step" not in metrics:
-        return []
-    steps = metrics["step"].astype(float)
-    figures = []
-    if "loss" in metrics:
-        loss = metrics["loss"].astype(float)
-        smooth = metrics["loss_ema"] if "loss_ema" in metrics else loss.ewm(span=_SMOOTHING).mean()
-        series = [
-            Series("each step", steps, loss, "faint"),
-            Series("running mean", steps, smooth.astype(float)),
-        ]
-        last = quantities.number(float(smooth.iloc[-1]))
-        legend = (("faint", "each step"), ("main", "running mean"))
-        svg = line_chart(series, label="loss over steps")
-        figures.append(Figure("Loss", svg, legend, f"{last} at the end"))
-    for column, title, style in (
-        ("grad_norm", "Gradient norm", "second"),
-        ("lr", "Learning rate", "third"),
-    ):
-        if column in metrics and metrics[column].notna().any():
-            values = metrics[column].astype(float)
-            series = [Series(title, steps, values, style)]
-            is_log = column != "lr"  # a warm-up from zero is no reason to bend the schedule
-            svg = line_chart(series, label=f"{title} over steps", may_be_log=is_log)
-            note = f"at most {quantities.number(float(values.max()))}"
-            figures.append(Figure(title, svg, note=note))
-    return [figure for figure in figures if figure.svg]
-
-
 def resume_checks(certificate: dict[str, Any] | None) -> list[dict[str, Any]]:
     """What a certificate says of resuming a stage; empty where nobody has asked for one."""
     return [] if certificate is None else list(certificate["checks"])
-
-
-def small_model_curves(metrics: pd.DataFrame) -> list[Figure]:
-    """Draw every number that the training of a small model logged, one chart each."""
-    if "step" not in metrics:
-        return []
-    figures = []
-    # the loss first, the others in the order they were logged
-    for column in sorted(metrics.select_dtypes("number"), key=lambda name: name != "loss"):
-        if column in _NOT_CURVES or metrics[column].notna().sum() < 2:
-            continue
-        known = metrics[metrics[column].notna()]
-        title = quantities.words(str(column))
-        series = [Series(str(column), known["step"], known[column])]
-        svg = line_chart(series, label=f"{title} over steps")
-        note = f"{quantities.number(float(known[column].iloc[-1]))} at the end"
-        figures.append(Figure(title, svg, note=note))
-    return [figure for figure in figures if figure.svg]
 
 
 def trained_on_words(seen: dict[str, Any]) -> str:
     """What an encoder saw, as "880 clips, listing 1f2e3d4c5b6a"; "" where nobody wrote it down."""
     counts = [f"{count:,} {kind}" for kind, count in seen.items() if kind != "listing"]
     return ", ".join([*counts, f"listing {seen['listing']}"]) if counts else ""
-
-
-def score_histograms(run: RunFolder) -> list[Figure]:
-    """Draw each score over all scored clips and over those in the manifest."""
-    frame = run.manifest
-    known = {*MANIFEST.columns, *FACTS, NUM_CAPTIONS}
-    figures = []
-    kept_ids = set(frame[ID])
-    if len(frame):
-        lengths = (frame["end"] - frame["start"]).dropna()
-        if len(lengths):
-            figures.append(_histogram("clip length (s)", lengths, pd.Series(dtype=float)))
-    columns = [name for name in frame.select_dtypes("number") if name not in known]
-    for name in dict.fromkeys([*run.scores, *columns]):
-        scored = run.scores.get(str(name), pd.Series(dtype=float))
-        kept = frame[name] if name in frame else scored[scored.index.isin(kept_ids)]
-        figures.append(_histogram(quantities.words(str(name)), kept, scored))
-    return [figure for figure in figures if figure.svg]
-
-
-def _histogram(title: str, kept: pd.Series, scored: pd.Series) -> Figure:
-    svg = histogram(kept.to_numpy(float), scored.to_numpy(float), label=f"histogram of {title}")
-    legend = (("kept", "kept"), ("all", "rejected")) if len(scored) else ()
-    note = (
-        f"median {quantities.number(float(kept.median()))}" if kept.notna().any() else "none kept"
-    )
-    return Figure(title, svg, legend, note)
-
-
-def rejected_summary(run: RunFolder) -> list[dict[str, Any]]:
-    """Count rejected rows per stage and reason, with one detail as an example."""
-    if run.rejected.empty:
-        return []
-    groups = run.rejected.groupby(["stage", "reason"], sort=False)
-    return [
-        {"stage": stage, "reason": reason, "rows": len(rows), "example": rows["detail"].iloc[0]}
-        for (stage, reason), rows in groups
-    ]
-
-
-def rejected_files(run: RunFolder) -> tuple[list[dict[Hashable, Any]], int]:
-    """The first rejected rows, and how many more there are."""
-    shown = run.rejected.head(_SHOWN_REJECTED).to_dict("records")
-    return shown, len(run.rejected) - len(shown)
-
-
-def evaluation_rows(stage: StageFolder) -> list[EvaluationRow]:
-    """Rows of the evaluation table: samples by split, then the ceilings above them."""
-    rows = []
-    for split, scores in metric(stage, "prompt_following").get("splits", {}).items():
-        note = f"{scores['num_samples']:,} samples"
-        rows.append(EvaluationRow(f"Samples, {split_words(split)}", note, _cells(scores)))
-    reconstruction = metric(stage, "reconstruction")
-    for split, scores in sorted(reconstruction.get("splits", {}).items(), reverse=True):
-        for key, label in (("real", "Real clips"), ("reconstructed", "VAE reconstructions")):
-            if key in scores:
-                rows.append(
-                    EvaluationRow(
-                        f"{label}, {split}", f"{scores['num_clips']:,} clips", _cells(scores[key])
-                    )
-                )
-    return rows
-
-
-def _cells(scores: dict[str, Any]) -> tuple[dict[str, Any] | None, ...]:
-    return tuple(
-        scores[name] if scores.get(name, {}).get("accuracy") is not None else None
-        for name in COLUMNS
-    )
-
-
-def confusions(stage: StageFolder) -> list[tuple[str, str, dict[str, Any]]]:
-    """Confusion tables of the samples: (split, attribute, table)."""
-    splits = metric(stage, "prompt_following").get("splits", {})
-    return [
-        (split_words(split), name, table)
-        for split, scores in splits.items()
-        for name in ATTRIBUTES
-        if (table := scores["confusion"][name])["counts"]
-    ]
 
 
 def stage_times(benchmarks: pd.DataFrame, order: Iterable[str]) -> list[dict[Hashable, Any]]:

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from markupsafe import Markup
-from matplotlib.patches import Rectangle
-
-from opensora.core.svg import mark
 from opensora.report import quantities
-from opensora.report.inline import Theme, inline_svg
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_WIDTH, _LINE, _NAMES, _AMOUNTS = 1080, 26, 250, 250
 _MAX_BINS = 8
 SEEN, NEVER, HELD_OUT = "seen", "never", "held out"
-_COLOURS = {SEEN: Theme.ACCENT, NEVER: Theme.LOST_SOFT, HELD_OUT: Theme.GHOST}
 
 
 @dataclass(frozen=True)
@@ -62,35 +52,6 @@ def seen_lines(ledger: dict[str, Any]) -> list[Seen]:
         _sum(HELD_OUT, name, [part]) for name, part in ledger["splits"].items() if name != "train"
     ]
     return lines
-
-
-def seen_chart(lines: Sequence[Seen], *, label: str) -> Markup:
-    """Draw a bar for each line; as long as its seconds, or its clips where none has seconds.
-
-    Args:
-        lines: of the ledger.
-        label: what the chart shows, read by screen readers.
-    """
-    if not lines:
-        return Markup("")
-    has_seconds = any(line.seconds > 0 for line in lines)
-    sizes = [line.seconds if has_seconds else float(line.clips) for line in lines]
-    longest, height = max(sizes) or 1.0, len(lines) * _LINE
-
-    def paint(figure: Figure) -> None:
-        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, _WIDTH), ylim=(height, 0))
-        axes.set_axis_off()
-        for k, (line, size) in enumerate(zip(lines, sizes, strict=True)):
-            middle = (k + 0.5) * _LINE
-            long = max((_WIDTH - _NAMES - _AMOUNTS) * size / longest, 1.5)
-            bar = Rectangle((_NAMES, k * _LINE + 4), long, _LINE - 8, facecolor=_COLOURS[line.kind])
-            axes.add_patch(bar)
-            mark(bar, f"bar {line.kind.replace(' ', '-')}", f"{line.label}: {amount(line)}")
-            style: dict[str, Any] = {"va": "center_baseline", "color": Theme.INK, "fontsize": 12}
-            axes.text(0, middle, line.label, **style)
-            axes.text(_NAMES + long + 8, middle, amount(line), **{**style, "color": Theme.SOFT})
-
-    return inline_svg(paint, width=_WIDTH, height=height, label=label, style="flow")
 
 
 def amount(line: Seen) -> str:

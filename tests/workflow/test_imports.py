@@ -14,7 +14,7 @@ WITHOUT_TORCH = [
     "opensora.curation.manifest.build_manifest",
     "opensora.plans.stage_plan",
     "opensora.demo.make",
-    "opensora.report.render",
+    "opensora.report.pages",
     "opensora.curation.scores.score_clips",
     "opensora.curation.ingest.ingest_videos",
     "opensora.curation.manifest.import_manifest",

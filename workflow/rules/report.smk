@@ -1,5 +1,7 @@
 """The page that people read."""
 
+# what build_manifest joins, which the page joins again to ask it for other rules
+JOINED = ("ingest", "scenes", "clips", "captions")
 # the display of profiles/local names it at the end
 logger.info("", extra={"opensora_report": f"{RUN}/report/index.html"})
 
@@ -18,15 +20,20 @@ rule report:
         latent_indexes([name for name in REPORTED_STAGES if name in STORED_STAGES]),
         CURATED,
         score_tables(),
+        [] if config["manifest"] else list(map(shard_tables, JOINED)),
+        embedding_indexes() if STORED_STAGES else [],
         trained_models(),
         certificates(REPORTED_STAGES),
         funnel=f"{RUN}/funnel.json",
     output:
-        report(
-            f"{RUN}/report/index.html",
-            caption="../report/report.rst",
-            category="Report",
-            labels={"run": config["run"]},
+        page=f"{RUN}/report/index.html",
+        # the charts of the page, for `snakemake --report`: a page of several files is none of it
+        pictures=report(
+            directory(f"{RUN}/report/pictures"),
+            patterns=["{part}/{picture}.svg"],
+            caption="../report/picture.rst",
+            category="{part}",
+            labels={"run": config["run"], "picture": "{picture}"},
         ),
     log:
         f"logs/report/{config['run']}/all.log",
@@ -42,4 +49,4 @@ rule report:
         benchmarks="benchmarks",
     shell:
         "opensora report --run-dir {params.run} --benchmarks {params.benchmarks} "
-        "--output {output} --job-log {log} >> {log} 2>&1"
+        "--output {output.page} --pictures {output.pictures} --job-log {log} >> {log} 2>&1"

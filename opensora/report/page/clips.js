@@ -3,7 +3,7 @@
 (function () {
   const SPLITS = "not in the manifest"; // of clips that the rules of selection rejected
   const time = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(2).padStart(5, "0")}`;
-  const from = (clip) => `${time(clip.start)} to ${time(clip.end)}`;
+  const from = (clip) => (clip.end > clip.start ? `${time(clip.start)} to ${time(clip.end)}` : "a still");
 
   /* Clips as items of the filter. A page may hold a quarter of a million: each is a number, its
      fields are looked up in the columns when somebody asks. */
@@ -29,8 +29,8 @@
         return `${this.clip.id} ${this.clip.caption} ${this.clip.source}`;
       }
       get tags() {
-        const buckets = this.clip.went.filter(([, bucket]) => bucket).map(([stage, bucket]) => `${stage}: ${bucket}`);
-        return [this.clip.was || SPLITS, ...buckets];
+        const buckets = this.clip.went.map(([stage, found]) => found.split(", ").filter(Boolean).map((bucket) => `${stage}: ${bucket}`));
+        return [this.clip.was || SPLITS, ...buckets.flat()];
       }
       get values() {
         return this.clip;
@@ -46,7 +46,7 @@
     const facts = [clip.codec, clip.licence && `licence ${clip.licence}`].filter(Boolean).join(", ");
     return report.el("ol", { class: "lineage" },
       step("source video", report.quote(clip.source), facts ? note(facts) : null),
-      step("cut", from(clip), note(`minutes and seconds of the source; ${report.format.seconds(clip.end - clip.start)}`)),
+      step("cut", from(clip), clip.end > clip.start ? note(`minutes and seconds of the source; ${report.format.seconds(clip.end - clip.start)}`) : null),
       step("clip", report.quote(clip.id), note(`${clip.width}×${clip.height}, ${report.format.number(clip.num_frames)} frames, ${report.format.number(clip.fps)} fps`)),
       step("caption", report.quote(clip.caption || "none")),
       step("manifest", clip.was ? `split ${clip.was}` : SPLITS),

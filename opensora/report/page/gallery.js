@@ -1,7 +1,7 @@
 "use strict";
 /* All samples: filtered with everything else, sorted by any metric, one checkpoint or all. */
 (function () {
-  const CHUNK = 48; // cards that are made at a time; more come while one scrolls
+  const CHUNK = 24; // cards that are made at a time; more come while one scrolls
   const MOST = 4; // columns side by side to begin with
   const data = report.data.gallery;
   if (data) offer();
@@ -138,9 +138,16 @@
       shown = Math.min(shown + CHUNK, list.length);
       more.hidden = shown === list.length;
     }
-    const end = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && !more.hidden && add(), { rootMargin: "800px" });
+    const end = new IntersectionObserver((entries) => {
+      if (more.hidden || !entries.some((entry) => entry.isIntersecting)) return;
+      add();
+      watchEnd(); // it may be in sight still, which is no news to the observer
+    }, { rootMargin: "800px" });
+    function watchEnd() {
+      end.unobserve(more);
+      end.observe(more);
+    }
     more.addEventListener("click", add);
-    end.observe(more);
 
     let looks = null; // what the cards depend on besides the list
     function showGrid() {
@@ -152,9 +159,7 @@
       grid.replaceChildren();
       add();
       count.textContent = `${report.format.number(list.length)} of ${report.format.number(items.length)} samples`;
-      // a button that stays in sight tells the observer nothing new
-      end.unobserve(more);
-      end.observe(more);
+      watchEnd();
     }
 
     function showBeside() {

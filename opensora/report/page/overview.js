@@ -67,7 +67,7 @@
       { key: "cpu_time", title: "processor time", kind: "seconds" },
     ];
     const bars = data.times.map((row) => ({ label: report.format.words(row.rule), value: row.seconds, text: report.format.seconds(row.seconds) }));
-    return report.el("div", { class: "figures" },
+    return report.el("div", {},
       report.bars("Wall time of the jobs of each rule", bars),
       report.el("div", { class: "card" }, report.table({ caption: "From Snakemake's benchmark files", columns, rows: data.times })));
   }

@@ -40,7 +40,7 @@ def run_dir(tmp_path: Path) -> Path:
     scores = {name: score(1, 2) for name in (*ATTRIBUTES, "all")}
     split = {"num_samples": 2, **scores, "confusion": dict.fromkeys(ATTRIBUTES, confusion)}
     following = {"version": 1, "splits": {"heldout": split}, "unmatched": []}
-    following["verdicts"] = [{**verdict, "detected": seen}]
+    following["samples"] = [{**verdict, "detected": seen}]
     write_json(
         root / "evaluation" / "stage1.json",
         {

@@ -1,4 +1,5 @@
-from opensora.report.seen import Seen, seen_chart, seen_lines
+from opensora.report.pictures.seen_chart import seen_chart
+from opensora.report.seen import Seen, seen_lines
 
 
 def ledger(times: list[int]) -> dict:

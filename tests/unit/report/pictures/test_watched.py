@@ -1,6 +1,6 @@
 import pandas as pd
 
-from opensora.report.watched import watched_curves
+from opensora.report.pictures.watched import watched_curves
 
 BANDS = ("0.00-0.25", "0.25-0.50", "0.50-0.75", "0.75-1.00")
 

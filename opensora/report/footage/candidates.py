@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,13 @@ LIMIT = 250_000  # clips that a page holds; of more it holds an even part
 _NOT_SCORES = frozenset({ID, STATUS, DETAIL, "scorer"})
 
 
-def candidates(root: Path, ids: pd.Index) -> pd.DataFrame:
+def candidates(root: Path, ids: pd.Index, scorers: Collection[str] | None = None) -> pd.DataFrame:
     """Join what the stages say of some clips.
 
     Args:
         root: the run's folder.
         ids: clips that passed every stage before build_manifest.
+        scorers: whose scores the run joins; None is all that are there.
 
     Returns:
         One row a clip with the columns of clips, captions, scores and the facts of its video, and
@@ -48,6 +50,8 @@ def candidates(root: Path, ids: pd.Index) -> pd.DataFrame:
     if K in captions:
         clips[NUM_CAPTIONS] = count_good(captions, clips[ID]).to_numpy()
     for folder in sorted(path for path in (root / "scores").glob("*") if path.is_dir()):
+        if scorers is not None and folder.name not in scorers:
+            continue  # of a run before this
         table = stage_table(root, f"scores/{folder.name}").set_index(ID).reindex(clips[ID])
         names = [name for name in table.columns if name not in _NOT_SCORES]
         clips = clips.assign(**{name: table[name].to_numpy() for name in names})

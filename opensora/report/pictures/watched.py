@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from opensora.report import quantities
-from opensora.report.figures import Series, line_chart
-from opensora.report.sections import Figure
+from opensora.report.pictures.curves import Figure
+from opensora.report.pictures.figures import Series, line_chart
 
 _STYLES = ("main", "second", "third", "fourth")
 _SMOOTHING = 30  # lines of the running mean: a line holds few clips of a noise band

@@ -5,7 +5,8 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from opensora.report.figures import (
+from opensora.report.footage.funnel import FunnelStage, Loss
+from opensora.report.pictures.figures import (
     HEIGHT,
     WIDTH,
     Series,
@@ -13,8 +14,8 @@ from opensora.report.figures import (
     line_chart,
     thin_out,
 )
-from opensora.report.footage import FunnelStage, Loss, flow
-from opensora.report.inline import Theme
+from opensora.report.pictures.flow import flow
+from opensora.report.pictures.inline import Theme
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -130,7 +131,7 @@ def test_colours_are_those_of_the_page():
     svg += histogram([0.1, 0.2], [0.1, 0.9], label="flow")
     svg += flow([FunnelStage("filter", 2, 4.0, 1, 2.0, (Loss("dark", 1, 2.0),))])
     used = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svg)) - {"none"}
-    page = (files("opensora.report") / "templates/style.css.j2").read_text()
+    page = (files("opensora.report") / "page/style.css").read_text()
     assert used == {colour.variable for colour in Theme}
     assert all(f"{colour.variable[4:-1]}:" in page for colour in Theme)
 

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from opensora.report.candidates import candidates, columns_of, stage_table
 from opensora.report.collect import RunFolder
-from opensora.report.excerpts import Span, excerpt
+from opensora.report.footage.candidates import candidates, columns_of, stage_table
+from opensora.report.footage.excerpts import Span, excerpt
 from opensora.report.media import Media
 from opensora.report.script import packed
 from opensora.tables.columns import FACTS, ID, SCENES, VIDEOS
@@ -42,7 +42,7 @@ def curation(run: RunFolder, media: Media) -> dict[str, Any] | None:
         ],
         "kept": run.kept,
         "reasons": _reasons(run, media),
-        "rules": _rules(run.root / "config.yaml"),
+        "rules": {name: _settings(run).get(name) or other for name, other in _RULES.items()},
         **_clips(run),
     }
 
@@ -51,7 +51,8 @@ def _clips(run: RunFolder) -> dict[str, Any]:
     """The clips that reach the rules, packed; nothing where there are none."""
     last = run.rejected["stage"] == _SELECTING
     ids = pd.Index(run.manifest[ID]).append(pd.Index(run.rejected.loc[last, ID]))
-    clips = candidates(run.root, ids)
+    scorers = _settings(run).get("scorers")
+    clips = candidates(run.root, ids, scorers if isinstance(scorers, list) else None)
     if clips.empty:
         return {"clips": None, "scores": [], "ranges": {}, "total": 0}
     columns = columns_of(clips.drop(columns=[n for n in _NOT_SHOWN if n in clips]))
@@ -69,14 +70,13 @@ def _clips(run: RunFolder) -> dict[str, Any]:
     }
 
 
-def _rules(config: Path) -> dict[str, Any]:
-    """The rules of selection that the run was made with."""
+def _settings(run: RunFolder) -> dict[str, Any]:
+    """The workflow's config that the run was made with."""
     try:
-        found = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    except (yaml.YAMLError, UnicodeDecodeError):
-        found = {}
-    settings = found if isinstance(found, dict) else {}
-    return {name: settings.get(name) or default for name, default in _RULES.items()}
+        found = yaml.safe_load(run.configs.get("config.yaml", ""))
+    except yaml.YAMLError:
+        found = None
+    return found if isinstance(found, dict) else {}
 
 
 def _reasons(run: RunFolder, media: Media) -> list[dict[str, Any]]:

@@ -4,7 +4,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from opensora.report.footage import FunnelStage, Loss, flow
+from opensora.report.footage.funnel import FunnelStage, Loss
+from opensora.report.pictures.flow import flow
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from opensora.core.svg import mark
 from opensora.report import quantities
-from opensora.report.inline import Theme, inline_svg
+from opensora.report.pictures.inline import Theme, inline_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

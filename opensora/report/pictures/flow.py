@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -12,7 +11,8 @@ from matplotlib.path import Path
 
 from opensora.core.svg import mark
 from opensora.report import quantities
-from opensora.report.inline import Theme, inline_svg
+from opensora.report.footage.funnel import FunnelStage, Loss
+from opensora.report.pictures.inline import Theme, inline_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,36 +23,6 @@ _LABELS = _TOP + _TRUNK + 62  # where the lists of reasons begin
 _LINE = 17
 _NODE = 7
 _MAX_REASONS = 4  # lines below a stage; the rest is summed up in a fifth
-
-
-@dataclass(frozen=True)
-class Loss:
-    """Rows and seconds of footage that one stage marked with one reason."""
-
-    reason: str
-    rows: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class FunnelStage:
-    """One stage of the curation.
-
-    Attributes:
-        name: stage, snake_case.
-        rows_in: rows the stage was given.
-        seconds_in: their footage.
-        rows_kept: rows that go on.
-        seconds_kept: their footage.
-        losses: what was marked, largest first.
-    """
-
-    name: str
-    rows_in: int
-    seconds_in: float
-    rows_kept: int
-    seconds_kept: float
-    losses: tuple[Loss, ...]
 
 
 def flow(stages: Sequence[FunnelStage]) -> Markup:

@@ -1,0 +1,55 @@
+"""Every section, in light and dark: drawn, without complaint, fit for a screen reader."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import watched
+from tests.browser.run_folder import HOSTILE
+
+AXE = (Path(__file__).parent / "vendor/axe.min.js").read_text(encoding="utf-8")
+RULES = """async () => {
+  const found = await axe.run(document, {resultTypes: ["violations"]});
+  return found.violations
+    .filter((one) => ["serious", "critical"].includes(one.impact))
+    .map((one) => `${one.id}: ${one.nodes.slice(0, 3).map((node) => node.target).join(" ")}`);
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_section_is_drawn_and_fit_for_a_screen_reader(scheme, browser, made):
+    with watched(browser, made.run / "report", color_scheme=scheme) as opened:
+        opened.open()
+        page = opened.page
+        page.evaluate(AXE)
+        sections = page.evaluate("report.sections.map((section) => section.id)")
+        for section in sections:
+            page.evaluate("id => report.go(id)", section)
+            if section == "curation":
+                page.wait_for_selector("body[data-clips]")
+                page.get_by_role("button", name="look at too short").click()
+            shown = page.locator(f"#section-{section}")
+            assert shown.locator(".absent").count() == 0, section
+            for chart in shown.locator(".chart").all():
+                chart.scroll_into_view_if_needed()
+                chart.locator("canvas").wait_for()
+            assert page.evaluate(RULES) == [], (section, scheme)
+
+
+def test_hostile_text_is_shown_and_never_run(page):
+    page.open("curation")
+    page.page.wait_for_selector("body[data-clips]")
+    page.page.get_by_role("button", name="look at too short").click()
+    text = page.page.locator("#section-curation").inner_text()
+    assert HOSTILE[0] in text
+    assert HOSTILE[1] in text
+    assert HOSTILE[4] in text
+    assert "\\u202eturned\\u202c" in text
+    assert "\u202e" not in text
+    page.page.get_by_role("button", name="show all 10,000 characters").first.click()
+    assert HOSTILE[5].strip() in page.page.locator("#section-curation").inner_text()
+    assert page.page.locator("main script, main iframe, main [onerror]").count() == 0
+    assert page.page.title() == "Curation, tiny"
+    page.open("configuration")
+    page.page.locator("summary").first.click()
+    assert HOSTILE[0] in page.page.locator("pre").first.inner_text()
