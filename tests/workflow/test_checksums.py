@@ -6,13 +6,12 @@ is recorded as after a real run.
 
 import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from opensora.dag.dry_run import dry_run
+from tests import forked
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIG = REPOSITORY / "configs/workflow/test.yaml"
@@ -24,11 +23,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 def snakemake(folder: Path, profile: str, *words: str) -> str:
     command = [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")),
+        *("--snakefile", str(REPOSITORY / "Snakefile")),
         *("--profile", str(REPOSITORY / "profiles" / profile), "--directory", str(folder)),
         *("--configfile", str(CONFIG), *words),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    done = forked.run("snakemake", *command, timeout=200)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout + done.stderr
 

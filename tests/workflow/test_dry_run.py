@@ -1,24 +1,19 @@
 """The job graph of every shipped config builds before anything runs; mistakes are one sentence."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests import forked
+
 REPOSITORY = Path(__file__).parents[2]
 
 
 def snakemake(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-    return subprocess.run(
-        [*command, "--directory", str(folder), "--dry-run", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    words = ["--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(folder)]
+    return forked.run("snakemake", *words, "--dry-run", *arguments, timeout=120)
 
 
 def shipped() -> list[Path]:

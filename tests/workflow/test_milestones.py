@@ -1,8 +1,6 @@
 """A stage with milestones is a chain of training jobs, each sampled beside the next."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import yaml
 from opensora.core.errors import ConfigError
 from opensora.dag.dry_run import dry_run
 from opensora.dag.settings import check_workflow_config
+from tests import forked
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -25,7 +24,7 @@ def config_file(folder: Path, milestones: list[int]) -> Path:
 
 def commands(path: Path, folder: Path) -> dict[str, str]:
     """Outputs folder -> command of each training job."""
-    words = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    words = ["--snakefile", str(REPOSITORY / "Snakefile")]
     words += [
         "--directory",
         str(folder),
@@ -34,7 +33,8 @@ def commands(path: Path, folder: Path) -> dict[str, str]:
         "--dry-run",
         "--printshellcmds",
     ]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=True)
+    done = forked.run("snakemake", *words)
+    assert done.returncode == 0, done.stderr
     lines = [line.strip() for line in done.stdout.splitlines() if "opensora train " in line]
     return {re.search(r"--outputs \S+/train/(\S+)", line)[1]: line for line in lines}
 

@@ -1,14 +1,13 @@
 """What a cluster would not take is one sentence, before anything is submitted."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests import forked
 from tests.fake_slurm import NODES, SETTINGS, WITH_ACCOUNTS, answering
 
 REPOSITORY = Path(__file__).parents[2]
@@ -28,19 +27,14 @@ def run(
     (tools / "sbatch").write_text(f'#!/bin/sh\necho "$@" >> {lines}\nexit 1\n')
     (tools / "sbatch").chmod(0o700)
     profile = REPOSITORY / "profiles/slurm"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "snakemake", "train_all"),
-            *("--snakefile", str(REPOSITORY / "Snakefile"), "--profile", str(profile)),
-            *("--configfile", str(folder / "config.yaml"), "--directory", str(folder)),
-            *("--slurm-partition-config", str(profile / "partitions.yaml"), "--retries", "0"),
-            *words,
-        ],
-        capture_output=True,
-        text=True,
+    done = forked.run(
+        *("snakemake", "train_all"),
+        *("--snakefile", str(REPOSITORY / "Snakefile"), "--profile", str(profile)),
+        *("--configfile", str(folder / "config.yaml"), "--directory", str(folder)),
+        *("--slurm-partition-config", str(profile / "partitions.yaml"), "--retries", "0"),
+        *words,
+        env={"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"},
         timeout=150,
-        check=False,
-        env={**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"},
     )
     submitted = lines.read_text().splitlines() if lines.exists() else []
     return done.returncode, done.stdout + done.stderr, submitted

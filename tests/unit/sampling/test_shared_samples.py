@@ -1,8 +1,5 @@
 """`opensora sample --sp-size`: processes that share each sample, on gloo."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +17,16 @@ from opensora.sampling.records import save_sample
 from opensora.sampling.run import sample_prompts
 from opensora.sampling.settings import SamplingSettings
 from opensora.tables.io import read_table
+from tests import forked
 
 pytestmark = pytest.mark.slow
 
 
-def start(*words: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "opensora.cli.main", "sample", *words, "--device", "cpu"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def sample(*words: str) -> tuple[int, str, str]:
+    """Exit code and what was said, of processes of their own."""
+    words = ("sample", *words, "--device", "cpu")
+    done = forked.run("opensora.cli.main", *words, env={"OMP_NUM_THREADS": "1"})
+    return done.returncode, done.stdout, done.stderr
 
 
 def frames(folder: Path) -> list[np.ndarray]:
@@ -45,9 +40,8 @@ def test_two_that_share_samples_make_those_of_one(config, tmp_path, image):
     save_config(config, tmp_path / "sample.py")
     words = [str(tmp_path / "sample.py"), "--save-dir"]
     assert main(["sample", *words, str(tmp_path / "one"), "--device", "cpu"]) == 0
-    process = start(*words, str(tmp_path / "two"), "--sp-size", "2")
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    code, out, err = sample(*words, str(tmp_path / "two"), "--sp-size", "2")
+    assert code == 0, err
     assert out == f"sample: samples=2 prompts=2 table={tmp_path}/two/samples.csv\n"
     pairs = zip(frames(tmp_path / "one"), frames(tmp_path / "two"), strict=True)
     for one, two in pairs:
@@ -62,9 +56,8 @@ def test_two_that_share_samples_make_those_of_one(config, tmp_path, image):
 
 def test_a_model_that_can_not_share_samples_is_said_once(other_config, tmp_path):
     save_config(other_config("pixart", multi_resolution="PixArtMS"), tmp_path / "sample.py")
-    process = start(str(tmp_path / "sample.py"), "--sp-size", "2")
-    out, err = process.communicate(timeout=300)
-    assert (process.returncode, out) == (2, "")
+    code, out, err = sample(str(tmp_path / "sample.py"), "--sp-size", "2")
+    assert (code, out) == (2, "")
     assert err.count("the model is PixArt") == 1
     assert "Traceback" not in err
 

@@ -1,9 +1,6 @@
 """Training runs in processes of their own, and what two of them have in common."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ from safetensors.torch import load_file
 
 from opensora.config.load import save_config
 from opensora.training.config import TrainConfig
+from tests import forked
 
 
 def train(config: TrainConfig, folder: Path, *, processes: int, **changes: Any) -> list[Any]:
@@ -20,15 +18,8 @@ def train(config: TrainConfig, folder: Path, *, processes: int, **changes: Any) 
     folder.mkdir(exist_ok=True)
     fields = {**vars(config), "outputs": str(folder / "out"), **changes}
     save_config(Config(fields), folder / "config.py")
-    words = [sys.executable, "-m", "opensora.cli.main", "train", str(folder / "config.py")]
-    done = subprocess.run(
-        [*words, "--processes", str(processes)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    words = ["train", str(folder / "config.py"), "--processes", str(processes)]
+    done = forked.run("opensora.cli.main", *words, env={"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     assert f"workers={processes} sp_size={fields['sp_size']} " in done.stderr
     assert f"plugin={fields['plugin']} " in done.stderr

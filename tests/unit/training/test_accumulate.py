@@ -27,6 +27,7 @@ from opensora.training.device.facts import StepResult
 from opensora.training.start import TrainingRun, count_steps, prepare_run
 from opensora.training.step import train_step
 from opensora.training.watched.watch import FIRST_STEPS
+from tests import forked
 
 from .conftest import interrupt_at, make_stores, run
 from .test_loop import assert_same_results, lines
@@ -252,9 +253,7 @@ def test_two_workers_with_two_each_train_as_one_with_four(make_config, tmp_path,
     two = make_config(**fields, accumulate=2, outputs=str(tmp_path / "two"))
     save_config({k: v for k, v in vars(two).items() if k != "outputs"}, tmp_path / "config.py")
     words = ["train", str(tmp_path / "config.py"), "--outputs", two.outputs, "--processes", "2"]
-    command = [sys.executable, "-m", "opensora.cli.main", *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, timeout=300, capture_output=True, text=True)
+    done = forked.run("opensora.cli.main", *words, env={"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     start = load_file(Path(one.outputs) / "ema.safetensors")
     moved = 0.0

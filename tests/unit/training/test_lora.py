@@ -21,6 +21,7 @@ from opensora.core.io import read_json
 from opensora.models.lora.merge import apply_adapters, read_adapters
 from opensora.training.config import TrainConfig
 from opensora.training.start import prepare_run
+from tests import forked
 
 from .conftest import interrupt_at, run
 from .test_loop import assert_same_results, losses, tensors
@@ -240,11 +241,7 @@ def test_two_workers_train_the_adapters_of_one(make_lora, tmp_path):
     two = make_lora(**fields, accumulate=2, outputs=str(tmp_path / "two"))
     save_config({k: v for k, v in vars(two).items() if k != "outputs"}, tmp_path / "config.py")
     words = ["train", str(tmp_path / "config.py"), "--outputs", two.outputs, "--processes", "2"]
-    done = subprocess.run(
-        [sys.executable, "-m", "opensora.cli.main", *words],
-        **{"env": {**os.environ, "OMP_NUM_THREADS": "1"}, "timeout": 300, "capture_output": True},
-        text=True,
-    )
+    done = forked.run("opensora.cli.main", *words, env={"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     found = read_adapters(Path(two.outputs, "lora.safetensors"))
     expected = read_adapters(Path(one.outputs, "lora.safetensors"))

@@ -1,9 +1,6 @@
 """The shipped configs with sp_size = 2 train on two processes: width and places alone differ."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +11,7 @@ from opensora.buckets.bucket import Bucket
 from opensora.config.load import load_config
 from opensora.plans.compile import BatchPlan, write_plan
 from opensora.plans.stage_plan import plan_training
-from tests import tiny_stores
+from tests import forked, tiny_stores
 
 pytestmark = pytest.mark.slow
 
@@ -54,14 +51,8 @@ def test_a_shipped_config_that_shares_videos_trains_on_two_processes(
 ) -> None:
     path = CONFIGS / f"{name}.py"
     words = [*fill_stores(path, tmp_path), *TINY, *ON_CPUS, "--outputs", str(tmp_path / "out")]
-    done = subprocess.run(
-        [sys.executable, "-m", "opensora.cli.main", "train", str(path), *words],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
+    words = ["train", str(path), *words]
+    done = forked.run("opensora.cli.main", *words, env={"OMP_NUM_THREADS": "1"}, timeout=500)
     assert done.returncode == 0, done.stderr
     assert "workers=2 sp_size=2 " in done.stderr
     (line,) = map(json.loads, (tmp_path / "out/metrics.jsonl").read_text().splitlines())
