@@ -52,7 +52,7 @@ def _only_what_is_used() -> Iterator[None]:
             stand_in.__spec__ = find_spec(name)
         sys.modules[name] = stand_in
     compiles = torch.compile
-    torch.compile = _uncompiled
+    torch.compile = _uncompiled  # type: ignore[assignment]
     try:
         yield
     finally:

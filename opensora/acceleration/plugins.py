@@ -11,11 +11,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
+from opensora.acceleration.averaging import set_averaging
 from opensora.acceleration.colossal import (
     Booster,
     LowLevelZeroPlugin,
@@ -29,6 +29,7 @@ from opensora.acceleration.sharded import split_model, whole_norm
 from opensora.acceleration.trained import Trained
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import ConfigError
+from opensora.models.device import parse_dtype
 from opensora.models.weights.parts import Stored
 
 PLUGINS = ("ddp", "zero1", "zero2", "fsdp")
@@ -75,26 +76,6 @@ def create_plugin(name: str, *, grad_clip: float | None, device: torch.device) -
     return LowLevelZeroPlugin(stage=stage, precision="fp32", max_norm=grad_clip or 0.0)
 
 
-def _mean_in_order(world_size: int, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
-    """Average the gradients of a bucket, adding them in the order of the ranks.
-
-    DDP groups its gradients anew after the first step. The usual sum begins at another rank for
-    each part of a group, so that with three ranks or more the bits of a run would depend on where
-    it resumed. (A sum of two is the same either way round.)
-    """
-    mine = bucket.buffer()
-    parts = [torch.empty_like(mine) for _ in range(world_size)]
-    gathered = dist.all_gather(parts, mine, async_op=True).get_future()
-
-    def mean(_: object) -> Tensor:
-        total = mine.copy_(parts[0])
-        for part in parts[1:]:
-            total.add_(part)
-        return total.div_(world_size)
-
-    return gathered.then(mean)
-
-
 class Engine:
     """One model and its optimizer, trained by all workers together.
 
@@ -109,6 +90,8 @@ class Engine:
         dtype: "fp32", "bf16", or on a GPU "fp16", which scales the loss.
         grad_clip: largest gradient norm; None or 0 never clips.
         workers: the processes of this run.
+        reduce_dtype: "fp32", or "bf16" for gradients that workers send each other in half the
+            bytes; not under the ZeRO plugins.
 
     Raises:
         ConfigError: plugin or dtype unknown, or not for this device.
@@ -123,6 +106,7 @@ class Engine:
         dtype: str,
         grad_clip: float | None,
         workers: Workers,
+        reduce_dtype: str = "fp32",
     ) -> None:
         self.dtype = effective_dtype(dtype, workers.device)
         self.workers = workers
@@ -145,7 +129,7 @@ class Engine:
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         order = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
         if self.is_split:
-            split_model(model, optimizer, workers)
+            split_model(model, optimizer, workers, parse_dtype(reduce_dtype))
             self.model, self.optimizer = model, OptimizerWrapper(optimizer)
             self.parameters = [p for p in model.parameters() if p.requires_grad]
             self.trained = self._trained(order)
@@ -159,10 +143,8 @@ class Engine:
             self._zero_scale = ZeroScale(self._scaler, self.optimizer)
             self.optimizer.mixed_precision_mixin = self._zero_scale
         self.trained = self._trained(order)
-        # on GPUs, where no bits are promised, the sum of the library is faster
-        if workers.device.type == "cpu" and workers.world_size > 2:
-            ddp: Any = self.model.module
-            ddp.register_comm_hook(workers.world_size, _mean_in_order)
+        if not self.clips_itself:
+            set_averaging(self.model.module, workers, parse_dtype(reduce_dtype))
 
     def _trained(self, order: list[str]) -> Trained:
         """What this worker has of what is trained."""

@@ -8,26 +8,34 @@ autocast as under every plugin: FSDP2's own would round inputs, so that timestep
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from opensora.acceleration.workers import Workers
 
 
-def split_model(model: nn.Module, optimizer: Optimizer, workers: Workers) -> None:
+def split_model(
+    model: nn.Module,
+    optimizer: Optimizer,
+    workers: Workers,
+    reduce_dtype: torch.dtype = torch.float32,
+) -> None:
     """Split a model in place, and let its optimizer, which has no state yet, hold the parts.
 
     Args:
         model: with equal weights on all workers.
         optimizer: over its parameters.
         workers: all of them get a part.
+        reduce_dtype: of gradients that they send each other; one alone sends none.
     """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     mesh = init_device_mesh(workers.device.type, (workers.world_size,))
+    sends = reduce_dtype if workers.world_size > 1 else torch.float32
+    policy = MixedPrecisionPolicy(reduce_dtype=sends, cast_forward_inputs=False)
     for block in getattr(model, "all_blocks", []):
-        fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+        fully_shard(block, mesh=mesh, mp_policy=policy)
+    fully_shard(model, mesh=mesh, mp_policy=policy)
     parts = dict(model.named_parameters())
     for group in optimizer.param_groups:
         group["params"] = [parts[names[id(parameter)]] for parameter in group["params"]]

@@ -13,6 +13,7 @@ TRAINING_FIELDS = (
     *("model", "scheduler", "mask_ratios", "seed", "load", "num_steps", "until", "log_every"),
     *("optimizer", "lr", "warmup_steps", "lr_decay", "ema_decay", "grad_clip", "dtype", "plugin"),
     *("accumulate", "lora", "eval_every", "compile", "max_broken_steps"),
+    *("residual_dtype", "reduce_dtype"),
 )
 # what training reads besides, if it encodes as it goes
 ONLINE_FIELDS = ("vae", "text_encoder", "posterior")

@@ -68,6 +68,11 @@ class TrainConfig:
     """End here what is to be continued (`load`): the schedule is that of the whole stage."""
     dtype: str = "bf16"
     """Precision of matrix products: "bf16", "fp16" (on GPUs) or "fp32"."""
+    residual_dtype: str = "fp32"
+    """Precision of what flows from block to block: "fp32", or "bf16" with dtype="bf16"."""
+    reduce_dtype: str = "fp32"
+    """Precision of gradients that workers send each other: "fp32", or "bf16" with plugins "ddp" and
+    "fsdp"."""
     plugin: str = "ddp"
     """How the workers split what they hold: "ddp", "zero1", "zero2" or "fsdp"."""
     lora: dict[str, Any] | None = None
@@ -133,6 +138,7 @@ class TrainConfig:
         check_accumulate(self.accumulate)
         self._check_watched()
         self._check_lora()
+        self._check_narrow()
         steps = self.num_steps
         _require(steps is None or steps >= 1, "num_steps", steps, "at least 1, or None")
         _require(self.until is None or self.until >= 1, "until", self.until, "at least 1, or None")
@@ -171,6 +177,21 @@ class TrainConfig:
             raise ConfigError(
                 "lora adapts weights that are there and none are given; name them as load (--load"
                 " FILE) or model.from_pretrained (--ckpt-path FILE)"
+            )
+
+    def _check_narrow(self) -> None:
+        for name in ("residual_dtype", "reduce_dtype"):
+            value = getattr(self, name)
+            _require(value in ("fp32", "bf16"), name, value, "'fp32' or 'bf16'")
+        if self.residual_dtype == "bf16" and self.dtype != "bf16":
+            raise ConfigError(
+                f"residual_dtype is 'bf16' and dtype is {self.dtype!r}, of which products are no"
+                " narrower; use dtype='bf16', or leave residual_dtype out"
+            )
+        if self.reduce_dtype == "bf16" and self.plugin not in ("ddp", "fsdp"):
+            raise ConfigError(
+                f"reduce_dtype is 'bf16' and plugin {self.plugin!r} has never been run with it; use"
+                " plugin 'ddp' or 'fsdp', or leave reduce_dtype out"
             )
 
     def _check_stored(self) -> None:

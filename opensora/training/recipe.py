@@ -41,6 +41,9 @@ def recipe_hash(
         recipe["lora"] = asdict(LoraSettings.of(config.lora))
     if config.accumulate > 1:  # runs begun before there was the field go on
         recipe["accumulate"] = config.accumulate
+    for name in ("residual_dtype", "reduce_dtype"):
+        if getattr(config, name) != "fp32":
+            recipe[name] = getattr(config, name)
     if config.compile:
         recipe["compile"] = True
     recipe["load"] = hash_of_load(Path(config.load), loaded) if config.load else None

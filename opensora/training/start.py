@@ -45,6 +45,7 @@ from opensora.training.load import (
     start_from,
 )
 from opensora.training.lora import TrainedAdapters, start_adapters
+from opensora.training.narrow import narrow_residual
 from opensora.training.plan import SOURCE, choose_plan, continues_plan
 from opensora.training.recipe import recipe_hash
 from opensora.training.rejects import FILE as REJECTED
@@ -137,6 +138,7 @@ def prepare_run(config: TrainConfig, workers: Workers, given: Given | None = Non
     total_steps = count_steps(config, len(source.plan), counters, workers.num_groups)
     # 3. kernels, optimizer and plugin
     settle_kernels(model, config, workers)
+    narrow_residual(model, config, workers)
     share_videos(compile_model(model.to(workers.device), config, workers, source.plan), workers)
     optimizer = build_optimizer(model, config.optimizer, lr=config.lr)
     engine = Engine(
@@ -146,6 +148,7 @@ def prepare_run(config: TrainConfig, workers: Workers, given: Given | None = Non
         dtype=config.dtype,
         grad_clip=config.grad_clip,
         workers=workers,
+        reduce_dtype=config.reduce_dtype,
     )
     has_average = workers.is_main or engine.splits_moments
     ema = Ema(engine.trained.live, config.ema_decay) if has_average else None

@@ -6,6 +6,7 @@ Axes: B batch, C latent channels, T H W latent size, S tokens of a frame, D chan
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -64,6 +65,7 @@ class VideoTransformer(nn.Module):
         share_tokens: lets several workers share each video, see `shared_tokens.py`; None = each
             has videos of its own.
         graphs_per_size: compiled graphs that the blocks need for one size of a batch.
+        residual_dtype: type of the tokens between branches; None = that of their sums.
         is_compiled: whether the blocks are compiled, so that what they are given has to be of the
             same form for all blocks and batches.
 
@@ -80,6 +82,7 @@ class VideoTransformer(nn.Module):
     shares_tokens: ClassVar[bool] = False
     share_tokens: ShareTokens | None = None
     graphs_per_size: ClassVar[int] = 1
+    residual_dtype: torch.dtype | None = None
     is_compiled: bool = False
 
     def __init__(
@@ -138,13 +141,26 @@ class VideoTransformer(nn.Module):
         for block in self.all_blocks:
             block.compile(backend=backend, dynamic=False)
 
+    def narrow_residual(self, dtype: torch.dtype) -> None:
+        """Keep the tokens between all branches in a type; each sum is rounded once.
+
+        Args:
+            dtype: narrower than the weights, as that of the autocast that the model runs in.
+        """
+        self.residual_dtype = dtype
+        for block in self.all_blocks:
+            add_gated: Any = block.add_gated
+            block.add_gated = partial(_add_in_type_of_tokens, add_gated)  # type: ignore[assignment]
+
     def grid_size(self, size: tuple[int, int, int]) -> Size3:
         """Tokens (grid_t, grid_h, grid_w) of a latent size (T, H, W), rounded up."""
         t, h, w = (-(-length // patch) for length, patch in zip(size, self.patch_size, strict=True))
         return t, h, w
 
     def run_block(self, block: nn.Module, *args: Any) -> Tensor:
-        """Call a block, recomputing it later when checkpointing is on."""
+        """Call a block, recomputing it later when checkpointing is on; tokens come first."""
+        if self.residual_dtype is not None:
+            args = (args[0].to(self.residual_dtype), *args[1:])
         if self.grad_checkpoint and torch.is_grad_enabled():
             return checkpoint(block, *args, use_reentrant=False)
         return block(*args)
@@ -236,6 +252,12 @@ class VideoTransformer(nn.Module):
                 parameter.requires_grad = False
         if not any(parameter.requires_grad for parameter in self.parameters()):
             raise ValueError(f"freeze is {part!r}, which is all of {type(self).__name__}")
+
+
+def _add_in_type_of_tokens(
+    add_gated: Callable[[Tensor, Tensor, Tensor], Tensor], x: Tensor, gate: Tensor, branch: Tensor
+) -> Tensor:
+    return add_gated(x, gate, branch).to(x.dtype)
 
 
 def prepare_text(
