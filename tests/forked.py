@@ -25,8 +25,9 @@ from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+TRAINING = "opensora.cli.main"
 PRELOADED = {
-    "opensora.cli.main": ("opensora.training.loop", "opensora.cli.train", "opensora.sampling.run"),
+    TRAINING: ("opensora.training.loop", "opensora.cli.train", "opensora.sampling.run"),
     "snakemake": ("snakemake.cli", "snakemake.workflow", "opensora.dag.settings", "pandas"),
 }
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
@@ -39,7 +40,7 @@ def run(
     cwd: Path | None = None,
     timeout: float = 300,
 ) -> "subprocess.CompletedProcess[str]":
-    """What `python -m MODULE WORDS` says and ends with; a module of `PRELOADED`.
+    """What `python -m MODULE WORDS` says and ends with.
 
     Args:
         module: for -m.
@@ -51,24 +52,39 @@ def run(
     Raises:
         subprocess.TimeoutExpired: it took longer.
     """
+    return together(module, [words], env=env, cwd=cwd, timeout=timeout)[0]
+
+
+def together(
+    module: str,
+    commands: Sequence[Sequence[str]],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float = 300,
+) -> list["subprocess.CompletedProcess[str]"]:
+    """The same of several that run at once; `commands` has the words of each."""
     with tempfile.TemporaryDirectory() as folder:
-        said = [Path(folder) / name for name in ("out", "err")]
+        said = [[f"{folder}/{k}.{name}" for name in ("out", "err")] for k in range(len(commands))]
         asked = {
-            **{"words": ["-m", module, *words], "out": str(said[0]), "err": str(said[1])},
-            **{"env": {**os.environ, **(env or {})}, "cwd": str(cwd or Path.cwd())},
+            "words": [["-m", module, *words] for words in commands],
+            **{"said": said, "env": {**os.environ, **(env or {})}, "cwd": str(cwd or Path.cwd())},
         }
-        server = _server(module)
+        server = _server(module if module in PRELOADED else TRAINING)
         assert server.stdin is not None
+        assert server.stdout is not None
         server.stdin.write(json.dumps(asked).encode() + b"\n")
         server.stdin.flush()
         if not select.select([server.stdout], [], [], timeout)[0]:
             _end(server)
             _server.cache_clear()
-            raise subprocess.TimeoutExpired([module, *words], timeout)
-        assert server.stdout is not None
-        code = int(server.stdout.readline())
-        out, err = (path.read_text() for path in said)
-    return subprocess.CompletedProcess([module, *words], code, out, err)
+            raise subprocess.TimeoutExpired([module, *map(str, commands)], timeout)
+        codes = json.loads(server.stdout.readline())
+        texts = [[Path(path).read_text() for path in paths] for paths in said]
+    return [
+        subprocess.CompletedProcess([module, *words], code, *text)
+        for words, code, text in zip(commands, codes, texts, strict=True)
+    ]
 
 
 @cache
@@ -96,26 +112,27 @@ def _end(server: "subprocess.Popen[bytes]") -> None:
 
 
 def serve() -> None:
-    """Load modules, then fork for each line of standard input; its exit code is a line of output.
+    """Load modules, then fork for each line of standard input; exit codes are a line of output.
 
     A child has the group of the server, so that nothing outlives a test that was given up.
     """
     for name in sys.argv[1:]:
         importlib.import_module(name)
     answers = os.fdopen(os.dup(1), "w")
-    os.set_inheritable(answers.fileno(), False)
     while line := sys.stdin.readline():
-        child = os.fork()
-        if not child:
-            asked = json.loads(line)
-            answers.close()
-            os.chdir(asked["cwd"])
-            for number, path in ((0, os.devnull), (1, asked["out"]), (2, asked["err"])):
-                opened = os.open(path, os.O_RDWR | os.O_CREAT)
-                os.dup2(opened, number)
-            become(asked["words"], asked["env"])
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(code, file=answers, flush=True)
+        asked = json.loads(line)
+        children = []
+        for words, said in zip(asked["words"], asked["said"], strict=True):
+            if not (child := os.fork()):
+                answers.close()
+                os.chdir(asked["cwd"])
+                for number, path in enumerate((os.devnull, *said)):
+                    os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+                become(words, asked["env"])
+            children.append(child)
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        answers.write(f"{json.dumps(codes)}\n")
+        answers.flush()
 
 
 def become(words: Sequence[str], env: Mapping[str, str]) -> None:

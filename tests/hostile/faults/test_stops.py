@@ -70,7 +70,7 @@ class Training:
 
     def wait_for_step(self, step: int, process: "subprocess.Popen[str]") -> None:
         """Wait until so many steps have been written down."""
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 500  # busy machines start slowly
         while len(self.losses(running=True)) < step:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline

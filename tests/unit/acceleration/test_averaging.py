@@ -1,14 +1,15 @@
 """Gradients that two workers send each other in bf16, on gloo."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from opensora.acceleration.plugins import Engine
 from opensora.acceleration.workers import Workers
+from tests import forked
 from tests.unit.acceleration.split_cases import Net
 
 WORLD = 3
@@ -19,7 +20,7 @@ def gradient(rank: int) -> torch.Tensor:
     return torch.randn(4, 5, generator=torch.Generator().manual_seed(rank))
 
 
-def average(rank: int, folder: Path) -> None:
+def main(rank: int, folder: Path) -> None:
     """The weights after one plain step, under each plugin and precision."""
     torch.set_num_threads(1)
     store = dist.FileStore(str(folder / "store"), WORLD)
@@ -44,7 +45,9 @@ def average(rank: int, folder: Path) -> None:
 
 @pytest.mark.slow
 def test_in_bf16_each_gradient_is_rounded_once_and_all_workers_agree(tmp_path: Path) -> None:
-    mp.spawn(average, args=(tmp_path,), nprocs=WORLD)
+    ranks = [(str(rank), str(tmp_path)) for rank in range(WORLD)]
+    done = forked.together("tests.unit.acceleration.test_averaging", ranks)
+    assert not any(one.returncode for one in done), [one.stderr for one in done]
     results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
     torch.manual_seed(0)
     start = Net()
@@ -67,3 +70,7 @@ def test_in_bf16_each_gradient_is_rounded_once_and_all_workers_agree(tmp_path: P
         mean = sum(one[name] for one in exact) / WORLD
         narrow = weight - results[0]["ddp bf16"][name]
         assert (narrow - mean).abs().max() > 1e-6 * mean.abs().max()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))

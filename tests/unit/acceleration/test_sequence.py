@@ -1,7 +1,5 @@
 """Several processes that share videos compute what one computes alone."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from torch import nn
 from opensora.acceleration.sequence import share_videos
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import ConfigError
+from tests import forked
 from tests.unit.acceleration.sequence_cases import CASES, compute
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -22,14 +21,10 @@ def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """What each of several processes has found, in groups of some of them."""
     world, sp_size = request.param
     folder: Path = tmp_path_factory.mktemp("sequence")
-    start = [sys.executable, "-m", "tests.unit.acceleration.sequence_cases"]
     places = [str(world), str(sp_size), str(folder / "store"), str(folder)]
-    processes = [
-        subprocess.Popen([*start, str(rank), *places], stderr=subprocess.PIPE, text=True)
-        for rank in range(world)
-    ]
-    errors = [process.communicate(timeout=400)[1] for process in processes]
-    assert not any(process.returncode for process in processes), errors
+    ranks = [(str(rank), *places) for rank in range(world)]
+    done = forked.together("tests.unit.acceleration.sequence_cases", ranks, timeout=400)
+    assert not any(one.returncode for one in done), [one.stderr for one in done]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(world)]
 
 

@@ -1,13 +1,12 @@
 """Muon and AdamW under every plugin, each going on from what another one saved."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from opensora.models.weights.parts import Stored, files_of, read_parts
+from tests import forked
 from tests.unit.acceleration.split_cases import CHANGING
 
 
@@ -17,13 +16,9 @@ def read(folder: Path, name: str) -> Stored:
 
 @pytest.mark.slow
 def test_two_workers_compute_the_same_under_every_plugin_and_one_takes_over(tmp_path: Path) -> None:
-    start = [sys.executable, "-m", "tests.unit.acceleration.split_cases"]
-    processes = [
-        subprocess.Popen([*start, str(rank), "2", str(tmp_path)], stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    errors = [process.communicate(timeout=400)[1] for process in processes]
-    assert not any(process.returncode for process in processes), errors
+    ranks = [(str(rank), "2", str(tmp_path)) for rank in range(2)]
+    done = forked.together("tests.unit.acceleration.split_cases", ranks, timeout=400)
+    assert not any(one.returncode for one in done), [one.stderr for one in done]
     for part in range(len(CHANGING)):
         for name in ("live", "optimizer"):
             found = read(tmp_path / "changing" / str(part), name)
