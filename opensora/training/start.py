@@ -141,15 +141,9 @@ def prepare_run(config: TrainConfig, workers: Workers, given: Given | None = Non
     narrow_residual(model, config, workers)
     share_videos(compile_model(model.to(workers.device), config, workers, source.plan), workers)
     optimizer = build_optimizer(model, config.optimizer, lr=config.lr)
-    engine = Engine(
-        model,
-        optimizer,
-        plugin=config.plugin,
-        dtype=config.dtype,
-        grad_clip=config.grad_clip,
-        workers=workers,
-        reduce_dtype=config.reduce_dtype,
-    )
+    names = ("plugin", "dtype", "grad_clip", "reduce_dtype")
+    fields: dict[str, Any] = {name: getattr(config, name) for name in names}
+    engine = Engine(model, optimizer, workers=workers, **fields)
     has_average = workers.is_main or engine.splits_moments
     ema = Ema(engine.trained.live, config.ema_decay) if has_average else None
     if checkpoint is not None:
