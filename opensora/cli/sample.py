@@ -20,11 +20,16 @@ EXAMPLE = (
 )
 TAKES_OVERRIDES = True
 TAKES_THREADS = True
+# what is no field of the config
+_OWN = frozenset(
+    {"config", "overrides", "device", "threads", "log_file", "job_log"}
+    | {"processes", "part", "join_parts", "replay"}
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options; every other field of the config is an option as well."""
-    parser.add_argument("config", help="sampling config (.py)")
+    parser.add_argument("config", nargs="?", help="sampling config (.py)")
     _add(parser, "--ckpt-path", metavar="PATH", help="weights of the model: a file or a folder")
     _add(parser, "--lora", metavar="FILE", help="lora.safetensors of a training on these weights")
     _add(parser, "--vae", metavar="DIR", help="folder of the VAE")
@@ -63,15 +68,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="workers that share each sample, N processes on this machine, on N GPUs if any",
     )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="processes on this machine, on N GPUs if any, that deal the samples out; a multiple of"
+        " sp_size, which is the default",
+    )
+    parser.add_argument(
+        "--part", metavar="K/N", help="make the K-th of N parts of the samples, and a table of it"
+    )
+    parser.add_argument(
+        "--join-parts",
+        type=int,
+        metavar="N",
+        help="join the tables of all N parts in --save-dir, and make nothing",
+    )
+    parser.add_argument(
+        "--replay",
+        metavar="FILE",
+        help="make the sample of this record (.json) again, in place of a config",
+    )
     parser.add_argument("--device", help="cpu or cuda; cuda where there is one")
 
 
 def run(args: argparse.Namespace) -> str:
     """Sample; returns the summary line."""
+    from opensora.core.errors import ConfigError
+
+    if sum(bool(way) for way in (args.config, args.replay, args.join_parts)) != 1:
+        raise ConfigError(
+            "give a sampling config, or --replay FILE, or --join-parts N; one of them"
+        )
+    if args.replay or args.join_parts:
+        if args.part or args.processes:
+            raise ConfigError("--part and --processes have no effect without a sampling config")
+        return _replay(args) if args.replay else _join(args)
     from opensora.config.load import load_config
-    from opensora.config.registry import check_parts
     from opensora.models.device import choose_device
     from opensora.sampling.pipeline import load_pipeline
+    from opensora.sampling.places import parse_part
     from opensora.sampling.prompts import prompts_of
     from opensora.sampling.run import sample_prompts
     from opensora.sampling.settings import FIELDS, SamplingSettings
@@ -79,18 +115,49 @@ def run(args: argparse.Namespace) -> str:
 
     words = [*given_options(args), *args.overrides]
     config = load_config(args.config, words, known=FIELDS, kind="inference").to_dict()
-    check_parts(config)
     settings = SamplingSettings.from_config(config)
-    prompts = prompts_of(config, settings)
+    prompts, part = prompts_of(config, settings), parse_part(args.part)
     device = choose_device(args.device)
-    if settings.sp_size > 1:
+    if (args.processes or settings.sp_size) > 1:
         table = _share(args, config, settings, prompts, device)
     else:
-        table = sample_prompts(load_pipeline(config, settings, device), prompts, settings, config)
+        pipeline = load_pipeline(config, settings, device)
+        table = sample_prompts(pipeline, prompts, settings, config, part=part)
     if table is None:
         return ""
     made = read_table(table)
-    return f"samples={len(made)} prompts={len(made) // settings.num_samples} table={table}"
+    return f"samples={len(made)} prompts={made['prompt'].nunique()} table={table}"
+
+
+def _join(args: argparse.Namespace) -> str:
+    from pathlib import Path
+
+    from opensora.core.errors import ConfigError
+    from opensora.sampling.table import join_parts
+    from opensora.tables.io import read_table
+
+    if not args.save_dir or args.overrides or args.join_parts < 1:
+        raise ConfigError("--join-parts takes a number of parts and --save-dir, the folder of them")
+    table = join_parts(Path(args.save_dir), args.join_parts)
+    return f"samples={len(read_table(table))} parts={args.join_parts} table={table}"
+
+
+def _replay(args: argparse.Namespace) -> str:
+    from opensora.core.process import use_threads
+    from opensora.models.device import choose_device
+    from opensora.sampling.replay import read_record, replay
+
+    record = read_record(args.replay)
+    if args.threads is None and isinstance(threads := record.get("threads"), int):
+        use_threads(threads)
+    made = replay(
+        args.replay,
+        record,
+        [*given_options(args), *args.overrides],
+        choose_device(args.device or record.get("device")),
+    )
+    same = {True: "yes", False: "no", None: "unknown"}[made.is_same]
+    return f"sample={made.path} same_bytes={same}"
 
 
 def _share(
@@ -100,7 +167,7 @@ def _share(
     prompts: "list[Prompt]",
     device: str,
 ) -> "Path | None":
-    """Sample in several processes that share each sample.
+    """Sample in several processes; those of a group share each sample.
 
     Returns:
         The table, in the first worker; None in the others and in the process that starts them.
@@ -111,29 +178,38 @@ def _share(
     from opensora.core.errors import ConfigError
     from opensora.core.signals import StopSignals
     from opensora.sampling.pipeline import load_pipeline
+    from opensora.sampling.places import parse_part
     from opensora.sampling.run import sample_prompts
 
-    sp_size = settings.sp_size
+    processes = args.processes or settings.sp_size
     if device not in ("cpu", "cuda"):
-        raise ConfigError(f"--device {device} is one GPU and sp_size is {sp_size}; use cuda")
-    gpus = sp_size if device == "cuda" else 0
+        raise ConfigError(f"--device {device} is one GPU and there are {processes}; use cuda")
+    if processes % settings.sp_size:
+        raise ConfigError(
+            f"--processes {processes} form no groups of sp_size {settings.sp_size}; give a multiple"
+        )
+    gpus = processes if device == "cuda" else 0
     with StopSignals() as signals:
         if not inside_worker():
             words = ["-m", "opensora.cli.main", "sample", str(args.config), *given_options(args)]
+            words += ["--processes", str(processes), "--part", args.part or "1/1"]
             words += ["--device", device, *args.overrides]
-            launch(words, processes=sp_size, gpus=gpus, signals=signals)
+            launch(words, processes=processes, gpus=gpus, signals=signals)
             return None
-        with worker_group(gpus=gpus, sp_size=sp_size, some=True) as workers:
-            if workers.world_size != sp_size:
+        with worker_group(gpus=gpus, sp_size=settings.sp_size, some=True) as workers:
+            if workers.world_size != processes:
                 raise ConfigError(
-                    f"sp_size is {sp_size} and {workers.world_size} workers were started; leave"
-                    " the starting of them to this command"
+                    f"{processes} processes were asked for and {workers.world_size} workers"
+                    " started; leave the starting of them to this command"
                 )
             with workers.one_voice():
                 pipeline = load_pipeline(config, settings, workers.device)
                 share_videos(pipeline.model, workers)
                 table = sample_prompts(
-                    *(pipeline, prompts, settings, config), workers=workers, signals=signals
+                    *(pipeline, prompts, settings, config),
+                    part=parse_part(args.part),
+                    workers=workers,
+                    signals=signals,
                 )
             return table if workers.is_main else None
 
@@ -142,14 +218,7 @@ def given_options(args: argparse.Namespace) -> list[str]:
     """The options that were given, as overrides of fields of the config."""
     words: list[str] = []
     for name, value in vars(args).items():
-        if value is None or name in (
-            "config",
-            "overrides",
-            "device",
-            "threads",
-            "log_file",
-            "job_log",
-        ):
+        if value is None or name in _OWN:
             continue
         words.append(f"--{name}")
         words += map(str, value) if isinstance(value, list) else [str(value)]

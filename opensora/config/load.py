@@ -60,6 +60,29 @@ def load_config(
         loaded = Config.fromfile(str(path)).to_dict()
     except Exception as error:  # a config is Python code: whatever it raises is the user's to mend
         raise ConfigError(f"{path}: {type(error).__name__}: {error}") from error
+    return override_config(loaded, overrides, place=path, known=known, kind=kind)
+
+
+def override_config(
+    loaded: dict[str, Any],
+    overrides: Sequence[str],
+    *,
+    place: str | Path,
+    known: Collection[str] | None = None,
+    kind: ConfigKind | None = None,
+) -> Config:
+    """The same for fields that are read already.
+
+    Args:
+        loaded: fields of a config.
+        overrides: see `load_config`.
+        place: what errors begin with.
+        known: see `load_config`.
+        kind: see `load_config`.
+
+    Raises:
+        ConfigError: an unknown name, a malformed value.
+    """
     try:
         # the file first, so that an override in either spelling wins over it
         fields = _translate(loaded, kind)
@@ -71,9 +94,9 @@ def load_config(
         if kind is not None:
             check_parts(fields)
     except UnknownFieldError as error:
-        raise UnknownFieldError(error.field, f"{path}: {error}") from error
+        raise UnknownFieldError(error.field, f"{place}: {error}") from error
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{place}: {error}") from error
     return Config(fields)
 
 

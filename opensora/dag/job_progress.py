@@ -15,7 +15,11 @@ _LINE = re.compile(
     re.M,
 )
 # rule -> name of its work on the progress lines, where that is not the rule's
-_WORK = {"sample": "sample batches", "score_captions": "score_clips"}
+_WORK = {
+    "sample": "sample batches",
+    "sample_part": "sample batches",
+    "score_captions": "score_clips",
+}
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ _ITEMS = {
     "train_text_encoder": "steps",
     "train": "steps",
     "sample": "batches",
+    "sample_part": "batches",
 }
 
 

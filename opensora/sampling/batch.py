@@ -3,14 +3,15 @@
 Axes: B samples, C latent channels, t h w latent size, T frames, H W pixels.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from opensora.core.errors import CheckpointError
+from opensora.core.errors import CheckpointError, ConfigError
 from opensora.media.frames import to_uint8
 from opensora.sampling.conditioning import apply_strategies, continue_rule
 from opensora.sampling.pipeline import Pipeline
@@ -19,26 +20,10 @@ from opensora.sampling.prompts import SampleRequest
 from opensora.sampling.settings import SamplingSettings
 from opensora.schedulers.common import Conditions, draw_noise, frame_view, size_conditions
 
+log = logging.getLogger(__name__)
+
 ReferenceLatents = Mapping[str, Tensor]
 """Content hash of a reference -> its latents [C, R, h, w]."""
-
-
-def batches(
-    wanted: Sequence[SampleRequest], settings: SamplingSettings
-) -> Iterator[list[SampleRequest]]:
-    """Split requests into batches whose samples have given frames in the same loops.
-
-    A scheduler with a mask draws more noise than one without, so that a sample would otherwise
-    depend on its neighbours.
-    """
-
-    def key(request: SampleRequest) -> tuple[bool, ...]:
-        return request.masked_loops(settings)
-
-    for _, group in groupby(sorted(wanted, key=key), key=key):
-        same = list(group)
-        for start in range(0, len(same), settings.batch_size):
-            yield same[start : start + settings.batch_size]
 
 
 def sample_batch(
@@ -49,8 +34,9 @@ def sample_batch(
 ) -> list[np.ndarray]:
     """Make one batch of samples.
 
-    All noise of a sample comes from its own generator, seeded by (seed, prompt, k) alone, so a
-    sample depends neither on the size nor on the order of the batches.
+    All noise of a sample comes from its own generator, seeded by (seed, prompt, k) alone, and its
+    text is encoded alone: what stands in the other rows decides nothing. Size and row decide the
+    rounding, see `places`.
 
     Args:
         pipeline: loaded parts.
@@ -124,11 +110,11 @@ def sample_latents(
         z, mask = apply_strategies(noise, references, strategies, loop, align=settings.align)
         # an edit ratio of 1 keeps nothing, so the frame has to start from noise
         z = torch.where(frame_view(mask == 1), noise, z)
-    texts = [loop_texts(r.prompt.text, settings.loop, pipeline.clean)[loop] for r in batch]
-    latents = pipeline.scheduler.sample(
+    sample = partial(
+        pipeline.scheduler.sample,
         pipeline.model,
-        pipeline.text_encoder,
-        texts,
+        pipeline.texts,
+        [loop_texts(r.prompt.text, settings.loop, pipeline.clean)[loop] for r in batch],
         None,
         pipeline.device,
         sample_conditions(pipeline, settings, len(batch)),
@@ -136,12 +122,43 @@ def sample_latents(
         mask=mask,
         generator=generators,
     )
+    latents = in_memory(sample, generators, apart=settings.guidance_apart)
     if not latents.isfinite().all():
         raise CheckpointError(
             f"{pipeline.identity['checkpoint']}: the model gives numbers that are not finite;"
             " use an earlier checkpoint or dtype fp32."
         )
     return latents
+
+
+def in_memory(
+    sample: Callable[..., Tensor], generators: Sequence[torch.Generator], *, apart: bool
+) -> Tensor:
+    """Sample with both halves of guidance at once, or one after the other where it must be.
+
+    Args:
+        sample: takes `apart`, whether they do.
+        generators: what it draws from; a second try begins where the first did.
+        apart: do not try them at once.
+
+    Raises:
+        ConfigError: a GPU has too little memory in either way.
+    """
+    states = [generator.get_state() for generator in generators]
+    for way in [True] if apart else [False, True]:
+        try:
+            return sample(apart=way)
+        except torch.cuda.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)
+        log.warning(
+            "sample guidance halves=%s does not fit the GPU", "apart" if way else "together"
+        )
+    raise ConfigError(
+        "the GPU has too little memory for a batch; use a smaller batch_size, or sp_size for"
+        " several GPUs a sample."
+    )
 
 
 def sample_conditions(

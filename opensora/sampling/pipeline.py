@@ -26,7 +26,9 @@ from opensora.sampling.checks import (
     check_variance,
     warn_unseen_size,
 )
+from opensora.sampling.compiled import compile_blocks
 from opensora.sampling.settings import SamplingSettings
+from opensora.sampling.texts import PromptTexts
 from opensora.text.clean import clean_caption
 
 _CLASSES = "classes"
@@ -41,6 +43,7 @@ class Pipeline:
         model: diffusion transformer in evaluation mode.
         vae: encodes and decodes [B, 3, T, H, W].
         text_encoder: encodes clean prompts; its null embedding comes from the model.
+        texts: encodes each prompt once; what the scheduler is given.
         scheduler: gives `sample`.
         device: where the networks are.
         identity: what the result depends on, for the record beside each sample.
@@ -50,6 +53,7 @@ class Pipeline:
     model: nn.Module
     vae: Any
     text_encoder: Any
+    texts: PromptTexts
     scheduler: Any
     device: torch.device
     identity: dict[str, Any]
@@ -98,6 +102,7 @@ def load_pipeline(
     model = load_model(source, settings, vae, text_encoder)
     adapters = _apply(config.get("lora"), model)
     model.to(device, dtype).eval()
+    compile_blocks(model, settings, device)
     text_encoder.y_embedder = model.y_embedder
     scheduler_fields = resolve_scheduler(config["scheduler"], source.training.get("scheduler"))
     scheduler = _build("scheduler", scheduler_fields)
@@ -106,6 +111,7 @@ def load_pipeline(
         model=model,
         vae=vae,
         text_encoder=text_encoder,
+        texts=PromptTexts(text_encoder),
         scheduler=scheduler,
         device=device,
         identity={

@@ -95,7 +95,7 @@ def prompts_of(config: Mapping[str, Any], settings: SamplingSettings) -> list[Pr
     def read(given: tuple[int, tuple[str, str | None, str | None]]) -> Prompt:
         number, (text, path, strategy) = given
         try:
-            return _read_prompt(text, path, strategy, settings)
+            return read_prompt(text, path, strategy, settings)
         except ConfigError as error:
             raise ConfigError(f"prompt {number} ({text[:_SLUG_LENGTH]!r}): {error}") from error
 
@@ -162,9 +162,20 @@ def _entries(config: Mapping[str, Any], name: str, count: int) -> list[str | Non
     return [None if entry is None else str(entry) for entry in entries]
 
 
-def _read_prompt(
+def read_prompt(
     given: str, path: str | None, strategy: str | None, settings: SamplingSettings
 ) -> Prompt:
+    """A prompt with its references and rules.
+
+    Args:
+        given: text, maybe with fields behind it.
+        path: references, separated by ";"; fields replace it.
+        strategy: rules; fields replace them.
+        settings: loops, and the folder where what an address names is kept.
+
+    Raises:
+        ConfigError: one of them can not be used, or has no effect.
+    """
     text, fields = split_fields(given)
     path = fields.get("reference_path", path)
     strategy = fields.get("mask_strategy", strategy)

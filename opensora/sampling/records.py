@@ -17,12 +17,16 @@ from opensora.media.encode import write_video
 from opensora.media.formats import is_media
 from opensora.sampling.finished import is_as_written, with_content
 from opensora.sampling.pipeline import Pipeline
+from opensora.sampling.places import Place
 from opensora.sampling.prompt_text import loop_texts
 from opensora.sampling.prompts import SampleRequest
 from opensora.sampling.settings import Resize, SamplingSettings
 
 # settings no single sample depends on
-_WITHOUT_EFFECT = ("save_dir", "num_samples", "batch_size", "multi_resolution", "sp_size")
+_WITHOUT_EFFECT = (
+    *("save_dir", "num_samples", "batch_size", "multi_resolution", "sp_size"),
+    *("guidance_apart", "compile"),
+)
 
 
 def save_sample(
@@ -31,6 +35,7 @@ def save_sample(
     pipeline: Pipeline,
     settings: SamplingSettings,
     config: Mapping[str, Any],
+    place: Place,
 ) -> None:
     """Write one sample and then its record, which marks it as finished.
 
@@ -40,6 +45,7 @@ def save_sample(
         pipeline: named in the record.
         settings: display size, fps, folder.
         config: kept in the record.
+        place: where it was computed, which its rounding depends on.
     """
     path = file_path(request, settings)
     record_path(request, settings).unlink(missing_ok=True)  # an old record must not fit a new file
@@ -70,7 +76,9 @@ def save_sample(
             {"name": reference.name, "sha256": reference.sha256}
             for reference in request.prompt.references
         ],
+        "place": list(place),
         "threads": threads_in_use(),
+        "device": pipeline.device.type,
         **_plain(pipeline.identity),
         "config": _plain(config),
         "fingerprint": fingerprint(request, pipeline, settings),

@@ -2,35 +2,33 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from opensora.acceleration.workers import Workers
-from opensora.core.errors import ConfigError, Stopped
-from opensora.core.io import read_json
+from opensora.core.errors import ConfigError, OpenSoraError, Stopped
 from opensora.core.log import progress
 from opensora.core.signals import StopSignals
 from opensora.models.text_encoder import ClassEncoder
-from opensora.sampling.batch import batches, sample_batch
+from opensora.sampling.batch import sample_batch
 from opensora.sampling.checks import check_keeps_frames
 from opensora.sampling.conditioning import place
 from opensora.sampling.pipeline import Pipeline
+from opensora.sampling.places import Place, batches_of, whole_batches
 from opensora.sampling.prompt_text import loop_texts
-from opensora.sampling.prompts import Prompt, of_each, requests
-from opensora.sampling.records import is_sampled, record_path, save_sample
+from opensora.sampling.prompts import Prompt, SampleRequest, of_each, requests
+from opensora.sampling.records import is_sampled, save_sample
 from opensora.sampling.references import encode_reference
 from opensora.sampling.settings import SamplingSettings
-from opensora.tables.columns import SAMPLES
-from opensora.tables.io import write_table
+from opensora.sampling.table import write_samples
 from opensora.text.cut import count_cut, warn_cut
 
 log = logging.getLogger(__name__)
 
-TABLE_NAME = "samples.csv"
 _ALONE = Workers(0, 1, torch.device("cpu"))
 
 
@@ -40,65 +38,116 @@ def sample_prompts(
     settings: SamplingSettings,
     config: Mapping[str, Any] | None = None,
     *,
+    part: tuple[int, int] = (1, 1),
     workers: Workers = _ALONE,
     signals: StopSignals | None = None,
 ) -> Path:
     """Make every sample that is not there yet and write the table of all of them.
 
     A sample is finished when its file is there and its record names the same weights, settings,
-    prompt, references and seed.
+    prompt, references and seed. Parts and groups of workers take whole batches of the run, so who
+    makes a sample changes nothing of it.
 
     Args:
         pipeline: loaded parts.
         prompts: as the user wrote them, with what conditions them.
         settings: sizes, amounts, seed and folder.
         config: the resolved sampling config, kept in each record.
-        workers: who share each sample; all go through this together, the first one writes.
+        part: which part of the samples, and of how many; (1, 1) is the whole.
+        workers: of this part; those of a group share each sample, the first one of all writes
+            the table.
         signals: whether a worker was asked to stop; None = signals end the process.
 
     Returns:
-        Path of samples.csv.
+        Path of the table: samples.csv, or that of the part.
 
     Raises:
         ConfigError: a prompt can not be sampled as asked.
+        CheckpointError: the model gives numbers that are not finite.
         Stopped: a worker was asked to stop; what is finished is kept.
     """
     are_many = (config or {}).get("prompt_path") is not None
     prompts = check_prompts(pipeline, prompts, settings, are_many=are_many)
     wanted = requests(prompts, settings.num_samples)
-    done = workers.of_group(lambda: {r.id for r in wanted if is_sampled(r, pipeline, settings)})
-    todo = [request for request in wanted if request.id not in done]
-    log.info("sample samples=%d finished=%d", len(wanted), len(wanted) - len(todo))
+    number, count = part
+    own = [batch.places for batch in whole_batches(wanted, settings)[number - 1 :: count]]
+    mine = _together(own[workers.group :: workers.num_groups])
+    lost: set[Prompt] = set()
+    failure: OpenSoraError | None = None
+    try:
+        lost = _make(pipeline, mine, settings, config or {}, workers=workers, signals=signals)
+    except OpenSoraError as error:
+        failure = error
+    lost = _agree(failure, lost, workers)
+    places = _together(own)
+    numbers = {
+        request: row
+        for row, request in enumerate(wanted)
+        if request in places and request.prompt not in lost
+    }
+    return workers.first(lambda: write_samples(numbers, settings, part))
+
+
+def _together(parts: Sequence[Mapping[SampleRequest, Place]]) -> dict[SampleRequest, Place]:
+    return dict(chain.from_iterable(part.items() for part in parts))
+
+
+def _make(
+    pipeline: Pipeline,
+    places: Mapping[SampleRequest, Place],
+    settings: SamplingSettings,
+    config: Mapping[str, Any],
+    *,
+    workers: Workers,
+    signals: StopSignals | None,
+) -> set[Prompt]:
+    """Make what is missing of the samples of one group of workers.
+
+    Returns:
+        Prompts of a file of them that were told and left out.
+
+    Raises:
+        ConfigError, CheckpointError, Stopped: as `sample_prompts`.
+    """
+    done = workers.of_group(lambda: {r.id for r in places if is_sampled(r, pipeline, settings)})
+    todo = [request for request in places if request.id not in done]
+    log.info("sample samples=%d finished=%d", len(places), len(places) - len(todo))
     latents: dict[str, Tensor] = {}
 
     def encode(prompt: Prompt) -> None:
         encode_references(pipeline, prompt, settings, latents)
 
     fresh = dict.fromkeys(request.prompt for request in todo)
+    are_many = config.get("prompt_path") is not None
     ready = {prompt for prompt, _ in of_each(encode, fresh, are_many=are_many)}
-    lost = set(fresh) - ready
-    wanted = [request for request in wanted if request.prompt not in lost]
-    todo = [request for request in todo if request.prompt not in lost]
-    for batch in progress(list(batches(todo, settings)), description="sample batches"):
-        _end_if_asked(workers, signals)
-        made = sample_batch(pipeline, batch, settings, latents)
-        if not workers.is_main:
+    todo = [request for request in todo if request.prompt in ready]
+    for batch in progress(batches_of(todo, places, settings), description="sample batches"):
+        if asked := workers.of_group(lambda: None if signals is None else signals.received):
+            raise Stopped(
+                f"{asked} came; samples that are finished are kept, run the same command again"
+            )
+        made = sample_batch(pipeline, batch.rows, settings, latents)
+        if workers.place:
             continue
-        for request, frames in zip(batch, made, strict=True):
-            save_sample(request, frames, pipeline, settings, config or {})
-    table = settings.save_dir / TABLE_NAME
-    if workers.is_main:
-        records = [read_json(record_path(request, settings)) for request in wanted]
-        write_table(pd.DataFrame(records)[list(SAMPLES.columns)], table, SAMPLES)
-    return table
+        for request, own in batch.places.items():
+            save_sample(request, made[own.row], pipeline, settings, config, own)
+    return set(fresh) - ready
 
 
-def _end_if_asked(workers: Workers, signals: StopSignals | None) -> None:
-    """Stop between two batches where a worker was asked to; all of them or none."""
-    asked = None if signals is None else next(filter(None, workers.gather(signals.received)), None)
-    if asked:
-        sentence = f"{asked} came; samples that are finished are kept, run the same command again"
-        raise Stopped(sentence if workers.is_main else "")
+def _agree(failure: OpenSoraError | None, lost: set[Prompt], workers: Workers) -> set[Prompt]:
+    """Wait for all workers; the prompts that any of them left out.
+
+    Raises:
+        OpenSoraError: the first failure of any; the main worker has its words, the others none.
+    """
+    with workers.meeting():
+        outcomes = workers.gather((failure, lost))
+    found = next((error for error, _ in outcomes if error is not None), None)
+    if found is not None:
+        if workers.is_main:
+            raise found
+        raise Stopped("") if isinstance(found, Stopped) else OpenSoraError("")
+    return set().union(*(prompts for _, prompts in outcomes))
 
 
 def check_prompts(

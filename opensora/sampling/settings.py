@@ -12,6 +12,7 @@ from opensora.sampling.conditioning import total_frames
 # fields that a sampling config may hold; those named here are our own
 FIELDS = INFERENCE_FIELDS | {
     *("num_samples", "align", "display_size", "display_resize", "sp_size", "lora"),
+    *("guidance_apart", "compile"),
 }
 
 Resize = Literal["nearest", "lanczos"]
@@ -40,6 +41,9 @@ class SamplingSettings:
         display_size: short side of the files in pixels; smaller samples are enlarged to it.
         display_resize: "nearest" by the largest whole factor, or "lanczos" to the exact size.
         sp_size: workers that share each sample; changes memory, speed and rounding.
+        guidance_apart: run the halves of guidance one after the other, for less memory. On a GPU
+            whose memory the first try exceeds it is done anyway.
+        compile: compile the blocks; takes a minute at first and changes rounding.
     """
 
     num_frames: int
@@ -58,6 +62,8 @@ class SamplingSettings:
     display_size: int | None = None
     display_resize: Resize = "nearest"
     sp_size: int = 1
+    guidance_apart: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that can not work."""
@@ -80,6 +86,9 @@ class SamplingSettings:
             raise ConfigError(f"fps is {self.fps!r}; expected frames per second above 0.")
         if not _is_whole(self.seed):
             raise ConfigError(f"seed is {self.seed!r}; expected a whole number.")
+        for name, switch in (("guidance_apart", self.guidance_apart), ("compile", self.compile)):
+            if not isinstance(switch, bool):
+                raise ConfigError(f"{name} is {switch!r}; expected True or False.")
         parse_dtype(self.dtype)
         if self.display_resize not in ("nearest", "lanczos"):
             raise ConfigError(

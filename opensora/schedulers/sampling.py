@@ -35,8 +35,9 @@ class Display(Protocol):
 class GuidedModel:
     """A model with its conditions, called with latents and timesteps alone.
 
-    The conditional and the unconditional half run as one batch; at scale 1 the conditional half
-    runs alone.
+    The conditional and the unconditional half run as one batch, or one after the other; at scale 1
+    the conditional half runs alone. What a model makes of texts alone is made here, once for all
+    timesteps, where it has `encode_text_once`.
 
     Attributes:
         conditions: conditions of the prompts, with B rows.
@@ -47,20 +48,34 @@ class GuidedModel:
         scale: guidance scale.
         null: embeddings of "no prompt" in the place of y, [B, 1, L, D]; not used at scale 1. That
             half keeps the mask of the prompt, as caption dropout does in training.
+        apart: run the halves one after the other, for half of the activations' memory.
 
     Source: Ho and Salimans 2022, arXiv:2207.12598.
     """
 
     def __init__(
-        self, model: Model, conditions: Conditions, scale: float, null: Tensor | None = None
+        self,
+        model: Model,
+        conditions: Conditions,
+        scale: float,
+        null: Tensor | None = None,
+        *,
+        apart: bool = False,
     ) -> None:
         self._model, self._scale = model, scale
-        self.conditions = self._rows = conditions
+        self.conditions = conditions
         self.is_guided = scale != 1
+        runs = [conditions]  # conditions of each call of the model
         if self.is_guided:
             assert null is not None
-            self._rows = map_conditions(_twice, conditions)
-            self._rows["y"] = torch.cat([conditions["y"], null.to(conditions["y"])])
+            half = Conditions(**conditions)
+            half["y"] = null.to(conditions["y"])
+            runs.append(half)
+            if not apart:
+                both = map_conditions(_twice, conditions)
+                both["y"] = torch.cat([one["y"] for one in runs])
+                runs = [both]
+        self._runs = [_with_text(model, run) for run in runs]
 
     def __call__(
         self,
@@ -83,20 +98,26 @@ class GuidedModel:
         Returns:
             [B, C, T, H, W], or with the variance all channels of the model.
         """
-        rows = self._rows
-        if x_mask is not None:
-            rows = Conditions(**rows)
-            rows["x_mask"] = _twice(x_mask) if self.is_guided else x_mask
-        if not self.is_guided:
-            output = self._model(x, t, **rows)
-            return output if variance else output[:, : x.shape[1]]
-        output = self._model(_twice(x), _twice(t), **rows)
+        together = self.is_guided and len(self._runs) == 1
+        if together:
+            inputs = _twice(x), _twice(t), None if x_mask is None else _twice(x_mask)
+        else:
+            inputs = x, t, x_mask
+        output = torch.cat([self._call(run, *inputs) for run in self._runs])
         output = output if variance else output[:, : x.shape[1]]
+        if not self.is_guided:
+            return output
         channels = x.shape[1] if channels is None else channels
         conditional, unconditional = output[:, :channels].chunk(2)
         guided = unconditional + self._scale * (conditional - unconditional)
         rest = output[: len(x), channels:]
         return torch.cat([guided, rest], dim=1) if rest.shape[1] else guided
+
+    def _call(self, run: Conditions, x: Tensor, t: Tensor, x_mask: Tensor | None) -> Tensor:
+        if x_mask is not None:
+            run = Conditions(**run)
+            run["x_mask"] = x_mask
+        return self._model(x, t, **run)
 
 
 class Sampler(ABC):
@@ -147,6 +168,7 @@ class Sampler(ABC):
         guidance_scale: float | None = None,
         progress: bool = False,
         generator: Generators = None,
+        apart: bool = False,
     ) -> Tensor:
         """Make latents for prompts.
 
@@ -163,6 +185,7 @@ class Sampler(ABC):
             guidance_scale: replaces cfg_scale.
             progress: show progress over the steps.
             generator: source of all noise, or one per sample.
+            apart: run both halves of guidance one after the other, see `GuidedModel`.
 
         Returns:
             Latents [B, C, T, H, W].
@@ -180,7 +203,7 @@ class Sampler(ABC):
         encoded: dict[str, Any] = {**text_encoder.encode(prompts), **(additional_args or {})}
         conditions = map_conditions(lambda value: value.to(device), encoded)
         null = text_encoder.null(len(prompts)) if scale != 1 else None
-        network = GuidedModel(model, conditions, scale, null)
+        network = GuidedModel(model, conditions, scale, null, apart=apart)
         mask = None if mask is None else mask.to(device, torch.float32)
         return self.walk(network, z, mask, generator, _with_bar if progress else iter)
 
@@ -204,6 +227,16 @@ def start_noise(
     if len(z) != num_samples:
         raise ValueError(f"z holds {len(z)} samples but there are {num_samples} prompts")
     return z.to(device)
+
+
+def _with_text(model: Model, conditions: Conditions) -> Conditions:
+    """Conditions whose text is ready for all timesteps, where the model can make it so."""
+    encode: Any = getattr(model, "encode_text_once", None)
+    if encode is None:
+        return conditions
+    ready = Conditions(**conditions)
+    ready["y"] = encode(conditions["y"], ready.pop("mask", None))
+    return ready
 
 
 def _twice(rows: Tensor) -> Tensor:

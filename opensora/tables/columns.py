@@ -12,6 +12,7 @@ DETAIL = "detail"
 LICENCE = "licence"
 K = "k"  # number of a caption among those of its clip, from 0
 NUM_CAPTIONS = "num_captions"  # of a clip, where several are kept
+NUMBER = "number"  # of a sample among all of its run, from 0 in the order of the prompts
 SHARD = "shard"  # of a manifest in partitions: made when it is read, stored in no file
 WINDOW = "window"  # first frame of what a latent holds, where that is not always the first
 OK = "ok"  # the status of a row that goes on
@@ -40,7 +41,7 @@ STRINGS = frozenset(
 WHOLE_NUMBERS = frozenset(
     {
         *("num_frames", "height", "width", "resolution", "text_len", "rotation", "seed", SHARD),
-        *(K, NUM_CAPTIONS),
+        *(K, NUM_CAPTIONS, NUMBER),
         *(
             "start_frame",
             "end_frame",
@@ -142,3 +143,5 @@ LEFT_OUT = Table("left_out", "assign_buckets", (ID, "reason"))  # clips in no ba
 SAMPLES = Table(
     "samples", "sample", (ID, PATH, "prompt", "seed", "num_frames", "height", "width", "fps")
 )
+# of one job of several; the number of each sample is that in the whole table
+SAMPLE_PARTS = Table("sample_parts", "sample_part", (NUMBER, *SAMPLES.columns))

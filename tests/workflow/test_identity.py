@@ -74,6 +74,7 @@ NAMES = {
 ELSEWHERE = {
     *("run", "num_shards", "stages.0.name", "sample.stages"),
     "container",  # test_container.py
+    "sample.num_jobs",  # who makes a sample changes nothing of it
     "max_rejected",  # decides whether there is a result, not which
     *("stages.0.online", "stages.0.milestones"),  # what is settled and trained has other inputs
     *("resources.threads", "resources.largest_node", "resources.longest_job"),

@@ -157,6 +157,7 @@ class Forecast:
         count *= self._config["sample"]["num_samples"]
         if rule == "evaluate":
             return power.seconds(count * _CLIP_IMAGES * _CLIP_FLOPS, gpu_speed=_GPU_FP32)
+        count = -(-count // self._config["sample"]["num_jobs"])
         fields = self._resolve(self._config["sample"]["config"])
         last = self._config["stages"][-1]["config"]
         model = fields.get("model") or self._resolve(last)["model"]

@@ -16,6 +16,9 @@ from opensora.models.layers.shared_tokens import SharedTokens
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
+BlockText = Tensor | tuple[Tensor, Tensor]
+"""A text as a block takes it: [N, S, D], or ready keys and values, each [N, H, S, d]."""
+
 
 class Short(Protocol):
     """A kernel that positions, normalises and attends in one, for short sequences."""
@@ -202,12 +205,18 @@ class CrossAttention(nn.Module):
         self.kv_linear = nn.Linear(dim, 2 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, text: Tensor, mask: Tensor | None = None) -> Tensor:
+    def keys_values(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [N, H, S, d] of a text [N, S, D]; they are the same at all timesteps."""
+        kv = self.kv_linear(text).view(*text.shape[:2], 2, self.num_heads, -1)
+        k, v = kv.unbind(2)
+        return k.transpose(1, 2), v.transpose(1, 2)
+
+    def forward(self, x: Tensor, text: BlockText, mask: Tensor | None = None) -> Tensor:
         """Attend to the text of the same sample.
 
         Args:
             x: [N, L, D].
-            text: [N, S, D].
+            text: [N, S, D], or what `keys_values` makes of it.
             mask: bool [N, 1, 1, S], True = attend; None = all tokens.
 
         Returns:
@@ -215,6 +224,6 @@ class CrossAttention(nn.Module):
         """
         N, L, D = x.shape
         q = self.q_linear(x).view(N, L, self.num_heads, -1).transpose(1, 2)
-        k, v = self.kv_linear(text).view(N, text.shape[1], 2, self.num_heads, -1).unbind(2)
-        out = self.attend(q, k.transpose(1, 2), v.transpose(1, 2), mask)
+        k, v = self.keys_values(text) if isinstance(text, Tensor) else text
+        out = self.attend(q, k, v, mask)
         return self.proj(out.transpose(1, 2).reshape(N, L, D))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from opensora.models.build import register_model
-from opensora.models.layers.attention import Attention, CrossAttention
+from opensora.models.layers.attention import Attention, BlockText, CrossAttention
 from opensora.models.layers.blocks import FinalLayer, Mlp, block_modulation, keep_gates
 from opensora.models.layers.embeddings import (
     CaptionEmbedder,
@@ -23,6 +23,7 @@ from opensora.models.layers.embeddings import (
 )
 from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
 from opensora.models.layers.sized import SizedTransformer
+from opensora.models.layers.texts import EncodedText, TextTransformer
 from opensora.models.layers.transformer import LayerCounts, initialize_weights
 
 
@@ -57,7 +58,7 @@ class PixArtBlock(nn.Module):
     def forward(
         self,
         x: Tensor,
-        text: Tensor,
+        text: BlockText,
         time: Tensor,
         text_mask: Tensor | None = None,
         drops: Tensor | None = None,
@@ -86,7 +87,7 @@ class PixArtBlock(nn.Module):
         return self.add_gated(x, mlp_gate, self.mlp(self.modulate(x, mlp_shift, mlp_scale)))
 
 
-class PixArt(SizedTransformer):
+class PixArt(TextTransformer, SizedTransformer):
     """Text-to-image transformer; on videos all tokens of all frames attend to each other.
 
     Args:
@@ -167,7 +168,7 @@ class PixArt(SizedTransformer):
         self,
         x: Tensor,
         timestep: Tensor,
-        y: Tensor,
+        y: Tensor | EncodedText,
         mask: Tensor | None = None,
         *,
         x_mask: Tensor | None = None,
@@ -178,7 +179,7 @@ class PixArt(SizedTransformer):
         Args:
             x: noised latents [B, C, T, H, W].
             timestep: [B].
-            y: text embeddings [B, 1, L, caption_channels].
+            y: text embeddings [B, 1, L, caption_channels], or the `EncodedText` of them.
             mask: [b, L], nonzero = token; b divides B. None = all.
             x_mask: must be None, this model can not be given clean frames.
             **sizes: what `embed_size` takes; other conditions belong to other models.
@@ -194,9 +195,8 @@ class PixArt(SizedTransformer):
             x = x + frames[:, :, None]
         t = self.t_embedder(timestep) + self.embed_size(B, **sizes)  # [B, D]
         time = self.t_block(t).view(B, 1, 6, -1)
-        y, text_mask = self.prepare_text(y, mask, B)
-        text = self.y_embedder(y).squeeze(1)  # [B, L, D]
-        for block in self.blocks:
+        texts, text_mask = self.texts_of_blocks(y, mask, B)
+        for block, text in zip(self.blocks, texts, strict=True):
             x = self.run_block(block, x, text, time, text_mask, self.draw_drops(block, 2, x))
         x = self.final_layer(x, t)  # [B, T, S, patch_features]
         return self.unpatchify(x, size)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from opensora.models.build import register_model
-from opensora.models.layers.attention import Attention, CrossAttention
+from opensora.models.layers.attention import Attention, BlockText, CrossAttention
 from opensora.models.layers.blocks import (
     FinalLayer,
     Mlp,
@@ -20,6 +20,7 @@ from opensora.models.layers.embeddings import CaptionEmbedder, Size3, TimestepEm
 from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
 from opensora.models.layers.shared_tokens import SharedTokens
 from opensora.models.layers.sized import SizedTransformer
+from opensora.models.layers.texts import EncodedText, TextTransformer
 from opensora.models.layers.transformer import LayerCounts, initialize_weights
 
 
@@ -55,7 +56,7 @@ class STDiTBlock(nn.Module):
     def forward(
         self,
         x: Tensor,
-        text: Tensor,
+        text: BlockText,
         time: Tensor,
         text_mask: Tensor | None = None,
         frame_positions: Tensor | None = None,
@@ -67,7 +68,7 @@ class STDiTBlock(nn.Module):
 
         Args:
             x: [B, T, S, D].
-            text: [B, L, D].
+            text: [B, L, D], or its keys and values.
             time: [B, F, 6, D], shift, scale and gate of spatial attention and of the MLP.
             text_mask: bool [B, 1, 1, L].
             frame_positions: [1, T, D], added before temporal attention; only the first block
@@ -99,7 +100,7 @@ class STDiTBlock(nn.Module):
         return self.add_gated(x, mlp_gate, self.mlp(self.modulate(x, mlp_shift, mlp_scale)))
 
 
-class STDiT(SizedTransformer):
+class STDiT(TextTransformer, SizedTransformer):
     """Spatial-temporal DiT for one video size.
 
     Args:
@@ -180,7 +181,7 @@ class STDiT(SizedTransformer):
         self,
         x: Tensor,
         timestep: Tensor,
-        y: Tensor,
+        y: Tensor | EncodedText,
         mask: Tensor | None = None,
         x_mask: Tensor | None = None,
         **_: Tensor | None,
@@ -190,7 +191,7 @@ class STDiT(SizedTransformer):
         Args:
             x: noised latents [B, C, T, H, W].
             timestep: [B].
-            y: text embeddings [B, 1, L, caption_channels].
+            y: text embeddings [B, 1, L, caption_channels], or the `EncodedText` of them.
             mask: [b, L], nonzero = token; b divides B. None = all.
             x_mask: bool [b, T], True = noised frame, False = given clean frame. None = all noised.
             **_: conditions of other models; this one is made for one size and rate.
@@ -209,12 +210,11 @@ class STDiT(SizedTransformer):
             clean = self.t_block(t_clean).view(len(x), 1, 6, -1)
         time = select_frames(x_mask, noised, clean)  # [B, F, 6, D]
         temporal_time = None if x_mask is None else noised  # as the released weights were trained
-        y, text_mask = self.prepare_text(y, mask, len(x))
-        text = self.y_embedder(y).squeeze(1)  # [B, L, D]
+        texts, text_mask = self.texts_of_blocks(y, mask, len(x))
 
         first = frames if self.has_frame_positions else None
         later = torch.zeros_like(frames) if self.is_compiled and first is not None else None
-        for block in self.blocks:
+        for block, text in zip(self.blocks, texts, strict=True):
             drops = self.draw_drops(block, 3, x)
             args = (x, text, time, text_mask, first, temporal_time, shared, drops)
             x, first = self.run_block(block, *args), later

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from opensora.models.build import register_model
-from opensora.models.layers.attention import Attention, CrossAttention
+from opensora.models.layers.attention import Attention, BlockText, CrossAttention
 from opensora.models.layers.blocks import (
     FinalLayer,
     Mlp,
@@ -25,11 +25,8 @@ from opensora.models.layers.embeddings import (
 from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
 from opensora.models.layers.positions import RotaryEmbedding, scaled_table, temporal_table
 from opensora.models.layers.shared_tokens import SharedTokens
-from opensora.models.layers.transformer import (
-    LayerCounts,
-    VideoTransformer,
-    initialize_weights,
-)
+from opensora.models.layers.texts import EncodedText, TextTransformer
+from opensora.models.layers.transformer import LayerCounts, initialize_weights
 
 
 class STDiT2Block(nn.Module):
@@ -71,7 +68,7 @@ class STDiT2Block(nn.Module):
     def forward(
         self,
         x: Tensor,
-        text: Tensor,
+        text: BlockText,
         time: Tensor,
         temporal_time: Tensor,
         rotation: Tensor,
@@ -83,7 +80,7 @@ class STDiT2Block(nn.Module):
 
         Args:
             x: [B, T, S, D].
-            text: [B, L, D].
+            text: [B, L, D], or its keys and values.
             time: [B, F, 6, D], shift, scale and gate of spatial attention and of the MLP.
             temporal_time: [B, F, 3, D], shift, scale and gate of temporal attention.
             rotation: [T, d // 2, 2], rotary table of the frames.
@@ -111,7 +108,7 @@ class STDiT2Block(nn.Module):
         return self.add_gated(x, mlp_gate, self.mlp(self.modulate(x, mlp_shift, mlp_scale)))
 
 
-class STDiT2(VideoTransformer):
+class STDiT2(TextTransformer):
     """Spatial-temporal DiT for videos of any length, size, aspect ratio and frame rate.
 
     Args:
@@ -205,7 +202,7 @@ class STDiT2(VideoTransformer):
         self,
         x: Tensor,
         timestep: Tensor,
-        y: Tensor,
+        y: Tensor | EncodedText,
         mask: Tensor | None = None,
         x_mask: Tensor | None = None,
         num_frames: Tensor | None = None,
@@ -220,7 +217,7 @@ class STDiT2(VideoTransformer):
         Args:
             x: noised latents [B, C, T, H, W].
             timestep: [B].
-            y: text embeddings [B, 1, L, caption_channels].
+            y: text embeddings [B, 1, L, caption_channels], or the `EncodedText` of them.
             mask: [b, L], nonzero = token; b divides B. None = all.
             x_mask: bool [b, T], True = noised frame, False = given clean frame. None = all noised.
             num_frames: [b], frames of the video before the autoencoder.
@@ -252,13 +249,12 @@ class STDiT2(VideoTransformer):
             clean = self._modulations(t_clean, t_zero + frames)
             time = select_frames(x_mask, time, clean[0])
             temporal_time = select_frames(x_mask, temporal_time, clean[1])
-        y, text_mask = self.prepare_text(y, mask, B)
-        text = self.y_embedder(y).squeeze(1)  # [B, L, D]
+        texts, text_mask = self.texts_of_blocks(y, mask, B)
         x, shared = self.split_tokens(x)
 
-        rest = (text, time, temporal_time, self.rope(x.shape[1]), text_mask, shared)
-        for block in self.blocks:
-            x = self.run_block(block, x, *rest, self.draw_drops(block, 3, x))
+        rest = (time, temporal_time, self.rope(x.shape[1]), text_mask, shared)
+        for block, text in zip(self.blocks, texts, strict=True):
+            x = self.run_block(block, x, text, *rest, self.draw_drops(block, 3, x))
         x = self.final_layer(x, t, x_mask, t_clean)  # [B, T, S, patch_features]
         return self.unpatchify(x, size, shared)
 

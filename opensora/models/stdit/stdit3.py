@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from opensora.models.build import register_model
-from opensora.models.layers.attention import Attention, CrossAttention
+from opensora.models.layers.attention import Attention, BlockText, CrossAttention
 from opensora.models.layers.blocks import (
     FinalLayer,
     Mlp,
@@ -27,11 +27,8 @@ from opensora.models.layers.embeddings import (
 from opensora.models.layers.kernels.choice import TORCH, Kernels, choose_kernels
 from opensora.models.layers.positions import RotaryEmbedding, scaled_table
 from opensora.models.layers.shared_tokens import SharedTokens
-from opensora.models.layers.transformer import (
-    LayerCounts,
-    VideoTransformer,
-    initialize_weights,
-)
+from opensora.models.layers.texts import EncodedText, TextTransformer
+from opensora.models.layers.transformer import LayerCounts, initialize_weights
 
 
 class STDiT3Block(nn.Module):
@@ -74,7 +71,7 @@ class STDiT3Block(nn.Module):
     def forward(
         self,
         x: Tensor,
-        text: Tensor,
+        text: BlockText,
         time: Tensor,
         rotation: Tensor | None = None,
         text_mask: Tensor | None = None,
@@ -85,7 +82,7 @@ class STDiT3Block(nn.Module):
 
         Args:
             x: [B, T, S, D].
-            text: [B, L, D].
+            text: [B, L, D], or its keys and values.
             time: [B, F, 6, D], shift, scale and gate of attention and of the MLP.
             rotation: [T, d // 2, 2], rotary table of the frames; for temporal blocks.
             text_mask: bool [B, 1, 1, L].
@@ -108,7 +105,7 @@ class STDiT3Block(nn.Module):
         return self.add_gated(x, mlp_gate, self.mlp(self.modulate(x, mlp_shift, mlp_scale)))
 
 
-class STDiT3(VideoTransformer):
+class STDiT3(TextTransformer):
     """Spatial-temporal DiT of version 1.2: `depth` pairs of a spatial and a temporal block.
 
     Args:
@@ -204,7 +201,7 @@ class STDiT3(VideoTransformer):
         self,
         x: Tensor,
         timestep: Tensor,
-        y: Tensor,
+        y: Tensor | EncodedText,
         mask: Tensor | None = None,
         x_mask: Tensor | None = None,
         height: Tensor | None = None,
@@ -217,7 +214,8 @@ class STDiT3(VideoTransformer):
         Args:
             x: noised latents [B, C, T, H, W].
             timestep: [B].
-            y: text embeddings [B, 1, L, caption_channels], or [B, 1, L, D] with skip_y_embedder.
+            y: text embeddings [B, 1, L, caption_channels], or [B, 1, L, D] with skip_y_embedder,
+                or the `EncodedText` of them.
             mask: [b, L], nonzero = token; b divides B. None = all.
             x_mask: bool [b, T], True = noised frame, False = given clean frame. None = all noised.
             height: [b] pixels; the first one sets the scale of positions for the batch.
@@ -242,13 +240,16 @@ class STDiT3(VideoTransformer):
         if x_mask is not None:
             t_clean = self.t_embedder(torch.zeros_like(timestep)) + rate
             time = select_frames(x_mask, time, self.t_block(t_clean).view(B, 1, 6, -1))
-        y, text_mask = self.prepare_text(y, mask, B)
-        text = (y if self.skip_y_embedder else self.encode_text(y)).squeeze(1)  # [B, L, D]
+        texts, text_mask = self.texts_of_blocks(y, mask, B)
         rotation = self.rope(x.shape[1])
         x, shared = self.split_tokens(x)
 
-        for spatial, temporal in zip(self.spatial_blocks, self.temporal_blocks, strict=True):
-            for block, positions in ((spatial, None), (temporal, rotation)):
+        depth = len(self.spatial_blocks)
+        pairs = zip(
+            self.spatial_blocks, self.temporal_blocks, texts[:depth], texts[depth:], strict=True
+        )
+        for spatial, temporal, first, second in pairs:
+            for block, text, positions in ((spatial, first, None), (temporal, second, rotation)):
                 drops = self.draw_drops(block, 2, x)
                 x = self.run_block(block, x, text, time, positions, text_mask, shared, drops)
         x = self.final_layer(x, t, x_mask, t_clean)  # [B, T, S, patch_features]
@@ -277,10 +278,14 @@ class STDiT3(VideoTransformer):
             input_sq_size=self.input_sq_size,
         ).to(self.dtype)
 
+    def embed_text(self, y: Tensor) -> Tensor:
+        """The text embedded, if it does not come so."""
+        return y if self.skip_y_embedder else self.encode_text(y)
+
     def encode_text(self, y: Tensor) -> Tensor:
         """Text embeddings [B, 1, L, caption_channels] as the blocks take them, [B, 1, L, D].
 
-        They are the same at every timestep, so a sampler may make them once (skip_y_embedder).
+        They are the same at every timestep, so they may be made ahead (skip_y_embedder).
         """
         return self.y_embedder(y)
 

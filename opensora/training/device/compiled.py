@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import nn
-from torch._dynamo.exc import TorchDynamoException
 
+from opensora.acceleration.compiler import allow_graphs, compiler_problem
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import ConfigError
 from opensora.models.layers.transformer import VideoTransformer
@@ -76,27 +75,10 @@ def compile_model(
     return model
 
 
-def compiler_problem(device: torch.device) -> str:
-    """Why nothing can be compiled for a device, in a line; empty where a small function can."""
-    size = 1 + int.from_bytes(os.urandom(2))  # one that does not lie in the cache
-    try:
-        torch.compile(lambda x: x + 1, dynamic=False)(torch.zeros(size, device=device))
-    except TorchDynamoException as error:
-        return str(error).partition("\n")[0]
-    return ""
-
-
 def count_sizes(plan: BatchPlan) -> int:
     """How many sizes the micro batches of a plan have: buckets, and clips of one."""
     columns = {"bucket": plan.table["bucket"].to_pandas(), "clips": np.diff(plan.entries.offsets)}
     return len(pd.DataFrame(columns).drop_duplicates())
-
-
-def allow_graphs(number: int) -> None:
-    """Let torch compile the code of a block so many times, if that is more than it does already."""
-    limits = torch._dynamo.config
-    limits.recompile_limit = max(limits.recompile_limit, number)
-    limits.accumulated_recompile_limit = max(limits.accumulated_recompile_limit, number)
 
 
 def _begins_with_gradients(model: VideoTransformer) -> bool:

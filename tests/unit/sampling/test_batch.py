@@ -7,10 +7,11 @@ from diffusers import AutoencoderKLWan
 
 from opensora.core.errors import ConfigError
 from opensora.media.frames import to_uint8
-from opensora.sampling.batch import batches, sample_batch, sample_conditions, sample_latents
+from opensora.sampling.batch import sample_batch, sample_conditions, sample_latents
 from opensora.sampling.conditioning import MaskRule
 from opensora.sampling.pipeline import load_pipeline
-from opensora.sampling.prompts import Prompt, SampleRequest, requests
+from opensora.sampling.places import whole_batches
+from opensora.sampling.prompts import Prompt, requests
 from opensora.sampling.references import Reference
 from opensora.sampling.settings import SamplingSettings
 from opensora.schedulers.common import draw_noise
@@ -90,28 +91,13 @@ def test_neighbours_with_given_frames_change_no_sample(masked, references, size)
     kept = given("kept", "clip", MaskRule(0), MaskRule(1, 0, 2, 2))
     wanted = requests([Prompt("a"), kept, Prompt("b"), given("c", "image", MaskRule(0))], 1)
     made = {}
-    for batch in batches(wanted, settings):
-        assert len(batch) <= size
-        frames = sample_batch(pipeline, batch, settings, references)
-        made |= dict(zip((request.id for request in batch), frames, strict=True))
+    for batch in whole_batches(wanted, settings):
+        assert len(batch.rows) <= size
+        frames = sample_batch(pipeline, batch.rows, settings, references)
+        made |= dict(zip((request.id for request in batch.rows), frames, strict=True))
     for request in wanted:
         alone = sample_batch(pipeline, [request], settings, references)[0]
         assert np.abs(alone.astype(int) - made[request.id]).max() <= 1
-
-
-def test_batches_hold_samples_with_given_frames_in_the_same_loops(config):
-    settings = settings_of(config, batch_size=2)
-    first = [SampleRequest(prompt, k) for prompt in plain("a", "b") for k in range(2)]
-    kept = [SampleRequest(given("c", "image", MaskRule(0)), k) for k in range(3)]
-    mixed = [first[0], kept[0], first[1], kept[1], kept[2], first[2], first[3]]
-    made = list(batches(mixed, settings))
-    assert made == [first[:2], first[2:], kept[:2], kept[2:]]
-
-
-def test_without_given_frames_the_order_of_requests_is_kept(config):
-    settings = settings_of(config, batch_size=3)
-    wanted = requests(plain("c", "a", "b"), 2)
-    assert [request for batch in batches(wanted, settings) for request in batch] == wanted
 
 
 def test_another_seed_gives_another_sample_and_the_same_seed_the_same(pipeline, config):

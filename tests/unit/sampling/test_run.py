@@ -303,7 +303,7 @@ def count_batches(monkeypatch):
     made = []
 
     def watched(pipeline, batch, settings, references):
-        made.extend(request.prompt.text for request in batch)
+        made.extend(dict.fromkeys(request.prompt.text for request in batch))
         return sample_batch(pipeline, batch, settings, references)
 
     monkeypatch.setattr("opensora.sampling.run.sample_batch", watched)

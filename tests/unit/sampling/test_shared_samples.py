@@ -1,5 +1,6 @@
 """`opensora sample --sp-size`: processes that share each sample, on gloo."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,26 @@ def test_two_that_share_samples_make_those_of_one(config, tmp_path, image):
     assert main(["sample", *words, str(tmp_path / "two"), "--device", "cpu"]) == 0
     now = [path.stat().st_mtime_ns for path in files if path.suffix != ".csv"]
     assert now == times  # the same samples, finished already
+
+
+def test_two_ranks_make_the_bytes_of_one(config, tmp_path, monkeypatch):
+    save_config(config | {"batch_size": 2, "num_samples": 3}, tmp_path / "sample.py")
+    words = [str(tmp_path / "sample.py"), "--save-dir"]
+    code, out, err = sample(*words, str(tmp_path / "two"), "--processes", "2")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as each of them has
+    assert main(["sample", *words, str(tmp_path / "one"), "--device", "cpu"]) == 0
+    assert code == 0, err
+    assert out == f"sample: samples=6 prompts=2 table={tmp_path}/two/samples.csv\n"
+    one, two = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("one", "two")
+    )
+    assert sorted(one) == sorted(two)
+    assert all(one[name] == two[name] for name in one if not name.endswith(".json"))
+    records = {name: json.loads(content) for name, content in two.items() if name[-4:] == "json"}
+    assert all(
+        record["place"] == json.loads(one[name])["place"] for name, record in records.items()
+    )
 
 
 def test_a_model_that_can_not_share_samples_is_said_once(other_config, tmp_path):

@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from opensora.acceleration.compiler import compiler_problem
 from opensora.acceleration.workers import Workers
 from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import CheckpointError, ConfigError, Stopped
 from opensora.models.layers.transformer import VideoTransformer
 from opensora.plans.compile import BatchPlan, write_plan
 from opensora.training.device import compiled
-from opensora.training.device.compiled import compile_model, compiler_problem, count_sizes
+from opensora.training.device.compiled import compile_model, count_sizes
 
 from ..conftest import interrupt_at, make_stores, run
 from ..test_loop import assert_same_results, losses
