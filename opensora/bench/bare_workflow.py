@@ -61,11 +61,12 @@ rule build_manifest:
         expand(f"{R}/scores/{{d}}/{{s}}.parquet", d=["technical", "flow", "match"], s=S),
     output:
         expand(f"{R}/manifest/{{s}}.parquet", s=S),
+        f"{R}/manifest/index.json",
         expand(f"{R}/{{name}}", name=["rejected.csv", "funnel.json", "data_card.md"]),
     shell: "false"
 
 rule assign_buckets:
-    input: expand(f"{R}/manifest/{{s}}.parquet", s=S)
+    input: f"{R}/manifest/index.json"
     output:
         f"{R}/buckets/{{stage}}/plan.parquet",
         f"{R}/buckets/{{stage}}/validation.parquet",
@@ -86,7 +87,7 @@ rule encode_captions:
 
 rule settle_plan:
     input:
-        expand(f"{R}/manifest/{{s}}.parquet", s=S),
+        f"{R}/manifest/index.json",
         f"{R}/buckets/{{stage}}/plan.parquet",
         f"{R}/buckets/{{stage}}/left_out.parquet",
         [f"{R}/latents/{{stage}}/{s}.parquet" for s in S],
@@ -120,7 +121,7 @@ rule sample:
 
 rule evaluate:
     input:
-        f"{R}/samples/{{stage}}/samples.csv", expand(f"{R}/manifest/{{s}}.parquet", s=S),
+        f"{R}/samples/{{stage}}/samples.csv", f"{R}/manifest/index.json",
         f"{R}/models/vae", f"{R}/models/clip",
     output: f"{R}/evaluation/{{stage}}.json"
     shell: "false"
@@ -132,7 +133,7 @@ rule report:
         expand(f"{R}/buckets/{{stage}}/summary.json", stage=STAGES),
         expand(f"{R}/train/{{stage}}/{{name}}", stage=STAGES, name=["metrics.jsonl", "config.py"]),
         expand(f"{R}/latents/{{stage}}/{{s}}.parquet", stage=STAGES, s=S),
-        expand(f"{R}/manifest/{{s}}.parquet", s=S),
+        f"{R}/manifest/index.json",
         expand(f"{R}/scores/{{d}}/{{s}}.parquet", d=["technical", "flow", "match"], s=S),
         expand(f"{R}/models/{{name}}", name=["vae", "clip", "text_encoder"]),
     output: f"{R}/report/index.html"

@@ -25,7 +25,7 @@ _TRIGGERS = ("--rerun-triggers", "mtime", "params", "input")
 _JOB = (
     *("--target-jobs", "detect_scenes:shard=0000", "--allowed-rules", "detect_scenes"),
     *("--mode", "remote", "--force", "--attempt", "1", "--nolock", "--ignore-incomplete"),
-    *("--no-hooks", "--notemp", "--target-files-omit-workdir-adjustment"),
+    *("--no-hooks", "--target-files-omit-workdir-adjustment"),
     *("--max-inventory-time", "0"),
 )
 
@@ -125,7 +125,7 @@ def _prepare(folder: Path, repository: Path, shards: int, files: int) -> dict[st
     config["sample"]["prompts"] = "prompts.txt"
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     base = [sys.executable, "-m", "snakemake", "--directory", str(folder), "--cores", "1"]
-    base += [*_TRIGGERS, "--nocolor"]
+    base += [*_TRIGGERS, "--notemp", "--nocolor"]  # as the profiles have it
     ours = ["--snakefile", str(repository.absolute() / "Snakefile")]
     return {
         "ours": [*base, *ours, "--configfile", str(folder / "config.yaml")],

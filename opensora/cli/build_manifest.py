@@ -115,7 +115,8 @@ def run(args: argparse.Namespace) -> str:
     if args.csv:
         write_manifest_csv(built.manifest, args.csv, args.csv_when)
     shards = {clip: stem for stem, table in zip(stems, clips, strict=True) for clip in table["id"]}
-    write_parts(built.manifest, args.manifest, MANIFEST, built.manifest["id"].map(shards), stems)
+    parts = built.manifest["id"].map(shards)
+    write_parts(built.manifest, args.manifest, MANIFEST, parts, stems, index=True)
     kept = built.funnel["kept"]
     return (
         f"{kept['rows']} clips ({kept['seconds']:.1f} s) from {kept['sources']} sources kept,"

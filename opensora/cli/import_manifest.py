@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> str:
     ):
         if path:
             parts = rows["id"].map(lambda name: names[stable_shard(name, args.num_shards)])
-            write_parts(rows, path, table, parts, names)
+            write_parts(rows, path, table, parts, names, index=table is MANIFEST)
     reasons = made.rejected["reason"].value_counts().sort_index()
     lost = ", ".join(f"{name} {count}" for name, count in reasons.items())
     corrected = f", sizes of {made.corrected} corrected" if made.corrected else ""

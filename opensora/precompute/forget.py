@@ -30,6 +30,7 @@ from opensora.stores.runs import CLIPS, EMBEDDINGS, LATENTS, Results
 from opensora.stores.sweep import clip_files, remove_empty
 from opensora.tables.columns import ID
 from opensora.tables.io import read_parquet, read_table, write_parquet, write_table
+from opensora.tables.part_index import renew_index
 
 _SHA256_DIGITS = 64
 _REPORT = "report/index.html"
@@ -158,6 +159,8 @@ def forget(results: Results, held: Held) -> None:
     for path, rows in _rows_of_tables(results, source):
         if rows:
             _drop(path, rows)
+    for run in results.runs:
+        renew_index(run / "manifest")
     _forget_probed(results, source)
     facts_file(results, source).unlink(missing_ok=True)
 

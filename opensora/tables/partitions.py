@@ -21,6 +21,7 @@ from opensora.tables.io import (
     write_table,
 )
 from opensora.tables.parquet import read_metadata
+from opensora.tables.part_index import INDEX, check_index, write_index
 from opensora.tables.schema import MARK, schema_of
 
 ANY_SHARD = "{shard}"  # in names of tables
@@ -66,6 +67,8 @@ def write_parts(
     table: Table,
     parts: pd.Series,
     names: Sequence[str],
+    *,
+    index: bool = False,
 ) -> None:
     """Write a table into one file, or where the path names a folder as one partition a shard.
 
@@ -78,6 +81,7 @@ def write_parts(
         table: what is written.
         parts: name of the partition of each row; those of a file do not matter.
         names: of all partitions, empty ones too.
+        index: a folder also gets the file on which those depend who read all of it.
 
     Raises:
         TableError: the folder holds Parquet files of another table, or see `check_part_names` and
@@ -107,6 +111,10 @@ def write_parts(
             write_parquet(rows.take(pa.array(places.get(name, []), pa.int64())), temporary)
     for file in set(older) - set(files.values()):
         file.unlink()
+    if index:
+        write_index(folder, list(files.values()))
+    else:
+        (folder / INDEX).unlink(missing_ok=True)
 
 
 def read_parts(
@@ -117,14 +125,15 @@ def read_parts(
     Args:
         folder: its `*.parquet` are read.
         columns: only these, where they are there; None reads all.
-        shard: only the partition of this number; None reads all.
+        shard: only the partition of this number; None reads all, which are those of the index
+            where the folder has one.
 
     Returns:
         All rows, with the number in the name of their file in the column `shard`.
 
     Raises:
         TableError: there is none (of this number), one is unreadable, has no number or that of
-            another, or other columns than the first.
+            another, or other columns than the first, or see `check_index`.
     """
     files = [file for file in sorted(Path(folder).glob(f"*{PARQUET}")) if not _is_hidden(file)]
     if not files:
@@ -135,6 +144,8 @@ def read_parts(
         if shard not in parts:
             raise TableError(f"{folder}: no partition of shard {shard} in it; make it anew")
         parts = {shard: parts[shard]}
+    else:
+        check_index(folder, files)
     for number, file in parts.items():
         try:
             rows = read_parquet(file, columns).replace_schema_metadata(None)

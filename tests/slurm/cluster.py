@@ -87,7 +87,7 @@ class Cluster:
         """Variables for commands on its login node."""
         return {**os.environ, "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
-    def run(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """Run a command on the login node; neither output nor errors are shown."""
         return subprocess.run(
             words,
@@ -113,14 +113,14 @@ class Cluster:
             *("--seed-file", str(self.folder / "munge/seed"), "--log-file"),
             str(self.folder / "munge/log"),
         )
-        wait_for(20, socket_path.exists)
+        wait_for(60, socket_path.exists)
         conf = str(self.folder / "slurm.conf")
         if self.kind.accounts:
             self._start_accounting()
         self.start_controller()
         for name in self._nodes():
             self._daemon("slurmd", "-D", "-f", conf, "-N", name)
-        wait_for(60, self._is_idle)
+        wait_for(240, self._is_idle)
 
     def restart_controller(self, pause_s: float) -> None:
         """End the controller and start it again, with what it has saved.
@@ -135,13 +135,13 @@ class Cluster:
     def stop_controller(self) -> None:
         """End the controller; daemons of nodes and their jobs go on."""
         self._controller.terminate()
-        self._controller.wait(30)
+        self._controller.wait(120)
         self.processes.remove(self._controller)
 
     def start_controller(self) -> None:
         """Start the controller, with what it has saved, and wait until it answers."""
         self._controller = self._daemon("slurmctld", "-D", "-f", str(self.folder / "slurm.conf"))
-        wait_for(60, lambda: self.run("scontrol", "ping").returncode == 0)
+        wait_for(240, lambda: self.run("scontrol", "ping").returncode == 0)
 
     def stop(self) -> None:
         """End what was started, jobs first, and take its lines out of /etc/hosts."""
@@ -159,10 +159,10 @@ class Cluster:
     def _start_accounting(self) -> None:
         database, keeper = accounting.daemons(self.folder, self.ports)
         self._daemon(*database)
-        wait_for(60, (self.folder / "mariadb.sock").exists)
+        wait_for(240, (self.folder / "mariadb.sock").exists)
         self._daemon(*keeper)
         add = ("sacctmgr", "--immediate", "add")
-        wait_for(60, lambda: self.run(*add, "cluster", "opensoratest").returncode == 0)
+        wait_for(240, lambda: self.run(*add, "cluster", "opensoratest").returncode == 0)
         self.run(*add, "account", accounting.ACCOUNT, "cluster=opensoratest")
         self.run(*add, "user", "root", f"account={accounting.ACCOUNT}", "cluster=opensoratest")
 

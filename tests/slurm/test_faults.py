@@ -19,7 +19,7 @@ from tests.slurm.faulty import (
     smallest,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(5400)]
 Start = Callable[[Kind], Cluster]
 
 

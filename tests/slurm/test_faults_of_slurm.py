@@ -9,7 +9,7 @@ import pytest
 from tests.slurm.cluster import Kind, wait_for
 from tests.slurm.faulty import WAIT_S, FaultyRun, is_equal
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(5400)]
 # stands for sbatch: waits at a door before the real one is called, and counts the calls
 _DOOR = """\
 #!/bin/sh

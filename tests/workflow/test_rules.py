@@ -102,3 +102,19 @@ def test_a_command_line_does_not_grow_with_the_number_of_shards(name: str) -> No
     whole = r"(\w+)=(?:ancient\()?(?:shard_tables|score_tables|expand|PARTITIONS|CURATED)\b"
     command = RULES[name].partition("    shell:")[2]
     assert not [many for many in re.findall(whole, inputs) if f"{{input.{many}" in command]
+
+
+def test_no_rule_has_temporary_files() -> None:
+    """The profiles say `notemp`, with which they would stay."""
+    assert not [name for name, text in RULES.items() if re.search(r"\btemp\(", text)]
+
+
+def test_only_a_shard_and_whole_curation_look_up_partitions() -> None:
+    """Snakemake compares each that is looked up with the tables of all shards."""
+    inputs = {
+        name: text.partition("    input:")[2].partition("    output:")[0]
+        for name, text in RULES.items()
+    }
+    assert not [name for name, text in inputs.items() if re.search(r"PARTITIONS|CURATED,", text)]
+    common = (REPOSITORY / "workflow/rules/common.smk").read_text()
+    assert not re.search(r"\bPARTITIONS\b", common.partition("def ")[2])

@@ -4,7 +4,7 @@
 rule assign_buckets:
     """Assign buckets and compile the plan of one training stage."""
     input:
-        manifest=PARTITIONS,
+        manifest=PARTITION_INDEX,
     output:
         plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
         validation=f"{RUN}/buckets/{{stage}}/validation.parquet",

@@ -70,10 +70,15 @@ STORE = "results/store"  # what runs share: kept, looked up, nobody's output
 SHARD_LISTING = f"{STORE}/shards.jsonl"  # of which shard each file is
 MANIFEST = f"{RUN}/manifest"  # folder of a partition a shard
 PARTITIONS = expand(f"{MANIFEST}/{{shard}}.parquet", shard=SHARDS)
-CURATED = [
-    *PARTITIONS,
+# what a rule that reads all partitions depends on: bytes and hash of each. Snakemake compares every
+# file that it looks up with all inputs of the rule that makes it, which for partitions are the
+# tables of all shards.
+PARTITION_INDEX = f"{MANIFEST}/index.json"
+CURATED_AT_ONCE = [
+    PARTITION_INDEX,
     *(f"{RUN}/{name}" for name in ("rejected.csv", "funnel.json", "data_card.md")),
 ]
+CURATED = [*PARTITIONS, *CURATED_AT_ONCE]
 DEMO = f"{RUN}/raw"  # the demo world, where the config asks for one
 
 
@@ -312,7 +317,7 @@ def training_data(stage):
     """What a stage trains on: stores, or the clips and the encoders themselves."""
     if STAGE[stage]["online"]:
         return [
-            *PARTITIONS,
+            PARTITION_INDEX,
             *plain_names(model_files("vae")),
             *plain_names(model_files("text_encoder")),
         ]

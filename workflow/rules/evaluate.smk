@@ -14,7 +14,7 @@ rule evaluate:
         stored=lambda wildcards: held_out_data(stage_of(wildcards.stage)),
         weights=plain_names(scorer_files(EVALUATED_SCORERS)),
         features=plain_names(local_files([config["evaluate"]["features"]])),
-        manifest=PARTITIONS,
+        manifest=PARTITION_INDEX,
         truth=truth(),
         vae=plain_names(model_files("vae")),
         clip=plain_names(model_files("clip")),

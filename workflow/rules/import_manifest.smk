@@ -7,6 +7,7 @@ rule import_manifest:
         table=plain_names([config["manifest"]]),
     output:
         manifest=PARTITIONS,
+        index=PARTITION_INDEX,
         rejected=f"{RUN}/rejected.csv",
         funnel=f"{RUN}/funnel.json",
         card=f"{RUN}/data_card.md",

@@ -13,6 +13,7 @@ rule build_manifest:
         scores=score_tables(),
     output:
         manifest=PARTITIONS,
+        index=PARTITION_INDEX,
         rejected=f"{RUN}/rejected.csv",
         funnel=f"{RUN}/funnel.json",
         card=f"{RUN}/data_card.md",

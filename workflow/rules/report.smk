@@ -18,7 +18,7 @@ rule report:
         expand(rules.train.output.rejected, stage=REPORTED_STAGES),
         expand(rules.train.output.config, stage=REPORTED_STAGES),
         latent_indexes([name for name in REPORTED_STAGES if name in STORED_STAGES]),
-        CURATED,
+        CURATED_AT_ONCE,
         score_tables(),
         [] if config["manifest"] else list(map(shard_tables, JOINED)),
         embedding_indexes() if STORED_STAGES else [],

@@ -4,7 +4,7 @@
 rule settle_plan:
     """Settle the plan of one stage and write its ledger."""
     input:
-        manifest=PARTITIONS,
+        manifest=PARTITION_INDEX,
         plan=f"{RUN}/buckets/{{stage}}/plan.parquet",
         left_out=f"{RUN}/buckets/{{stage}}/left_out.parquet",
         indexes=lambda wildcards: stored_data(wildcards.stage),

@@ -18,6 +18,7 @@ from opensora.stores.latents import LatentStore
 from opensora.stores.runs import Results
 from opensora.tables.columns import CAPTIONS, MANIFEST
 from opensora.tables.io import read_table, write_table
+from opensora.tables.part_index import INDEX, write_index
 from tests.results_folder import clips_of, encode_shard, read_everything, run_command
 
 BUCKET = Bucket("24px", 4, "1.00")
@@ -61,6 +62,7 @@ def test_a_video_leaves_every_run_and_the_store(results, video_world, by, capsys
     clips = clips_of(results / "one")
     its = clips[clips["video_id"] == sun["id"]]
     others = set(clips["id"]) - set(its["id"])
+    write_index(results / "one/manifest", sorted((results / "one/manifest").glob("*.parquet")))
     before = {run: values(results / run, others) for run in ("one", "two")}
     assert main(["doctor", "--forget", sun[by], "--results", str(results), "--yes"]) == 0
     said = capsys.readouterr().out.rstrip()
@@ -80,6 +82,7 @@ def test_a_video_leaves_every_run_and_the_store(results, video_world, by, capsys
     }  # plans, which the next run makes anew
     assert not list(results.glob("*/report/*"))
     assert len(list((results / "store/clips").rglob("*.mp4"))) == 3
+    assert not (results / "two/manifest" / INDEX).exists()  # a run of before
     for run in ("one", "two"):
         after = values(results / run, others)
         for name, old in before[run].items():

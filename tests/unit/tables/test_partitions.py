@@ -1,6 +1,7 @@
 """A manifest in a folder, one partition a shard."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from opensora.tables.columns import CAPTIONS, MANIFEST
 from opensora.tables.io import write_table
 from opensora.tables.manifest import fill_manifest, read_manifest, write_manifest_csv
 from opensora.tables.parquet import SEAL
+from opensora.tables.part_index import INDEX, write_index
 from opensora.tables.partitions import read_parts, shard_names, tables_of_shards, write_parts
 
 
@@ -164,3 +166,45 @@ def test_one_word_stands_for_the_tables_of_all_shards() -> None:
     assert tables_of_shards(["a.csv"], None, "--clips") == ["a.csv"]
     with pytest.raises(ConfigError, match=r"--clips c/\{shard\}\.csv: give --num-shards N too"):
         tables_of_shards(["c/{shard}.csv"], None, "--clips")
+
+
+def test_an_index_tells_which_partitions_there_are(tmp_path: Path) -> None:
+    folder = tmp_path / "manifest"
+    frame = clips()
+    for last in ("0001", "0002"):  # the index changes with any partition, and with nothing else
+        for turn in range(2):
+            parts = pd.Series(["0000", "0000", "0001", last])
+            write_parts(frame, folder, MANIFEST, parts, shard_names(3), index=True)
+            (folder / INDEX).rename(tmp_path / f"{last}-{turn}.json")
+    texts = [file.read_text() for file in sorted(tmp_path.glob("*.json"))]
+    assert texts[0] == texts[1] != texts[2] == texts[3]
+
+    (tmp_path / "0002-1.json").rename(folder / INDEX)
+    assert len(read_manifest(folder)) == 4
+    (folder / "0002.parquet").rename(folder / "0003.parquet")
+    with pytest.raises(TableError, match=r"0002\.parquet: is missing; .*--forcerun build_manifest"):
+        read_manifest(folder)
+    assert len(read_manifest(folder, shard=0)) == 2  # a job of one shard reads its own
+    write_parts(frame, folder, MANIFEST, pd.Series(["0000"] * 4), shard_names(1))
+    assert not (folder / INDEX).exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda text: text[:-9], r"index\.json: is not what was written; make the tables"),
+        (lambda text: text.replace("bytes", "bites"), r"index\.json: is not what was written"),
+        (lambda text: "[]", r"index\.json: is not what was written"),
+        (lambda text: text, r"0001\.parquet: is not the one that index\.json names"),
+    ],
+)
+def test_another_partition_or_index_than_was_written_is_one_sentence(
+    damage: Callable[[str], str], sentence: str, tmp_path: Path
+) -> None:
+    write(tmp_path, ["0000", "0001"], num_shards=2)
+    write_index(tmp_path, sorted(tmp_path.glob("*.parquet")))
+    index = tmp_path / INDEX
+    index.write_text(damage(index.read_text()))
+    write_table(clips(9), tmp_path / "0001.parquet", MANIFEST)
+    with pytest.raises(TableError, match=sentence):
+        read_manifest(tmp_path)
