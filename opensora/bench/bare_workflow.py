@@ -55,10 +55,15 @@ rule train_text_encoder:
     output: directory(f"{R}/models/text_encoder")
     shell: "false"
 
-rule build_manifest:
+rule index_tables:
     input:
         expand(f"{R}/{{d}}/{{s}}.parquet", d=["ingest", "scenes", "clips", "captions"], s=S),
         expand(f"{R}/scores/{{d}}/{{s}}.parquet", d=["technical", "flow", "match"], s=S),
+    output: f"{R}/tables.json"
+    shell: "false"
+
+rule build_manifest:
+    input: f"{R}/tables.json"
     output:
         expand(f"{R}/manifest/{{s}}.parquet", s=S),
         f"{R}/manifest/index.json",

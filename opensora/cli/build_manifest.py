@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scores", nargs="+", default=[], metavar="NAME=TABLE", help="scores of all shards"
     )
     parser.add_argument(
+        "--index", metavar="FILE", help="what index-tables wrote of these tables; refuses others"
+    )
+    parser.add_argument(
         "--num-shards",
         type=int,
         metavar="N",
@@ -77,9 +80,13 @@ def run(args: argparse.Namespace) -> str:
     from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED, SCENES, SCORES, VIDEOS
     from opensora.tables.io import read_table, write_table
     from opensora.tables.manifest import write_manifest_csv
+    from opensora.tables.part_index import check_index
     from opensora.tables.partitions import check_part_names, write_parts
 
     paths = _paths(args)
+    if args.index:
+        tables = [path for some in paths.values() for path in some]
+        check_index(args.index, [path.rpartition("=")[2] for path in tables], "index_tables")
     stems = [Path(path).stem for path in paths["clips"]]
     check_part_names(args.manifest, stems)
     clips = [read_table(path, CLIPS) for path in paths["clips"]]

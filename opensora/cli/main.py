@@ -24,6 +24,7 @@ COMMANDS = {
     "split-clips": "cut scenes into clip files",
     "caption-clips": "give each clip its caption",
     "score-clips": "score clips: technical, flow, match",
+    "index-tables": "write bytes and sha256 of the tables of all shards into one file",
     "build-manifest": "join, filter and split into one table",
     "import-manifest": "take ready clips from a table",
     "assign-buckets": "put clips into buckets and compile the batch plan",

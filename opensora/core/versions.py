@@ -20,6 +20,7 @@ VERSIONS = {
     "aesthetic": 2,
     "camera": 2,
     "ocr": 2,
+    "index_tables": 1,
     "build_manifest": 3,
     "import_manifest": 3,
     "assign_buckets": 4,

@@ -70,6 +70,7 @@ RULES = {
     "caption_clips": Rule(240, _MIXED),
     "score_clips": Rule(480, _MIXED),
     "score_captions": Rule(240, _MIXED),
+    "index_tables": Rule(60),
     "build_manifest": Rule(120),
     "import_manifest": Rule(240),
     "assign_buckets": Rule(120),

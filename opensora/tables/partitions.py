@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.io import atomic_path
-from opensora.tables.columns import SHARD, Table
+from opensora.tables.columns import MANIFEST, SHARD, Table
 from opensora.tables.io import (
     PARQUET,
     ordered,
@@ -112,7 +112,7 @@ def write_parts(
     for file in set(older) - set(files.values()):
         file.unlink()
     if index:
-        write_index(folder, list(files.values()))
+        write_index(folder / INDEX, list(files.values()))
     else:
         (folder / INDEX).unlink(missing_ok=True)
 
@@ -145,7 +145,8 @@ def read_parts(
             raise TableError(f"{folder}: no partition of shard {shard} in it; make it anew")
         parts = {shard: parts[shard]}
     else:
-        check_index(folder, files)
+        if (Path(folder) / INDEX).is_file():
+            check_index(Path(folder) / INDEX, files, MANIFEST.rule)
     for number, file in parts.items():
         try:
             rows = read_parquet(file, columns).replace_schema_metadata(None)

@@ -22,7 +22,7 @@ from tests.tiny_encoders import save_t5, save_vae
 REPOSITORY = Path(__file__).parents[2]
 CURATION = {
     *("make_demo", "ingest_videos", "detect_scenes", "split_clips", "caption_clips"),
-    *("score_clips", "score_captions", "build_manifest"),
+    *("score_clips", "score_captions", "index_tables", "build_manifest"),
 }
 
 

@@ -25,6 +25,7 @@ TABLES = ["ingest", "scenes", "clips", "captions", "scores/technical"]
 OF_ONE_SHARD = dict.fromkeys(
     ["ingest_videos", "detect_scenes", "split_clips", "caption_clips", "score_clips"], 1
 )
+AT_ONCE = {"index_tables": 1, "build_manifest": 1}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -108,7 +109,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_config(folder)
     assert to_run(folder) == {
         **dict.fromkeys(OF_ONE_SHARD, NUM_SHARDS),
-        "build_manifest": 1,
+        **AT_ONCE,
     }
     curate(folder)
     assert to_run(folder) == {}
@@ -128,7 +129,7 @@ def test_one_more_video_runs_its_own_shard_and_cuts_its_own_clips(folder: Path) 
     assert len(cut) == NUM_VIDEOS
     path = add_video(folder, NUM_VIDEOS)
     shard = f"{shard_of(str(path), NUM_SHARDS):04d}"
-    assert to_run(folder) == {**OF_ONE_SHARD, "build_manifest": 1}
+    assert to_run(folder) == {**OF_ONE_SHARD, **AT_ONCE}
     curate(folder)
     after = state(folder)
     assert {name for name in after if after[name][0] != before[name][0]} == {
@@ -169,7 +170,7 @@ def test_an_edited_caption_runs_the_captions_of_its_shard(folder: Path) -> None:
     text = folder / "videos/000.txt"
     before, facts = text.read_text(), text.stat()
     text.write_text("a square of another kind")
-    assert to_run(folder) == {"caption_clips": 1, "build_manifest": 1}
+    assert to_run(folder) == {"caption_clips": 1, **AT_ONCE}
     text.write_text(before)
     os.utime(text, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     assert to_run(folder) == {}
@@ -201,4 +202,4 @@ def test_a_changed_clip_length_is_explained(folder: Path) -> None:
     assert found["split_clips"].shards == "0000-0007"
     assert found["score_clips"].why == "follows split_clips"
     assert all(entry.seconds > 0 and not entry.unknown for entry in found.values())
-    assert set(found) == {"split_clips", "caption_clips", "score_clips", "build_manifest"}
+    assert set(found) == {"split_clips", "caption_clips", "score_clips", *AT_ONCE}

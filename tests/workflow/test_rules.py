@@ -13,7 +13,14 @@ from opensora.core.versions import VERSIONS
 REPOSITORY = Path(__file__).parents[2]
 DESIGN_STAGES = {
     *("make_demo", "ingest_videos", "detect_scenes", "split_clips", "score_clips"),
-    *("caption_clips", "build_manifest", "assign_buckets", "encode_videos", "encode_captions"),
+    *(
+        "caption_clips",
+        "index_tables",
+        "build_manifest",
+        "assign_buckets",
+        "encode_videos",
+        "encode_captions",
+    ),
     *("settle_plan", "train", "sample", "evaluate", "report"),
 }
 
@@ -109,12 +116,17 @@ def test_no_rule_has_temporary_files() -> None:
     assert not [name for name, text in RULES.items() if re.search(r"\btemp\(", text)]
 
 
-def test_only_a_shard_and_whole_curation_look_up_partitions() -> None:
-    """Snakemake compares each that is looked up with the tables of all shards."""
-    inputs = {
-        name: text.partition("    input:")[2].partition("    output:")[0]
-        for name, text in RULES.items()
-    }
-    assert not [name for name, text in inputs.items() if re.search(r"PARTITIONS|CURATED,", text)]
-    common = (REPOSITORY / "workflow/rules/common.smk").read_text()
-    assert not re.search(r"\bPARTITIONS\b", common.partition("def ")[2])
+def test_no_rule_reads_and_writes_by_the_number_of_shards() -> None:
+    """Snakemake hashes all inputs of a job for each output, and writes them down beside it."""
+    by_shards = re.compile(
+        r"\b(shard_tables|score_tables|latent_indexes|embedding_indexes|training_data"
+        r"|stored_data|PARTITIONS|CURATED|SHARDS)\b"
+    )
+    both = []
+    for name, text in RULES.items():
+        inputs, outputs = text.partition("    output:")[::2]
+        if by_shards.search(inputs) and by_shards.search(outputs.partition("    log:")[0]):
+            both.append(name)
+    assert both == []
+    assert by_shards.search(RULES["index_tables"])
+    assert by_shards.search(RULES["build_manifest"])

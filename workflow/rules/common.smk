@@ -70,9 +70,10 @@ STORE = "results/store"  # what runs share: kept, looked up, nobody's output
 SHARD_LISTING = f"{STORE}/shards.jsonl"  # of which shard each file is
 MANIFEST = f"{RUN}/manifest"  # folder of a partition a shard
 PARTITIONS = expand(f"{MANIFEST}/{{shard}}.parquet", shard=SHARDS)
-# what a rule that reads all partitions depends on: bytes and hash of each. Snakemake compares every
-# file that it looks up with all inputs of the rule that makes it, which for partitions are the
-# tables of all shards.
+# what a rule that reads the tables of all shards depends on, where it or the rule that makes them has
+# many outputs: bytes and hash of each. Snakemake compares every file that it looks up with all inputs
+# of the rule that makes it, and hashes and writes down all inputs of a job for each of its outputs.
+TABLE_INDEX = f"{RUN}/tables.json"
 PARTITION_INDEX = f"{MANIFEST}/index.json"
 CURATED_AT_ONCE = [
     PARTITION_INDEX,

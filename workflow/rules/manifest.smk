@@ -3,14 +3,48 @@
 import json
 
 
-rule build_manifest:
-    """Join all shards into one table; every row is kept or rejected with its reason."""
+rule index_tables:
+    """Write bytes and hash of the tables of all shards, on which build_manifest depends.
+
+    Behind a job Snakemake hashes all its inputs once for each of its outputs and writes them down
+    beside each: no rule has both by the number of shards.
+    """
     input:
         videos=shard_tables("ingest"),
         scenes=shard_tables("scenes"),
         clips=shard_tables("clips"),
         captions=shard_tables("captions"),
         scores=score_tables(),
+    output:
+        index=TABLE_INDEX,
+    log:
+        f"logs/index_tables/{config['run']}/all.log",
+    benchmark:
+        f"benchmarks/index_tables/{config['run']}/all.tsv"
+    threads: asks.threads("index_tables")
+    resources:
+        mem_mb=asks.mem_mb("index_tables"),
+        runtime=asks.runtime("index_tables"),
+    params:
+        identity=identity(version=VERSIONS["index_tables"]),
+        # a function of input: not compared, and no wildcard is looked for in it
+        tables=lambda wildcards, input: [
+            every_shard(name)
+            for name in (
+                *("ingest", "scenes", "clips", "captions"),
+                *(f"scores/{name}" for name in config["scorers"]),
+            )
+        ],
+        num_shards=lambda wildcards, input: config["num_shards"],
+    shell:
+        "opensora index-tables {params.tables:q} --num-shards {params.num_shards} "
+        "--output {output.index} --job-log {log} >> {log} 2>&1"
+
+
+rule build_manifest:
+    """Join all shards into one table; every row is kept or rejected with its reason."""
+    input:
+        tables=TABLE_INDEX,
     output:
         manifest=PARTITIONS,
         index=PARTITION_INDEX,
@@ -62,7 +96,7 @@ rule build_manifest:
         validation=config["validation_fraction"],
         test=config["test_fraction"],
     shell:
-        "opensora build-manifest {params.tables:q} "
+        "opensora build-manifest {params.tables:q} --index {input.tables} "
         "--filters {params.filters:q} {params.selection:q} "
         "--validation-fraction {params.validation} --test-fraction {params.test} "
         "--manifest {params.manifest} --csv {params.csv} --csv-when {params.csv_when} "

@@ -124,7 +124,7 @@ def rules_of(config: Mapping[str, Any]) -> list[str]:
             "import_scenes" if config["scenes"]["table"] else "detect_scenes",
             *("split_clips", "caption_clips", "score_clips"),
             *(["score_captions"] if "match" in config["scorers"] else []),
-            "build_manifest",
+            *("index_tables", "build_manifest"),
         ]
     stored = not all(stage["online"] for stage in config["stages"])
     encode = ["encode_videos", "encode_captions"] if stored else []

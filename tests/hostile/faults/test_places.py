@@ -33,6 +33,7 @@ MADE = {
     "split-clips": [f"{RUN}/clips/0000.parquet", f"{STORE}/clips"],
     "caption-clips": [f"{RUN}/captions/0000.parquet"],
     "score-clips": [f"{RUN}/scores/*/0000.parquet", f"{STORE}/scores"],
+    "index-tables": [f"{RUN}/tables.json"],
     "build-manifest": [f"{RUN}/manifest*", f"{RUN}/rejected.csv", f"{RUN}/funnel.json"],
     "assign-buckets": [
         f"{RUN}/buckets/stage1/{name}" for name in ("plan*", "valid*", "left*", "summary*", "0*")

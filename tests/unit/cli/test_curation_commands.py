@@ -49,7 +49,10 @@ def test_the_commands_turn_a_folder_into_a_manifest(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     curate()
-    assert build("--filters", '{"flow": {"min": 0.02}}', "--validation-fraction", "0") == 0
+    tables = ("v.csv", "scenes.csv", "clips.csv", "cap.csv", "flow.csv", "technical.csv")
+    assert main(["index-tables", *tables, "--output", "t.json"]) == 0
+    words = ("--validation-fraction", "0", "--index", "t.json")
+    assert build("--filters", '{"flow": {"min": 0.02}}', *words) == 0
     manifest = read_table("m.csv", MANIFEST)
     assert list(manifest["text"]) == [f"scene {k} moves right" for k in range(3)]
     assert set(manifest["num_frames"]) == {16}
@@ -59,7 +62,27 @@ def test_the_commands_turn_a_folder_into_a_manifest(
     assert json.loads(Path("f.json").read_text())["kept"]["seconds"] == 6.0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "ingest-videos: 1 of 2 files usable in 1 shards -> v.csv"
-    assert len(lines) == 7
+    assert len(lines) == 8
+
+
+def test_other_tables_than_were_indexed_are_refused(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("v", "scenes", "clips", "cap", "flow", "technical"):
+        Path(f"{name}.csv").write_text("id\n")
+    assert main(["index-tables", "v.csv", "none-{shard}.csv", "--output", "t.json"]) == 2
+    assert main(["index-tables", "v.csv", "none.csv", "--output", "t.json"]) == 2
+    assert main(["index-tables", "v.csv", "clips.csv", "--output", "t.json"]) == 0
+    assert build("--index", "t.json") == 2
+    said = capsys.readouterr()
+    told = said.err.splitlines()
+    assert told[0].endswith("TABLE none-{shard}.csv: give --num-shards N too, as there are shards")
+    assert told[1].endswith("none.csv: can not be read (No such file or directory)")
+    expected = (
+        "cap.csv: is not what t.json names; make both anew (in a run: `--forcerun index_tables`)"
+    )
+    assert told[2].endswith(expected)
+    assert said.out == "index-tables: 2 tables of 6 B -> t.json\n"
 
 
 def test_a_clip_is_in_the_partition_of_its_table(
@@ -78,9 +101,8 @@ def test_a_clip_is_in_the_partition_of_its_table(
     manifest = read_manifest("m")
     assert manifest["shard"].tolist() == [0, 0, 2]
     assert manifest["id"].tolist() == [*clips["id"][1:3], clips["id"][0]]  # the last is no video
-    assert sorted(path.name for path in Path("m").iterdir()) == [
-        f"000{k}.parquet" for k in (0, 1, 2)
-    ]
+    names = [*(f"000{k}.parquet" for k in (0, 1, 2)), "index.json"]
+    assert sorted(path.name for path in Path("m").iterdir()) == names
     assert not Path("m.csv").exists()
     assert main([*words.split(), *tables, "--csv-when", "always"]) == 0
     assert len(read_table("m.csv", MANIFEST)) == 3

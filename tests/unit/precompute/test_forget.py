@@ -62,7 +62,9 @@ def test_a_video_leaves_every_run_and_the_store(results, video_world, by, capsys
     clips = clips_of(results / "one")
     its = clips[clips["video_id"] == sun["id"]]
     others = set(clips["id"]) - set(its["id"])
-    write_index(results / "one/manifest", sorted((results / "one/manifest").glob("*.parquet")))
+    write_index(
+        results / "one/manifest" / INDEX, sorted((results / "one/manifest").glob("*.parquet"))
+    )
     before = {run: values(results / run, others) for run in ("one", "two")}
     assert main(["doctor", "--forget", sun[by], "--results", str(results), "--yes"]) == 0
     said = capsys.readouterr().out.rstrip()
