@@ -126,10 +126,11 @@ class TokenGrid:
         return t, h, w
 
     def latent_size(self, bucket: Bucket) -> Size3:
-        """Latent (T, H, W) of a bucket: the autoencoder rounds down, but keeps one frame."""
-        pixels = (bucket.num_frames, *bucket.size)
-        t, h, w = (max(n // s, 1) for n, s in zip(pixels, self.vae_stride, strict=True))
-        return t, h, w
+        """Latent (T, H, W) of a bucket: a started group of frames counts, started rows do not."""
+        stride_t, stride_h, stride_w = self.vae_stride
+        height, width = bucket.size
+        t = -(-bucket.num_frames // stride_t)
+        return t, max(height // stride_h, 1), max(width // stride_w, 1)
 
     def token_grid(self, bucket: Bucket) -> Size3:
         """Tokens (T, rows, columns) of a bucket: the model fills the last patches up."""

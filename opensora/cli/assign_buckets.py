@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+    from opensora.config.latent_grid import LatentGrid
     from opensora.plans.stage_plan import TrainingPlan
 
 HELP = (
@@ -53,9 +54,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vae-stride",
         type=int,
         nargs=3,
-        default=(1, 8, 8),
         metavar=("T", "H", "W"),
-        help="pixels of one latent value, to count tokens (default: 1 8 8)",
+        help="pixels of one latent value, to count tokens (default: as the config's vae says, or"
+        " 1 8 8)",
+    )
+    parser.add_argument(
+        "--frame-step",
+        type=int,
+        metavar="N",
+        help="the autoencoder takes 1 + a multiple of N frames (default: as the config's vae says,"
+        " or the frames of --vae-stride)",
     )
 
 
@@ -67,6 +75,18 @@ def _config(args: argparse.Namespace) -> dict[str, Any]:
     config = load_config(args.config, args.overrides, known=KNOWN_FIELDS).to_dict()
     check_training_parts(args.config, config)  # before anything is encoded for it
     return config
+
+
+def _grid(args: argparse.Namespace, config: dict[str, Any]) -> "LatentGrid":
+    """What the autoencoder makes of a video; lengths that it can not take are refused."""
+    from dataclasses import replace
+
+    from opensora.config.latent_grid import check_config_frames, config_grid
+
+    grid = config_grid(config, args.vae_stride)
+    grid = replace(grid, frame_step=args.frame_step or grid.frame_step)
+    check_config_frames(config, grid, args.config)
+    return grid
 
 
 def run(args: argparse.Namespace) -> str:
@@ -83,8 +103,8 @@ def run(args: argparse.Namespace) -> str:
     from opensora.plans.stage_plan import plan_training
     from opensora.tables.manifest import read_manifest
 
-    for name in ("world_size", "num_shards", "windows"):
-        if (value := getattr(args, name)) < 1:
+    for name in ("world_size", "num_shards", "windows", "frame_step"):
+        if (value := getattr(args, name)) is not None and value < 1:
             raise ConfigError(f"--{name.replace('_', '-')} {value}: expected at least 1")
     if args.windows > 1 and not args.items:
         raise ConfigError("--windows are rows of the items; give --items DIR too")
@@ -92,7 +112,7 @@ def run(args: argparse.Namespace) -> str:
         raise ConfigError("--items are those of the plan; give --plan FILE too")
     check_plot_path(args.plot)
     config = _config(args)
-    stride = tuple(args.vae_stride)
+    stride = _grid(args, config).stride
     sample_cost = None
     if check_balance_mode(config.get("balance")) == COST and config.get("model"):
         from opensora.plans.budget.cost import (

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> str:
         batch_size=args.batch_size,
         min_psnr=args.min_psnr,
     )
-    folder = resolve_folder(args.vae, kind="autoencoder")
+    folder = resolve_folder(args.vae, kind="autoencoder", part="vae")
 
     def load() -> tuple[Any, str]:
         from opensora.models.build import load_autoencoder  # loads torch, which takes seconds

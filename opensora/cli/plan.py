@@ -64,9 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vae-stride",
         type=int,
         nargs=3,
-        default=(1, 8, 8),
         metavar=("T", "H", "W"),
-        help="pixels of one latent value (default: 1 8 8)",
+        help="pixels of one latent value (default: as the config's vae says, or 1 8 8)",
     )
     parser.add_argument("--output", metavar="FILE", help="all figures (.json)")
     parser.add_argument("--plot", metavar="FILE", help="one epoch as bars (.svg)")
@@ -133,6 +132,7 @@ def _propose(args: argparse.Namespace) -> str:
     import sys
 
     from opensora.buckets.bucket_config import parse_bucket_config
+    from opensora.config.latent_grid import config_grid
     from opensora.config.load import load_config
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_text
@@ -159,7 +159,8 @@ def _propose(args: argparse.Namespace) -> str:
     if args.config:
         config = load_config(args.config, args.overrides, known=KNOWN_FIELDS).to_dict()
     clips = training_clips(read_manifest(args.propose_buckets, needs_text=False))
-    grid, interval = token_grid(config, tuple(args.vae_stride)), frame_interval_of(config)
+    grid = token_grid(config, config_grid(config, args.vae_stride).stride)
+    interval = frame_interval_of(config)
     measured, limit, smallest = {}, None, None
     if args.config:
         before = bucket_config_of(config)
@@ -189,6 +190,7 @@ def _forecast(args: argparse.Namespace) -> str:
     import sys
     from pathlib import Path
 
+    from opensora.config.latent_grid import config_grid
     from opensora.config.load import load_config
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json, write_text
@@ -205,7 +207,7 @@ def _forecast(args: argparse.Namespace) -> str:
     if args.mfu is not None and args.measured is not None:
         raise ConfigError("--mfu and --measured are both given; keep one")
     config = load_config(args.config, args.overrides, known=KNOWN_FIELDS).to_dict()
-    stride = tuple(args.vae_stride)
+    stride = config_grid(config, args.vae_stride).stride
     peak = gpu_peak(args.gpu) if args.peak_tflops is None else args.peak_tflops
     mfu = args.mfu or 0.4
     if args.measured is not None:

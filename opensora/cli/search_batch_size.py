@@ -43,9 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vae-stride",
         type=int,
         nargs=3,
-        default=(1, 8, 8),
         metavar=("T", "H", "W"),
-        help="pixels of one latent value (default: 1 8 8)",
+        help="pixels of one latent value (default: as the config's vae says, or 1 8 8)",
     )
     parser.add_argument("--device", help="cpu, cuda or cuda:1; cuda where there is one")
 
@@ -57,6 +56,7 @@ def run(args: argparse.Namespace) -> str:
     import torch
 
     from opensora.buckets.bucket_config import parse_bucket_config
+    from opensora.config.latent_grid import config_grid
     from opensora.config.load import load_config, save_config
     from opensora.core.errors import ConfigError
     from opensora.models.device import choose_device
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> str:
     require_parts(config)
     buckets = bucket_config_of(config)
     rules = parse_bucket_config(buckets, ranges=True)
-    grid = token_grid(config, tuple(args.vae_stride))
+    grid = token_grid(config, config_grid(config, args.vae_stride).stride)
     timer = StepTimer(config, grid, torch.device(choose_device(args.device)), repeats=args.repeats)
     base = choose_base(
         rules,

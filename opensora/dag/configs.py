@@ -15,6 +15,7 @@ from typing import Any
 
 from opensora.config.fields import ConfigKind
 from opensora.config.groups import count_groups
+from opensora.config.latent_grid import check_config_frames, run_grid
 from opensora.config.parts import plan_part, sampling_part, training_part
 from opensora.core.errors import ConfigError
 from opensora.core.io import lines_of, sha256_file
@@ -137,6 +138,11 @@ def check_configs(config: dict[str, Any], repository: Path, run: str) -> None:
         model = config["models"][name]
         if model["config"] and not model["from_pretrained"]:
             resolved(str(repository / model["config"]))
+    grid = run_grid(config, lambda path: resolved(str(repository / path)))
+    for stage in config["stages"]:
+        check_config_frames(
+            resolved(str(repository / stage["config"]), "train"), grid, stage["config"]
+        )
     sample = str(repository / config["sample"]["config"])
     reference_hashes(sample, config["sample"]["prompts"] or "")
 

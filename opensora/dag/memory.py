@@ -6,7 +6,7 @@ large: a job that asks for more memory than it needs waits longer for a node.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def largest_bucket(config: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def training_gb(
-    config: Mapping[str, Any], *, ranks: int, on_gpu: bool, vae_stride: list[int], online: float
+    config: Mapping[str, Any], *, ranks: int, on_gpu: bool, vae_stride: Sequence[int], online: float
 ) -> float:
     """Memory of one node that trains.
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from math import ceil, inf
 from typing import Any
 
+from opensora.config.latent_grid import run_grid
 from opensora.core.errors import ConfigError
 from opensora.dag.cluster.partitions import Limits, partition_limits
 from opensora.dag.cluster.runtime import GROWTH as TIMES
@@ -278,7 +279,7 @@ class Requests:
             self._resolve(stage["config"]),
             ranks=stage["gpus"] or stage["processes"],
             on_gpu=stage["gpus"] > 0,
-            vae_stride=self._config["encode"]["vae_stride"],
+            vae_stride=run_grid(self._config, self._resolve).stride,
             online=online,
         )
 

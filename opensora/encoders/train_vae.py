@@ -18,6 +18,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 
+from opensora.config.latent_grid import TRAINED_WIDTHS
 from opensora.core.errors import TableError
 from opensora.core.io import write_json
 from opensora.core.process import threads_in_use
@@ -50,7 +51,7 @@ class VaeConfig(LoopConfig):
 
     sizes: list[tuple[int, int]]
     """(height, width) in pixels; a clip is trained at those of the nearest aspect ratio."""
-    block_out_channels: tuple[int, ...] = (16, 32, 64)
+    block_out_channels: tuple[int, ...] = TRAINED_WIDTHS
     """Width of each level; each but the first halves the size."""
     latent_channels: int = 4
     """C."""

@@ -87,8 +87,10 @@ class Reconstruction(Metric):
         expected = match_truth(clips, truth) if truth is not None else [None] * len(clips)
         if truth is not None and not any(expected):
             skipped["detector"] = "no clip of the manifest overlaps a scene of truth/scenes.csv"
-        vae = load_autoencoder(inputs.vae, inputs.device, torch.float32)
-        vae.micro_batch_size = _FRAMES_AT_ONCE
+        assert inputs.vae is not None  # missing() was asked first
+        vae = load_autoencoder(
+            inputs.vae, inputs.device, torch.float32, micro_batch_size=_FRAMES_AT_ONCE
+        )
         view = replace(view, num_frames=whole_frames(vae, view.num_frames))
         looks = [
             _look(

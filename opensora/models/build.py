@@ -90,31 +90,57 @@ def use_grad_checkpoint(model: nn.Module) -> None:
     switch()
 
 
-def load_autoencoder(name: str, device: str, dtype: torch.dtype) -> Any:
+def load_autoencoder(name: str, device: str, dtype: torch.dtype, **fields: Any) -> Any:
     """Load the autoencoder that a folder's `config.json` names as its `_class_name`.
 
     Args:
-        name: folder in the diffusers format, or a hub name.
+        name: folder in the diffusers format, of an autoencoder or a pipeline, or a hub name.
         device: where it goes.
         dtype: type of its weights there.
+        **fields: further keywords of its class.
 
     Raises:
         CheckpointError: not there, or of a kind that is not known.
     """
-    folder = resolve_folder(name, kind="autoencoder")
-    file = folder / "config.json"
+    return build_autoencoder({**fields, "from_pretrained": name}).to(device, dtype)
+
+
+def build_autoencoder(fields: Mapping[str, Any]) -> Any:
+    """The one door to autoencoders: what a folder holds is built, whatever a config calls it.
+
+    Args:
+        fields: `from_pretrained`, and keywords of its class; a `type` must be what is there.
+
+    Raises:
+        CheckpointError: not there, or of a kind that is not known.
+        ConfigError: `type` names another class, or a keyword is unknown.
+    """
+    if "type" in fields and fields["type"] not in _autoencoders().values():
+        return build_module(fields, MODELS)  # registered by somebody else
+    options = {n: fields[n] for n in ("cache_dir", "local_files_only") if n in fields}
+    name = fields["from_pretrained"]
+    folder = resolve_folder(name, kind="autoencoder", part="vae", **options)
+    file, kinds = folder / "config.json", _autoencoders()
     if not file.is_file():
         raise CheckpointError(f"{file} is missing; give the folder of an autoencoder of diffusers")
     network = read_json(file).get("_class_name")
-    classes = {kind: MODELS.get(kind) for kind in registered_names(MODELS)}
-    kinds = {
-        found.network: kind
-        for kind, found in classes.items()
-        if isinstance(found, type) and issubclass(found, VideoAutoencoder)
-    }
     if network not in kinds:
         raise CheckpointError(
             f"{file}: _class_name is {network!r}; expected one of {', '.join(sorted(kinds))}"
         )
-    config = {"type": kinds[network], "from_pretrained": str(folder)}
-    return build_module(config, MODELS).to(device, dtype)
+    if fields.get("type", kinds[network]) != kinds[network]:
+        raise ConfigError(
+            f"vae.type is {fields['type']!r} and {folder} holds a {kinds[network]!r}; leave the"
+            " type out"
+        )
+    return build_module({**fields, "type": kinds[network], "from_pretrained": str(folder)}, MODELS)
+
+
+def _autoencoders() -> dict[str, str]:
+    """Class in diffusers -> registered name."""
+    classes = {kind: MODELS.get(kind) for kind in registered_names(MODELS)}
+    return {
+        found.network: kind
+        for kind, found in classes.items()
+        if isinstance(found, type) and issubclass(found, VideoAutoencoder)
+    }

@@ -117,7 +117,8 @@ def _adopt_latents(run: Path, store: Path, name: str, device: str, is_dry: bool)
         rows, identity = _old(index, found)
         if rows is None:
             continue
-        folder, dtype = resolve_folder(name, kind="autoencoder"), str(identity.get("dtype"))
+        folder = resolve_folder(name, kind="autoencoder", part="vae")
+        dtype = str(identity.get("dtype"))
         if dtype not in networks:
             networks[dtype] = load_autoencoder(str(folder), device, compute_dtype(device, dtype))
         encoding = VideoEncoding(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from opensora.config.latent_grid import run_grid
 from opensora.config.load import load_config
 from opensora.core.errors import OpenSoraError
 from opensora.plans.budget.disk import Storage
@@ -28,7 +29,7 @@ def stored_bytes(config: Mapping[str, Any]) -> float | None:
     storage = Storage(
         dtype=encode["dtype"], moments=encode["posterior"] == "moments", int8=encode["int8"]
     )
-    t, h, w = encode["vae_stride"]
+    stride = run_grid(config, lambda path: load_config(path).to_dict()).stride
     latents, embeddings = 0.0, 0.0
     for stage in config["stages"]:
         if stage["online"]:
@@ -38,7 +39,7 @@ def stored_bytes(config: Mapping[str, Any]) -> float | None:
             fields["epochs"] = stage["epochs"]
         try:
             disk = forecast(
-                manifest, fields, vae_stride=(t, h, w), storage=storage, machine=Machine()
+                manifest, fields, vae_stride=stride, storage=storage, machine=Machine()
             )["disk"]
         except OpenSoraError:  # no batch of a stage: assign_buckets says it
             continue

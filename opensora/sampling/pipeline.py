@@ -11,6 +11,7 @@ from opensora.buckets.bucket_config import IMAGE_FPS
 from opensora.config.registry import MODELS, PARTS, build_module
 from opensora.core.errors import ConfigError
 from opensora.core.io import sha256_file
+from opensora.models.build import build_autoencoder
 from opensora.models.device import parse_dtype
 from opensora.models.lora.merge import apply_adapters
 from opensora.models.text_encoder import ClassEncoder
@@ -237,6 +238,8 @@ def _require_weights(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _build(part: str, fields: Mapping[str, Any], **defaults: Any) -> Any:
     """Build a part of the config; a value that its constructor refuses is the user's to mend."""
     try:
+        if part == "vae":
+            return build_autoencoder(fields)
         return build_module(fields, PARTS[part], **defaults)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{part}: a field has a value that can not be used: {error}.") from error

@@ -41,7 +41,8 @@ class TrainConfig:
     outputs: str
     """Folder of the results; `state/` in it holds the checkpoints."""
     vae: dict[str, Any] | None = None
-    """Online: type and keywords of the video autoencoder, `from_pretrained` among them."""
+    """Online: `from_pretrained` and other keywords of the video autoencoder; the folder knows its
+    type."""
     text_encoder: dict[str, Any] | None = None
     """Online: type and keywords of the text encoder, `from_pretrained` among them; the type of
     the stored embeddings must be the same."""
@@ -320,9 +321,8 @@ def _data_fields(plain: dict[str, Any]) -> dict[str, Any]:
     online = ANY_SIZE if plain.get("bucket_config") else FIXED_SIZE
     default = STORED if dataset.get("data_path") is None else online
     fields: dict[str, Any] = {"dataset": {"type": default, **dataset}}
-    for name, usual in (("vae", "VideoAutoencoderKL"), ("text_encoder", "t5")):
-        if plain.get(name):
-            fields[name] = {"type": usual, **plain[name]}
+    if plain.get("text_encoder"):
+        fields["text_encoder"] = {"type": "t5", **plain["text_encoder"]}
     return fields
 
 

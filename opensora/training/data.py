@@ -21,6 +21,7 @@ from opensora.core.seed import derive_seed
 from opensora.datasets.online import VariableVideoTextDataset, VideoBatch
 from opensora.datasets.rejects import Rejects
 from opensora.datasets.stored import LatentBatch, LatentDataset
+from opensora.models.build import build_autoencoder
 from opensora.models.device import parse_dtype
 from opensora.plans.compile import BatchPlan
 from opensora.training.captions import CaptionEncoder
@@ -135,9 +136,9 @@ class OnlineSource:
         place = {"device": workers.device, "dtype": dtype}
         assert config.vae is not None  # checked with the config
         assert config.text_encoder is not None
-        self._vae = build_module(config.vae, MODELS)
+        self._vae = build_autoencoder(config.vae)
         if not hasattr(self._vae, "get_latent_size"):
-            raise ConfigError(f"vae.type {config.vae['type']!r} is no video autoencoder")
+            raise ConfigError(f"vae.type {config.vae.get('type')!r} is no video autoencoder")
         self._vae.to(workers.device, parse_dtype(dtype))
         self._captions = CaptionEncoder(build_module(config.text_encoder, MODELS, **place))
         self.plan = dataset.plan

@@ -23,7 +23,7 @@ rule assign_buckets:
         identity=identity(
             version=VERSIONS["assign_buckets"],
             world_size=lambda wildcards: world_size(wildcards.stage),
-            vae_stride=config["encode"]["vae_stride"],
+            vae_stride=lambda wildcards: list(vae_grid().stride),
             num_shards=config["num_shards"],
             # what was made before there were windows stays as it is
             **({"windows": WINDOWS} if WINDOWS > 1 else {}),
@@ -42,12 +42,15 @@ rule assign_buckets:
             windows=WINDOWS if WINDOWS > 1 else None
         ),
         world_size=lambda wildcards: world_size(wildcards.stage),
-        vae_stride=config["encode"]["vae_stride"],
+        # a function of input is not compared: it stands in the identity
+        vae_grid=lambda wildcards, input: options(
+            vae_stride=list(vae_grid().stride), frame_step=vae_grid().frame_step
+        ),
         seed=config["seed"],
         epochs=lambda wildcards: options(epochs=STAGE[wildcards.stage]["epochs"]),
     shell:
         "opensora assign-buckets {params.config:q} --data-path {params.manifest} "
         "--plan {output.plan} --validation {output.validation} --left-out {output.left_out} --summary {output.summary} "
         "--items {params.folder} --num-shards {params.num_shards} {params.windows} "
-        "--world-size {params.world_size} --vae-stride {params.vae_stride} --seed {params.seed} "
+        "--world-size {params.world_size} {params.vae_grid} --seed {params.seed} "
         "{params.epochs} --job-log {log} >> {log} 2>&1"

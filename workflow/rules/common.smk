@@ -4,6 +4,7 @@ import gc
 import os
 from pathlib import Path
 
+from opensora.config.latent_grid import run_grid
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.versions import VERSIONS
 from opensora.dag.configs import (
@@ -89,9 +90,14 @@ def partition_file():
     return given or os.environ.get("SNAKEMAKE_SLURM_PARTITIONS")
 
 
+def resolve(path):
+    """A config of the repository, read."""
+    return resolved(str(REPOSITORY / path))
+
+
 asks = Requests(
     config,
-    resolve=lambda path: resolved(str(REPOSITORY / path)),
+    resolve=resolve,
     partitions=partition_file,
 )
 
@@ -245,6 +251,11 @@ def scorer_options(scorers):
     """The options of those scorers that have some."""
     given = config["scorer_options"]
     return {name: given[name] for name in scorers if name in given}
+
+
+def vae_grid():
+    """What the autoencoder of the run makes of a video."""
+    return run_grid(config, resolve)
 
 
 def local_files(names):

@@ -12,6 +12,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from opensora.config.latent_grid import run_grid
 from opensora.dag.listing import largest_shard
 from opensora.dag.memory import HUB_GB, largest_bucket, parameters
 
@@ -192,7 +193,8 @@ class Forecast:
 
     def _pixels_of(self, model: Mapping[str, Any]) -> float:
         """Pixels of a token of a model."""
-        patch, stride = model.get("patch_size") or (1, 2, 2), self._config["encode"]["vae_stride"]
+        patch = model.get("patch_size") or (1, 2, 2)
+        stride = run_grid(self._config, self._resolve).stride
         return float(patch[0] * patch[1] * patch[2] * stride[0] * stride[1] * stride[2])
 
     def _vae_flops(self) -> float:

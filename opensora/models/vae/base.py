@@ -30,7 +30,8 @@ class VideoAutoencoder(nn.Module, ABC):
             decides memory and speed only.
 
     Args:
-        from_pretrained: folder in the diffusers format (safetensors), or a hub name.
+        from_pretrained: folder in the diffusers format (safetensors), of the network or of a
+            pipeline that holds it, or a hub name.
         micro_batch_size: frames per call.
         cache_dir: folder of the hub cache; None = the user's.
         local_files_only: take a hub name from the cache alone, never from the network.
@@ -59,7 +60,11 @@ class VideoAutoencoder(nn.Module, ABC):
         self.micro_batch_size = micro_batch_size
         kind = type(self).__name__
         self.folder = resolve_folder(
-            from_pretrained, kind=kind, cache_dir=cache_dir, local_files_only=local_files_only
+            from_pretrained,
+            kind=kind,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            part="vae",
         )
         load = getattr(diffusers, self.network).from_pretrained
         self.module: Any = load_network(load, self.folder, kind=kind, use_safetensors=True)

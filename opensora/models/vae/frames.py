@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from opensora.config.latent_grid import grid_of
 from opensora.config.registry import MODELS
 from opensora.models.vae.base import VideoAutoencoder
 
@@ -46,8 +47,7 @@ class VideoAutoencoderKL(VideoAutoencoder):
         )
         self.shift_factor = float(config.get("shift_factor") or 0)
         self.out_channels = int(config["latent_channels"])
-        stride = 2 ** (len(config["block_out_channels"]) - 1)
-        self.patch_size = (1, stride, stride)
+        self.patch_size = grid_of(config, self.network).stride
 
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         frames = x.transpose(1, 2).flatten(0, 1)  # [N, 3, H, W]

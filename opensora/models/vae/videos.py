@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from opensora.config.latent_grid import LatentGrid, grid_of
 from opensora.config.registry import MODELS
 from opensora.core.errors import ConfigError
 from opensora.core.seed import derive_seed
@@ -46,31 +47,23 @@ class CausalVideoAutoencoder(VideoAutoencoder):
         self.tiling = tiling
         if tiling:
             self.module.enable_tiling()
+        self.grid: LatentGrid = grid_of(self.module.config, self.network)
+        self.patch_size = self.grid.stride
         self.read_config(self.module.config)
 
     @abstractmethod
     def read_config(self, config: Any) -> None:
-        """Set `out_channels` and `patch_size` and what `_scaling` needs."""
-
-    @property
-    def frame_step(self) -> int:
-        """A video has 1 + a multiple of so many frames."""
-        return self.patch_size[0]
+        """Set `out_channels` and what `_scaling` needs."""
 
     def get_latent_size(self, input_size: tuple[int, int, int]) -> tuple[int, int, int]:
         """Latent (t, h, w) of a video of (T, H, W) frames and pixels.
 
         Raises:
-            ConfigError: T is not 1 + a multiple of `frame_step`, or H or W is not a multiple of
-                the stride in space; names the nearest that is.
+            ConfigError: T is not a number of frames that the grid has, or H or W is not a multiple
+                of the stride in space; names the nearest that is.
         """
-        stride, name = self.patch_size, type(self).__name__
-        frames = max(round((input_size[0] - 1) / self.frame_step), 0) * self.frame_step + 1
-        if input_size[0] != frames:
-            raise ConfigError(
-                f"{name}: {input_size[0]} frames, expected 1 + a multiple of {self.frame_step};"
-                f" use {frames}"
-            )
+        stride, name, frames = self.patch_size, type(self).__name__, input_size[0]
+        self.grid.check_frames(frames, name)
         for side, pixels, step in zip(("height", "width"), input_size[1:], stride[1:], strict=True):
             if pixels % step:
                 raise ConfigError(
@@ -116,17 +109,10 @@ class CogVideoXVAE(CausalVideoAutoencoder):
     network: ClassVar[str] = "AutoencoderKLCogVideoX"
 
     def read_config(self, config: Any) -> None:
-        """Strides from the depth of the network, one factor for all channels."""
-        stride = 2 ** (len(config["block_out_channels"]) - 1)
-        self.patch_size = (int(config["temporal_compression_ratio"]), stride, stride)
+        """One factor for all channels."""
         self.out_channels = int(config["latent_channels"])
         self.scaling_factor = float(config["scaling_factor"])
         self.shift_factor = float(config.get("shift_factor") or 0)
-
-    @property
-    def frame_step(self) -> int:
-        """Two latent frames at a time."""
-        return 2 * self.patch_size[0]
 
     def _scaling(self, z: Tensor) -> tuple[float, float]:
         return self.shift_factor, self.scaling_factor
@@ -171,9 +157,7 @@ class LTXVideoVAE(ChannelScaledAutoencoder):
     network: ClassVar[str] = "AutoencoderKLLTXVideo"
 
     def read_config(self, config: Any) -> None:
-        """Strides from the network, statistics of the channels from its buffers."""
-        stride = int(self.module.spatial_compression_ratio)
-        self.patch_size = (int(self.module.temporal_compression_ratio), stride, stride)
+        """Statistics of the channels from the network's buffers."""
         self.out_channels = int(config["latent_channels"])
         self.scaling_factor = float(config["scaling_factor"])
         self.latents_mean = self.module.latents_mean.float().tolist()
@@ -201,9 +185,7 @@ class WanVAE(ChannelScaledAutoencoder):
     network: ClassVar[str] = "AutoencoderKLWan"
 
     def read_config(self, config: Any) -> None:
-        """Strides from the depth of the network, statistics of the channels from the config."""
-        stride = 2 ** (len(config["dim_mult"]) - 1) * (config["patch_size"] or 1)
-        self.patch_size = (2 ** sum(config["temperal_downsample"]), stride, stride)
+        """Statistics of the channels from the config."""
         self.out_channels = int(config["z_dim"])
         self.latents_mean = [float(value) for value in config["latents_mean"]]
         self.latents_std = [float(value) for value in config["latents_std"]]

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 
+from opensora.config.latent_grid import PIPELINE
 from opensora.core.errors import CheckpointError
 from opensora.core.io import read_json, sha256_once
 
@@ -23,6 +25,7 @@ def resolve_folder(
     kind: str,
     cache_dir: str | None = None,
     local_files_only: bool = False,
+    part: str | None = None,
 ) -> Path:
     """A folder on this disk for a path or a hub name, downloaded into the hub cache if needed.
 
@@ -31,27 +34,46 @@ def resolve_folder(
         kind: what is loaded, for the message.
         cache_dir: folder of the hub cache; None = the user's.
         local_files_only: take a hub name from the cache alone, never from the network.
+        part: what is wanted where the name is that of a whole pipeline of diffusers, as "vae"; its
+            other parts are not downloaded.
 
     Raises:
-        CheckpointError: neither a folder nor a name that can be fetched.
+        CheckpointError: neither a folder nor a name that can be fetched, or a pipeline without
+            that part.
     """
     if Path(name).is_dir():
-        return Path(name)
+        return part_folder(Path(name), part, kind=kind)
+    options: Any = {"cache_dir": cache_dir, "local_files_only": local_files_only}
     try:
-        return Path(
-            snapshot_download(
-                str(name),
-                allow_patterns=_WANTED,
-                cache_dir=cache_dir,
-                local_files_only=local_files_only,
-            )
-        )
+        if part is not None:
+            known = Path(snapshot_download(str(name), allow_patterns=[PIPELINE], **options))
+            if (known / PIPELINE).is_file():
+                wanted = [f"{part}/{pattern}" for pattern in _WANTED]
+                known = Path(snapshot_download(str(name), allow_patterns=wanted, **options))
+                return part_folder(known, part, kind=kind)
+        return Path(snapshot_download(str(name), allow_patterns=_WANTED, **options))
     except (OSError, ValueError) as error:
         where = "is in the hub cache" if local_files_only else "can be fetched from here"
         raise CheckpointError(
             f"{kind}: {str(name)!r} is neither a folder on this disk nor a hub name that {where};"
             " make or download the weights and give their folder"
         ) from error
+
+
+def part_folder(folder: Path, part: str | None, *, kind: str) -> Path:
+    """A part of a pipeline's folder; any other folder is what it is.
+
+    Raises:
+        CheckpointError: a pipeline without that part.
+    """
+    if part is None or not (folder / PIPELINE).is_file():
+        return folder
+    if not (folder / part).is_dir():
+        raise CheckpointError(
+            f"{kind}: the pipeline {folder} has no {part}/; give the folder of a whole pipeline, or"
+            f" that of its {part}"
+        )
+    return folder / part
 
 
 def weights_sha256(folder: Path) -> str:

@@ -29,9 +29,8 @@ class RectifiedFlow(Sampler):
 
     x_t = (1 - t/N) * x_0 + t/N * noise; the model's first C channels predict x_0 - noise.
 
-    Two rules differ from Open-Sora 1.2: clips shorter than 17 frames count their true number of
-    latent frames in the timestep transform instead of 0, and sampling uses the same
-    `transform_scale` as training.
+    Two rules differ from Open-Sora 1.2: the timestep transform counts the latent frames that are
+    there, whatever the autoencoder, and sampling uses the same `transform_scale` as training.
 
     Args:
         num_timesteps: N, t of pure noise.
@@ -100,12 +99,13 @@ class RectifiedFlow(Sampler):
         level = (t.float() / self.num_timesteps).view(-1, *[1] * (x_start.dim() - 1))
         return (1 - level) * x_start + level * noise
 
-    def shift_t(self, t: Tensor, model_kwargs: Conditions | None) -> Tensor:
-        """Apply the configured shift to t [B] in [0, num_timesteps]."""
+    def shift_t(self, t: Tensor, model_kwargs: Conditions | None, latent_frames: int) -> Tensor:
+        """Apply the configured shift to t [B] in [0, num_timesteps]; latents have T frames."""
         if self.use_timestep_transform:
             return timestep_transform(
                 t,
                 {} if model_kwargs is None else model_kwargs,
+                latent_frames,
                 scale=self.transform_scale,
                 num_timesteps=self.num_timesteps,
             )
@@ -152,7 +152,7 @@ class RectifiedFlow(Sampler):
                 scale=self.scale,
                 generator=generator,
             )
-            t = self.shift_t(t, model_kwargs)
+            t = self.shift_t(t, model_kwargs, x_start.shape[2])
         if noise is None:
             noise = draw_noise(x_start, generator)
         x_t = self.add_noise(x_start, noise, t)  # [B, C, T, H, W]
@@ -186,7 +186,8 @@ class RectifiedFlow(Sampler):
         display: Display,
     ) -> Tensor:
         """Euler steps along the guided velocity; see `Sampler.walk`."""
-        steps = [self.shift_t(t, network.conditions) for t in self.timesteps(len(z), z.device)]
+        grid = self.timesteps(len(z), z.device)
+        steps = [self.shift_t(t, network.conditions, z.shape[2]) for t in grid]
         ends = [*steps[1:], torch.zeros_like(steps[0])]
         live = None if mask is None else mask == 1  # [B, T]
         for t, t_next in display(list(zip(steps, ends, strict=True))):

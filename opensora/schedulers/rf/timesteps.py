@@ -1,5 +1,6 @@
 """Timesteps of rectified flow: how they are drawn in training and shifted for large videos."""
 
+import math
 from typing import Literal
 
 import torch
@@ -8,8 +9,6 @@ from torch import Tensor
 from opensora.schedulers.common import Conditions
 
 BASE_PIXELS = 512 * 512  # resolution at which timesteps are not shifted; Open-Sora 1.2
-FRAMES_PER_CHUNK, LATENTS_PER_CHUNK = 17, 5  # the video VAE of Open-Sora 1.2: 17 frames to 5
-FRAMES_PER_LATENT = 4  # temporal stride inside a chunk
 
 SampleMethod = Literal["uniform", "logit-normal"]
 
@@ -29,38 +28,24 @@ def shift_timesteps(t: Tensor, ratio: Tensor | float) -> Tensor:
     return ratio * t / (1 + (ratio - 1) * t)
 
 
-def latent_frames(num_frames: Tensor) -> Tensor:
-    """Latent frames that the size rule counts for clips of num_frames frames, at least 1.
-
-    Every full chunk of 17 frames counts as 5. A clip shorter than one chunk counts one latent frame
-    per started group of 4, as the VAE gives it (so 1 frame is 1 and 16 frames are 4); counting
-    full chunks alone would make it 0, which sends every timestep to 0 and pure noise to NaN.
-
-    Args:
-        num_frames: [B] frames in pixel space.
-
-    Returns:
-        [B], dtype of num_frames.
-    """
-    chunks = num_frames // FRAMES_PER_CHUNK * LATENTS_PER_CHUNK
-    short = (num_frames + FRAMES_PER_LATENT - 1) // FRAMES_PER_LATENT
-    return torch.where(num_frames < FRAMES_PER_CHUNK, short, chunks)
-
-
 def timestep_transform(
     t: Tensor,
     model_kwargs: Conditions,
+    latent_frames: int,
     *,
     scale: float = 1.0,
     num_timesteps: int = 1,
 ) -> Tensor:
     """Shift timesteps towards noise for videos with more pixels and frames.
 
-    The ratio is scale * sqrt(height * width / 512^2) * sqrt(latent frames).
+    The ratio is scale * sqrt(height * width / 512^2) * sqrt(latent frames). Open-Sora 1.2 reckons
+    the latent frames from the frames, 5 for each 17 as its own autoencoder; here the latents say
+    how many they are, whatever the autoencoder.
 
     Args:
         t: [B] in [0, num_timesteps].
-        model_kwargs: height, width (pixels) and num_frames, each [B].
+        model_kwargs: height and width (pixels), each [B].
+        latent_frames: T of the latents.
         scale: further factor of the ratio.
         num_timesteps: t of pure noise.
 
@@ -68,14 +53,14 @@ def timestep_transform(
         [B] in [0, num_timesteps].
 
     Raises:
-        ValueError: height, width or num_frames is missing.
+        ValueError: height or width is missing.
     """
-    missing = [name for name in ("height", "width", "num_frames") if name not in model_kwargs]
+    missing = [name for name in ("height", "width") if name not in model_kwargs]
     if missing:
         raise ValueError(f"timestep_transform needs model_kwargs {', '.join(missing)}")
-    conditions = model_kwargs["height"], model_kwargs["width"], model_kwargs["num_frames"]
-    height, width, num_frames = (value.to(t.device, torch.float32) for value in conditions)
-    ratio = scale * (height * width / BASE_PIXELS).sqrt() * latent_frames(num_frames).sqrt()
+    conditions = model_kwargs["height"], model_kwargs["width"]
+    height, width = (value.to(t.device, torch.float32) for value in conditions)
+    ratio = scale * (height * width / BASE_PIXELS).sqrt() * math.sqrt(latent_frames)
     return shift_timesteps(t / num_timesteps, ratio) * num_timesteps
 
 

@@ -7,9 +7,14 @@ import torch
 
 from opensora.core.errors import ConfigError
 from opensora.schedulers.rf import RectifiedFlow, rectified_flow
-from opensora.schedulers.rf.timesteps import draw_timesteps, latent_frames, timestep_transform
+from opensora.schedulers.rf.timesteps import draw_timesteps, timestep_transform
 
 BELOW_ONE_CHUNK = 4  # the recorded case of 16 frames, which holds NaN
+
+
+def _latent_frames(num_frames):
+    """Of the autoencoder of Open-Sora 1.2, which is the only one that its rule knows."""
+    return int(num_frames) // 17 * 5
 
 
 def _size(**size):
@@ -29,8 +34,9 @@ def test_the_timestep_transform_gives_the_recorded_numbers(golden, case, key, se
     t = golden("rf/transform/t")
     if settings["num_timesteps"] == 1:
         t = t / 1000
-    size = _size(**golden.facts["tags"]["v1.2.0"]["rf_transform_cases"][case])
-    moved = timestep_transform(t, size, **settings)
+    size = golden.facts["tags"]["v1.2.0"]["rf_transform_cases"][case]
+    frames = 1 if size["num_frames"] == 1 else _latent_frames(size["num_frames"])
+    moved = timestep_transform(t, _size(**size), frames, **settings)
     torch.testing.assert_close(moved, golden(f"rf/{key}/{case}"), atol=1e-4, rtol=1e-5)
 
 
@@ -39,24 +45,31 @@ def test_a_clip_shorter_than_a_chunk_is_shifted_by_its_true_latent_frames(golden
     assert torch.isnan(golden(f"rf/transform/{BELOW_ONE_CHUNK}")).any()
     size = golden.facts["tags"]["v1.2.0"]["rf_transform_cases"][BELOW_ONE_CHUNK]
     assert size == {"height": 144, "width": 256, "num_frames": 16}
-    moved = timestep_transform(t, _size(**size), num_timesteps=1000)
+    moved = timestep_transform(t, _size(**size), 4, num_timesteps=1000)
     ratio = math.sqrt(144 * 256 / 512**2) * math.sqrt(4)  # 16 frames are 4 latent frames
     expected = 1000 * ratio * (t / 1000) / (1 + (ratio - 1) * t / 1000)
     torch.testing.assert_close(moved, expected)
     assert moved.isfinite().all()
 
 
-@pytest.mark.parametrize(
-    ("frames", "expected"), [(1, 1), (2, 1), (5, 2), (16, 4), (17, 5), (33, 5), (34, 10), (51, 15)]
-)
-def test_latent_frames_are_never_zero_and_never_fall(frames, expected):
-    assert latent_frames(torch.tensor([frames])).item() == expected
-    assert latent_frames(torch.tensor([float(frames)])).item() == expected
+def test_the_shift_follows_the_latents_that_are_there_whatever_made_them(analytic):
+    size = {name: torch.full((2,), value) for name, value in (("height", 512.0), ("width", 512.0))}
+    scheduler = RectifiedFlow(use_timestep_transform=True)
+    for frames in (1, 4, 9):  # 17 frames of three autoencoders
+        analytic.timesteps.clear()
+        generator = torch.Generator().manual_seed(0)
+        scheduler.training_losses(
+            analytic, torch.zeros(2, 4, frames, 2, 2), model_kwargs=size, generator=generator
+        )
+        drawn = torch.rand(2, generator=torch.Generator().manual_seed(0))
+        ratio = math.sqrt(frames)
+        expected = 1000 * ratio * drawn / (1 + (ratio - 1) * drawn)
+        torch.testing.assert_close(analytic.timesteps[0], expected)
 
 
 def test_the_transform_names_the_size_it_misses():
-    with pytest.raises(ValueError, match="width, num_frames"):
-        timestep_transform(torch.ones(1), {"height": torch.ones(1)})
+    with pytest.raises(ValueError, match="needs model_kwargs width"):
+        timestep_transform(torch.ones(1), {"height": torch.ones(1)}, 1)
 
 
 def test_noising_gives_the_recorded_latents(golden):
@@ -103,10 +116,18 @@ def test_a_sample_with_every_frame_clean_has_loss_zero(golden, analytic):
 
 
 @pytest.mark.parametrize("name", ["plain", "discrete", "transform", "mask", "transform_mask"])
-def test_samples_are_the_recorded_ones(golden, analytic, fixed_text, replay, name):
+def test_samples_are_the_recorded_ones(golden, analytic, fixed_text, replay, name, monkeypatch):
     facts = golden.facts["tags"]["v1.2.0"]["rf_sample"]
     case = facts[name]
     size = {k: torch.tensor([v, v]) for k, v in facts["additional_args"].items()}
+    if case["additional_args"] and "num_frames" in size:  # the latents are fewer than it reckons
+        frames = _latent_frames(size["num_frames"][0])
+        transform = rectified_flow.timestep_transform
+        monkeypatch.setattr(
+            rectified_flow,
+            "timestep_transform",
+            lambda t, sizes, _, **settings: transform(t, sizes, frames, **settings),
+        )
     if f"rf/sample/{name}/noise" in golden:
         replay(rectified_flow, golden(f"rf/sample/{name}/noise"))
     scheduler = RectifiedFlow(num_sampling_steps=facts["num_sampling_steps"], **case["ctor"])
@@ -154,7 +175,7 @@ def test_sampling_uses_the_transform_scale_of_training(analytic, fixed_text, gol
     scheduler = RectifiedFlow(
         num_sampling_steps=2, cfg_scale=1.0, use_timestep_transform=True, transform_scale=3.0
     )
-    scheduler.sample(analytic, fixed_text("rf/sample"), ["a"], (4, 4, 4, 4), "cpu", size)
+    scheduler.sample(analytic, fixed_text("rf/sample"), ["a"], (4, 1, 4, 4), "cpu", size)
     # t = 1/2 with ratio 3 is 3 * 0.5 / (1 + 2 * 0.5) = 3/4
     assert torch.cat(analytic.timesteps).tolist() == pytest.approx([1000.0, 750.0])
 

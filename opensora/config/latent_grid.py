@@ -1,0 +1,210 @@
+"""Which pixels a latent value stands for, as the `config.json` of an autoencoder says it.
+
+Nothing here loads torch: plans and the job graph ask before any network is loaded.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from opensora.core.errors import CheckpointError, ConfigError
+from opensora.core.io import read_json
+
+Size3 = tuple[int, int, int]
+TRAINED_WIDTHS = (16, 32, 64)  # levels of an autoencoder that a run trains, where nothing says them
+PIPELINE = "model_index.json"  # in a folder with the parts of a pipeline of diffusers
+_CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class LatentGrid:
+    """How an autoencoder divides a video.
+
+    Attributes:
+        stride: frames, rows and columns of pixels of one latent value. Along time the first frame
+            has a latent frame of its own, and each further `stride[0]` frames one more.
+        frame_step: a video has 1 + a multiple of so many frames.
+    """
+
+    stride: Size3
+    frame_step: int = 1
+
+    def nearest_frames(self, num_frames: int) -> tuple[int, int]:
+        """The numbers of frames at or below and at or above one that the autoencoder takes."""
+        steps = (num_frames - 1) / self.frame_step
+        below, above = int(steps), ceil(steps)
+        return 1 + below * self.frame_step, 1 + above * self.frame_step
+
+    def check_frames(self, num_frames: int, place: str) -> None:
+        """Refuse a number of frames that the autoencoder can not take.
+
+        Args:
+            num_frames: of a video.
+            place: start of the sentence.
+
+        Raises:
+            ConfigError: names the nearest that it takes.
+        """
+        below, above = self.nearest_frames(num_frames)
+        if below != above:
+            raise ConfigError(
+                f"{place}: {num_frames} frames, expected 1 + a multiple of {self.frame_step};"
+                f" use {below} or {above}"
+            )
+
+
+def _frame_by_frame(config: Mapping[str, Any]) -> LatentGrid:
+    side = _levels(config["block_out_channels"])
+    return LatentGrid((1, side, side))
+
+
+def _cogvideox(config: Mapping[str, Any]) -> LatentGrid:
+    # its decoder takes an odd number of latent frames, so they come two at a time
+    time, side = int(config["temporal_compression_ratio"]), _levels(config["block_out_channels"])
+    return LatentGrid((time, side, side), 2 * time)
+
+
+def _ltx(config: Mapping[str, Any]) -> LatentGrid:
+    halvings = 2 ** sum(config["spatio_temporal_scaling"])
+    side = int(config.get("spatial_compression_ratio") or config["patch_size"] * halvings)
+    time = int(config.get("temporal_compression_ratio") or config["patch_size_t"] * halvings)
+    return LatentGrid((time, side, side), time)
+
+
+def _wan(config: Mapping[str, Any]) -> LatentGrid:
+    side = _levels(config["dim_mult"]) * int(config.get("patch_size") or 1)
+    time = 2 ** sum(config["temperal_downsample"])
+    return LatentGrid((time, side, side), time)
+
+
+def _levels(widths: Sequence[Any]) -> int:
+    return int(2 ** (len(widths) - 1))
+
+
+# class in diffusers -> its grid, from its config
+_GRIDS: dict[str, Callable[[Mapping[str, Any]], LatentGrid]] = {
+    "AutoencoderKL": _frame_by_frame,
+    "AutoencoderKLTemporalDecoder": _frame_by_frame,
+    "AutoencoderKLCogVideoX": _cogvideox,
+    "AutoencoderKLLTXVideo": _ltx,
+    "AutoencoderKLWan": _wan,
+}
+
+
+def grid_of(config: Mapping[str, Any], network: str) -> LatentGrid:
+    """The grid of a network of diffusers.
+
+    Args:
+        config: its fields.
+        network: its class.
+    """
+    return _GRIDS[network](config)
+
+
+def read_grid(name: str | Path) -> LatentGrid | None:
+    """The grid of an autoencoder by its folder or hub name; None where it is not on this disk.
+
+    Args:
+        name: folder of an autoencoder or of a pipeline that holds one, or a hub name.
+
+    Raises:
+        CheckpointError: a folder that says nothing of an autoencoder known here.
+    """
+    file = _config_file(str(name))
+    if file is None:
+        return None
+    config = read_json(file) if file.is_file() else {}
+    network = config.get("_class_name")
+    if network not in _GRIDS:
+        raise CheckpointError(
+            f"{file}: _class_name is {network!r}; expected one of {', '.join(sorted(_GRIDS))}"
+        )
+    try:
+        return grid_of(config, network)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{file}: is no config of {network} ({error})") from error
+
+
+def _config_file(name: str) -> Path | None:
+    folder = Path(name)
+    if folder.is_dir():
+        return folder / "vae" / _CONFIG if (folder / PIPELINE).is_file() else folder / _CONFIG
+    if name.count("/") != 1:
+        return None
+    from huggingface_hub import try_to_load_from_cache  # takes a moment to load
+
+    for file in (f"vae/{_CONFIG}", _CONFIG):  # that of a pipeline stands higher
+        if isinstance(cached := try_to_load_from_cache(name, file), str):
+            return Path(cached)
+    return None
+
+
+def run_grid(config: Mapping[str, Any], resolve: Callable[[str], Mapping[str, Any]]) -> LatentGrid:
+    """The grid of the autoencoder of a run.
+
+    Args:
+        config: of the workflow, checked.
+        resolve: reads an MMEngine config by its path.
+
+    Raises:
+        ConfigError: `encode.vae_stride` is not what the autoencoder says, or is missing where
+            nothing on this disk says it.
+        CheckpointError: the folder of the autoencoder says nothing of it.
+    """
+    vae, given = config["models"]["vae"], config["encode"]["vae_stride"]
+    name = vae["from_pretrained"]
+    if name:
+        found = read_grid(name)
+    else:
+        widths = {"block_out_channels": TRAINED_WIDTHS}
+        found = _frame_by_frame({**widths, **resolve(vae["config"])})
+    if found is None and given is None:
+        raise ConfigError(
+            f"workflow config: encode.vae_stride: {name!r} is not on this disk, so nothing says"
+            " its stride; download it, or give frames, rows and columns of one latent value, as"
+            " [1, 8, 8]"
+        )
+    if found is not None and given not in (None, list(found.stride)):
+        raise ConfigError(
+            f"workflow config: encode.vae_stride is {given} and the autoencoder has"
+            f" {list(found.stride)}; leave it out"
+        )
+    return found or LatentGrid((given[0], given[1], given[2]), given[0])
+
+
+def config_grid(config: Mapping[str, Any], given: Sequence[int] | None) -> LatentGrid:
+    """The grid that a command uses: as given, else as the `vae` of a config says, else (1, 8, 8).
+
+    Args:
+        config: of training.
+        given: the stride, or None.
+    """
+    if given is not None:
+        return LatentGrid((given[0], given[1], given[2]), given[0])
+    name = (config.get("vae") or {}).get("from_pretrained")
+    return (read_grid(name) if name else None) or LatentGrid((1, 8, 8))
+
+
+def check_config_frames(config: Mapping[str, Any], grid: LatentGrid, place: str) -> None:
+    """Refuse lengths of a training config that the autoencoder can not take.
+
+    Args:
+        config: with `bucket_config` or `num_frames`.
+        grid: of the autoencoder.
+        place: start of the sentence.
+
+    Raises:
+        ConfigError: names the first one, and the nearest that it takes.
+    """
+    buckets = config.get("bucket_config")
+    if not isinstance(buckets, Mapping) or not buckets:
+        frames = config.get("num_frames", (config.get("dataset") or {}).get("num_frames"))
+        if isinstance(frames, int):
+            grid.check_frames(frames, f"{place}: num_frames")
+        return
+    for resolution, lengths in buckets.items():
+        for frames in lengths if isinstance(lengths, Mapping) else ():
+            if isinstance(frames, int):
+                grid.check_frames(frames, f"{place}: bucket_config {resolution!r}")
