@@ -32,18 +32,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--type",
-        choices=("t5", "clip", "classes"),
+        choices=("t5", "umt5", "clip", "classes"),
         default="t5",
-        help="t5: a vector a token; clip: one a caption; classes: captions are numbers of classes"
-        " (default: t5)",
+        help="t5, umt5: a vector a token; clip: one a caption; classes: captions are numbers of"
+        " classes (default: t5)",
     )
     parser.add_argument(
-        "--text-encoder", metavar="FOLDER", help="folder or hub name, of t5 and clip"
+        "--text-encoder", metavar="FOLDER", help="folder or hub name, of all but classes"
     )
     parser.add_argument("--output", required=True, metavar="INDEX", help="index (.parquet)")
     parser.add_argument("--store", required=True, metavar="DIR", help="embeddings that runs share")
     parser.add_argument(
-        "--max-length", type=int, metavar="L", help="tokens a caption (default: t5 120, clip 77)"
+        "--max-length",
+        type=int,
+        metavar="L",
+        help="tokens a caption (default: t5 120, umt5 512, clip 77)",
     )
     parser.add_argument("--num-classes", type=int, metavar="N", help="of classes: 0 to N - 1")
     parser.add_argument(
@@ -83,7 +86,11 @@ def run(args: argparse.Namespace) -> str:
         "num_classes": args.num_classes,
     }
     check_encoder_options(args.type, **given)
-    folder = resolve_folder(args.text_encoder, kind=args.type) if args.text_encoder else None
+    folders = [
+        resolve_folder(args.text_encoder, kind=args.type, part=part)
+        for part in ("text_encoder", "tokenizer")
+        if args.text_encoder
+    ]
     encoding = TextEncoding(
         kind=args.type,
         dtype=args.dtype,
@@ -106,7 +113,7 @@ def run(args: argparse.Namespace) -> str:
         Path(args.store),
         encoding,
         build,
-        encoder="" if folder is None else encoder_sha256(folder),
+        encoder=encoder_sha256(*folders) if folders else "",
         shard=args.shard,
         num_shards=args.num_shards,
     )

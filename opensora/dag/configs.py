@@ -25,7 +25,7 @@ _URLS = ("http://", "https://")
 _TRAINED = ("vae", "clip", "text_encoder")
 
 # tokens of a text where encode.max_length is left out; the encoders' own defaults
-OWN_LENGTHS = {"t5": 120, "clip": 77}
+OWN_LENGTHS = {"t5": 120, "umt5": 512, "clip": 77}
 
 
 def plan_fields(path: str, *, seed: int, epochs: int | None) -> dict[str, Any]:

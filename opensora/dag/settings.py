@@ -209,6 +209,11 @@ def _check_captions(captions: dict[str, Any]) -> None:
 def _check_text_encoder(config: dict[str, Any]) -> None:
     """Only what the type of the text encoder takes may be given."""
     fields, place = config["models"]["text_encoder"], "workflow config: models.text_encoder"
+    if fields["type"] == "umt5" and not fields["from_pretrained"]:
+        raise ConfigError(
+            f"{place}: type umt5 has no small encoder that a run trains; give from_pretrained, the"
+            " folder of a pipeline of diffusers or of its text_encoder"
+        )
     if fields["type"] != "classes":
         if fields["num_classes"] is not None:
             raise ConfigError(

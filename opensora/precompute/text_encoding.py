@@ -7,7 +7,7 @@ from opensora.core.errors import ConfigError
 from opensora.core.versions import VERSIONS
 from opensora.stores.keys import LABELS, address_of
 
-MAX_LENGTHS = {"t5": 120, "clip": 77}  # of a caption, where nothing else is asked for
+MAX_LENGTHS = {"t5": 120, "umt5": 512, "clip": 77}  # of a caption, where nothing else is asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,7 @@ class TextEncoding:
     """How captions become embeddings.
 
     Attributes:
-        kind: t5, clip or classes.
+        kind: t5, umt5, clip or classes.
         dtype: "bf16" or "fp32": type of the stored tokens, and of the network on a GPU (on a CPU it
             computes in fp32); labels are int64.
         int8: store whole numbers and a scale per token instead, read back as `dtype`.

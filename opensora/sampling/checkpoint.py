@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from opensora.config.latent_grid import PIPELINE
 from opensora.config.load import read_saved_config
 from opensora.core.errors import ConfigError
+from opensora.models.open.door import OPEN, PART, read_architecture
 from opensora.models.weights.files import find_weights
-from opensora.models.weights.folders import files_sha256
+from opensora.models.weights.folders import files_sha256, part_folder
 from opensora.models.weights.pretrained import resolve_weights
 
 TRAINING_CONFIG = "config.py"  # beside the weights, written by training: data
@@ -57,6 +59,8 @@ def find_trained_model(model: Mapping[str, Any] | None) -> TrainedModel:
             " --ckpt-path with a weight file or a folder."
         )
     path = resolve_weights(name)
+    if is_open := path.is_dir() and (path / PIPELINE).is_file():
+        path = part_folder(path, PART, kind="model")
     files = tuple(find_weights(path))
     beside = files[0].parent / TRAINING_CONFIG
     training = read_saved_config(beside) if beside.is_file() else {}
@@ -64,6 +68,8 @@ def find_trained_model(model: Mapping[str, Any] | None) -> TrainedModel:
     trained.pop("from_pretrained", None)  # the start of training; the checkpoint replaces it
     if changes.get("type", trained.get("type")) != trained.get("type"):
         training, trained = {}, {}  # another model is asked for: nothing of the trained one fits
+    if is_open or (changes.get("type") == OPEN and not trained and path.is_dir()):
+        trained = {"type": OPEN, "architecture": read_architecture(path)}
     architecture = {**trained, **changes}
     if "type" in architecture:
         return TrainedModel(path=path, files=files, training=training, model=architecture)

@@ -12,6 +12,7 @@ from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.models.build import takes_frame_mask
 from opensora.models.layers.embeddings import CaptionEmbedder, LabelEmbedder
+from opensora.models.open.family import OpenTransformer
 from opensora.models.text_encoder import ClassEncoder
 from opensora.models.weights.checkpoint import LoadReport
 from opensora.sampling.references import whole_frames
@@ -71,6 +72,9 @@ def check_conditions(model: nn.Module, text_encoder: Any) -> None:
             which holds what stands for "no prompt".
     """
     embedder, kind = getattr(model, "y_embedder", None), type(model).__name__
+    if isinstance(model, OpenTransformer):
+        model.check_text_encoder(text_encoder.identity()["type"])
+        return
     if not isinstance(embedder, CaptionEmbedder | LabelEmbedder):
         raise ConfigError(
             f"{kind} has no y_embedder (CaptionEmbedder or LabelEmbedder), which holds the empty"

@@ -20,6 +20,8 @@ from opensora.core.lock import RunLock
 from opensora.core.seed import derive_seed
 from opensora.datasets.masks import MaskGenerator
 from opensora.models.build import takes_frame_mask, use_grad_checkpoint
+from opensora.models.open.door import describe
+from opensora.models.open.family import OpenTransformer
 from opensora.plans.compile import BatchPlan
 from opensora.stores.keys import LABELS
 from opensora.training.checkpoint import (
@@ -232,11 +234,15 @@ def build_model(
             model: nn.Module = build_module(config.model, MODELS, **sizes)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
+    if isinstance(model, OpenTransformer):
+        model.check_text_encoder(str(source.embedding_identity.get("type")))
     if config.grad_checkpoint:
         use_grad_checkpoint(model)
     accepted = inspect.signature(type(model)).parameters
     resolved = {**{k: v for k, v in sizes.items() if k in accepted}, **config.model}
     resolved.pop("from_pretrained", None)  # the results hold the weights themselves
+    if architecture := describe(model):
+        resolved = {"type": config.model["type"], **architecture}
     return model, resolved
 
 

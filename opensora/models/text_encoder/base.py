@@ -15,6 +15,8 @@ from opensora.models.text_encoder.vocabulary import check_fit, load_tokenizer
 from opensora.models.weights.folders import resolve_folder, weights_sha256
 from opensora.models.weights.pretrained import load_network
 
+PARTS = "text_encoder", "tokenizer"  # of a pipeline of diffusers
+
 
 class TextEncoder:
     """A tokenizer and a frozen network from one folder; subclasses load the network and encode.
@@ -26,7 +28,8 @@ class TextEncoder:
 
     Args:
         kind: registered name.
-        from_pretrained: folder in the transformers format, or a hub name.
+        from_pretrained: folder in the transformers format, or of a pipeline of diffusers, or a hub
+            name.
         model_max_length: L.
         cache_dir: folder of the hub cache; None = the user's.
         local_files_only: take a hub name from the cache alone, never from the network.
@@ -47,12 +50,12 @@ class TextEncoder:
         local_files_only: bool = False,
     ) -> None:
         self.kind = kind
-        self.folder = resolve_folder(
-            from_pretrained, kind=kind, cache_dir=cache_dir, local_files_only=local_files_only
-        )
+        options: Any = {"cache_dir": cache_dir, "local_files_only": local_files_only}
+        self.folder = resolve_folder(from_pretrained, kind=kind, part=PARTS[0], **options)
+        self.tokenizer_folder = resolve_folder(from_pretrained, kind=kind, part=PARTS[1], **options)
         self.model_max_length = model_max_length
         self.y_embedder: nn.Module | None = None
-        self.tokenizer: Any = self.load_tokenizer(self.folder)
+        self.tokenizer: Any = self.load_tokenizer(self.tokenizer_folder)
 
     def load_tokenizer(self, folder: Path) -> Any:
         """The tokenizer of a folder.
@@ -74,7 +77,7 @@ class TextEncoder:
         """
         network = load_network(load, self.folder, kind=self.kind, dtype=dtype)
         rows = network.get_input_embeddings().num_embeddings
-        check_fit(self.tokenizer, rows, self.folder, kind=self.kind)
+        check_fit(self.tokenizer, rows, self.tokenizer_folder, kind=self.kind)
         return network
 
     def tokenize(self, text: list[str], length: int | None = None) -> tuple[Tensor, Tensor]:

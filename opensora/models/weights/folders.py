@@ -99,17 +99,25 @@ def files_sha256(files: Sequence[Path]) -> str:
     return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
 
 
-def encoder_sha256(folder: Path) -> str:
+def encoder_sha256(folder: Path, tokenizer: Path | None = None) -> str:
     """One hash over everything in a folder that decides what an encoder computes.
 
     These are its weights, configurations, tokenizers and vocabularies by name; what training it
     here reports beside them is left out.
 
+    Args:
+        folder: of the encoder.
+        tokenizer: where it has a folder of its own.
+
     Raises:
         CheckpointError: no weight file there, or files that are not those that were trained.
     """
     _check_trained(folder)
-    return _encoder_sha256(folder)
+    own = _encoder_sha256(folder)
+    if tokenizer in (None, folder):
+        return own
+    settings = [path for path in tokenizer.iterdir() if path.suffix in _SETTINGS]
+    return sha256(f"{own} {files_sha256(sorted(settings))}".encode()).hexdigest()
 
 
 def as_trained(folder: Path) -> dict[str, str]:

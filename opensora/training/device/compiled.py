@@ -12,6 +12,7 @@ from opensora.acceleration.compiler import allow_graphs, compiler_problem
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import ConfigError
 from opensora.models.layers.transformer import VideoTransformer
+from opensora.models.open.family import OpenTransformer
 from opensora.plans.compile import BatchPlan
 from opensora.training.config import TrainConfig
 
@@ -44,7 +45,7 @@ def compile_model(
     """
     if not config.compile:
         return model
-    if not isinstance(model, VideoTransformer):
+    if not isinstance(model, VideoTransformer | OpenTransformer):
         raise ConfigError(
             f"compile is True and {type(model).__name__} has no blocks to compile; leave it out"
         )
@@ -81,6 +82,6 @@ def count_sizes(plan: BatchPlan) -> int:
     return len(pd.DataFrame(columns).drop_duplicates())
 
 
-def _begins_with_gradients(model: VideoTransformer) -> bool:
+def _begins_with_gradients(model: VideoTransformer | OpenTransformer) -> bool:
     """Whether the first block is given tokens with a gradient, as the others are."""
     return any(parameter.requires_grad for parameter in model.x_embedder.parameters())

@@ -1,0 +1,135 @@
+"""The door to open models: a folder of diffusers becomes a transformer of a known family."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from opensora.config.registry import MODELS
+from opensora.core.errors import CheckpointError, ConfigError
+from opensora.core.io import read_json
+from opensora.models.open.family import FAMILIES, OpenTransformer
+from opensora.models.weights.folders import resolve_folder
+from opensora.models.weights.pretrained import load_network, load_parts
+
+OPEN = "diffusers"  # the type of all of them
+PART = "transformer"  # of a pipeline
+_CLASS = "_class_name"
+
+
+@MODELS.register_module(OPEN)
+def build_open(
+    from_pretrained: str | None = None,
+    architecture: dict[str, Any] | None = None,
+    in_channels: int | None = None,
+    caption_channels: int | None = None,
+    cache_dir: str | None = None,
+    local_files_only: bool = False,
+) -> nn.Module:
+    """Build the transformer that a folder of diffusers holds, with its weights.
+
+    Args:
+        from_pretrained: folder of a pipeline or of its transformer, or a hub name.
+        architecture: fields of its `config.json` instead, for a model whose weights come from
+            elsewhere; training writes them beside its results.
+        in_channels: of the latents; only checked.
+        caption_channels: of the text embeddings; only checked.
+        cache_dir: folder of the hub cache; None = the user's.
+        local_files_only: take a hub name from the cache alone, never from the network.
+
+    Raises:
+        CheckpointError: nothing there, another network, or weights are missing.
+        ConfigError: neither or both of the first two, a family that is not known, or encoders that
+            do not fit it.
+    """
+    if (from_pretrained is None) == (architecture is None):
+        raise ConfigError(
+            "model diffusers: give from_pretrained, the folder or hub name of a pipeline of"
+            " diffusers or of its transformer"
+        )
+    if from_pretrained is not None:
+        options = {"cache_dir": cache_dir, "local_files_only": local_files_only}
+        folder = resolve_folder(from_pretrained, kind="model", part=PART, **options)  # type: ignore[arg-type]
+        fields = read_architecture(folder)
+        model = _as_family(_load(folder, fields), fields)
+    else:
+        assert architecture is not None
+        model = _as_family(_empty(architecture), architecture)
+    _check_sizes(model, in_channels, caption_channels)
+    return model
+
+
+def read_architecture(folder: Path) -> dict[str, Any]:
+    """The fields of a transformer's `config.json`.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    file = folder / "config.json"
+    fields = read_json(file) if file.is_file() else None
+    if not isinstance(fields, dict) or _CLASS not in fields:
+        raise CheckpointError(
+            f"model: {file} names no {_CLASS}; give the folder of a pipeline of diffusers or of its"
+            f" {PART}"
+        )
+    return fields
+
+
+def describe(model: nn.Module) -> dict[str, Any]:
+    """The fields that rebuild an open model without its folder; none for other models."""
+    if not isinstance(model, OpenTransformer):
+        return {}
+    own = {name: value for name, value in model.config.items() if not name.startswith("_")}
+    name = next(base.__name__ for base in type(model).__mro__ if base.__name__ in FAMILIES)
+    plain = {key: list(v) if isinstance(v, tuple) else v for key, v in own.items()}
+    return {"architecture": {_CLASS: name, **plain}}
+
+
+def _network(fields: Mapping[str, Any]) -> Any:
+    name = fields.get(_CLASS)
+    if name not in FAMILIES:
+        raise ConfigError(
+            f"model diffusers: {name!r} is of no family known here; expected one of"
+            f" {', '.join(sorted(FAMILIES))}"
+        )
+    import diffusers  # takes seconds
+
+    return getattr(diffusers, str(name))
+
+
+def _load(folder: Path, fields: Mapping[str, Any]) -> Any:
+    network = _network(fields)
+    loaded = load_network(network.from_pretrained, folder, kind="model", use_safetensors=True)
+    return loaded.train().requires_grad_(True)
+
+
+def _empty(fields: Mapping[str, Any]) -> Any:
+    network = _network(fields)
+    own = {name: value for name, value in fields.items() if name != _CLASS}
+    return load_parts(lambda: network(**own), Path("architecture"), kind="model diffusers")
+
+
+def _as_family(network: Any, fields: Mapping[str, Any]) -> OpenTransformer:
+    """The network itself, called as models are here."""
+    kind = type(network)
+    family = FAMILIES[str(fields[_CLASS])]
+    network.__class__ = type(kind.__name__, (family, kind), {"__module__": family.__module__})
+    network.settle()
+    return network  # type: ignore[no-any-return]
+
+
+def _check_sizes(
+    model: OpenTransformer, in_channels: int | None, caption_channels: int | None
+) -> None:
+    kind = type(model).__name__
+    if in_channels not in (None, model.in_channels):
+        raise ConfigError(
+            f"model: {kind} takes {model.in_channels} latent channels and the autoencoder gives"
+            f" {in_channels}; encode with the autoencoder of its own pipeline"
+        )
+    if caption_channels not in (None, model.caption_channels):
+        raise ConfigError(
+            f"model: {kind} takes texts of {model.caption_channels} channels and the text encoder"
+            f" gives {caption_channels}; encode captions with the one of its own pipeline"
+        )

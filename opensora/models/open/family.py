@@ -1,0 +1,93 @@
+"""What the families of open transformers share: diffusers' network, called as models are here.
+
+A family is a mixin in front of the class of diffusers, so that weights keep their names there, and
+whatever is saved loads where it came from.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+from torch import nn
+
+from opensora.core.errors import ConfigError
+
+FAMILIES: dict[str, type["OpenTransformer"]] = {}  # class in diffusers -> family
+
+Family = TypeVar("Family", bound="OpenTransformer")
+
+
+def register_family(network: str) -> Callable[[type[Family]], type[Family]]:
+    """Register a family under its transformer's class in diffusers."""
+
+    def register(family: type[Family]) -> type[Family]:
+        FAMILIES[network] = family
+        return family
+
+    return register
+
+
+class OpenTransformer(nn.Module):
+    """Base of the families; each says in `forward` how its network is called.
+
+    Attributes:
+        text_encoder_type: registered name of what reads its captions.
+        in_channels: C, of the latents.
+        out_channels: channels predicted.
+        patch_size: latent frames, rows and columns of one token.
+        caption_channels: channels of its text embeddings.
+        y_embedder: none; "no prompt" is the text encoder's, of an empty text.
+        keeps_frames: whether frames can be given.
+        shares_tokens: several workers can not share a video.
+        graphs_per_size: compiled graphs that the blocks need for one size of a batch.
+    """
+
+    text_encoder_type: ClassVar[str]
+    keeps_frames: ClassVar[bool] = False
+    shares_tokens: ClassVar[bool] = False
+    graphs_per_size: ClassVar[int] = 1
+    y_embedder: None = None
+    config: Any  # of diffusers
+    in_channels: int
+    out_channels: int
+    patch_size: tuple[int, int, int]
+    caption_channels: int
+
+    def settle(self) -> None:
+        """Set the attributes from `config`."""
+        raise NotImplementedError
+
+    @property
+    def x_embedder(self) -> nn.Module:
+        """What embeds the patches."""
+        raise NotImplementedError
+
+    @property
+    def all_blocks(self) -> list[nn.Module]:
+        """The blocks in every list of the model."""
+        lists = [child for child in self.children() if isinstance(child, nn.ModuleList)]
+        return [block for blocks in lists for block in blocks]
+
+    def check_text_encoder(self, kind: str) -> None:
+        """Refuse texts of another encoder than the family reads.
+
+        Raises:
+            ConfigError: names both.
+        """
+        if kind != self.text_encoder_type:
+            raise ConfigError(
+                f"model: {type(self).__name__} reads texts of {self.text_encoder_type!r} and these"
+                f" are of {kind!r}; encode captions and prompts with {self.text_encoder_type!r}"
+            )
+
+    def set_grad_checkpoint(self, enabled: bool = True) -> None:
+        """Recompute each block in the backward pass instead of storing what is inside it."""
+        switch: Any = self
+        if enabled:
+            switch.enable_gradient_checkpointing()
+        else:
+            switch.disable_gradient_checkpointing()
+
+    def compile_blocks(self, backend: str = "inductor") -> None:
+        """Compile each block where it stands; blocks of one kind and size share a graph."""
+        for block in self.all_blocks:
+            block.compile(backend=backend, dynamic=False)
