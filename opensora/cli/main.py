@@ -43,6 +43,7 @@ COMMANDS = {
     "evaluate": "measure samples",
     "report": "write the HTML report of a run",
     "export": "write clips as WebDataset shards or Hugging Face Parquet",
+    "export-weights": "write trained weights as pipelines of diffusers load them",
     "convert-checkpoint": "rewrite a checkpoint as safetensors",
     "bench": "measure speed and memory of one part on this machine",
 }

@@ -7,7 +7,7 @@ whatever is saved loads where it came from.
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from opensora.core.errors import ConfigError
 
@@ -78,6 +78,20 @@ class OpenTransformer(nn.Module):
                 f"model: {type(self).__name__} reads texts of {self.text_encoder_type!r} and these"
                 f" are of {kind!r}; encode captions and prompts with {self.text_encoder_type!r}"
             )
+
+    def check_size(self, x: Tensor) -> None:
+        """Refuse latents [B, C, T, H, W] that are not whole patches, of which some would be lost.
+
+        Raises:
+            ConfigError: names the side.
+        """
+        for name, side, patch in zip(("T", "H", "W"), x.shape[2:], self.patch_size, strict=True):
+            if side % patch:
+                raise ConfigError(
+                    f"model: {type(self).__name__} has patches of {patch} latent values and {name}"
+                    f" is {side}; choose sizes in bucket_config or image_size whose latents are"
+                    f" multiples of {patch}"
+                )
 
     def set_grad_checkpoint(self, enabled: bool = True) -> None:
         """Recompute each block in the backward pass instead of storing what is inside it."""

@@ -56,7 +56,11 @@ class Wan(OpenTransformer):
 
         Returns:
             [B, C, T, H, W] float32.
+
+        Raises:
+            ConfigError: latents that are not whole patches.
         """
+        self.check_size(x)
         network: Any = super()
         text = y[:, 0].to(x.dtype)
         return network.forward(x, timestep, text, return_dict=False)[0].float()
