@@ -17,7 +17,9 @@ from opensora.sampling.settings import FIELDS, SamplingSettings
 from opensora.tables.io import read_table
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-SHIPPED = sorted(path for path in CONFIGS.glob("*/inference/*.py") if path.parts[-3] != "demo")
+SHIPPED = sorted(
+    path for path in CONFIGS.glob("*/inference/*.py") if path.parts[-3] not in ("demo", "wan")
+)
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
