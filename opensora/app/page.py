@@ -128,7 +128,7 @@ def _gallery() -> tuple[Any, Any, Any, Any]:
             buttons=["copy"],
             elem_id="replay",
         )
-        record = gr.File(label="Its record", interactive=False, height=100, elem_id="record")
+        record = gr.DownloadButton("Its record", elem_id="record", scale=0)
     return gallery, replay, record, gr.State([])
 
 
@@ -152,7 +152,7 @@ def _side_by_side(rows: list[_Row]) -> None:
                         interactive=False,
                         buttons=["copy"],
                     )
-                    gr.File(row["record"], label=f"{name}: its record", interactive=False)
+                    gr.DownloadButton("Its record", value=row["record"], size="sm")
 
 
 def _sample(studio: Studio, progress: Any, fields: dict[str, Any]) -> Iterator[_Said]:
