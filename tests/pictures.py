@@ -1,0 +1,110 @@
+"""The pictures of the documentation, taken in Chromium from a finished run: `make pictures`.
+
+Takes the report as it is in the run, and the page of `opensora app` after one try with the last two
+checkpoints. Needs chromium, playwright and gradio; the demo's run is meant, any other works.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+IMAGES = Path(__file__).parents[1] / "docs/images"
+COLOURS = 128  # of a picture; more are not seen, and cost bytes
+SIZE = {"width": 1180, "height": 860}
+# name of the picture -> section of the report
+SECTIONS = {
+    "report": "overview",
+    "report-curation": "curation",
+    "report-training": "training",
+    "report-gallery": "gallery",
+    "report-evaluation": "evaluation",
+}
+PROMPT = "a red circle moving left"
+PATIENCE = 180_000  # milliseconds
+
+
+def save(shot: bytes, name: str) -> None:
+    """Keep a screenshot with few colours."""
+    picture = Image.open(BytesIO(shot)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    picture.save(IMAGES / f"{name}.png", optimize=True)
+    sys.stdout.write(f"picture: {IMAGES / name}.png\n")
+
+
+def take_report(browser: Any, report: Path) -> None:
+    """One picture of each section, the first in the dark as well."""
+    for scheme in ("light", "dark"):
+        page = browser.new_page(viewport=SIZE, color_scheme=scheme)
+        for name, section in SECTIONS.items():
+            if scheme == "dark" and section != "gallery":
+                continue
+            page.goto(f"{report.resolve().as_uri()}#{section}")
+            page.wait_for_selector(f"body[data-section='{section}']")
+            page.wait_for_timeout(1_500)  # posters and charts
+            save(page.screenshot(), name if scheme == "light" else f"{name}-dark")
+        page.close()
+
+
+@contextmanager
+def served(run: Path, scratch: Path) -> Iterator[str]:
+    """The address of `opensora app`, while it runs."""
+    words = ["-m", "opensora.cli.main", "app", str(run), "--port", "0", "--save-dir", str(scratch)]
+    server = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        yield server.stdout.readline().split()[1]
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def take_app(browser: Any, address: str) -> None:
+    """The page after one try with the last two checkpoints."""
+    page = browser.new_page(viewport=SIZE)
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    page.fill("#prompt textarea", PROMPT)
+    for box in page.query_selector_all("#checkpoints input")[-2:]:
+        box.set_checked(True)
+    page.click("button#sample")
+    page.wait_for_function(
+        "document.querySelectorAll('#side-by-side video').length == 2"
+        " && [...document.querySelectorAll('video')].every(v => v.readyState > 1)"
+        " && document.querySelectorAll('#gallery video').length == 2"
+    )
+    page.wait_for_timeout(3_000)
+    save(page.screenshot(full_page=True), "app")
+    page.close()
+
+
+def main() -> None:
+    """Take all pictures."""
+    from playwright.sync_api import sync_playwright
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, default=Path("results/demo"), help="a finished run")
+    parser.add_argument("--only", choices=("report", "app"), help="one of the two")
+    args = parser.parse_args()
+    scratch = Path("mine/pictures")
+    with sync_playwright() as player:
+        browser = player.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        if args.only != "app":
+            take_report(browser, args.run / "report/index.html")
+        if args.only != "report":
+            with served(args.run, scratch) as address:
+                take_app(browser, address)
+            shutil.rmtree(scratch)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
