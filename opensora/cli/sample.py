@@ -68,6 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="workers that share each sample, N processes on this machine, on N GPUs if any",
     )
+    _add_ways(parser)
+    parser.add_argument("--device", help="cpu or cuda; cuda where there is one")
+
+
+def _add_ways(parser: argparse.ArgumentParser) -> None:
+    """Options that say who makes the samples, and which of them again."""
     parser.add_argument(
         "--processes",
         type=int,
@@ -89,7 +95,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="make the sample of this record (.json) again, in place of a config",
     )
-    parser.add_argument("--device", help="cpu or cuda; cuda where there is one")
 
 
 def run(args: argparse.Namespace) -> str:

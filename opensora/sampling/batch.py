@@ -14,7 +14,9 @@ from torch import Tensor
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.media.frames import to_uint8
 from opensora.sampling.conditioning import apply_strategies, continue_rule
+from opensora.sampling.decode import decode
 from opensora.sampling.pipeline import Pipeline
+from opensora.sampling.preview import previews
 from opensora.sampling.prompt_text import loop_texts
 from opensora.sampling.prompts import SampleRequest
 from opensora.sampling.settings import SamplingSettings
@@ -61,7 +63,7 @@ def sample_batch(
     for loop in range(settings.loop):
         latents = sample_latents(pipeline, batch, settings, loop, given, ends, generators)
         with torch.no_grad():
-            videos = pipeline.vae.decode(latents.to(dtype))  # [B, 3, T, H, W]
+            videos = decode(pipeline.vae, latents.to(dtype), settings)  # [B, 3, T, H, W]
             if shared and loop + 1 < settings.loop:
                 ends = pipeline.vae.encode(videos[:, :, -shared:], posterior="mean")
         for clip, video in zip(clips, videos, strict=True):
@@ -110,17 +112,15 @@ def sample_latents(
         z, mask = apply_strategies(noise, references, strategies, loop, align=settings.align)
         # an edit ratio of 1 keeps nothing, so the frame has to start from noise
         z = torch.where(frame_view(mask == 1), noise, z)
+    texts = [loop_texts(r.prompt.text, settings.loop, pipeline.clean)[loop] for r in batch]
+    conditions = sample_conditions(pipeline, settings, len(batch))
     sample = partial(
         pipeline.scheduler.sample,
-        pipeline.model,
-        pipeline.texts,
-        [loop_texts(r.prompt.text, settings.loop, pipeline.clean)[loop] for r in batch],
-        None,
-        pipeline.device,
-        sample_conditions(pipeline, settings, len(batch)),
+        *(pipeline.model, pipeline.texts, texts, None, pipeline.device, conditions),
         z=z,
         mask=mask,
         generator=generators,
+        watch=previews(pipeline.vae, batch, settings),
     )
     latents = in_memory(sample, generators, apart=settings.guidance_apart)
     if not latents.isfinite().all():

@@ -1,28 +1,97 @@
-"""How many frames the autoencoder decodes at once: as many as a processor's caches like."""
+"""Latents to frames, a part of a video at a time where memory asks for it.
+
+Axes: B samples, C latent channels, t h w latent size, T frames, H W pixels.
+"""
 
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from opensora.core.errors import ConfigError
 from opensora.models.vae import VideoAutoencoderKL, VideoAutoencoderKLTemporalDecoder
 from opensora.sampling.settings import SamplingSettings
 
-_CPU_PIXELS, _GPU_PIXELS = 2**16, 2**22  # one frame of 256 x 256; sixteen of 512 x 512
+# pixels that an image decoder takes at once: a frame of 256 x 256, sixteen of 512 x 512
+_CPU_PIXELS, _GPU_PIXELS = 2**16, 2**22
+_LEVEL = 2 / 255  # of 256 in [-1, 1]
+MOST_LEVELS = 2.0  # by which frames may differ from those of the whole video
+_TRIED = 8  # rows and columns of latents on which that is looked at
 
 
-def limit_decoding(vae: Any, settings: SamplingSettings, device: torch.device) -> None:
-    """Let an autoencoder of single frames decode a few at a time, where its config says nothing.
-
-    One that looks along time keeps whole videos.
+def prepare_decoding(vae: Any, settings: SamplingSettings, device: torch.device) -> None:
+    """Let an image decoder take a few frames at once; check chunks of one along time.
 
     Args:
-        vae: its `micro_batch_size` is set.
-        settings: size of a frame.
+        vae: where its config does not say `micro_batch_size`, it is set.
+        settings: size of a frame, `decode_frames` and `decode_overlap`.
         device: where it runs.
+
+    Raises:
+        ConfigError: `decode_frames` for an autoencoder that has no use for it, or so few that
+            videos would show it.
     """
     sees_time = isinstance(vae, VideoAutoencoderKLTemporalDecoder)
-    if not isinstance(vae, VideoAutoencoderKL) or sees_time or vae.micro_batch_size is not None:
-        return
-    height, width = settings.image_size
-    pixels = _GPU_PIXELS if device.type == "cuda" else _CPU_PIXELS
-    vae.micro_batch_size = max(1, pixels // (height * width))
+    if settings.decode_frames is not None:
+        if not sees_time:
+            raise ConfigError(
+                f"decode_frames is for VideoAutoencoderKLTemporalDecoder, and the VAE is"
+                f" {type(vae).__name__}, which decodes frames alone or in chunks of its own; drop"
+                " the field."
+            )
+        _check_chunks(vae, settings, device)
+    elif isinstance(vae, VideoAutoencoderKL) and not sees_time and vae.micro_batch_size is None:
+        height, width = settings.image_size
+        pixels = _GPU_PIXELS if device.type == "cuda" else _CPU_PIXELS
+        vae.micro_batch_size = max(1, pixels // (height * width))
+
+
+def decode(vae: Any, z: Tensor, settings: SamplingSettings) -> Tensor:
+    """Decode latents, in chunks of `decode_frames` latent frames where that is set.
+
+    Each chunk is decoded with `decode_overlap` frames before and behind it, which are thrown away.
+
+    Args:
+        vae: decodes; a latent frame of it is a frame where there are chunks.
+        z: [B, C, t, h, w].
+        settings: size of the chunks.
+
+    Returns:
+        [B, 3, T, H, W].
+    """
+    size, overlap, length = settings.decode_frames, settings.decode_overlap, z.shape[2]
+    if size is None or size >= length:
+        whole: Tensor = vae.decode(z)
+        return whole
+    parts = []
+    for start in range(0, length, size):
+        first, end = max(start - overlap, 0), min(start + size, length)
+        part = vae.decode(z[:, :, first : end + overlap])
+        parts.append(part[:, :, start - first : end - first])
+    return torch.cat(parts, dim=2)
+
+
+@torch.no_grad()
+def _check_chunks(vae: Any, settings: SamplingSettings, device: torch.device) -> None:
+    """Compare chunks with the whole, on noise of a few pixels and all frames.
+
+    Raises:
+        ConfigError: they differ by more than `MOST_LEVELS`.
+    """
+    frames = vae.get_latent_size((settings.num_frames, *settings.image_size))[0]
+    noise = torch.randn(1, vae.out_channels, frames, _TRIED, _TRIED, generator=_seeded())
+    z = noise.to(device, next(vae.parameters()).dtype)
+    whole, parts = (
+        frames.float().clamp(-1, 1) for frames in (vae.decode(z), decode(vae, z, settings))
+    )
+    levels = float((whole - parts).abs().max()) / _LEVEL
+    if levels > MOST_LEVELS:
+        raise ConfigError(
+            f"decode_frames {settings.decode_frames} with decode_overlap {settings.decode_overlap}"
+            f" moves pixels by {levels:.0f} of 255 levels against the whole video; raise one of the"
+            f" two until it is {MOST_LEVELS:.0f} at most."
+        )
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)

@@ -28,6 +28,7 @@ from opensora.sampling.checks import (
     warn_unseen_size,
 )
 from opensora.sampling.compiled import compile_blocks
+from opensora.sampling.decode import prepare_decoding
 from opensora.sampling.settings import SamplingSettings
 from opensora.sampling.texts import PromptTexts
 from opensora.text.clean import clean_caption
@@ -99,6 +100,7 @@ def load_pipeline(
     warn_unseen_size(source.training, settings)
     vae = _build("vae", _require_weights(config["vae"], "vae")).to(device, dtype).eval()
     check_shared_frames(settings, vae)
+    prepare_decoding(vae, settings, device)
     text_encoder = build_text_encoder(config["text_encoder"], source.model, dtype, device)
     model = load_model(source, settings, vae, text_encoder)
     adapters = _apply(config.get("lora"), model)

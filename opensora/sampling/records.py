@@ -25,7 +25,7 @@ from opensora.sampling.settings import Resize, SamplingSettings
 # settings no single sample depends on
 _WITHOUT_EFFECT = (
     *("save_dir", "num_samples", "batch_size", "multi_resolution", "sp_size"),
-    *("guidance_apart", "compile"),
+    *("guidance_apart", "compile", "preview_every"),
 )
 
 

@@ -19,6 +19,7 @@ from opensora.sampling.checks import check_keeps_frames
 from opensora.sampling.conditioning import place
 from opensora.sampling.pipeline import Pipeline
 from opensora.sampling.places import Place, batches_of, whole_batches
+from opensora.sampling.preview import remove_preview
 from opensora.sampling.prompt_text import loop_texts
 from opensora.sampling.prompts import Prompt, SampleRequest, of_each, requests
 from opensora.sampling.records import is_sampled, save_sample
@@ -131,6 +132,7 @@ def _make(
             continue
         for request, own in batch.places.items():
             save_sample(request, made[own.row], pipeline, settings, config, own)
+            remove_preview(request, settings)
     return set(fresh) - ready
 
 

@@ -12,7 +12,7 @@ from opensora.sampling.conditioning import total_frames
 # fields that a sampling config may hold; those named here are our own
 FIELDS = INFERENCE_FIELDS | {
     *("num_samples", "align", "display_size", "display_resize", "sp_size", "lora"),
-    *("guidance_apart", "compile"),
+    *("guidance_apart", "compile", "decode_frames", "decode_overlap", "preview_every"),
 }
 
 Resize = Literal["nearest", "lanczos"]
@@ -44,6 +44,9 @@ class SamplingSettings:
         guidance_apart: run the halves of guidance one after the other, for less memory. On a GPU
             whose memory the first try exceeds it is done anyway.
         compile: compile the blocks; takes a minute at first and changes rounding.
+        decode_frames: latent frames that an autoencoder along time decodes at once; None = all.
+        decode_overlap: frames on both sides of each such chunk, decoded with it and thrown away.
+        preview_every: steps between pictures of samples that are being made; None = none.
     """
 
     num_frames: int
@@ -64,6 +67,9 @@ class SamplingSettings:
     sp_size: int = 1
     guidance_apart: bool = False
     compile: bool = False
+    decode_frames: int | None = None
+    decode_overlap: int = 0
+    preview_every: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that can not work."""
@@ -78,6 +84,8 @@ class SamplingSettings:
             "image_size[1]": self.image_size[1],
             "display_size": 1 if self.display_size is None else self.display_size,
             "sp_size": self.sp_size,
+            "decode_frames": 1 if self.decode_frames is None else self.decode_frames,
+            "preview_every": 1 if self.preview_every is None else self.preview_every,
         }
         for name, value in sizes.items():
             if not _is_whole(value) or value < 1:
@@ -89,6 +97,12 @@ class SamplingSettings:
         for name, switch in (("guidance_apart", self.guidance_apart), ("compile", self.compile)):
             if not isinstance(switch, bool):
                 raise ConfigError(f"{name} is {switch!r}; expected True or False.")
+        if not _is_whole(self.decode_overlap) or self.decode_overlap < 0:
+            raise ConfigError(
+                f"decode_overlap is {self.decode_overlap!r}; expected a whole number from 0."
+            )
+        if self.decode_overlap and self.decode_frames is None:
+            raise ConfigError("decode_overlap has no effect without decode_frames; set both.")
         parse_dtype(self.dtype)
         if self.display_resize not in ("nearest", "lanczos"):
             raise ConfigError(

@@ -7,7 +7,9 @@ HELP = "Measure speed and memory of one part on this machine."
 EXAMPLE = "opensora bench model --type STDiT-XL/2"
 
 # subject -> module `opensora.cli.bench.<subject>` with HELP, add_arguments and run
-SUBJECTS = ("model", "train", "kernels", "buckets", "loader", "online", "curation", "dag")
+SUBJECTS = (
+    *("model", "train", "sample", "kernels", "buckets", "loader", "online", "curation", "dag"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,8 +9,9 @@ from opensora.core.errors import ConfigError
 from opensora.schedulers.common import Generators
 from opensora.schedulers.dpms.schedule import ContinuousSchedule, SkipType
 from opensora.schedulers.dpms.solver import Method, solve
+from opensora.schedulers.guidance import GuidedModel
 from opensora.schedulers.iddpm.betas import beta_schedule
-from opensora.schedulers.sampling import Display, GuidedModel, Sampler
+from opensora.schedulers.sampling import Display, Sampler
 
 CHAIN_LENGTH = 1000  # steps of the chain the models were trained on
 

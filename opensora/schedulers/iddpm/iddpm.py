@@ -18,12 +18,13 @@ from opensora.schedulers.common import (
     frame_view,
     mean_per_sample,
 )
+from opensora.schedulers.guidance import GuidedModel
 from opensora.schedulers.iddpm.betas import beta_schedule
 from opensora.schedulers.iddpm.losses import variational_bound
 from opensora.schedulers.iddpm.process import GaussianProcess, VarianceKind
 from opensora.schedulers.iddpm.respace import respaced_betas, space_timesteps
 from opensora.schedulers.iddpm.steps import ddim_step, ddpm_step
-from opensora.schedulers.sampling import Display, GuidedModel, Sampler
+from opensora.schedulers.sampling import Display, Sampler
 
 SampleMethod = Literal["ddpm", "ddim"]
 

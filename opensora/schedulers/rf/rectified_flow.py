@@ -14,13 +14,14 @@ from opensora.schedulers.common import (
     frame_view,
     mean_per_sample,
 )
+from opensora.schedulers.guidance import GuidedModel
 from opensora.schedulers.rf.timesteps import (
     SampleMethod,
     draw_timesteps,
     shift_timesteps,
     timestep_transform,
 )
-from opensora.schedulers.sampling import Display, GuidedModel, Sampler
+from opensora.schedulers.sampling import Display, Sampler
 
 
 @SCHEDULERS.register_module("rflow")

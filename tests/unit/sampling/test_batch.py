@@ -221,12 +221,16 @@ def test_clips_that_share_no_frame_are_made_apart_and_put_in_a_row(pipeline, con
 
 
 def test_prompts_that_change_by_loop_reach_their_loop(pipeline, config):
-    heard = []
-    encode = pipeline.text_encoder.encode
-    pipeline.text_encoder.encode = lambda texts: heard.append(texts) or encode(texts)
+    heard, encoded = [], []
+    encode, sample = pipeline.text_encoder.encode, pipeline.scheduler.sample
+    pipeline.text_encoder.encode = lambda texts: encoded.append(texts) or encode(texts)
+    pipeline.scheduler.sample = lambda *words, **more: (
+        heard.append(words[2]) or sample(*words, **more)
+    )
     settings = settings_of(config, loop=3, condition_frame_length=1)
     sample_batch(pipeline, requests(plain("|0|A cat|2|a dog", "a bird"), 1), settings)
     assert heard == [["a cat", "a bird"], ["a cat", "a bird"], ["a dog", "a bird"]]
+    assert encoded == [["a cat"], ["a bird"], ["a dog"]]  # alone, and once
 
 
 def test_references_count_before_the_end_of_the_last_clip(pipeline, config, references):

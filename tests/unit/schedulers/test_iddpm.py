@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from opensora.core.errors import ConfigError
+from opensora.schedulers.guidance import GuidedModel
 from opensora.schedulers.iddpm import IDDPM, SpeeD, iddpm
-from opensora.schedulers.sampling import GuidedModel
 
 F64 = "v1.1.0-f64"
 VARIANTS = {

@@ -7,8 +7,8 @@ from opensora.config.registry import MODELS, build_module
 from opensora.models.layers.attention import CrossAttention
 from opensora.models.layers.embeddings import CaptionEmbedder
 from opensora.schedulers.common import size_conditions
+from opensora.schedulers.guidance import GuidedModel
 from opensora.schedulers.rf import RectifiedFlow
-from opensora.schedulers.sampling import GuidedModel
 
 SIZES = {"num_frames": 3, "height": 32, "width": 32, "fps": 8}
 

@@ -1,0 +1,122 @@
+"""A model guided by its prompts: with and without them at once, or one after the other.
+
+Axis letters: B sample, C channel, T frame, H height, W width, L text token, D text channel.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from opensora.schedulers.common import Conditions, Model, map_conditions
+
+Watch = Callable[[int, Tensor], None]
+
+
+class GuidedModel:
+    """A model with its conditions, called with latents and timesteps alone.
+
+    The conditional and the unconditional half run as one batch, or one after the other; at scale 1
+    the conditional half runs alone. What a model makes of texts alone is made here, once for all
+    timesteps, where it has `encode_text_once`.
+
+    Attributes:
+        conditions: conditions of the prompts, with B rows.
+
+    Args:
+        model: predicts [B, C or 2C, T, H, W].
+        conditions: conditions of the prompts, with B rows.
+        scale: guidance scale.
+        null: embeddings of "no prompt" in the place of y, [B, 1, L, D]; not used at scale 1. That
+            half keeps the mask of the prompt, as caption dropout does in training.
+        apart: run the halves one after the other, for half of the activations' memory.
+        watch: told the number of each call, from 1, and its latents.
+
+    Source: Ho and Salimans 2022, arXiv:2207.12598.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        conditions: Conditions,
+        scale: float,
+        null: Tensor | None = None,
+        *,
+        apart: bool = False,
+        watch: Watch | None = None,
+    ) -> None:
+        self._model, self._scale = model, scale
+        self._watch, self._calls = watch, 0
+        self.conditions = conditions
+        self.is_guided = scale != 1
+        runs = [conditions]  # conditions of each call of the model
+        if self.is_guided:
+            assert null is not None
+            half = Conditions(**conditions)
+            half["y"] = null.to(conditions["y"])
+            runs.append(half)
+            if not apart:
+                both = map_conditions(_twice, conditions)
+                both["y"] = torch.cat([one["y"] for one in runs])
+                runs = [both]
+        self._runs = [_with_text(model, run) for run in runs]
+
+    def __call__(
+        self,
+        x: Tensor,
+        t: Tensor,
+        *,
+        x_mask: Tensor | None = None,
+        channels: int | None = None,
+        variance: bool = False,
+    ) -> Tensor:
+        """Output at x, guided in its first channels; the others are those of the prompts.
+
+        Args:
+            x: [B, C, T, H, W].
+            t: [B], as the model knows timesteps.
+            x_mask: bool [B, T], True = noised frame; None = the model gets none.
+            channels: how many are guided; None = C.
+            variance: also return what the model predicts beyond C channels.
+
+        Returns:
+            [B, C, T, H, W], or with the variance all channels of the model.
+        """
+        self._calls += 1
+        if self._watch is not None:
+            self._watch(self._calls, x)
+        together = self.is_guided and len(self._runs) == 1
+        if together:
+            inputs = _twice(x), _twice(t), None if x_mask is None else _twice(x_mask)
+        else:
+            inputs = x, t, x_mask
+        output = torch.cat([self._call(run, *inputs) for run in self._runs])
+        output = output if variance else output[:, : x.shape[1]]
+        if not self.is_guided:
+            return output
+        channels = x.shape[1] if channels is None else channels
+        conditional, unconditional = output[:, :channels].chunk(2)
+        guided = unconditional + self._scale * (conditional - unconditional)
+        rest = output[: len(x), channels:]
+        return torch.cat([guided, rest], dim=1) if rest.shape[1] else guided
+
+    def _call(self, run: Conditions, x: Tensor, t: Tensor, x_mask: Tensor | None) -> Tensor:
+        if x_mask is not None:
+            run = Conditions(**run)
+            run["x_mask"] = x_mask
+        return self._model(x, t, **run)
+
+
+def _with_text(model: Model, conditions: Conditions) -> Conditions:
+    """Conditions whose text is ready for all timesteps, where the model can make it so."""
+    encode: Any = getattr(model, "encode_text_once", None)
+    if encode is None:
+        return conditions
+    ready = Conditions(**conditions)
+    ready["y"] = encode(conditions["y"], ready.pop("mask", None))
+    return ready
+
+
+def _twice(rows: Tensor) -> Tensor:
+    return torch.cat([rows, rows])
