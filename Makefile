@@ -27,10 +27,10 @@ setup: $(READY)
 demo: $(READY)
 	snakemake --profile profiles/local all --configfile configs/workflow/demo.yaml
 
-# side by side by file: what a file's tests share is made once
+# side by side by file: what a file's tests share is made once; in the order of tests/conftest.py
 WORKERS ?= 2
 test: $(READY)
-	pytest -n $(WORKERS) --dist loadfile --ignore=tests/slurm
+	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore=tests/slurm
 
 cluster: $(READY)
 	pytest tests/slurm

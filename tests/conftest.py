@@ -27,14 +27,29 @@ NUMERIC = (
     *(f"unit/{name}" for name in ("sampling", "schedulers", "stores", "training")),
 )
 
+# folders of files that take minutes, whole runs and trainings of several processes among them
+LONG = tuple(
+    TESTS / name
+    for name in ("workflow", "hostile/faults", "unit/training", "unit/models/layers", "unit/cli")
+)
+
 TINY_COLOURS = ((200, 40, 40), (40, 160, 60), (50, 60, 200))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the numeric tests by their folder."""
+    """Mark the numeric tests by their folder, and let long files come first.
+
+    Tests that run side by side by file end together where short files are left for the end.
+    """
     for item in items:
         if any(item.path.is_relative_to(TESTS / name) for name in NUMERIC):
             item.add_marker(pytest.mark.numeric)
+    items.sort(key=_place_of)  # stable
+
+
+def _place_of(item: pytest.Item) -> int:
+    found = (place for place, folder in enumerate(LONG) if item.path.is_relative_to(folder))
+    return next(found, len(LONG))
 
 
 def tiny_frames(height: int = 40, width: int = 64, scene_frames: int = 16) -> np.ndarray:

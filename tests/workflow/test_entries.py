@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from opensora.media.encode import write_video
 from opensora.tables.columns import CLIPS, REJECTED
 from opensora.tables.io import read_table
 from opensora.tables.manifest import read_manifest
+from tests import forked
 from tests.conftest import tiny_frames
 from tests.tiny_encoders import save_t5, save_vae
 
@@ -38,16 +37,11 @@ def configure(folder: Path, **changes: Any) -> None:
 
 
 def snakemake(folder: Path, *words: str, timeout: int = 300) -> str:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-    done = subprocess.run(
-        [
-            *(*command, *words, "--profile", str(REPOSITORY / "profiles/test")),
-            *("--directory", str(folder), "--cores", "2", "--configfile", f"{folder}/config.yaml"),
-        ],
-        capture_output=True,
-        text=True,
+    words = ("--snakefile", str(REPOSITORY / "Snakefile"), *words)
+    done = forked.run(
+        *("snakemake", *words, "--profile", str(REPOSITORY / "profiles/test")),
+        *("--directory", str(folder), "--cores", "2", "--configfile", f"{folder}/config.yaml"),
         timeout=timeout,
-        check=False,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-8000:]
     return done.stdout + done.stderr
