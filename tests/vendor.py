@@ -1,8 +1,8 @@
 """Renew the built files of npm packages that the report ships: `make vendor`, which needs npm.
 
-So are those that tests of the browser use. Each line of a folder's table.csv names a file, the package and version it comes from,
-its place there and its licence; the hash is written anew. To take another version, change its
-number in the table and run this.
+So are those that tests of the browser use. Each line of a folder's table.csv names a file, the
+package and version it comes from, its place there and its licence; the hash is written anew. To
+take another version, change its number in the table and run this.
 """
 
 import csv

@@ -55,13 +55,6 @@ def decibels(value: float | None) -> str:
     return UNKNOWN if value is None or not math.isfinite(value) else f"{value:.1f} dB"
 
 
-def mebibytes(value: float) -> str:
-    """Write a memory size given in MiB."""
-    if not math.isfinite(value):
-        return UNKNOWN
-    return f"{value / 1024:.1f} GiB" if value >= 1024 else f"{value:.0f} MiB"
-
-
 def words(name: str) -> str:
     """Turn a snake_case name into words: `near_duplicate` to `near duplicate`."""
     return name.replace("_", " ")

@@ -66,6 +66,8 @@ def make_run(
     _write_tables(run, tables)
     for stage in stages:
         _write_stage(run, stage, samples, media)
+    lines = "".join(f'{{"step": {k}, "loss": {1 / k}}}\n' for k in range(1, 5))
+    write_text(run / "models/vae/metrics.jsonl", lines)
     text = "layout: 2\nrun: tiny\nnum_shards: 1\nfilters:\n  flow: {min: 0.2}\n"
     text += "dedup: {max_distance: 4}\nscorers: [flow, technical, phash]\n"
     write_text(run / "config.yaml", text + f"# {HOSTILE[0]}\n")
