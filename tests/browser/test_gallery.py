@@ -9,6 +9,7 @@ from opensora.core.text import visible
 from opensora.report.pages import write_report
 from tests.browser.conftest import Watched
 from tests.browser.run_folder import HOSTILE, PROMPTS, make_run
+from tests.browser.test_all_sections import serious
 
 CARDS = ".sample"
 BREAKS = "\n\t"  # that stay as they are
@@ -67,6 +68,7 @@ def test_samples_of_one_noise_play_and_step_together(page):
     page.page.locator(CARDS).first.get_by_role("button", name="Compare").click()
     panel = page.page.get_by_role("region", name="Side by side")
     assert panel.locator("video").count() == 3  # one a checkpoint
+    assert serious(page.page) == []
     times = "[...document.querySelectorAll('.compare video')].map(v => v.currentTime)"
     panel.get_by_role("button", name="one frame on").click()
     page.until(f"{times}.every(t => Math.abs(t - 1.5 / 8) < 1e-3)")
@@ -93,6 +95,7 @@ def test_a_sample_says_how_it_was_made_and_how_to_make_it_again(page, made):
     assert dialog.locator(".command").inner_text() == f"opensora sample --replay {record}"
     row = dialog.get_by_role("row").filter(has_text="checkpoint")
     assert row.locator("td").inner_text() == visible(HOSTILE[1])
+    assert serious(page.page) == []
     page.page.keyboard.press("ArrowRight")
     page.until("location.hash.includes('sample_0000_001')")
     page.page.keyboard.press("Escape")
@@ -131,15 +134,16 @@ def test_texts_of_any_kind_are_shown_and_never_run(browser, tmp_path):
 @pytest.mark.parametrize("count", [10, 1000])
 def test_all_samples_are_there_and_few_cards_are_made_at_first(count, page):
     page.open("overview")
-    more = """count => {
+    multiply = """count => {
       const samples = report.data.gallery.samples;
       report.data.gallery.samples = Array.from({ length: count },
         (_, k) => ({ ...samples[k % samples.length], id: `s${k}`, point: 2, pair: k }));
       report.go("gallery");
     }"""
-    page.page.evaluate(more, count)
+    page.page.evaluate(multiply, count)
     assert len(names(page.page)) <= 100
     assert page.page.locator("video").count() <= 100
-    while page.page.locator(".more:visible").count():
-        page.page.locator(".more").evaluate("one => one.click()")
+    more = page.page.locator("#section-gallery > div > .more")
+    while more.is_visible():
+        more.evaluate("one => one.click()")
     assert names(page.page) == [f"stage2/s{k}" for k in range(count)]

@@ -1,5 +1,5 @@
 "use strict";
-/* Curves of every stage of training, and of the encoders that the run trained itself. */
+/* Curves of every stage of training. */
 (function () {
   const MOST = 6; // lines of a chart to begin with; more can not be told apart
   const SMOOTHING = 30; // lines of the running mean: a line holds few clips of a noise band
@@ -122,12 +122,9 @@
       const looks = [stage, smoothing(), report.state.get("training.log")].join("|");
       if (looks === drawn) return;
       drawn = looks;
-      const { stages, models } = report.data.training;
+      const { stages } = report.data.training;
       const shown = stages.filter((one) => !stage || one.name.split("@")[0] === stage);
       body.replaceChildren(...shown.map(part));
-      if (!stage && models.length) {
-        body.append(report.el("h2", {}, "Encoders of this run"), ...models.map(part));
-      }
       if (!body.children.length) body.append(report.el("p", { class: "absent" }, `${report.visible(stage)} is not trained yet.`));
     };
   }

@@ -12,10 +12,10 @@ from opensora.core.io import write_json
 from opensora.core.seal import sealed
 from opensora.media.encode import write_video
 from opensora.report.collect import StageFolder, collect
-from opensora.report.gallery_data import gallery_data
 from opensora.report.media import Media
-from opensora.report.posters import LONGER_SIDE, poster
-from opensora.report.records import replay_command
+from opensora.report.samples.gallery import gallery
+from opensora.report.samples.posters import LONGER_SIDE, poster
+from opensora.report.samples.records import replay_command
 from tests.unit.report.conftest import HOSTILE
 
 
@@ -28,7 +28,7 @@ def record_of(run_dir: Path, k: int, **fields: object) -> None:
 def shown(run_dir: Path, *stages: StageFolder):
     run = collect(run_dir)
     media = Media(run_dir.parent / "page" / "media", "media")
-    return gallery_data(replace(run, stages=[*stages]) if stages else run, media)
+    return gallery(replace(run, stages=[*stages]) if stages else run, media)
 
 
 def test_a_sample_says_what_was_asked_measured_and_seen(run_dir):

@@ -7,9 +7,9 @@ import json
 import pandas as pd
 
 from opensora.core.io import write_json
-from opensora.report import lineage as module
 from opensora.report.collect import collect
-from opensora.report.lineage import lineage
+from opensora.report.footage import lineage as module
+from opensora.report.footage.lineage import lineage
 from opensora.report.media import Media
 from opensora.tables.columns import LEFT_OUT
 from opensora.tables.io import write_table

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from opensora.report.collect import collect
-from opensora.report.evaluation_data import evaluation_data, paired_difference, sample_values
 from opensora.report.media import Media
+from opensora.report.samples.evaluation import evaluation, paired_difference, sample_values
 
 MEDIA = Media(Path("none"), "media")
 PLAIN = {"version": 2, "mean": 0.5, "low": 0.4, "high": 0.6, "count": 2}
 
 
 def data_of(run, stages):
-    return evaluation_data(replace(run, stages=stages), MEDIA)
+    return evaluation(replace(run, stages=stages), MEDIA)
 
 
 def test_values_of_samples_are_found_in_every_shape_and_only_finite_ones():

@@ -16,7 +16,7 @@ import numpy as np
 from opensora.core.seed import derive_seed
 from opensora.report.collect import RunFolder, StageFolder
 from opensora.report.media import Media
-from opensora.report.records import keyed_rows
+from opensora.report.samples.records import keyed_rows
 from opensora.tables.columns import ID
 
 _VALUES = ("accuracy", "mean")  # names of what a row is about
@@ -29,7 +29,7 @@ _FEWEST = 5  # prompts below which an interval says too little to call a differe
 Pairs = Mapping[str, Sequence[tuple[float, float]]]
 
 
-def evaluation_data(run: RunFolder, media: Media) -> dict[str, Any] | None:
+def evaluation(run: RunFolder, media: Media) -> dict[str, Any] | None:
     """Everything the evaluation section shows; None where nothing is measured.
 
     Args:

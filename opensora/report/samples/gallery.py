@@ -10,10 +10,10 @@ from typing import Any
 from opensora.core.errors import VideoError
 from opensora.core.guard import Guard
 from opensora.report.collect import ATTRIBUTES, MILESTONE, RunFolder, StageFolder
-from opensora.report.evaluation_data import sample_values
 from opensora.report.media import VIDEOS, Media
-from opensora.report.posters import poster
-from opensora.report.records import Keyed, exact, keyed_rows, replay_command
+from opensora.report.samples.evaluation import sample_values
+from opensora.report.samples.posters import poster
+from opensora.report.samples.records import Keyed, exact, keyed_rows, replay_command
 from opensora.tables.columns import ID, PATH
 
 # fields of a record that belong to one sample; the others are shared by many and stand once
@@ -21,7 +21,7 @@ _OWN = ("k", "noise_seed", "clean_prompts", "mask_strategy", "references", "fing
 _IN_TABLE = ("id", "path", "prompt", "seed", "num_frames", "height", "width", "fps", "seal")
 
 
-def gallery_data(run: RunFolder, media: Media) -> dict[str, Any] | None:
+def gallery(run: RunFolder, media: Media) -> dict[str, Any] | None:
     """Everything the gallery shows; None where nothing is sampled.
 
     Args:

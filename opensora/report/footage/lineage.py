@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from opensora.report.collect import RunFolder
-from opensora.report.excerpts import Span, excerpt
+from opensora.report.footage.excerpts import Span, excerpt
 from opensora.report.media import Media
 from opensora.report.script import packed
 from opensora.tables.columns import ID, LEFT_OUT, PATH

@@ -22,7 +22,7 @@ _HELD_OUT = "held_out_loss"
 _ABOUT = frozenset({"step", "epoch", "seconds", "bucket", "tokens", "samples", "ended_by_hand"})
 
 
-def training_data(run: RunFolder, media: Media) -> dict[str, Any] | None:
+def training(run: RunFolder, media: Media) -> dict[str, Any] | None:
     """Everything the training section shows; None where nothing is trained.
 
     The curve of a milestone is the beginning of that of its stage.
@@ -32,7 +32,7 @@ def training_data(run: RunFolder, media: Media) -> dict[str, Any] | None:
         media: not needed, curves have no files.
 
     Returns:
-        `stages` and `models`: each name, lines (of the log), every (lines that a point is the mean
+        `stages`: each name, lines (of the log), every (lines that a point is the mean
         of), notes (sentences), steps, seconds (at the end), milestones (steps), curves (name ->
         values, None where nothing was logged), groups (loss_by_band, loss_by_bucket: part ->
         values), held_out (steps, curves and groups of its own, or None).
@@ -49,8 +49,7 @@ def training_data(run: RunFolder, media: Media) -> dict[str, Any] | None:
                 if name == stage.name and step.isdigit() and len(other.samples)
             ]
             shown.append({**_curves(stage.name, stage.metrics), "milestones": milestones})
-    small = [_curves(name, frame) for name, frame in run.models.items() if len(frame)]
-    return {"stages": shown, "models": small} if shown or small else None
+    return {"stages": shown} if shown else None
 
 
 def _curves(name: str, metrics: pd.DataFrame) -> dict[str, Any]:
