@@ -4,6 +4,7 @@ The reference's reads the text anew at each step, computes attention as its modu
 packages (all scores at once, softmax in float32), eager, and decodes all frames at once.
 """
 
+import math
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,8 @@ from opensora.sampling.prompts import Prompt, SampleRequest
 from opensora.sampling.settings import SamplingSettings
 from opensora.sampling.texts import PromptTexts
 
-Kind = Literal["reference", "eager", "compiled"]
+Kind = Literal["reference fp32", "reference", "eager", "compiled"]
+_REFERENCE = ("reference fp32", "reference")
 GOAL = 1.5  # times as fast as the reference's
 
 
@@ -172,7 +174,7 @@ def settings_of(setup: Setup, kind: Kind) -> SamplingSettings:
         image_size=setup.image_size,
         save_dir=Path(),
         batch_size=setup.batch_size,
-        dtype=setup.dtype,
+        dtype="fp32" if kind == "reference fp32" else setup.dtype,
         compile=kind == "compiled",
     )
 
@@ -180,7 +182,7 @@ def settings_of(setup: Setup, kind: Kind) -> SamplingSettings:
 def _pipeline(setup: Setup, kind: Kind, folder: Path) -> Pipeline:
     """All parts with random weights, which are the same for every kind."""
     settings, device = settings_of(setup, kind), torch.device(setup.device)
-    dtype = parse_dtype(setup.dtype)
+    dtype = parse_dtype(settings.dtype)
     torch.manual_seed(0)
     save_vae(folder / "vae", setup.vae_channels)
     save_text_encoder(folder / "t5", channels=setup.text_channels, layers=setup.text_layers)
@@ -206,7 +208,7 @@ def _pipeline(setup: Setup, kind: Kind, folder: Path) -> Pipeline:
         {"type": "t5", "from_pretrained": str(folder / "t5")}, sizes, dtype, device
     )
     text_encoder.y_embedder = model.y_embedder
-    if kind == "reference":
+    if kind in _REFERENCE:
         for part in model.modules():
             if isinstance(part, Attention | CrossAttention):
                 part.attend = reference_attend
@@ -269,12 +271,17 @@ def _wait_for(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
+def gain(rows: Sequence[SampleTiming], row: SampleTiming, base: Kind) -> float:
+    """How many times as fast a sampler is as another one; NaN where that was not timed."""
+    return next((one.seconds / row.seconds for one in rows if one.kind == base), math.nan)
+
+
 def sample_table(rows: Sequence[SampleTiming], setup: Setup) -> str:
     """One line for each sampler."""
-    base = rows[0]
     lines = [
-        "| sampler | s a sample | steps/s | text encoder | VAE | memory | times as fast |",
-        "|---|---|---|---|---|---|---|",
+        "| sampler | s a sample | steps/s | text encoder | VAE | memory"
+        " | as fast as the reference | as its fp32 |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         each = setup.batch_size
@@ -283,6 +290,7 @@ def sample_table(rows: Sequence[SampleTiming], setup: Setup) -> str:
             f"| {row.kind} | {row.seconds / each:.2f} ({span})"
             f" | {setup.steps / (row.seconds - row.text_s - row.vae_s):.2f}"
             f" | {row.text_s / row.seconds:.0%} | {row.vae_s / row.seconds:.0%}"
-            f" | {row.peak_bytes / 1e9:.2f} GB | {base.seconds / row.seconds:.2f} |"
+            f" | {row.peak_bytes / 1e9:.2f} GB | {gain(rows, row, 'reference'):.2f}"
+            f" | {gain(rows, row, 'reference fp32'):.2f} |"
         )
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """Folders of an autoencoder and a text encoder with random weights."""
 
 from pathlib import Path
+from typing import Any
 
 
 def save_vae(folder: Path, channels: tuple[int, ...]) -> None:
@@ -33,6 +34,11 @@ def save_text_encoder(folder: Path, *, channels: int, layers: int) -> None:
     """
     from transformers import ByT5Tokenizer, T5Config, T5EncoderModel  # takes seconds
 
-    sizes = {"d_model": channels, "d_kv": 64, "d_ff": 2 * channels, "num_heads": channels // 64}
+    sizes: dict[str, Any] = {
+        "d_model": channels,
+        "d_kv": 64,
+        "d_ff": 2 * channels,
+        "num_heads": channels // 64,
+    }
     T5EncoderModel(T5Config(vocab_size=384, num_layers=layers, **sizes)).save_pretrained(folder)
     ByT5Tokenizer().save_pretrained(folder)

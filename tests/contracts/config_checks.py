@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from opensora.config.load import load_config, parse_overrides
+from opensora.config.load import load_config, override_config, parse_overrides
 from opensora.config.registry import CAPTIONERS, SCORERS, check_fields, registered_names
 from tests.contracts.shown_paths import REPOSITORY, Refused, bring
 
@@ -37,6 +37,10 @@ def check_sample(args: Namespace) -> None:
     from opensora.sampling.settings import FIELDS, SamplingSettings
 
     words = [*given_options(args), *args.overrides]
+    if args.config is None:  # what a record, or nothing, stands in the place of
+        assert bool(args.replay) != bool(args.join_parts), "no config"
+        override_config({}, words, place="", known=FIELDS, kind="inference")
+        return
     config = load_config(args.config, words, known=FIELDS, kind="inference").to_dict()
     settings = SamplingSettings.from_config(config)
     for prompt in prompts_of(config, settings):
