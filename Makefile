@@ -10,6 +10,7 @@
 # make fuzz SECONDS=600 SEED=0  hostile inputs by the thousand, docs/security.md
 # make lint    style, types, workflow
 # make versions  state that edited code gives the results it gave (core/versions.py)
+# make pictures  take the pictures of the documentation anew, after make demo; needs chromium
 # make vendor  renew the libraries that the report ships (npm), opensora/report/vendor/table.csv
 # make lock    renew requirements/lock.txt
 
@@ -20,7 +21,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: setup demo test faults cluster cluster-faults gpu matrix fuzz map versions lint vendor lock clean
+.PHONY: setup demo test faults cluster cluster-faults gpu matrix fuzz map versions lint pictures vendor lock clean
 
 setup: $(READY)
 
@@ -74,6 +75,10 @@ $(READY): requirements/lock.txt pyproject.toml workflow/plugins/pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 		--editable . --editable workflow/plugins
 	touch $@
+
+pictures: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/app.txt
+	python -m tests.pictures
 
 vendor: $(READY)
 	python -m tests.vendor

@@ -19,14 +19,17 @@ from PIL import Image
 IMAGES = Path(__file__).parents[1] / "docs/images"
 COLOURS = 128  # of a picture; more are not seen, and cost bytes
 SIZE = {"width": 1180, "height": 860}
-# name of the picture -> section of the report
-SECTIONS = {
-    "report": "overview",
-    "report-curation": "curation",
-    "report-training": "training",
-    "report-gallery": "gallery",
-    "report-evaluation": "evaluation",
+# name of the picture -> section of the report, what is clicked first, and where the picture begins
+PARTS = {
+    "report": ("overview", None, "header"),
+    "report-curation": ("curation", None, "main h2:visible"),
+    "report-thresholds": ("curation", None, "h3:has-text('What other rules') >> nth=0"),
+    "report-training": ("training", None, "main h2:visible"),
+    "report-gallery-dark": ("gallery", None, "main h2:visible"),
+    "report-compare": ("gallery", "button:text-is('Compare') >> nth=0", "main h2:visible"),
+    "report-evaluation": ("evaluation", None, "main h2:visible"),
 }
+_ABOVE = 60  # pixels above what a picture begins with
 PROMPT = "a red circle moving left"
 PATIENCE = 180_000  # milliseconds
 
@@ -39,16 +42,22 @@ def save(shot: bytes, name: str) -> None:
 
 
 def take_report(browser: Any, report: Path) -> None:
-    """One picture of each section, the first in the dark as well."""
+    """One picture of each part; those in the dark say so in their names."""
     for scheme in ("light", "dark"):
         page = browser.new_page(viewport=SIZE, color_scheme=scheme)
-        for name, section in SECTIONS.items():
-            if scheme == "dark" and section != "gallery":
+        for name, (section, button, begin) in PARTS.items():
+            if name.endswith("-dark") != (scheme == "dark"):
                 continue
             page.goto(f"{report.resolve().as_uri()}#{section}")
             page.wait_for_selector(f"body[data-section='{section}']")
+            page.wait_for_selector(begin, state="visible")
+            if button:
+                page.click(button)
             page.wait_for_timeout(1_500)  # posters and charts
-            save(page.screenshot(), name if scheme == "light" else f"{name}-dark")
+            top = page.locator(begin).first.bounding_box()["y"]
+            page.evaluate("down => scrollBy(0, down)", max(top - _ABOVE, 0))
+            page.wait_for_timeout(1_000)
+            save(page.screenshot(), name)
         page.close()
 
 
