@@ -80,13 +80,9 @@ def run(args: argparse.Namespace) -> str:
     from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED, SCENES, SCORES, VIDEOS
     from opensora.tables.io import read_table, write_table
     from opensora.tables.manifest import write_manifest_csv
-    from opensora.tables.part_index import check_index
     from opensora.tables.partitions import check_part_names, write_parts
 
     paths = _paths(args)
-    if args.index:
-        tables = [path for some in paths.values() for path in some]
-        check_index(args.index, [path.rpartition("=")[2] for path in tables], "index_tables")
     stems = [Path(path).stem for path in paths["clips"]]
     check_part_names(args.manifest, stems)
     clips = [read_table(path, CLIPS) for path in paths["clips"]]
@@ -132,12 +128,19 @@ def run(args: argparse.Namespace) -> str:
 
 
 def _paths(args: argparse.Namespace) -> dict[str, list[str]]:
+    """The tables to read, by kind; those of scores with their names before them."""
+    from opensora.tables.part_index import check_index
     from opensora.tables.partitions import tables_of_shards
 
-    return {
+    paths = {
         name: tables_of_shards(getattr(args, name), args.num_shards, f"--{name}")
         for name in ("videos", "scenes", "clips", "captions", "scores")
     }
+    if args.index:
+        tables = [path for name in paths if name != "scores" for path in paths[name]]
+        tables += [path for some in _group_scores(paths["scores"]).values() for path in some]
+        check_index(args.index, tables, "index_tables")
+    return paths
 
 
 def _group_scores(words: Sequence[str]) -> dict[str, list[str]]:
