@@ -73,13 +73,16 @@ def together(
         server = _server(module if module in PRELOADED else TRAINING)
         assert server.stdin is not None
         assert server.stdout is not None
-        server.stdin.write(json.dumps(asked).encode() + b"\n")
-        server.stdin.flush()
-        if not select.select([server.stdout], [], [], timeout)[0]:
+        try:
+            server.stdin.write(json.dumps(asked).encode() + b"\n")
+            server.stdin.flush()
+            if not select.select([server.stdout], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired([module, *map(str, commands)], timeout)
+            codes = json.loads(server.stdout.readline())
+        except BaseException:  # what was begun must not outlive the test
             _end(server)
             _server.cache_clear()
-            raise subprocess.TimeoutExpired([module, *map(str, commands)], timeout)
-        codes = json.loads(server.stdout.readline())
+            raise
         texts = [[Path(path).read_text() for path in paths] for paths in said]
     return [
         subprocess.CompletedProcess([module, *words], code, *text)
@@ -133,6 +136,7 @@ def serve() -> None:
         codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         answers.write(f"{json.dumps(codes)}\n")
         answers.flush()
+    os._exit(0)  # whoever asked is gone: there is nothing to tidy up
 
 
 def become(words: Sequence[str], env: Mapping[str, str]) -> None:

@@ -52,7 +52,7 @@ def test_a_shipped_config_that_shares_videos_trains_on_two_processes(
     path = CONFIGS / f"{name}.py"
     words = [*fill_stores(path, tmp_path), *TINY, *ON_CPUS, "--outputs", str(tmp_path / "out")]
     words = ["train", str(path), *words]
-    done = forked.run("opensora.cli.main", *words, env={"OMP_NUM_THREADS": "1"}, timeout=500)
+    done = forked.run("opensora.cli.main", *words, env={"OMP_NUM_THREADS": "1"}, timeout=550)
     assert done.returncode == 0, done.stderr
     assert "workers=2 sp_size=2 " in done.stderr
     (line,) = map(json.loads, (tmp_path / "out/metrics.jsonl").read_text().splitlines())
