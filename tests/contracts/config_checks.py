@@ -38,7 +38,8 @@ def check_sample(args: Namespace) -> None:
 
     words = [*given_options(args), *args.overrides]
     if args.config is None:  # what a record, or nothing, stands in the place of
-        assert bool(args.replay) != bool(args.join_parts), "no config"
+        alone = bool(args.replay) != bool(args.join_parts)
+        assert alone, "the following arguments are required: config"
         override_config({}, words, place="", known=FIELDS, kind="inference")
         return
     config = load_config(args.config, words, known=FIELDS, kind="inference").to_dict()
