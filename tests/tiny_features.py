@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with random weights, under the names of the published file."""
+"""Networks of metrics with random weights: EfficientNet-Lite0 under its published names, a CLIP."""
 
 from pathlib import Path
 
@@ -6,7 +6,20 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from opensora.models.clip_model import ClipModel, View, save_clip
 from opensora.models.efficientnet_lite import names_in_file
+
+TINY_CLIP = {
+    "model_cfg": {
+        "embed_dim": 8,
+        "vision_cfg": {
+            **{"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16}
+        },
+        "text_cfg": {
+            **{"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+        },
+    }
+}
 
 
 def save_features(path: Path) -> Path:
@@ -16,3 +29,9 @@ def save_features(path: Path) -> Path:
     path.parent.mkdir(exist_ok=True)
     save_file({other: own[name].contiguous() for name, other in names.items()}, path)
     return path
+
+
+def save_tiny_clip(folder: Path, view: View) -> str:
+    torch.manual_seed(0)
+    save_clip(folder, ClipModel(TINY_CLIP, view))
+    return str(folder)

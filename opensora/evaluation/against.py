@@ -160,7 +160,7 @@ def _reason(metric: str, base: Evaluation, other: Evaluation) -> str | None:
     """Why two results do not compare; None where they do."""
     for each in (base, other):
         if metric not in each.metrics:
-            return each.content["skipped"].get(metric, f"{each.name} has no such metric")
+            return str(each.content["skipped"].get(metric, f"{each.name} has no such metric"))
         if each.metrics[metric]["mean"] is None:
             return f"{each.name} has no value"
     one, two = base.metrics[metric], other.metrics[metric]

@@ -46,7 +46,7 @@ def evaluate(
         TableError: no sample can be read.
         ConfigError: a result file of VBench is none of these samples.
     """
-    # first: it takes no time to refuse, and VBench numbers the samples that can not be read, too
+    # first: it refuses at once, and VBench numbers the samples that can not be read, too
     of_vbench = read_results(vbench, inputs.samples)
     metrics: dict[str, Any] = {}
     skipped: dict[str, str] = {}

@@ -147,7 +147,8 @@ def _of_frames(network: EfficientNetLite0, frames: np.ndarray) -> Tensor:
 
 
 def _spread(number: int) -> list[int]:
-    return np.linspace(0, number - 1, min(NUM_FRAMES, number)).round().astype(int).tolist()
+    places = np.linspace(0, number - 1, min(NUM_FRAMES, number))
+    return [round(place) for place in places]
 
 
 def _frames_of_sample(row: dict[Any, Any]) -> np.ndarray:

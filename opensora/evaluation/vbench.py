@@ -86,7 +86,7 @@ def read_results(paths: Sequence[Path], samples: pd.DataFrame) -> dict[str, Any]
     found: dict[str, Any] = {}
     for path in paths:
         for dimension, result in _read(path).items():
-            values = dict.fromkeys(ids.values())
+            values: dict[str, float | None] = dict.fromkeys(ids.values())
             unknown = 0
             for video in result[1]:
                 sample = ids.get(Path(str(video["video_path"])).name)

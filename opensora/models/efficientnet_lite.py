@@ -26,7 +26,7 @@ _OUTSIDE |= {"classifier": "_fc"}
 _FIRST = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
 _INVERTED = {"conv_pw": "_expand_conv", "bn1": "_bn0", "conv_dw": "_depthwise_conv"}
 _INVERTED |= {"bn2": "_bn1", "conv_pwl": "_project_conv", "bn3": "_bn2"}
-_SIDE_PX = 224  # that it was trained with
+SIDE_PX = 224  # that it was trained with
 _CENTRE, _SCALE = 127.0, 128.0  # of pixels, as it was trained
 
 
@@ -63,7 +63,7 @@ class EfficientNetLite0(nn.Module):
         device = next(self.network.parameters()).device
         pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).to(device).float()
         pixels = functional.interpolate(
-            pixels, (_SIDE_PX, _SIDE_PX), mode="bicubic", antialias=True, align_corners=False
+            pixels, (SIDE_PX, SIDE_PX), mode="bicubic", antialias=True, align_corners=False
         )
         features: Tensor = self.network((pixels.clamp(0, 255) - _CENTRE) / _SCALE)
         return features.float().cpu()

@@ -15,33 +15,14 @@ from opensora.core.versions import VERSIONS
 from opensora.evaluation import frechet
 from opensora.evaluation.metric import EvaluationInputs
 from opensora.media.encode import write_video
-from opensora.models.clip_model import ClipModel, save_clip
+from opensora.models import efficientnet_lite
 from opensora.tables.columns import MANIFEST, SAMPLES
 from opensora.tables.io import write_table
-from tests.tiny_features import save_features
+from tests.tiny_features import save_features, save_tiny_clip
 
 NAMES = registered_names(METRICS)
 TRUTH_COLUMNS = ["prompt", "colour", "shape", "direction", "split"]
-TINY_CLIP = {
-    "model_cfg": {
-        "embed_dim": 8,
-        "vision_cfg": {
-            **{"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16}
-        },
-        "text_cfg": {
-            **{"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
-        },
-    }
-}
-
-
 ELSEWHERE = {"held_out_loss"}  # needs a trained stage: tests/unit/training/watched
-
-
-def save_tiny_clip(folder, view):
-    torch.manual_seed(0)
-    save_clip(folder, ClipModel(TINY_CLIP, view))
-    return str(folder)
 
 
 @pytest.fixture
@@ -106,7 +87,7 @@ def complete(bare, tmp_path):
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ELSEWHERE])
 def test_a_metric_gives_the_same_json_twice(name, complete, monkeypatch):
     monkeypatch.setattr(frechet, "MIN_VIDEOS", 2)
-    monkeypatch.setattr(frechet, "NUM_FRAMES", 1)
+    monkeypatch.setattr(efficientnet_lite, "SIDE_PX", 32)
     metric = build_module({"type": name}, METRICS)
     assert metric.missing(complete) is None
     found = metric.compute(complete)

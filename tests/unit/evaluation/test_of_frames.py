@@ -9,7 +9,7 @@ from opensora.evaluation.scored import Aesthetic, Flow
 from opensora.evaluation.temporal_consistency import TemporalConsistency
 from opensora.media.encode import write_video
 from opensora.tables.columns import SAMPLES
-from tests.contracts.test_metrics import save_tiny_clip
+from tests.tiny_features import save_tiny_clip
 
 
 @pytest.fixture
