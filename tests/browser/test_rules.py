@@ -1,6 +1,7 @@
 """Thresholds of the page: what it says stays is what build_manifest keeps with the printed YAML."""
 
 import random
+from urllib.parse import quote
 
 import yaml
 
@@ -127,6 +128,14 @@ def test_a_condition_that_can_not_be_read_is_said(page):
         page.page.get_by_label("conditions (keep_if)").press("Tab")
         assert said in page.page.get_by_role("alert").inner_text()
         assert page.page.locator(".copy .command").count() == 0
+
+
+def test_rules_of_a_strange_address_are_cleaned(page):
+    strange = '{"filters":{"flow":5,"match":{"min":"x"}},"keep_if":7,"licences":{},"dedup":null}'
+    page.open(f"curation&curation.rules={quote(strange)}")
+    page.page.wait_for_selector("body[data-clips]")
+    printed = yaml.safe_load(page.page.locator(".copy .command").inner_text())
+    assert (printed["filters"], printed["keep_if"], printed["licences"]) == ({}, [], [])
 
 
 def test_thresholds_move_by_the_keyboard_and_bars_list_their_clips(page):

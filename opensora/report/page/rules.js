@@ -4,16 +4,26 @@ report.rules = function (root, clips) {
   const data = report.data.curation;
   const table = report.selection.prepare(clips);
   const seconds = clips.seconds;
-  const items = clips.id.map((id, k) => ({
-    k,
-    text: `${id} ${clips.source[k]} ${clips.caption[k]}`,
+  /* One object gives the scores of whichever clip is asked for: a hundred thousand would be slow. */
+  const cursor = { k: 0 };
+  for (const name of data.scores) Object.defineProperty(cursor, name, { get: () => clips[name][cursor.k] });
+  class Clip {
+    constructor(k) {
+      this.k = k;
+    }
+    get text() {
+      return `${clips.id[this.k]} ${clips.source[this.k]} ${clips.caption[this.k]}`;
+    }
     get values() {
-      return Object.fromEntries(data.scores.map((name) => [name, clips[name][k]]));
-    },
-  }));
-  const initial = data.rules;
-  let rules = structuredClone(initial);
-  let reasons = report.selection.apply(table, rules);
+      cursor.k = this.k;
+      return cursor;
+    }
+  }
+  const items = clips.id.map((_, k) => new Clip(k));
+  const initial = report.selection.cleaned(data.rules);
+  let rules = initial;
+  let reasons = [];
+  let applied = ""; // the rules that gave these reasons
   let picked = null; // {name, low, high}: a bar of a histogram
   const histograms = new Map();
 
@@ -29,7 +39,7 @@ report.rules = function (root, clips) {
     report.state.set({ "curation.rules": same ? null : JSON.stringify(next) });
   }
 
-  /* The rules stand in the address, so that a link shows them and the way back undoes. */
+  /* The rules stand in the address, so that a link shows them; it may come from anybody. */
   function read() {
     const text = report.state.get("curation.rules");
     let found = null;
@@ -38,7 +48,7 @@ report.rules = function (root, clips) {
     } catch {
       found = null; // a link cut short
     }
-    return { ...structuredClone(initial), ...(found && typeof found === "object" ? found : {}) };
+    return report.selection.cleaned({ ...structuredClone(initial), ...(found && typeof found === "object" ? found : {}) });
   }
 
   function changeBound(name, bound) {
@@ -70,13 +80,9 @@ report.rules = function (root, clips) {
 
   function update() {
     rules = read();
-    try {
-      reasons = report.selection.apply(table, rules);
-      fault.hidden = true;
-    } catch (error) {
-      fault.textContent = report.visible(error.message);
-      fault.hidden = false;
-    }
+    const text = JSON.stringify(rules);
+    if (text !== applied) apply();
+    applied = text;
     form.set(rules);
     const passes = report.filter.matcher();
     const shown = items.filter(passes);
@@ -86,8 +92,19 @@ report.rules = function (root, clips) {
       one.set(rules.filters[name]);
       one.draw((k) => reasons[k] === "", (k) => seen[k]);
     }
-    tell();
     showClips(shown);
+  }
+
+  function apply() {
+    try {
+      reasons = report.selection.apply(table, rules);
+      fault.hidden = true;
+    } catch (error) {
+      if (!reasons.length) reasons = report.selection.apply(table, {});
+      fault.textContent = report.visible(error.message);
+      fault.hidden = false;
+    }
+    tell();
   }
 
   function tell() {

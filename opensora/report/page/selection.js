@@ -190,6 +190,25 @@ report.selection = (function () {
     }
   }
 
+  /* Rules of anybody in the form above; what is of another kind is left out. */
+  function cleaned(rules) {
+    const number = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
+    const texts = (value) => (Array.isArray(value) ? value.filter((one) => typeof one === "string") : []);
+    const filters = {};
+    for (const [name, bound] of Object.entries(rules.filters || {})) {
+      const sides = Object.entries({ min: number(bound?.min), max: number(bound?.max) }).filter(([, value]) => value !== null);
+      if (sides.length) filters[name] = Object.fromEntries(sides);
+    }
+    return {
+      filters,
+      keep_if: texts(rules.keep_if),
+      licences: texts(rules.licences),
+      dedup: { max_distance: number(rules.dedup?.max_distance) },
+      max_clips_per_source: number(rules.max_clips_per_source),
+      prefer: typeof rules.prefer === "string" ? rules.prefer : null,
+    };
+  }
+
   /* The rules as the workflow's config takes them. */
   function yaml(rules) {
     const lines = [];
@@ -214,5 +233,5 @@ report.selection = (function () {
   const word = (text) => (/^[a-z][a-z0-9_]{2,}$/.test(text) && !/^(yes|off|true|false|null)$/.test(text) ? text : quoted(text));
   const quoted = (text) => JSON.stringify(text).replace(/[\u007f-\u00a0\u2028\u2029\ufeff]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
-  return { prepare, apply, yaml };
+  return { prepare, apply, cleaned, yaml };
 })();
