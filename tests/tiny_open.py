@@ -1,6 +1,7 @@
 """Tiny random pipelines of diffusers in their official folders, one function a family."""
 
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -10,7 +11,15 @@ CHANNELS, TEXT_CHANNELS = 4, 16
 MEAN, STD = [0.5, -1.0, 0.25, 0.0], [2.0, 0.5, 1.25, 4.0]
 
 
-def wan(folder: Path, *, text_channels: int = TEXT_CHANNELS, channels: int = CHANNELS) -> Path:
+def wan(
+    folder: Path,
+    *,
+    text_channels: int = TEXT_CHANNELS,
+    channels: int = CHANNELS,
+    shift: float = 3.0,
+    vae_fields: dict[str, Any] | None = None,
+    **fields: Any,
+) -> Path:
     """A WanPipeline, text to video, with a tokenizer that needs no vocabulary file."""
     torch.manual_seed(0)
     vae = diffusers.AutoencoderKLWan(
@@ -21,6 +30,7 @@ def wan(folder: Path, *, text_channels: int = TEXT_CHANNELS, channels: int = CHA
         temperal_downsample=[False, True, True],
         latents_mean=MEAN,
         latents_std=STD,
+        **(vae_fields or {}),
     )
     transformer = diffusers.WanTransformer3DModel(
         num_attention_heads=2,
@@ -41,8 +51,16 @@ def wan(folder: Path, *, text_channels: int = TEXT_CHANNELS, channels: int = CHA
         transformer=transformer,
         vae=vae,
         scheduler=diffusers.UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
         ),
+        **fields,
     )
     pipeline.save_pretrained(folder)
     return folder
+
+
+def wan_2_2(folder: Path) -> Path:
+    """As Wan 2.2 5B: patches of pixels in the autoencoder, a timestep for each token."""
+    patches = {"is_residual": True, "patch_size": 2, "in_channels": 12, "out_channels": 12}
+    patches |= {"scale_factor_spatial": 16, "decoder_base_dim": 4}
+    return wan(folder, shift=5.0, vae_fields=patches, expand_timesteps=True)

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from opensora.config.latent_grid import PIPELINE
+
 # measured: a process that has imported torch and the stage, with nothing loaded
 PROCESS_GB = 0.9
 # Snakemake starts twice more in a job (0.33 GB) and a command beside it
@@ -144,6 +146,8 @@ def weight_files_gb(name: str | None, kind: str) -> float:
     if not folder.exists():
         folder = _hub_cache() / f"models--{name.replace('/', '--')}" / "snapshots"
     sizes: dict[str, float] = {}
+    if (folder / PIPELINE).is_file() and (folder / kind).is_dir():
+        folder = folder / kind  # of a whole pipeline its own part
     files = [folder] if folder.is_file() else folder.rglob("*")
     for path in files:
         if path.suffix in _WEIGHTS and path.is_file():

@@ -45,7 +45,7 @@ def examine_encoder(kind: str, name: str, *, reads_texts: str = "") -> str:
     Raises:
         CheckpointError: something is missing or damaged.
     """
-    folder = _folder(kind, name)
+    folder = _folder(kind, name, None if kind == "clip" else kind)
     if kind == "clip" or (reads_texts == "clip" and not (folder / "config.json").is_file()):
         return _examine_clip(folder, is_text_encoder=kind != "clip")
     _json(folder / "config.json", kind)
@@ -55,13 +55,13 @@ def examine_encoder(kind: str, name: str, *, reads_texts: str = "") -> str:
         return words
     from opensora.models.text_encoder.vocabulary import load_tokenizer  # transformers: seconds
 
-    tokenizer = load_tokenizer(folder, kind=f"{reads_texts} tokenizer")
+    tokenizer = load_tokenizer(_folder(kind, name, "tokenizer"), kind=f"{reads_texts} tokenizer")
     return f"{words}, {type(tokenizer).__name__}"
 
 
-def _folder(kind: str, name: str) -> Path:
+def _folder(kind: str, name: str, part: str | None = None) -> Path:
     try:
-        return resolve_folder(name, kind=kind, local_files_only=True)
+        return resolve_folder(name, kind=kind, local_files_only=True, part=part)
     except CheckpointError as error:
         raise CheckpointError(
             f"{kind}: {name!r} is neither a folder on this disk nor in the hub cache; compute nodes"

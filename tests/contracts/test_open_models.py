@@ -13,7 +13,7 @@ from opensora.models.build import build_autoencoder
 from tests import tiny_open
 
 PROMPTS = ["a red ball", "two blue cubes roll"]
-FRAMES, SIDE, LENGTH = 5, 16, 32
+FRAMES, SIDE, LENGTH = 5, 32, 32
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,10 @@ class Family:
     scheduler: dict[str, Any]
 
 
+FLOW = {"type": "flow-match", "solver": "unipc"}
 FAMILIES = {
-    "wan": Family(
-        tiny_open.wan,
-        "WanPipeline",
-        "umt5",
-        {"type": "flow-match", "shift": 3.0, "solver": "unipc"},
-    ),
+    "wan": Family(tiny_open.wan, "WanPipeline", "umt5", {**FLOW, "shift": 3.0}),
+    "wan-2.2-5b": Family(tiny_open.wan_2_2, "WanPipeline", "umt5", {**FLOW, "shift": 5.0}),
 }
 EACH = pytest.mark.parametrize("name", FAMILIES)
 
@@ -58,9 +55,9 @@ def reader(folders: dict[str, Path], name: str) -> Any:
     return build_module({**fields, "model_max_length": LENGTH}, MODELS)
 
 
-def noised(channels: int = tiny_open.CHANNELS, seed: int = 1) -> tuple[torch.Tensor, ...]:
-    generator = torch.Generator().manual_seed(seed)
-    latents, noise = torch.randn(2, 2, channels, 2, 2, 2, generator=generator)
+def noised(side: int = 2) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(1)
+    latents, noise = torch.randn(2, 2, tiny_open.CHANNELS, 2, side, side, generator=generator)
     text = torch.randn(2, LENGTH, tiny_open.TEXT_CHANNELS, generator=generator)
     return latents, noise, text
 
@@ -105,7 +102,9 @@ def test_the_forward_pass_and_the_names_of_weights_are_those_of_diffusers(folder
 @EACH
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
 def test_a_sample_is_that_of_the_pipeline(folders, name, guidance):
-    pipeline, noise = official(folders, name), noised()[1]
+    pipeline = official(folders, name)
+    vae = build_autoencoder({"from_pretrained": str(folders[name])})
+    noise = noised(vae.get_latent_size((FRAMES, SIDE, SIDE))[1])[1]
     size = {"height": SIDE, "width": SIDE, "num_frames": FRAMES}
     expected = pipeline(
         PROMPTS,
