@@ -14,14 +14,15 @@ def save_vae(folder: Path, channels: tuple[int, ...]) -> None:
     from diffusers import AutoencoderKL  # takes seconds
 
     levels = len(channels)
-    AutoencoderKL(
+    network: Any = AutoencoderKL(
         block_out_channels=channels,
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         layers_per_block=2,
         latent_channels=4,
         norm_num_groups=min(32, channels[0]),
-    ).save_pretrained(folder)
+    )
+    network.save_pretrained(folder)
 
 
 def save_text_encoder(folder: Path, *, channels: int, layers: int) -> None:

@@ -114,10 +114,10 @@ class Reconstruction(Metric):
                 reconstructed = [looks[k].reconstructed for k in known]
                 splits[split]["real"] = judge_samples(wanted, real, values)
                 splits[split]["reconstructed"] = judge_samples(wanted, reconstructed, values)
-        decibels = {name: look.psnr for name, look in zip(clips[ID], looks, strict=True)}
+        by_id = {name: look.psnr for name, look in zip(clips[ID], looks, strict=True)}
         sources = dict(zip(clips[ID], clips["source"], strict=True))
         return {
-            **summarise(decibels, sources),
+            **summarise(by_id, sources),
             "splits": splits,
             "size": [view.num_frames, view.height, view.width],
             "model": vae.identity(),

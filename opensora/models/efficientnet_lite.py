@@ -9,6 +9,7 @@ Source: Tan and Le 2019, "EfficientNet", arXiv:1905.11946; the Lite variant is G
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -42,7 +43,7 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self, weights: str | Path) -> None:
         super().__init__()
-        network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         given, own = read_weights(weights), network.state_dict()
         names = names_in_file(list(own))
         if any(given[n].shape != own[k].shape if n in given else True for k, n in names.items()):

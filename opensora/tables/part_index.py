@@ -30,15 +30,16 @@ def write_index(path: str | Path, files: Sequence[str | Path]) -> int:
     Raises:
         TableError: there is no such table, or it can not be read.
     """
-    facts = {}
+    facts, total = {}, 0
     for file in files:
         try:
             size = os.stat(file).st_size
             facts[_name(path, file)] = {"bytes": size, "sha256": sha256_file(file)}
+            total += size
         except OSError as error:
             raise TableError(f"{file}: can not be read ({error.strerror})") from error
     write_json(path, sealed({_TABLES: facts}))
-    return sum(int(fact["bytes"]) for fact in facts.values())
+    return total
 
 
 def renew_index(folder: str | Path) -> None:

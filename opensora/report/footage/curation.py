@@ -82,7 +82,7 @@ def _settings(run: RunFolder) -> dict[str, Any]:
 def _reasons(run: RunFolder, media: Media) -> list[dict[str, Any]]:
     """A line for every reason of every stage, with rejected rows and a few pictures."""
     tables = {name: stage_table(run.root, name) for name in ("ingest", "scenes", "clips")}
-    lines = []
+    lines: list[dict[str, Any]] = []
     for stage in run.funnel:
         for loss in stage.losses:
             rows = run.rejected[
@@ -113,22 +113,22 @@ def _look(
     videos = tables["ingest"]
     video = videos[videos[ID] == (entry[ID] if name == "ingest" else entry["video_id"])]
     start, end = (0.0, float(entry["duration"])) if name == "ingest" else (entry.start, entry.end)
-    place = {"source": str(entry["source"] if name == "clips" else entry["path"])}
-    place |= {"start": float(start), "end": float(end)}
+    source = str(entry["source"] if name == "clips" else entry["path"])
+    place = {"source": source, "start": float(start), "end": float(end)}
     if video.empty:
         return {**place, "absent": "its video is gone"}
     facts = video.iloc[0]
-    is_cut = name == "clips" and str(entry["path"]) not in ("", place["source"])
+    is_cut = name == "clips" and str(entry["path"]) not in ("", source)
     file, facts = (Path(entry["path"]), entry) if is_cut else (Path(facts["path"]), facts)
     shift = float(start) if is_cut else 0.0
     span = Span(
-        **{
-            "file": _found(file, run.root),
-            "start": float(start) - shift,
-            "end": float(end) - shift,
-        },
-        **{"fps": float(facts["fps"]), "num_frames": int(facts["num_frames"])},
-        **{"height": int(facts["height"]), "width": int(facts["width"])},
+        file=_found(file, run.root),
+        start=float(start) - shift,
+        end=float(end) - shift,
+        fps=float(facts["fps"]),
+        num_frames=int(facts["num_frames"]),
+        height=int(facts["height"]),
+        width=int(facts["width"]),
     )
     return {**place, **excerpt(span, media)}
 
