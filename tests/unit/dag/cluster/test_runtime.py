@@ -92,6 +92,7 @@ def test_sampling_follows_prompts_and_steps(run: Path) -> None:
     twice = minutes("sample", sample={**sample, "num_samples": 20})
     assert twice == pytest.approx(20 * once, rel=0.1)
     assert minutes("sample", sample=sample, resources={"sample": GPU}) < once
+    assert minutes("sample", sample={**sample, "num_samples": 20, "num_jobs": 20}) == once
 
 
 def test_what_ends_at_its_limit_gets_more_but_not_training(run: Path) -> None:
