@@ -168,9 +168,12 @@ def test_a_second_run_has_nothing_to_do(run: Path) -> None:
     assert "Nothing to be done" in snakemake(run.parents[1], "all")
 
 
-def test_snakemakes_own_report_holds_the_page(run: Path) -> None:
+def test_snakemakes_own_report_holds_the_charts_by_part(run: Path) -> None:
     snakemake(run.parents[1], "all", "--report", "report.html")
-    assert (run.parents[1] / "report.html").stat().st_size > 100_000
+    page = (run.parents[1] / "report.html").read_text()
+    charts = {path.stem for path in (run / "report/pictures").glob("*/*.svg")}
+    assert {"footage_kept_and_lost", "stage1_loss", "stage2_loss"} <= charts
+    assert all(name in page for name in ("Curation", "Training", *charts))
 
 
 def test_a_deleted_table_is_made_again_alone(run: Path) -> None:

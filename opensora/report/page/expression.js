@@ -2,8 +2,8 @@
 /* Conditions of keep_if, read as curation/manifest/expressions.py reads them.
 
    Known are columns, numbers, quoted text, comparisons (also chained), in, not in, and, or, not,
-   + - * / and parentheses. A comparison with an empty cell is false. `parse` returns
-   {columns, holds(column, row)} or throws a sentence. */
+   + - * / and parentheses. A comparison with an empty cell is false. `parse` returns a function of
+   a function that gives a column's cell, and throws a sentence where it can not read a text. */
 report.expression = (function () {
   const TOKEN = /\s*(?:(\d+(?:_\d+)*(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|([A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)|("[^"\\\n]*"|'[^'\\\n]*')|(<=|>=|==|!=|[<>()[\],+\-*/]))/y;
   const COMPARE = {
@@ -47,7 +47,6 @@ report.expression = (function () {
   /* Parts are {kind: "truth" | "number" | "text", value(row)}; `kinds` tells those of columns. */
   function parse(text, kinds) {
     const list = tokens(text);
-    const columns = new Set();
     let at = 0;
     const sign = () => (list[at]?.kind === "sign" ? list[at].value : null);
     const take = (wanted) => sign() === wanted && Boolean(++at);
@@ -150,13 +149,12 @@ report.expression = (function () {
       if (token.kind !== "name") return { kind: token.kind, value: () => token.value };
       const kind = kinds(token.value);
       if (!kind) refuse(`there is no column “${token.value}” on this page`);
-      columns.add(token.value);
       return { kind, value: (row) => row(token.value) };
     }
 
     const condition = need(either(), "truth");
     if (at < list.length) refuse(`“${list[at].value}” can not stand there`);
-    return { columns, holds: condition.value };
+    return condition.value;
   }
 
   return { parse };

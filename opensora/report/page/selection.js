@@ -69,7 +69,7 @@ report.selection = (function () {
     const cell = (name) => table.clips[name][at];
     mark(reasons, "keep_if", (k) => {
       at = k;
-      return !condition.holds(cell);
+      return !condition(cell);
     });
   }
 
