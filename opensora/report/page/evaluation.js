@@ -62,7 +62,7 @@
           { key: "metric", title: "metric" }, { key: "before", title: "before" }, { key: "after", title: "after" },
           { key: "mean", title: "difference", kind: "number" }, { key: "interval", title: "95 % interval" },
           { key: "prompts", title: "prompts", kind: "number" }, { key: "samples", title: "samples", kind: "number" },
-          { key: "verdict", title: "", cell: mark },
+          { key: "verdict", title: "verdict", cell: mark },
         ],
       }), report.el("p", { class: "note" }, "Whole prompts are drawn anew 2,000 times for an interval. Of twenty differences that are nothing but noise one leaves out zero by chance.")),
     ];
