@@ -67,7 +67,7 @@ def test_a_table_of_videos_means_online_training_and_stores_win_over_it(tmp_path
     config, _ = read_train_config(file, data, outputs="out")
     assert config.is_online
     assert config.dataset == {"type": "VideoTextDataset", "data_path": str(table)}
-    assert config.vae == {"type": "VideoAutoencoderKL", "from_pretrained": "v"}
+    assert config.vae == {"from_pretrained": "v"}  # the folder knows its type
     assert config.text_encoder == {"type": "t5", "from_pretrained": "t"}
     assert config.given_plan == Path("out/state/compiled.parquet")
     file.write_text(text + "bucket_config = {'24px': {1: (1.0, 2)}}\n")
