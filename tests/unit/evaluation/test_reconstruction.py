@@ -35,7 +35,7 @@ def inputs_of(world, **changes):
 
 
 def test_reconstructions_without_colour_lose_exactly_the_colour(world, monkeypatch):
-    monkeypatch.setattr(reconstruction, "load_autoencoder", lambda name, device, dtype: GreyVae())
+    monkeypatch.setattr(reconstruction, "load_autoencoder", lambda *_, **__: GreyVae())
     result = Reconstruction().compute(inputs_of(world))
     assert result["skipped"] == {}
     assert result["splits"]["validation"]["num_clips"] == 2
@@ -47,16 +47,14 @@ def test_reconstructions_without_colour_lose_exactly_the_colour(world, monkeypat
 
 
 def test_a_perfect_vae_is_as_good_as_the_real_clips(world, monkeypatch):
-    monkeypatch.setattr(
-        reconstruction, "load_autoencoder", lambda name, device, dtype: PerfectVae()
-    )
+    monkeypatch.setattr(reconstruction, "load_autoencoder", lambda *_, **__: PerfectVae())
     train = Reconstruction().compute(inputs_of(world))["splits"]["train"]
     assert train["real"] == train["reconstructed"]
     assert train["psnr"] == {"mean": None, "min": None, "max": None, "n": 0}  # infinite
 
 
 def test_without_truth_only_the_detector_is_skipped(world, monkeypatch):
-    monkeypatch.setattr(reconstruction, "load_autoencoder", lambda name, device, dtype: GreyVae())
+    monkeypatch.setattr(reconstruction, "load_autoencoder", lambda *_, **__: GreyVae())
     result = Reconstruction().compute(inputs_of(world, truth=None))
     assert "--truth" in result["skipped"]["detector"]
     assert "real" not in result["splits"]["train"]
