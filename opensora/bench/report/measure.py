@@ -12,10 +12,10 @@ from opensora.bench.report.folder import make_run
 
 FEW_CLIPS, FEW_SAMPLES = 100, 10
 _MEGABYTE = 1_000_000
-# steps of the filter: a word, another, a bound, nothing
+# steps of the filter, the last of which takes one back
 _STEPS: dict[str, list[dict[str, str | None]]] = {
-    "gallery": [{"q": "red"}, {"q": "blue"}, {"q": "circle", "low.clipsim": "0.3"}, {"q": None}],
-    "curation": [{"low.flow": "0.5"}, {"q": "red"}, {"low.flow": "1.0"}, {"q": None}],
+    "gallery": [{"q": "red"}, {"q": "blue"}, {"q": "circle"}, {"q": None}],
+    "curation": [{"low.flow": "0.5"}, {"q": "red"}, {"low.flow": "1.0"}, {"low.flow": None}],
 }
 # writes the report of a run folder into a file
 Write = Callable[[Path, Path], object]
