@@ -38,7 +38,7 @@ def run(
     *words: str,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    timeout: float = 300,
+    timeout: float = 500,
 ) -> "subprocess.CompletedProcess[str]":
     """What `python -m MODULE WORDS` says and ends with.
 
@@ -61,7 +61,7 @@ def together(
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    timeout: float = 300,
+    timeout: float = 500,
 ) -> list["subprocess.CompletedProcess[str]"]:
     """The same of several that run at once; `commands` has the words of each."""
     with tempfile.TemporaryDirectory() as folder:
