@@ -11,7 +11,7 @@ rule report:
     input:
         expand(rules.evaluate.output, stage=SAMPLED_POINTS),
         expand(rules.sample.output, stage=SAMPLED_POINTS),
-        expand(rules.assign_buckets.output.summary, stage=REPORTED_STAGES),
+        expand(rules.assign_buckets.output, stage=REPORTED_STAGES),
         expand(rules.settle_plan.output.ledger, stage=REPORTED_STAGES),
         expand(rules.settle_plan.output.rejected, stage=REPORTED_STAGES),
         expand(rules.train.output.metrics, stage=REPORTED_STAGES),
