@@ -1,4 +1,5 @@
 # make demo    set up, run the demo world to its report
+# make demo-iddpm  the same with noise prediction instead of rectified flow, an hour
 # make setup   set up
 # make test    set up, run every test; WORKERS=8 files of tests side by side instead of 2
 # make faults  run every fault of docs/reliability.md: kills, signals, full disks; hours
@@ -21,12 +22,15 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: setup demo test faults cluster cluster-faults gpu matrix fuzz map versions lint pictures vendor lock clean
+.PHONY: setup demo demo-iddpm test faults cluster cluster-faults gpu matrix fuzz map versions lint pictures vendor lock clean
 
 setup: $(READY)
 
 demo: $(READY)
 	snakemake --profile profiles/local all --configfile configs/workflow/demo.yaml
+
+demo-iddpm: $(READY)
+	snakemake --profile profiles/local all --configfile configs/workflow/demo_iddpm.yaml
 
 # side by side by file: what a file's tests share is made once; in the order of tests/conftest.py
 WORKERS ?= 2
