@@ -68,12 +68,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda or cuda:1; cuda where there is one")
 
 
+def _hash(args: argparse.Namespace) -> str:
+    """Of the text encoder and its tokenizer; nothing of labels."""
+    from opensora.models.weights.folders import encoder_sha256, resolve_folder
+
+    name, kind = args.text_encoder, args.type
+    if not name:
+        return ""
+    parts = ("text_encoder", "tokenizer")
+    return encoder_sha256(*(resolve_folder(name, kind=kind, part=part) for part in parts))
+
+
 def run(args: argparse.Namespace) -> str:
     """Look up, encode; returns the summary line."""
     from pathlib import Path
     from typing import Any
 
-    from opensora.models.weights.folders import encoder_sha256, resolve_folder
     from opensora.precompute.encode_captions import encode_captions, read_captions
     from opensora.precompute.text_encoding import TextEncoding, check_encoder_options
     from opensora.stores.index import remove_older
@@ -86,11 +96,6 @@ def run(args: argparse.Namespace) -> str:
         "num_classes": args.num_classes,
     }
     check_encoder_options(args.type, **given)
-    folders = [
-        resolve_folder(args.text_encoder, kind=args.type, part=part)
-        for part in ("text_encoder", "tokenizer")
-        if args.text_encoder
-    ]
     encoding = TextEncoding(
         kind=args.type,
         dtype=args.dtype,
@@ -113,7 +118,7 @@ def run(args: argparse.Namespace) -> str:
         Path(args.store),
         encoding,
         build,
-        encoder=encoder_sha256(*folders) if folders else "",
+        encoder=_hash(args),
         shard=args.shard,
         num_shards=args.num_shards,
     )
