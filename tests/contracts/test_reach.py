@@ -39,7 +39,7 @@ def sources() -> dict[Path, str]:
         *PACKAGE.rglob("*.py"),
         *(REPOSITORY / "workflow").rglob("*.smk"),
         *(REPOSITORY / "workflow/plugins").glob("*/*.py"),
-        *(PACKAGE / "report/templates").iterdir(),
+        *(PACKAGE / "report/page").iterdir(),
         REPOSITORY / "Snakefile",
     ]
     return {path: path.read_text(encoding="utf-8") for path in files if path.is_file()}
