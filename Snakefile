@@ -61,6 +61,7 @@ if STORED_STAGES:  # an online stage encodes itself
 
 include: "workflow/rules/settle.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/common_sample.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"

@@ -1,0 +1,35 @@
+"""What the jobs that sample share."""
+
+SAMPLE_CONFIG = in_repository(config["sample"]["config"])
+SAMPLE_JOBS = config["sample"]["num_jobs"]
+# in several jobs the rule `sample` joins their tables and needs no GPU
+SAMPLING = "sample" if SAMPLE_JOBS == 1 else "report"
+# what decides the samples, whoever makes them
+SAMPLED_FROM = {
+    "config": lambda wildcards: sampling_fields(SAMPLE_CONFIG),
+    "references": lambda wildcards: reference_hashes(SAMPLE_CONFIG, prompts()),
+    "vae": model_folder("vae"),
+    "text_encoder": model_folder("text_encoder"),
+    "num_samples": config["sample"]["num_samples"],
+    "seed": config["seed"],
+    **stamps([prompts(), *model_files("vae"), *model_files("text_encoder")]),
+}
+
+
+def sample_parts(wildcards):
+    """The tables of all parts of a stage's samples; none where one job makes them all."""
+    numbers = range(1, SAMPLE_JOBS + 1) if SAMPLE_JOBS > 1 else []
+    return expand(rules.sample_part.output, part=numbers, stage=wildcards.stage)
+
+
+def sampling_options(wildcards, input):
+    """What `opensora sample` is told; a function of input is not compared, the identity is."""
+    gpus = asks.gpus("sample")(wildcards) or 1
+    return [
+        *(SAMPLE_CONFIG, "--ckpt-path", input.ema, "--vae", model_folder("vae")),
+        *options(text_encoder=model_folder("text_encoder")),
+        *("--prompt-path", prompts(), "--seed", config["seed"]),
+        *("--num-samples", config["sample"]["num_samples"]),
+        *options(processes=gpus if gpus > 1 else None),
+        *asks.device("sample"),
+    ]
