@@ -147,6 +147,10 @@ GIVEN_CHANGES: dict[str, tuple[Edit, dict[str, int]]] = {
         ),
         {"score_captions": 2},
     ),
+    "the stride that is said of a VAE of the hub": (
+        setting("encode.vae_stride", [1, 8, 8]),
+        {"assign_buckets": 2},
+    ),
     "the content of a reference picture": (
         lambda folder, config: (folder / "picture.png").write_bytes(b"another picture"),
         {"sample": 1},

@@ -60,7 +60,7 @@ SETTINGS: dict[str, Config] = {
         **{"encode.int8": True, "encode.max_length": 50},
     },
     "assign_buckets": {
-        **{"encode.vae_stride": [1, 8, 8], "encode.windows": 3, "stages.0.epochs": 3},
+        **{"encode.windows": 3, "stages.0.epochs": 3},
     },
     "sample": {"sample.num_samples": 2},
     "evaluate": {"evaluate.features": "features.pth"},
@@ -72,6 +72,7 @@ NAMES = {
 }
 # settings of another kind: the machine's; what names of outputs or an input say, or CHANGES tells
 ELSEWHERE = {
+    "encode.vae_stride",  # of a VAE that is not on this disk: GIVEN_CHANGES
     *("run", "num_shards", "stages.0.name", "sample.stages"),
     "container",  # test_container.py
     "sample.num_jobs",  # who makes a sample changes nothing of it
@@ -151,6 +152,7 @@ def with_given_encoders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     config["sample"]["prompts"] = str(folder / "prompts.txt")
     for name, given in (("vae", "org/one"), ("clip", "org/two")):
         config["models"][name] = {"from_pretrained": given}
+    config["encode"]["vae_stride"] = [1, 4, 4]  # the hub's folder is not on this disk to be asked
     finish(folder, config)
     return folder, config
 
@@ -197,6 +199,8 @@ def test_every_setting_is_in_an_identity(rule: str, finished: tuple[Path, Config
     changed = yaml.safe_load(yaml.safe_dump(config))
     for place, value in SETTINGS[rule].items():
         setting(place, value)(folder, changed)
+        if place == "models.vae.from_pretrained":  # nothing on this disk says its stride
+            changed["encode"]["vae_stride"] = [1, 4, 4]
     jobs = [job for job in planned(folder, changed) if job.rule == rule]
     job = min(
         jobs, key=lambda job: job.outputs
