@@ -115,7 +115,11 @@ def read_grid(name: str | Path) -> LatentGrid | None:
     file = _config_file(str(name))
     if file is None:
         return None
-    config = read_json(file) if file.is_file() else {}
+    if not file.is_file():
+        raise CheckpointError(
+            f"{file}: does not exist; expected the folder of an autoencoder as diffusers saves it"
+        )
+    config = read_json(file)
     network = config.get("_class_name")
     if network not in _GRIDS:
         raise CheckpointError(

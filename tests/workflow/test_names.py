@@ -1,5 +1,6 @@
 """Names in a config mean what they say: no brace of theirs is one of Snakemake's wildcards."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def test_braces_in_every_name_reach_their_commands(tmp_path: Path) -> None:
         (tmp_path / name).write_text("x\n")
     for name in ("{shard}", "a {stage}", "{vae}", "{t5}", "{clip}", "{look}"):
         (tmp_path / name).mkdir()
+    vae = {"_class_name": "AutoencoderKL", "block_out_channels": [8, 8, 8]}  # says its stride
+    (tmp_path / "{vae}/config.json").write_text(json.dumps(vae))
     # a config's name has braces in its folder: files of Python may not
     config_of_stage = tmp_path / "{cfg}" / "stage1.py"
     config_of_stage.parent.mkdir()

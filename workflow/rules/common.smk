@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from opensora.config.latent_grid import run_grid
-from opensora.core.errors import ConfigError, TableError
+from opensora.core.errors import ConfigError, OpenSoraError, TableError
 from opensora.core.versions import VERSIONS
 from opensora.dag.configs import (
     check_configs,
@@ -41,7 +41,7 @@ try:
     if workflow.is_main_process:  # its jobs need not check again
         check_configs(config, REPOSITORY, f"results/{config['run']}")
         require_layout(f"results/{config['run']}")
-except ConfigError as error:
+except OpenSoraError as error:
     raise WorkflowError(str(error))
 
 RUN = f"results/{config['run']}"
