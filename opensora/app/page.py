@@ -13,7 +13,7 @@ import torch
 from opensora.app.studio import Made, Studio, Wish, heard
 from opensora.core.errors import OpenSoraError
 
-TITLE = "Open-Sora"
+TITLE = "opensora"
 SHOWN = 60  # samples of before; all of them stay in the folder
 _PROGRESS = gr.Progress()  # Gradio finds it as the default of an argument
 _Row = dict[str, str]

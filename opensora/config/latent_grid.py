@@ -139,9 +139,12 @@ def _config_file(name: str) -> Path | None:
         return None
     from huggingface_hub import try_to_load_from_cache  # takes a moment to load
 
-    for file in (f"vae/{_CONFIG}", _CONFIG):  # that of a pipeline stands higher
-        if isinstance(cached := try_to_load_from_cache(name, file), str):
-            return Path(cached)
+    try:
+        for file in (f"vae/{_CONFIG}", _CONFIG):  # that of a pipeline stands higher
+            if isinstance(cached := try_to_load_from_cache(name, file), str):
+                return Path(cached)
+    except ValueError:  # no name that a hub could have, as ./none
+        return None
     return None
 
 

@@ -109,8 +109,8 @@ def encode_reference(
 
 def whole_frames(vae: Any, num_frames: int) -> int:
     """The largest number of frames up to `num_frames` that the autoencoder takes as a video."""
-    step = getattr(vae, "frame_step", 1)  # of autoencoders along time
-    return int((num_frames - 1) // step * step + 1)
+    grid = getattr(vae, "grid", None)  # of autoencoders along time
+    return num_frames if grid is None else int(grid.nearest_frames(num_frames)[0])
 
 
 def _read_chunks(path: Path, size: tuple[int, int], length: int | None) -> Iterator[Tensor]:

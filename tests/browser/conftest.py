@@ -12,7 +12,7 @@ from tests.browser.run_folder import Made, make_run
 CHROMIUM = shutil.which("chromium")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open no other event loop runs in this process
 def browser() -> Iterator:
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")

@@ -18,9 +18,10 @@ def test_every_curve_of_training_is_drawn_and_the_stage_filters(page):
     assert page.page.evaluate(stages) == ["stage2"]
     page.page.get_by_label("logarithmic losses").check()
     page.until("location.hash.includes('training.log=1')")
+    page.page.wait_for_timeout(500)  # is drawn anew
     page.page.locator("[data-stage=stage2] .figure").first.get_by_text("as a table").click()
-    figure = page.page.locator("[data-stage=stage2] .figure").first
-    assert figure.locator(".scroll tbody tr").count() == 12
+    figure = "document.querySelector('[data-stage=stage2] .figure')"
+    page.until(f"{figure}.querySelectorAll('.scroll tbody tr').length === 12")
 
 
 def test_a_milestone_of_training_leads_to_its_samples(page):
@@ -43,7 +44,7 @@ def test_a_bar_of_measured_values_leads_to_its_samples(page):
     page.page.go_back()
     page.until("document.body.dataset.section === 'evaluation'")
     page.page.get_by_role("link", name="sample_0000_000").first.click()
-    assert page.page.get_by_role("dialog").is_visible()
+    page.page.get_by_role("dialog").wait_for()
 
 
 def test_differences_that_are_more_than_noise_are_marked(page):

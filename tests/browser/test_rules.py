@@ -17,6 +17,7 @@ CONDITIONS = (
     "video_id not in ['video00002', \"video00003\"]",
     "text_len * -1 < -1 and has_audio == 1",
 )
+_DRAWN_MS = 300  # the page draws a moment after a change, as nobody's hand is faster
 LICENCES = ("CC0-1.0", "CC-BY-4.0", "")
 
 
@@ -56,8 +57,9 @@ def apply(page, rules: dict) -> None:
     page.get_by_label("preferred among").select_option(rules["prefer"])
     for name in rules["licences"]:
         page.get_by_label(name or "(none known)", exact=True).check()
+    page.wait_for_timeout(_DRAWN_MS)
     handle = page.get_by_role("slider", name="sharpness, lower threshold")
-    handle.scroll_into_view_if_needed()
+    handle.evaluate("one => one.scrollIntoView({block: 'center'})")  # from under what is sticky
     box = handle.bounding_box()
     width = page.locator(".stage", has=handle).bounding_box()["width"]
     middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -65,6 +67,7 @@ def apply(page, rules: dict) -> None:
     page.mouse.down()
     page.mouse.move(middle[0] + rules["dragged"] * width / 3, middle[1], steps=4)
     page.mouse.up()
+    page.wait_for_timeout(_DRAWN_MS)
 
 
 def test_the_printed_rules_keep_the_clips_that_the_page_keeps(page, made):

@@ -92,7 +92,7 @@ def stage(folder: Path, stores: dict[str, str], kind: str, **fields: object) -> 
 
 
 def sampler(name: str):
-    fields = {} if name == "dpm-solver" or name == "rflow" else {"learn_sigma": False}
+    fields = {"learn_sigma": False} if name.startswith("iddpm") else {}
     return build_module({"type": name, "num_sampling_steps": 3, **fields}, SCHEDULERS)
 
 

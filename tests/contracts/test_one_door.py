@@ -14,7 +14,7 @@ from PIL import Image
 from opensora.buckets.bucket import assign_buckets
 from opensora.datasets.online import VariableVideoTextDataset
 from opensora.encoders.data import fill, read_spread
-from opensora.evaluation import reconstruction
+from opensora.evaluation import real_clips
 from opensora.media.encode import write_video
 from opensora.media.frames import read_clip
 from opensora.plans.compile import compile_plan, write_plan
@@ -77,10 +77,9 @@ def test_five_paths_give_equal_floats(tmp_path: Path, kind: str) -> None:
     reference = find_references([str(path)], tmp_path)[0]
     kept = encode_reference(reference, Identity(), SIZE, torch.device("cpu"))
     assert torch.equal(kept, encoded)
-    view = reconstruction._View(num_frames, *SIZE, 8.0)
-    assert torch.equal(
-        reconstruction._read({"path": path, "sha256": "", "_interval": 1}, view)[0], encoded
-    )
+    view = real_clips.View(num_frames, *SIZE, 8.0)
+    judged = {"path": path, "sha256": "", real_clips.INTERVAL: 1}
+    assert torch.equal(real_clips.read_clip(judged, view), encoded)
     row = pd.Series({"id": "a", "path": str(path), "num_frames": num_frames})
     pictures = read_spread(row, num_frames)
     assert pictures is not None

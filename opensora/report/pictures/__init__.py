@@ -1,1 +1,1 @@
-"""Pictures of a run for `snakemake --report`, drawn by matplotlib."""
+"""Pictures of a run for Snakemake's own report, drawn by matplotlib."""

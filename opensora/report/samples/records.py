@@ -52,7 +52,7 @@ def read_record(file: Path, places: Sequence[Path]) -> dict[str, Any]:
 def replay_command(record: Path) -> str:
     """The command that makes a sample again; "" for a name that no shell takes as one line."""
     path = str(record)
-    return f"opensora sample --replay {shlex.quote(path)}" if path.isprintable() else ""
+    return shlex.join(["opensora", "sample", "--replay", path]) if path.isprintable() else ""
 
 
 def exact(value: Any) -> Any:

@@ -101,7 +101,7 @@ def test_a_cluster_that_fits_is_described(doctor) -> None:
             {},
             {"models": {"vae": {"from_pretrained": "./none"}}},
             {},
-            "'./none' is neither",
+            "'./none' is not on this disk",
         ),
     ],
 )

@@ -91,7 +91,7 @@ def test_what_the_code_does_counts(old: str, new: str) -> None:
         ("train", "models.stdit.stdit2", "curation.scores.technical"),
         ("encode_videos", "models.vae.frames", "schedulers.rf.rectified_flow"),
         ("evaluate", "evaluation.prompt_following", "training.loop"),
-        ("report", "report.render", "training.loop"),
+        ("report", "report.pages", "training.loop"),
     ],
 )
 def test_a_stage_depends_on_what_it_imports(stage: str, inside: str, outside: str) -> None:

@@ -167,5 +167,6 @@ def test_only_the_demo_has_the_shipped_table(tmp_path: Path) -> None:
 def test_the_shipped_table_knows_every_rule() -> None:
     text = "\n".join(path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk"))
     recorded = set(re.findall(r'f"benchmarks/(\w+)/', text))
-    elsewhere = {"import_manifest", "import_scenes", "certify_resume"}  # not in a run of the demo
+    # not in a run of the demo
+    elsewhere = {"import_manifest", "import_scenes", "certify_resume", "sample_part"}
     assert set(read_demo_seconds(DEMO_TABLE).seconds) == recorded - elsewhere

@@ -14,7 +14,10 @@ from opensora.dag.settings import check_workflow_config
 REPOSITORY = Path(__file__).parents[3]
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
 # of a training config and of a sampling config at once
-FIELDS = {"model": {"type": "STDiT2-XL/2"}, "bucket_config": {"256": {16: (1.0, 4)}}}
+FIELDS = {
+    **{"model": {"type": "STDiT2-XL/2"}, "bucket_config": {"256": {16: (1.0, 4)}}},
+    "block_out_channels": [8, 8, 8, 8],  # of the VAE: a latent value for 8 x 8 pixels
+}
 
 
 def checked(**changes: Any) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from opensora.precompute.texts import build_text_encoder, stored_rows
 from opensora.stores.embeddings import EmbeddingStore
 from opensora.stores.index import read_index
 from opensora.stores.memory import BatchMemory
-from tests import tiny_stores
+from tests import tiny_open, tiny_stores
 
 from .encoding import encode_texts
 
 CLASSES = TextEncoding(kind="classes", num_classes=9)
-TYPES = ("t5", "clip", "classes")
+TYPES = ("t5", "umt5", "clip", "classes")
 NOTHING = {"from_pretrained": None, "max_length": None, "num_classes": None}
 
 
@@ -35,8 +35,9 @@ def captions(*texts: str) -> pd.DataFrame:
     return pd.DataFrame({"id": [f"c{k}" for k in range(len(texts))], "text": texts})
 
 
-def test_there_is_a_type_for_every_text_encoder(video_world):
+def test_there_is_a_type_for_every_text_encoder(video_world, tmp_path):
     folders = {"t5": video_world / "t5", "clip": video_world / "clip"}
+    folders["umt5"] = tiny_open.wan(tmp_path / "wan")
     built = [
         build(kind, num_classes=3)
         if kind == "classes"
