@@ -60,6 +60,7 @@ def apply(page, rules: dict) -> None:
     page.wait_for_timeout(_DRAWN_MS)
     handle = page.get_by_role("slider", name="sharpness, lower threshold")
     handle.evaluate("one => one.scrollIntoView({block: 'center'})")  # from under what is sticky
+    page.wait_for_timeout(_DRAWN_MS)
     box = handle.bounding_box()
     width = page.locator(".stage", has=handle).bounding_box()["width"]
     middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

@@ -99,9 +99,12 @@ def test_a_cluster_that_fits_is_described(doctor) -> None:
         ({}, {}, {"sinfo": NODES.replace("2-00", "1-00")}, "write max_runtime, minutes: cpu 1440"),
         (
             {},
-            {"models": {"vae": {"from_pretrained": "./none"}}},
+            {
+                "models": {"vae": {"from_pretrained": "./none"}},
+                "encode": {"vae_stride": [1, 8, 8]},
+            },
             {},
-            "'./none' is not on this disk",
+            "'./none' is neither",
         ),
     ],
 )
