@@ -95,7 +95,7 @@ def encode_reference(
         ConfigError: the file can not be read.
     """
     parts = []
-    length = None if hasattr(vae, "frame_step") else _CHUNK
+    length = None if hasattr(vae, "grid") else _CHUNK
     try:
         for chunk in _read_chunks(reference.path, size, length):  # [n, 3, height, width]
             video = chunk[: whole_frames(vae, len(chunk))].transpose(0, 1)[None]
