@@ -354,12 +354,6 @@ def embedding_indexes():
     return expand(f"{RUN}/embeddings/{{shard}}.parquet", shard=SHARDS)
 
 
-def certificates(stages):
-    """What certify_all has found so far: it is no part of `all`, and a failed check shows, too."""
-    files = [f"{RUN}/train/{stage}/certificate.json" for stage in stages]
-    return [name for name in files if Path(name).is_file()]
-
-
 def data_options(stage):
     """The same as options of train."""
     length = config["encode"]["max_length"]
@@ -385,13 +379,6 @@ def validation_plan(stage):
     ).get("eval_every"):
         return []
     return [f"{RUN}/buckets/{stage}/validation.parquet"]
-
-
-def held_out_data(stage):
-    """The plan of held-out clips, and the tables of what is stored of them; none of online stages."""
-    if STAGE[stage]["online"]:
-        return []
-    return [f"{RUN}/buckets/{stage}/validation.parquet", *stored_data(stage)]
 
 
 def processes(stage):

@@ -1,4 +1,4 @@
-"""What the jobs that sample share."""
+"""What the jobs behind training share: sampling, evaluation, report."""
 
 SAMPLE_CONFIG = in_repository(config["sample"]["config"])
 SAMPLE_JOBS = config["sample"]["num_jobs"]
@@ -33,3 +33,16 @@ def sampling_options(wildcards, input):
         *options(processes=gpus if gpus > 1 else None),
         *asks.device("sample"),
     ]
+
+
+def certificates(stages):
+    """What certify_all has found so far: it is no part of `all`, and a failed check shows, too."""
+    files = [f"{RUN}/train/{stage}/certificate.json" for stage in stages]
+    return [name for name in files if Path(name).is_file()]
+
+
+def held_out_data(stage):
+    """The plan of held-out clips, and the tables of what is stored of them; none of online stages."""
+    if STAGE[stage]["online"]:
+        return []
+    return [f"{RUN}/buckets/{stage}/validation.parquet", *stored_data(stage)]
