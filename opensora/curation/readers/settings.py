@@ -3,6 +3,7 @@
 import json
 import logging
 import tomllib
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from opensora.config.registry import READERS
 from opensora.core.errors import TableError
+from opensora.core.io import lines_of
 from opensora.core.limits import check_depth
 from opensora.core.text_files import TextEncodingError, read_text
 from opensora.curation.readers.folders import captions_beside
@@ -49,8 +51,9 @@ class _Settings(Reader):
             raise TableError(f"{path}: {self.key} is empty")
         return pd.concat(parts, ignore_index=True)
 
+    @abstractmethod
     def _of(self, path: Path, data: dict[str, Any], whole: dict[str, Any]) -> pd.DataFrame:
-        raise NotImplementedError
+        """The clips of one data set."""
 
     def _parsed(self, path: Path) -> dict[str, Any]:
         try:
@@ -104,7 +107,11 @@ class Musubi(_Settings):
 
     def _lines(self, table: Path, kind: str) -> pd.DataFrame:
         rows = []
-        for number, line in enumerate(read_text(table).splitlines(), 1):
+        try:
+            lines = lines_of(read_text(table))  # a caption may hold what str.splitlines parts at
+        except TextEncodingError as error:
+            raise TableError(str(error)) from error
+        for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:

@@ -48,7 +48,8 @@ def musubi_folder(folder: Path) -> Path:
 def musubi_lines(folder: Path) -> Path:
     settings = folder.parent / "dataset.toml"
     lines = [{"video_path": str(folder / n), "caption": text} for n, text in CAPTIONS.items()]
-    (folder.parent / "x.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+    text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    (folder.parent / "x.jsonl").write_text(f"{text}\n\n", encoding="utf-8")
     settings.write_text('[[datasets]]\nvideo_jsonl_file = "x.jsonl"\ntarget_frames = [9]\n')
     return settings
 
@@ -176,3 +177,10 @@ def test_what_can_not_be_read_is_one_sentence(
     (clips / "prompts.txt").write_text("one\n")
     with pytest.raises(TableError, match=r"videos.txt has 3 lines and prompts.txt 1"):
         read_clips(clips)
+
+
+def test_a_line_separator_in_a_caption_parts_no_line(clips: Path) -> None:
+    settings = musubi_lines(clips)
+    lines = clips.parent / "x.jsonl"
+    lines.write_text(lines.read_text().replace("no box", "no\u2028box"), encoding="utf-8")
+    assert list(read_clips(settings)["text"])[2] == "no\u2028box"
