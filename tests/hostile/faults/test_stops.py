@@ -283,6 +283,7 @@ def test_the_shell_of_the_rule_outlives_a_signal_to_all(tmp_path, undisturbed, c
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(3600)  # ten runs, each started twice
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_a_stop_at_any_moment_saves(processes, tmp_path, undisturbed, clean):
     rng = random.Random(processes)
@@ -306,6 +307,7 @@ def test_a_stop_at_any_moment_saves(processes, tmp_path, undisturbed, clean):
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(3600)  # ten runs, each started twice
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_a_kill_at_any_moment_costs_no_more_than_the_steps_since_the_last_checkpoint(
     processes, tmp_path, undisturbed, clean
