@@ -45,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="different windows of a long clip in --items; each epoch trains on one (default: 1)",
     )
     parser.add_argument(
+        "--sources",
+        metavar="JSON",
+        help="where sources do not count alike: weight, repeat and max_share of each by its name in"
+        ' the column source_name, as \'{"web": {"weight": 3}, "own": {"weight": 1}}\'',
+    )
+    parser.add_argument(
         "--left-out", metavar="FILE", help="training clips in no batch, with reasons (.parquet)"
     )
     parser.add_argument("--summary", metavar="FILE", help="counts (.json)")
@@ -94,6 +100,7 @@ def run(args: argparse.Namespace) -> str:
     import logging
     import sys
 
+    from opensora.config.sources import rates_of
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json, write_text
     from opensora.core.seal import sealed
@@ -122,6 +129,7 @@ def run(args: argparse.Namespace) -> str:
         sample_cost = sample_cost_of(config, stride)
     manifest = read_manifest(args.data_path)
     settings = {"world_size": args.world_size, "vae_stride": stride, "sample_cost": sample_cost}
+    settings["rates"] = rates_of(args.sources) if args.sources else None
     made = plan_training(manifest, config, **settings)
     for warning in made.summary["warnings"]:
         logging.getLogger(__name__).warning("plan %s", warning)

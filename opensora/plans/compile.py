@@ -27,6 +27,7 @@ from opensora.core.seed import derive_seed
 from opensora.plans.balance import SampleCost, StepBalancer
 from opensora.plans.entries import MOST_CLIPS, Entries, entries_of, entries_of_file
 from opensora.plans.micro_batches import EpochBatches, batch_sizes, count_cells, form_batches
+from opensora.plans.mix import SourceMix
 from opensora.tables.columns import ID
 from opensora.tables.parquet import metadata_of, open_rows, write_rows
 
@@ -54,6 +55,7 @@ def compile_plan(
     drop_last: bool = True,
     sample_cost: SampleCost | None = None,
     max_batches: int | None = None,
+    mix: SourceMix | None = None,
 ) -> pd.DataFrame:
     """Compile the micro batches of all epochs, every one full and every rank as many.
 
@@ -71,6 +73,7 @@ def compile_plan(
         sample_cost: makes the batches of a step cost about the same (`balance.py`), and the
             sequence depend on the world size.
         max_batches: stop with the epoch that reaches so many entries.
+        mix: a fresh one, where sources do not count alike.
 
     Returns:
         Columns epoch, bucket (text), ids (lists of texts, kept as numbers: `entries.py`), in
@@ -87,7 +90,7 @@ def compile_plan(
     number, clips, most_batches = 0, 0, max_batches or math.inf
     for epoch in range(epochs):
         table = assignments[epoch % len(assignments)]
-        batches = form_batches(table, rules, seed=seed, epoch=epoch, drop_last=drop_last)
+        batches = form_batches(table, rules, seed=seed, epoch=epoch, drop_last=drop_last, mix=mix)
         rng = np.random.default_rng(derive_seed(seed, "plan", epoch))
         order = balancer.order(batches, rng) if balancer else rng.permutation(len(batches))
         tables.append(_epoch_table(epoch, batches, order, digest))

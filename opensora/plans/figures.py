@@ -5,6 +5,7 @@ from typing import Any
 
 from opensora.buckets.aspect import get_resolution
 from opensora.buckets.bucket import Bucket
+from opensora.config.sources import RATES
 from opensora.core.terminal import align, facts, percent, short
 from opensora.plans.bars import Panel, bar_chart
 from opensora.plans.budget.propose import Measured
@@ -55,7 +56,7 @@ def summary_table(summary: Mapping[str, Any]) -> str:
             f"{row['samples']:,}",
             f"{row['batches']:,}",
             short(row["tokens"]),
-            percent(row["cut"] / row["samples"]),
+            percent(row["cut"] / max(row["samples"], 1)),
         )
         for name, row in _lengths(summary).items()
     ]
@@ -63,7 +64,23 @@ def summary_table(summary: Mapping[str, Any]) -> str:
     if summary["dropped"]:
         dropped = [(name, f"{count:,}") for name, count in summary["dropped"].items()]
         text += "\n" + align(["not in a batch", "clips"], dropped)
+    if summary.get("sources"):
+        text += "\n" + _sources_table(summary["sources"])
     return text + "\n"
+
+
+def _sources_table(sources: Mapping[str, Mapping[str, Any]]) -> str:
+    """Clips and samples of each source, by bucket in the first epoch."""
+    lengths = sorted({name for row in sources.values() for name in row["buckets"]})
+    lengths.sort(key=lambda name: _size(f"{name}|"))
+    rows = []
+    for name, row in sources.items():
+        given = ", ".join(f"{field} {row[field]:g}" for field in RATES if field in row)
+        seen = [f"{row['buckets'].get(length, 0):,}" for length in lengths]
+        epoch = f"{row['first_epoch']:,}"
+        rows.append((name, given, f"{row['clips']:,}", *seen, epoch, percent(row["share"])))
+    header = ["source (first epoch)", "", "clips", *lengths, "samples", "share of all"]
+    return align(header, rows)
 
 
 def plot_summary(summary: Mapping[str, Any]) -> str:

@@ -8,13 +8,13 @@ import pandas as pd
 
 from opensora.core.errors import TableError
 from opensora.plans.compile import BatchPlan, step_entries
-from opensora.plans.summary import REMAINDER, TOO_FEW_FOR_A_BATCH
+from opensora.plans.summary import BEYOND_SHARE, REMAINDER, TOO_FEW_FOR_A_BATCH
 from opensora.tables.checks import TRAIN
-from opensora.tables.columns import ID
+from opensora.tables.columns import ID, SOURCE_NAME
 
 BEYOND_NUM_STEPS = "beyond_num_steps"
 # why a clip with a bucket may be in no step
-LEFT_OVER = (TOO_FEW_FOR_A_BATCH, REMAINDER, BEYOND_NUM_STEPS)
+LEFT_OVER = (TOO_FEW_FOR_A_BATCH, REMAINDER, BEYOND_SHARE, BEYOND_NUM_STEPS)
 NO_BUCKET, OVER, REJECTED = "no_bucket", "left_over", "rejected"
 
 
@@ -28,7 +28,7 @@ def stage_ledger(
     """Account for every clip and second of a manifest in one stage of training.
 
     Args:
-        manifest: id, split, start, end.
+        manifest: id, split, start, end, and maybe source_name.
         left_out: id and reason of the training clips that the plan does not have.
         plan: as it was compiled.
         settled: without the rejected pairs.
@@ -37,7 +37,8 @@ def stage_ledger(
     Returns:
         `splits`: clips and seconds of each; `in_a_bucket`: of the training split; `seen`: times,
         clips and seconds; `never`: clips and seconds by kind (no_bucket, left_over, rejected) and
-        reason; `rejected`: by reason, those seen in another bucket included.
+        reason; `rejected`: by reason, those seen in another bucket included; `sources`, where the
+        manifest names them: clips and seconds for training, and samples: how often all are seen.
 
     Raises:
         TableError: manifest, left_out and plan do not belong together.
@@ -69,7 +70,19 @@ def stage_ledger(
             rejected.drop_duplicates(ID).set_index(ID)[["reason"]].join(rows, how="inner")
         ),
         "max_times": int(times.max(initial=0)),
+        **_by_source(manifest, train, times),
     }
+
+
+def _by_source(manifest: pd.DataFrame, train: pd.DataFrame, times: np.ndarray) -> dict[str, Any]:
+    if SOURCE_NAME not in manifest:
+        return {}
+    names = manifest.set_index(ID)[SOURCE_NAME].reindex(train.index)
+    groups = train.assign(times=times).groupby(names.astype(str))
+    sums = {
+        str(name): {**_sums(rows), "samples": int(rows["times"].sum())} for name, rows in groups
+    }
+    return {"sources": sums}
 
 
 def _reasons(

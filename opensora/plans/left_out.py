@@ -10,7 +10,7 @@ from opensora.buckets.assignment import TOO_MUCH_CROP
 from opensora.buckets.bucket_config import BucketRule
 from opensora.plans.entries import entries_of
 from opensora.plans.micro_batches import cell_codes, trained_cells
-from opensora.plans.summary import REMAINDER, TOO_FEW_FOR_A_BATCH
+from opensora.plans.summary import BEYOND_SHARE, REMAINDER, TOO_FEW_FOR_A_BATCH
 from opensora.tables.columns import ID
 
 
@@ -20,6 +20,7 @@ def left_out(
     rules: Sequence[BucketRule],
     *,
     drop_last: bool,
+    is_mixed: bool = False,
 ) -> pd.DataFrame:
     """Say why each clip is missing that no epoch of a plan has.
 
@@ -33,6 +34,8 @@ def left_out(
         plan: as `compile_plan` returned it.
         rules: the parsed bucket config.
         drop_last: as the plan was compiled.
+        is_mixed: sources do not count alike: who had a batch was beyond the share of its source
+            (`beyond_source_share`).
 
     Returns:
         Columns id and reason, in the order of the clips.
@@ -56,7 +59,7 @@ def left_out(
     reason = first["reason"].astype(str).to_numpy(dtype=object)
     reason[was_cut] = TOO_MUCH_CROP
     reason[had_bucket] = TOO_FEW_FOR_A_BATCH
-    reason[had_batch] = REMAINDER
+    reason[had_batch] = BEYOND_SHARE if is_mixed else REMAINDER
     return pd.DataFrame({ID: first[ID].to_numpy()[missing], "reason": reason[missing]})
 
 

@@ -16,6 +16,7 @@ from opensora.buckets.bucket import Bucket
 from opensora.buckets.bucket_config import BucketRule
 from opensora.core.seed import draw, hash_ids
 from opensora.plans.back_off import merge_small_cells
+from opensora.plans.mix import SourceMix
 from opensora.tables.columns import ID
 
 
@@ -117,6 +118,7 @@ def form_batches(
     seed: int,
     epoch: int,
     drop_last: bool = True,
+    mix: SourceMix | None = None,
 ) -> EpochBatches:
     """Form the batches of one epoch.
 
@@ -126,6 +128,7 @@ def form_batches(
         seed: with `epoch` the order of the clips.
         epoch: epoch index.
         drop_last: leave out what does not fill a batch; otherwise it is a smaller batch.
+        mix: chooses the clips where sources do not count alike; it goes through the epochs in turn.
     """
     codes, cells = cell_codes(assignment)
     counts = np.bincount(codes[codes >= 0], minlength=len(cells))
@@ -137,17 +140,22 @@ def form_batches(
     goes_to = np.array([index.get(targets[cell], -1) for cell in cells] + [-1], dtype=np.int16)
     place = goes_to[codes]  # [N]; the last entry serves clips without a cell
     hashes = hash_ids(assignment[ID])
-    # by chance first, then by cell: the second sort keeps the order of the first
-    order = np.argsort(draw(hashes, seed, "order", epoch), kind="stable")
-    order = order[np.argsort(place[order], kind="stable")]
-    held = np.bincount(place[place >= 0], minlength=len(final))
     sizes = batch_sizes(rules)
     wanted = [sizes[cell.resolution, cell.num_frames] for cell in final]
-    cell, size, start = _cut(held, wanted, drop_last=drop_last)
+    if mix:
+        settings = {"seed": seed, "epoch": epoch, "drop_last": drop_last}
+        order, held = mix.choose(place, final, wanted, hashes, **settings)
+    else:
+        # by chance first, then by cell: the second sort keeps the order of the first
+        order = np.argsort(draw(hashes, seed, "order", epoch), kind="stable")
+        order = order[np.argsort(place[order], kind="stable")]
+        held = np.bincount(place[place >= 0], minlength=len(final))
+    # what is mixed fills batches, or has a smaller one so that the shares hold
+    cell, size, start = _cut(held, wanted, drop_last=drop_last and not mix)
     ids = pa.array(assignment[ID], from_pandas=True)
     if isinstance(ids, pa.ChunkedArray):
         ids = ids.combine_chunks()
-    start += len(place) - held.sum()  # clips without a cell come first
+    start += len(order) - held.sum()  # clips without a cell come first
     return EpochBatches(final, cell, size, start, order, ids.cast(pa.large_string()), hashes)
 
 

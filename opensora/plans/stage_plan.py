@@ -18,15 +18,18 @@ from opensora.buckets.bucket import (
 from opensora.buckets.bucket_config import BucketConfig, BucketRule, parse_bucket_config
 from opensora.buckets.crop import check_max_crop
 from opensora.config.groups import count_groups
+from opensora.config.sources import Rates
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.seed import hash_ids
 from opensora.plans.balance import COST, SampleCost, check_balance_mode
+from opensora.plans.by_source import describe_sources, sources_of
 from opensora.plans.compile import compile_plan
 from opensora.plans.items import trained_pairs
 from opensora.plans.left_out import left_out
+from opensora.plans.mix import SourceMix
 from opensora.plans.summary import summarize_plan
 from opensora.tables.checks import TRAIN
-from opensora.tables.columns import ID, MANIFEST
+from opensora.tables.columns import ID, MANIFEST, SOURCE_NAME
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ class TrainingPlan(NamedTuple):
         settings: seed, frame_interval, balance, drop_last, num_steps.
         assignments: the tables it was compiled from.
         rules: the parsed bucket config.
+        rates: of sources that do not count alike.
     """
 
     plan: pd.DataFrame
@@ -49,11 +53,13 @@ class TrainingPlan(NamedTuple):
     settings: dict[str, Any]
     assignments: Sequence[pd.DataFrame]
     rules: list[BucketRule]
+    rates: Rates = {}
 
     def left_out(self) -> pd.DataFrame:
         """Columns id and reason of the training clips that no epoch has."""
         drop_last = self.settings["drop_last"]
-        return left_out(self.assignments, self.plan, self.rules, drop_last=drop_last)
+        settings = {"drop_last": drop_last, "is_mixed": bool(self.rates)}
+        return left_out(self.assignments, self.plan, self.rules, **settings)
 
     def pairs(self) -> pd.DataFrame:
         """Columns id and bucket of what is to be encoded, see `trained_pairs`."""
@@ -235,6 +241,7 @@ def plan_training(
     world_size: int = 1,
     vae_stride: Size3 = DEFAULT_VAE_STRIDE,
     sample_cost: SampleCost | None = None,
+    rates: Rates | None = None,
 ) -> TrainingPlan:
     """Assign buckets for every epoch and compile the plan.
 
@@ -245,8 +252,11 @@ def plan_training(
         world_size: processes that train; groups of `sp_size` of them are data-parallel ranks.
         vae_stride: pixels of one latent value, to count tokens.
         sample_cost: what balances the steps where `balance` is "cost"; None counts tokens.
+        rates: weights, repeats and largest shares of the sources that the manifest's column
+            `source_name` tells; without any all clips count alike.
 
     Raises:
+        TableError: there are rates and the manifest names no sources.
         ConfigError: no bucket_config and no fixed size, no batch can be formed, all epochs
             together have fewer steps than num_steps, or processes are left over by sp_size.
     """
@@ -260,6 +270,13 @@ def plan_training(
     clips = training_clips(manifest)
     assignments = EpochAssignments(clips, config)
     grid = token_grid(config, vae_stride)
+    sources = sources_of(manifest, clips)
+    if rates and sources is None:
+        raise TableError(
+            f"manifest: it has no column {SOURCE_NAME!r}, by which --sources tells its clips apart;"
+            " leave --sources out, or give a manifest of a run with `sources`"
+        )
+    mix = SourceMix(sources, rates) if rates and sources is not None else None
     plan = compile_plan(
         assignments,
         buckets,
@@ -270,16 +287,21 @@ def plan_training(
         drop_last=drop_last,
         sample_cost=(sample_cost or grid.tokens) if balance == COST else None,
         max_batches=math.ceil(_SPARE * num_steps * world_size * accumulate) if num_steps else None,
+        mix=mix,
     )
     if num_steps:
         dealt = {"world_size": world_size, "accumulate": accumulate}
         require_steps(num_steps, len(plan), epochs=epochs, **dealt)
-    summary = summarize_plan(clips, assignments[0], plan, buckets, grid=grid, drop_last=drop_last)
+    settings = {"grid": grid, "drop_last": drop_last, "is_mixed": mix is not None}
+    summary = summarize_plan(clips, assignments[0], plan, buckets, **settings)
+    if sources is not None:
+        summary["sources"] = describe_sources(sources, plan, rates or {})
     if config.get("bucket_config") and field_of(config, "batch_size") is not None:
         summary["warnings"].append("batch_size has no effect: bucket_config says it per bucket")
     settings = {"seed": seed, "frame_interval": frame_interval_of(config), "balance": balance}
     settings |= {"drop_last": drop_last, "num_steps": num_steps}
-    return TrainingPlan(plan, summary, settings, assignments, parse_bucket_config(buckets))
+    rules = parse_bucket_config(buckets)
+    return TrainingPlan(plan, summary, settings, assignments, rules, rates or {})
 
 
 def check_accumulate(value: Any) -> int:

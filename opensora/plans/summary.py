@@ -11,11 +11,13 @@ import pyarrow.compute as pc
 from opensora.buckets.bucket import Bucket, TokenGrid
 from opensora.buckets.bucket_config import BucketConfig, BucketRule, parse_bucket_config
 from opensora.buckets.crop import cut_share
+from opensora.plans.by_source import first_epoch_samples
 from opensora.plans.compile import ACCUMULATE, step_entries
 from opensora.plans.micro_batches import batch_sizes, cell_codes, count_cells, trained_cells
 
 TOO_FEW_FOR_A_BATCH = "too_few_for_a_batch"
 REMAINDER = "remainder"  # beyond the last full batch this epoch; the next shuffle takes others
+BEYOND_SHARE = "beyond_source_share"  # of its source; the next epoch takes those seen least
 
 
 def summarize_plan(
@@ -26,6 +28,7 @@ def summarize_plan(
     *,
     grid: TokenGrid,
     drop_last: bool = True,
+    is_mixed: bool = False,
 ) -> dict[str, Any]:
     """Describe the first epoch bucket by bucket, and the whole plan in totals.
 
@@ -36,9 +39,11 @@ def summarize_plan(
         bucket_config: the config of both.
         grid: how many tokens a sample of a bucket is.
         drop_last: as the plan was compiled.
+        is_mixed: sources do not count alike, so that a clip may be several samples, or none.
 
     Returns:
-        `buckets`: per bucket samples (clips in it after back-off), batches, batch_size, size,
+        `buckets`: per bucket samples (clips in it after back-off, or as often as they are seen
+        where sources do not count alike), batches, batch_size, size,
         tokens per sample and share of pixels cropped; `dropped`: clips not trained in the first
         epoch, by reason; `totals`; `warnings`: sentences.
     """
@@ -53,6 +58,8 @@ def summarize_plan(
         max(row["samples"] - row["batches"] * row["batch_size"], 0) for row in buckets.values()
     )
     dropped |= {TOO_FEW_FOR_A_BATCH: starved, REMAINDER: remainder}
+    if is_mixed:
+        dropped |= {REMAINDER: 0, BEYOND_SHARE: _as_mixed(buckets, plan)}
     lengths = pc.list_value_length(pa.array(plan["ids"]))
     samples = pd.Series(lengths.to_numpy(zero_copy_only=False)).groupby(plan["bucket"]).sum()
     return {
@@ -75,6 +82,15 @@ def summarize_plan(
         },
         "warnings": _warnings(cells, targets, rules, buckets, plan),
     }
+
+
+def _as_mixed(buckets: dict[str, dict[str, Any]], plan: pd.DataFrame) -> int:
+    """Say of each bucket what the first epoch has of it; returns the clips that it has none of."""
+    samples, batches, seen = first_epoch_samples(plan)
+    clips = sum(row["samples"] for row in buckets.values())
+    for name, row in buckets.items():
+        row |= {"samples": int(samples.get(name, 0)), "batches": int(batches.get(name, 0))}
+    return clips - seen
 
 
 def describe_buckets(

@@ -10,6 +10,7 @@ CAPTION = "caption"  # tidy, as it was written
 STATUS = "status"
 DETAIL = "detail"
 LICENCE = "licence"
+SOURCE_NAME = "source_name"  # of the run's sources, where it has several; `source` is a file
 K = "k"  # number of a caption among those of its clip, from 0
 NUM_CAPTIONS = "num_captions"  # of a clip, where several are kept
 NUMBER = "number"  # of a sample among all of its run, from 0 in the order of the prompts
@@ -31,7 +32,7 @@ TEXTS, WHOLE, MEASURE, YES_NO = "string", "int64", "float64", "bool"
 # columns whose cells are text even where they look like numbers; empty cells are ""
 STRINGS = frozenset(
     {
-        *(ID, PATH, TEXT, STATUS, DETAIL, LICENCE, "phash", "cmotion"),
+        *(ID, PATH, TEXT, STATUS, DETAIL, LICENCE, SOURCE_NAME, "phash", "cmotion"),
         *("kind", "sha256", "codec", "pixel_format", "video_id", "source", "split", "stage"),
         *("reason", "prompt", "scorer"),
         *(name for names in SPELLINGS.values() for name in names),
@@ -103,6 +104,7 @@ VIDEOS = Table(
         *("source_height", "source_width", "sar", "variable_frame_rate", "hdr"),
         *("interlaced", "pulldown", "has_audio", LICENCE, *_MARK),
     ),
+    optional=(SOURCE_NAME,),
 )
 SCENES = Table(
     "scenes",
@@ -130,7 +132,9 @@ MANIFEST = Table(
     ),
     More.ANYTHING,
 )
-REJECTED = Table("rejected", "build_manifest", (ID, PATH, "stage", "reason", DETAIL))
+REJECTED = Table(
+    "rejected", "build_manifest", (ID, PATH, "stage", "reason", DETAIL), optional=(SOURCE_NAME,)
+)
 ASSIGNMENT = Table(
     "assignment",
     "assign_buckets",

@@ -34,7 +34,7 @@ BOUNDS = ("_too_low", "_too_high", "_missing")  # behind the name of a column wi
 PLANNING = frozenset(
     (
         *("too_small", "too_short", "no_image_bucket", "no_video_bucket", "not_kept"),
-        *("too_much_crop", "too_few_for_a_batch", "remainder"),
+        *("too_much_crop", "too_few_for_a_batch", "remainder", "beyond_source_share"),
     )
 )
 _BOUND = re.compile(rf".+({'|'.join(BOUNDS)})", re.DOTALL)
