@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     for stage in ("videos", "scenes", "clips", "captions"):
         parser.add_argument(
-            f"--{stage}", required=True, nargs="+", metavar="TABLE", help=f"{stage} of all shards"
+            f"--{stage}", default=[], nargs="+", metavar="TABLE", help=f"{stage} of all shards"
         )
     parser.add_argument(
         "--scores", nargs="+", default=[], metavar="NAME=TABLE", help="scores of all shards"
@@ -31,6 +31,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="a table named {shard}.parquet stands for those of 0000 to N - 1",
+    )
+    parser.add_argument(
+        "--imported",
+        default=[],
+        nargs="+",
+        metavar="DIR",
+        help="ready clips of a source: manifest/, rejected.csv and funnel.json as import-manifest"
+        " --source-name NAME --manifest DIR/manifest writes them",
+    )
+    parser.add_argument(
+        "--sources",
+        default="{}",
+        metavar="JSON",
+        help="sources with filters, keep_if or validation_fraction of their own, in place of these,"
+        ' as \'{"web": {"filters": {"flow": {"min": 5}}}}\'',
     )
     parser.add_argument("--filters", default="{}", help='JSON: {"column": {"min": 0, "max": 1}}')
     parser.add_argument(
@@ -76,50 +91,63 @@ def run(args: argparse.Namespace) -> str:
     from opensora.core.seal import sealed
     from opensora.curation.manifest.build_manifest import StageTables, build_manifest, concat
     from opensora.curation.manifest.data_card import data_card
+    from opensora.curation.manifest.of_sources import read_ready
     from opensora.curation.manifest.selection import Selection
     from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED, SCENES, SCORES, VIDEOS
     from opensora.tables.io import read_table, write_table
     from opensora.tables.manifest import write_manifest_csv
-    from opensora.tables.partitions import check_part_names, write_parts
+    from opensora.tables.partitions import check_part_names, shard_names, write_parts
 
     paths = _paths(args)
     stems = [Path(path).stem for path in paths["clips"]]
-    check_part_names(args.manifest, stems)
+    ready = [read_ready(folder) for folder in args.imported]
+    names = [*stems, *shard_names(len(stems) + sum(one.num_shards for one in ready))[len(stems) :]]
+    check_part_names(args.manifest, names)
     clips = [read_table(path, CLIPS) for path in paths["clips"]]
-    sources = StageTables(
-        videos=concat([read_table(path, VIDEOS) for path in paths["videos"]]),
-        scenes=concat([read_table(path, SCENES) for path in paths["scenes"]]),
-        clips=concat(clips),
-        captions=concat([read_table(path, CAPTIONS) for path in paths["captions"]]),
-        scores={
-            name: concat([read_table(path, SCORES) for path in tables])
-            for name, tables in _group_scores(paths["scores"]).items()
-        },
-    )
+    sources = None
+    if clips:
+        sources = StageTables(
+            videos=concat([read_table(path, VIDEOS) for path in paths["videos"]]),
+            scenes=concat([read_table(path, SCENES) for path in paths["scenes"]]),
+            clips=concat(clips),
+            captions=concat([read_table(path, CAPTIONS) for path in paths["captions"]]),
+            scores={
+                name: concat([read_table(path, SCORES) for path in tables])
+                for name, tables in _group_scores(paths["scores"]).items()
+            },
+        )
     selection = Selection(
-        filters=_parse_filters(args.filters),
+        filters=_parse_object(args.filters, "--filters"),
         keep_if=args.keep_if,
         licences=args.licences,
         max_distance=args.max_distance,
         max_clips_per_source=args.max_clips_per_source,
         prefer=args.prefer,
+        of_sources=_parse_sources(args.sources),
     )
     built = build_manifest(
         sources,
         selection,
         validation_fraction=args.validation_fraction,
         test_fraction=args.test_fraction,
+        ready=ready,
     )
     write_table(built.rejected, args.rejected, REJECTED)
     write_json(args.funnel, sealed(built.funnel))
     if args.data_card:
-        versions = {name for table in sources.scores.values() for name in set(table["scorer"])}
+        scores = sources.scores.values() if sources else ()
+        versions = {name for table in scores for name in set(table["scorer"])}
         write_text(args.data_card, data_card(built.manifest, built.funnel, selection, versions))
     if args.csv:
         write_manifest_csv(built.manifest, args.csv, args.csv_when)
     shards = {clip: stem for stem, table in zip(stems, clips, strict=True) for clip in table["id"]}
+    first = len(stems)
+    for one in ready:
+        numbers = zip(one.clips["id"], one.clips["shard"], strict=True)
+        shards |= {clip: names[first + number] for clip, number in numbers}
+        first += one.num_shards
     parts = built.manifest["id"].map(shards)
-    write_parts(built.manifest, args.manifest, MANIFEST, parts, stems, index=True)
+    write_parts(built.manifest, args.manifest, MANIFEST, parts, names, index=True)
     kept = built.funnel["kept"]
     return (
         f"{kept['rows']} clips ({kept['seconds']:.1f} s) from {kept['sources']} sources kept,"
@@ -129,12 +157,20 @@ def run(args: argparse.Namespace) -> str:
 
 def _paths(args: argparse.Namespace) -> dict[str, list[str]]:
     """The tables to read, by kind; those of scores with their names before them."""
+    from opensora.core.errors import ConfigError
     from opensora.tables.part_index import check_index
     from opensora.tables.partitions import tables_of_shards
 
+    stages = ("videos", "scenes", "clips", "captions")
+    lacking = [f"--{name}" for name in stages if not getattr(args, name)]
+    if lacking and (len(lacking) < len(stages) or args.scores or not args.imported):
+        raise ConfigError(
+            f"{', '.join(lacking)}: needed to build a manifest of videos; give the tables of all"
+            " shards, or --imported alone"
+        )
     paths = {
         name: tables_of_shards(getattr(args, name), args.num_shards, f"--{name}")
-        for name in ("videos", "scenes", "clips", "captions", "scores")
+        for name in (*stages, "scores")
     }
     if args.index:
         tables = [path for name in paths if name != "scores" for path in paths[name]]
@@ -155,15 +191,32 @@ def _group_scores(words: Sequence[str]) -> dict[str, list[str]]:
     return groups
 
 
-def _parse_filters(text: str) -> dict[str, Any]:
+def _parse_sources(text: str) -> dict[str, Any]:
+    from opensora.core.errors import ConfigError, did_you_mean
+    from opensora.curation.manifest.of_sources import SourceRules
+
+    fields = ("filters", "keep_if", "validation_fraction")
+    rules = {}
+    for name, given in _parse_object(text, "--sources").items():
+        if not isinstance(given, dict):
+            raise ConfigError(f"--sources: {name}: expected an object of rules, got {given!r}")
+        for field in given:
+            if field not in fields:
+                hint = did_you_mean(field, fields) or f"; known: {', '.join(fields)}"
+                raise ConfigError(f"--sources: {name}: unknown field {field!r}{hint}")
+        rules[name] = SourceRules(**given)
+    return rules
+
+
+def _parse_object(text: str, option: str) -> dict[str, Any]:
     import json
 
     from opensora.core.errors import ConfigError
 
     try:
-        filters = json.loads(text)
+        found = json.loads(text)
     except ValueError as error:
-        raise ConfigError(f"--filters: expected JSON, got {text!r} ({error})") from error
-    if not isinstance(filters, dict):
-        raise ConfigError(f"--filters: expected an object of columns, got {text!r}")
-    return filters
+        raise ConfigError(f"{option}: expected JSON, got {text!r} ({error})") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{option}: expected an object, got {text!r}")
+    return found

@@ -21,6 +21,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--root", metavar="DIR", help="where relative paths start (default: the working folder)"
     )
     parser.add_argument(
+        "--format", metavar="NAME", help="the layout, where it is not to be found out"
+    )
+    parser.add_argument(
+        "--source-name",
+        metavar="NAME",
+        help="of the run's sources, which these clips are: a column, and the begin of each id",
+    )
+    parser.add_argument(
+        "--licence", metavar="NAME", help="of clips of which the table tells no other"
+    )
+    parser.add_argument(
         "--validation-fraction",
         type=float,
         default=0.0,
@@ -83,8 +94,8 @@ def run(args: argparse.Namespace) -> str:
     if args.num_shards < 1:
         raise ConfigError(f"--num-shards {args.num_shards}: expected at least 1")
     source = Path(args.table)
-    rows = read_clips(source)
-    if args.root is not None and not is_table(source):
+    rows = read_clips(source, args.format)
+    if args.root is not None and not is_table(source, args.format):
         raise ConfigError(
             f"--root {args.root}: belongs to tables; {source} says itself where its clips are"
         )
@@ -96,6 +107,8 @@ def run(args: argparse.Namespace) -> str:
         workers=args.workers,
         timeout_s=args.timeout_s,
         journal=Path(args.manifest).with_suffix(".probed.jsonl"),
+        source_name=args.source_name,
+        licence=args.licence or "",
     )
     write_table(made.rejected, args.rejected, REJECTED)
     write_json(args.funnel, sealed(made.funnel))

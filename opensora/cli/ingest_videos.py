@@ -23,6 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shards.add_argument("--shards-dir", help="folder of 0000, 0001, ... in the format of --output")
     shards.add_argument("--shard", type=int, help="put this shard alone into --output")
     parser.add_argument("--num-shards", type=int, help="number of shards")
+    parser.add_argument(
+        "--source-name",
+        metavar="NAME",
+        help="of the run's sources, which these videos are: a column, and the begin of each id",
+    )
+    parser.add_argument(
+        "--licence", metavar="NAME", help="of the files of which no list tells another"
+    )
     parser.add_argument("--listing", help="keep here what tells a file's shard, to open it once")
     parser.add_argument("--workers", type=int, default=2, help="processes that probe files")
     parser.add_argument(
@@ -54,6 +62,8 @@ def run(args: argparse.Namespace) -> str:
         journal=Path(args.output).with_suffix(".probed.jsonl"),
         shard=None if args.shard is None else (args.shard, args.num_shards),
         listing=args.listing,
+        source_name=args.source_name,
+        licence=args.licence or "",
     )
     where = ""
     if args.shards_dir is not None:

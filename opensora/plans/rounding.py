@@ -25,8 +25,8 @@ def fit_margins(wanted: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np
     """Whole numbers near a matrix, with the sums of its rows and, where it can be, of its columns.
 
     Rows and columns are scaled in turn (Deming and Stephan 1940), rounded down, and what is missing
-    is handed out along paths that raise one entry and lower another (Ford and Fulkerson 1956), which
-    finds the sums wherever zeros of the matrix allow them.
+    is handed out along paths that raise one entry and lower another (Ford and Fulkerson 1956),
+    which finds the sums wherever zeros of the matrix allow them.
 
     Args:
         wanted: float [R, C], not negative; entries of 0 stay 0.

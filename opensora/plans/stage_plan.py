@@ -53,7 +53,7 @@ class TrainingPlan(NamedTuple):
     settings: dict[str, Any]
     assignments: Sequence[pd.DataFrame]
     rules: list[BucketRule]
-    rates: Rates = {}
+    rates: Rates
 
     def left_out(self) -> pd.DataFrame:
         """Columns id and reason of the training clips that no epoch has."""

@@ -11,7 +11,18 @@ import pandas as pd
 
 from opensora.core.errors import TableError
 from opensora.tables.checks import EXPECTED, TRAIN, check_columns
-from opensora.tables.columns import DETAIL, ID, MANIFEST, OK, PATH, SHARD, SPELLINGS, STATUS, TEXT
+from opensora.tables.columns import (
+    DETAIL,
+    ID,
+    MANIFEST,
+    OK,
+    PATH,
+    SHARD,
+    SOURCE_NAME,
+    SPELLINGS,
+    STATUS,
+    TEXT,
+)
 from opensora.tables.io import read_table, with_known_names, write_table
 from opensora.tables.partitions import read_parts
 from opensora.tables.reasons import unknown_status
@@ -176,6 +187,16 @@ def _whole_numbers(values: pd.Series, name: str, path: str | Path) -> pd.Series:
             " of at least 1"
         )
     return numbers.astype("int64")
+
+
+def of_source(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Rows with the name of their source in a column and at the begin of their ids.
+
+    Args:
+        rows: of a table with ids.
+        name: of letters, digits and dashes, so that no two sources make one id.
+    """
+    return rows.assign(**{ID: f"{name}_" + rows[ID].astype(str), SOURCE_NAME: name})
 
 
 def make_id(path: str, content: str) -> str:

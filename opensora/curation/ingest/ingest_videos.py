@@ -18,7 +18,7 @@ from opensora.curation.ingest.probing import failed_row, probe_limit_s, probe_ro
 from opensora.curation.isolation import WorkerFailure, run_isolated
 from opensora.tables.columns import LICENCE, OK, VIDEOS
 from opensora.tables.io import write_table
-from opensora.tables.manifest import make_id
+from opensora.tables.manifest import make_id, of_source
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ def ingest_videos(
     journal: str | Path | None = None,
     shard: tuple[int, int] | None = None,
     listing: str | Path | None = None,
+    source_name: str | None = None,
+    licence: str = "",
 ) -> pd.DataFrame:
     """Probe and hash every video and image below the inputs.
 
@@ -45,6 +47,8 @@ def ingest_videos(
             ingest probes none twice.
         shard: (number, of how many): only the files of this shard, and no error if it has none.
         listing: file that keeps which shard each file is of, see `shards_of`.
+        source_name: of the run's sources; ids begin with it, so that no two sources share one.
+        licence: of the files of which no list tells another.
 
     Returns:
         A VIDEOS table, one row per file. Ids come from the content, so a moved file keeps its
@@ -65,11 +69,12 @@ def ingest_videos(
     if shard is not None:
         found = found.shard(*shard, Path(listing) if listing else None)
     rows = probe_all(list(found.files), workers, timeout_s, Path(journal) if journal else None)
-    for row, licence in zip(rows, found.files.values(), strict=True):
-        row[LICENCE] = licence
+    for row, told in zip(rows, found.files.values(), strict=True):
+        row[LICENCE] = told or licence
     rows.extend(_unreadable_folders(found))
     mark_duplicates(rows)
-    return pd.DataFrame(rows, columns=list(VIDEOS.columns))
+    videos = pd.DataFrame(rows, columns=list(VIDEOS.columns))
+    return of_source(videos, source_name) if source_name else videos
 
 
 def write_shards(

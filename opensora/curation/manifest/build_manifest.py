@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from opensora.core.errors import TableError
@@ -13,6 +14,12 @@ from opensora.core.versions import VERSIONS
 from opensora.curation.manifest.expressions import Condition
 from opensora.curation.manifest.groups import assign_splits
 from opensora.curation.manifest.ledger import Ledger, check_parents, check_unique
+from opensora.curation.manifest.of_sources import (
+    ReadyClips,
+    mark_known_videos,
+    names_in,
+    with_ready,
+)
 from opensora.curation.manifest.selection import HASH, Selection, select
 from opensora.tables.captions import check_numbers, count_good, first_captions
 from opensora.tables.columns import (
@@ -21,6 +28,7 @@ from opensora.tables.columns import (
     CLIPS,
     DETAIL,
     FACTS,
+    ID,
     LICENCE,
     MANIFEST,
     NO_VIDEO,
@@ -29,6 +37,7 @@ from opensora.tables.columns import (
     REJECTED,
     SCENES,
     SCORES,
+    SOURCE_NAME,
     STATUS,
     TEXT,
     TEXTS,
@@ -41,9 +50,10 @@ from opensora.tables.columns import (
 
 log = logging.getLogger(__name__)
 
-RULE = "build_manifest"
+RULE, IMPORT_RULE = "build_manifest", "import_manifest"
 _FLOW = "flow"  # column and scorer
 _NOT_SCORES = frozenset({"id", "status", "detail", "scorer"})
+_OF_STAGES = frozenset({"kind", "video_id", "seconds", STATUS, DETAIL})  # in no manifest
 _SECONDS_TOLERANCE = 0.01  # of a scene against its clips, whose times are rounded
 
 
@@ -68,47 +78,73 @@ class Manifest:
 
 
 def build_manifest(
-    sources: StageTables,
+    sources: StageTables | None,
     selection: Selection,
     *,
     validation_fraction: float,
     test_fraction: float = 0.0,
+    ready: Sequence[ReadyClips] = (),
 ) -> Manifest:
     """Join the stages into one table of usable clips.
 
     Args:
-        sources: the tables of every stage.
+        sources: the tables of every stage; None where all clips were ready.
         selection: which clips are usable.
         validation_fraction: share of source videos (not of clips) that go to validation, in
             [0, 1).
         test_fraction: the same for the test set; see `splits.py`.
+        ready: clips of sources that need no stage, with their sides; they are selected like others.
 
     Raises:
         TableError: a stage lost rows, or no clip is left.
         ConfigError: a rule names no column or is malformed.
     """
-    _check_stages(sources)
-    _warn_of_units(sources.scores, selection)
-    ledger = Ledger()
-    kept = _follow(sources, ledger)
+    ledger, kept = Ledger(), pd.DataFrame({"seconds": []})
+    if sources is not None:
+        _check_stages(sources)
+        _warn_of_units(sources.scores, selection)
+        kept = _join_facts(_follow(sources, ledger), sources.videos)
+    if ready:
+        for source in ready:
+            ledger.rejected += source.rejected[list(REJECTED.columns)].to_dict("records")
+        ledger.join(IMPORT_RULE, kept, [stage for source in ready for stage in source.stages])
+        kept = with_ready(kept, ready)
     if kept.empty:
         raise TableError(_nothing_left(sources, ledger))
-    marked, groups = select(_join_facts(kept, sources.videos), selection)
+    marked, groups = select(kept, selection)
     split = assign_splits(  # before duplicates leave: they tie their sources together
         marked["video_id"],
         groups,
-        validation_fraction=validation_fraction,
+        validation_fraction=_shares(marked, selection, validation_fraction),
         test_fraction=test_fraction,
         usable=(marked[STATUS] == OK).to_numpy(),
     )
+    if "split" in marked:  # of ready clips, which the import has drawn or their table told
+        split = marked["split"].fillna(pd.Series(split, index=marked.index)).to_numpy(dtype=object)
     kept = ledger.close(RULE, marked.assign(split=split))
     if kept.empty:
         raise TableError(_nothing_left(sources, ledger))
+    rejected = pd.DataFrame(ledger.rejected, columns=list(REJECTED.columns))
+    if SOURCE_NAME in kept:
+        named = names_in(rejected[ID], dict.fromkeys(marked[SOURCE_NAME]))
+        rejected = rejected.assign(**{SOURCE_NAME: named})
     return Manifest(
-        manifest=kept[_manifest_columns(sources)].reset_index(drop=True),
-        rejected=pd.DataFrame(ledger.rejected, columns=list(REJECTED.columns)),
+        manifest=kept[_manifest_columns(sources, kept)].reset_index(drop=True),
+        rejected=rejected,
         funnel={"stages": ledger.stages, **ledger.captions, "kept": summary_of(kept)},
     )
+
+
+def _shares(clips: pd.DataFrame, selection: Selection, of_run: float) -> float | np.ndarray:
+    """The share of validation, of each clip where sources have their own."""
+    own = {
+        name: rules.validation_fraction
+        for name, rules in selection.of_sources.items()
+        if rules.validation_fraction is not None
+    }
+    if not own:
+        return of_run
+    return clips[SOURCE_NAME].map(lambda name: own.get(name, of_run)).to_numpy(dtype=float)
 
 
 def _check_stages(sources: StageTables) -> None:
@@ -153,9 +189,11 @@ def _follow(sources: StageTables, ledger: Ledger) -> pd.DataFrame:
 
     A row that a stage carried along with an older mark was booked where it got the mark.
     """
-    still = sources.videos["kind"] == "image"
-    seconds = sources.videos["duration"].mask(still, 0.0)
-    videos = ledger.close(VIDEOS.rule, sources.videos.assign(seconds=seconds))
+    videos = sources.videos
+    if SOURCE_NAME in videos:
+        videos = mark_known_videos(videos)
+    seconds = videos["duration"].mask(videos["kind"] == "image", 0.0)
+    videos = ledger.close(VIDEOS.rule, videos.assign(seconds=seconds))
 
     scenes = sources.scenes
     scenes = scenes[scenes["video_id"].isin(videos["id"]) | (scenes["status"] == NO_VIDEO)]
@@ -216,9 +254,10 @@ def _warn_of_units(scores: Mapping[str, pd.DataFrame], selection: Selection) -> 
 
 def _join_facts(clips: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:
     """Add what is known of the video that each clip was cut from."""
-    known = videos.set_index("id")[[LICENCE, *FACTS]].reindex(clips["video_id"])
+    named = [LICENCE, *(name for name in (SOURCE_NAME,) if name in videos)]
+    known = videos.set_index("id")[[*named, *FACTS]].reindex(clips["video_id"])
     columns = {name: _as_type(known[name], type_of(name)).to_numpy() for name in FACTS}
-    return clips.assign(**{LICENCE: known[LICENCE].to_numpy()}, **columns)
+    return clips.assign(**{name: known[name].to_numpy() for name in named}, **columns)
 
 
 def _as_type(values: pd.Series, kind: str) -> pd.Series:
@@ -235,12 +274,17 @@ def _score_columns(table: pd.DataFrame) -> list[str]:
     return [name for name in table.columns if name not in _NOT_SCORES]
 
 
-def _manifest_columns(sources: StageTables) -> list[str]:
-    """The table's own columns and every score; hashes have done their work."""
-    scores = [name for table in sources.scores.values() for name in _score_columns(table)]
-    several = [NUM_CAPTIONS] if K in sources.captions else []
-    others = [name for name in scores if name != HASH]
-    return [*MANIFEST.columns, CAPTION, *several, LICENCE, *FACTS, *others]
+def _manifest_columns(sources: StageTables | None, kept: pd.DataFrame) -> list[str]:
+    """The table's own columns, every score, what ready clips bring; hashes did their work."""
+    own: list[str] = []
+    if sources is not None:
+        scores = [name for table in sources.scores.values() for name in _score_columns(table)]
+        several = [NUM_CAPTIONS] if K in sources.captions else []
+        own = [*several, LICENCE, *FACTS, *scores]
+    columns = [*MANIFEST.columns, CAPTION, *own]
+    if SOURCE_NAME in kept:  # what is not of a stage came with ready clips
+        columns += [SOURCE_NAME, *(name for name in kept if name not in _OF_STAGES)]
+    return [name for name in dict.fromkeys(columns) if name != HASH]
 
 
 def _scene_ids(clips: pd.DataFrame) -> pd.Series:
@@ -262,7 +306,9 @@ def summary_of(kept: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _nothing_left(sources: StageTables, ledger: Ledger) -> str:
+def _nothing_left(sources: StageTables | None, ledger: Ledger) -> str:
+    if sources is None:
+        return f"manifest: no ready clip is left; most frequent reasons: {ledger.top_reasons()}"
     good = sources.captions["status"] == OK
     if not good.any() and (sources.captions["status"] == "no_caption").any():
         return (

@@ -137,7 +137,7 @@ def assign_splits(
     videos: pd.Series,
     groups: np.ndarray,
     *,
-    validation_fraction: float,
+    validation_fraction: float | np.ndarray,
     test_fraction: float,
     usable: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -155,7 +155,8 @@ def assign_splits(
     Args:
         videos: source video of each clip.
         groups: near-duplicate group of each clip (`near_duplicates`).
-        validation_fraction: share of source videos.
+        validation_fraction: share of source videos; or one for each clip, the same for all clips of
+            a video.
         test_fraction: share of source videos.
         usable: bool [N], clips that stay in the table; None is all. One of them is trained on.
 
@@ -165,8 +166,12 @@ def assign_splits(
     Raises:
         ConfigError: the shares leave nothing to train on.
     """
-    _check_shares(validation_fraction, test_fraction)
+    largest = float(np.max(validation_fraction, initial=0.0))
+    _check_shares(largest, test_fraction)
     codes, names = pd.factorize(videos)
+    if isinstance(validation_fraction, np.ndarray):
+        first = np.unique(codes, return_index=True)[1]
+        validation_fraction = validation_fraction[first]  # [V]
     position = np.array([derive_seed("split", name) / 2**63 for name in names])
     # 0 train, 1 validation, 2 test: where videos go together the largest wins
     draw = np.where(position < validation_fraction, 1, 0)
@@ -176,11 +181,11 @@ def assign_splits(
     np.maximum.at(side, component, draw)
     used = np.unique(codes if usable is None else codes[usable])
     is_said = _keep_one_in_training(side, component, position, used)
-    if validation_fraction and len(used) and not is_said and not (side[component[used]] == 1).any():
+    if largest and len(used) and not is_said and not (side[component[used]] == 1).any():
         log.warning(
             "split: none of %d source videos was drawn for validation (a share of %g), so that"
             " training measures no held-out loss; give more videos or a larger share",
-            *(len(used), validation_fraction),
+            *(len(used), largest),
         )
     return np.array([TRAIN, VALIDATION, TEST], dtype=object)[side[component][codes]]
 

@@ -24,6 +24,7 @@ from opensora.tables.columns import (
     CLIPS,
     DETAIL,
     ID,
+    LICENCE,
     NUM_CAPTIONS,
     OK,
     PATH,
@@ -34,7 +35,7 @@ from opensora.tables.columns import (
     TEXT,
 )
 from opensora.tables.io import with_known_names
-from opensora.tables.manifest import FOREIGN_FPS, fill_manifest, make_id
+from opensora.tables.manifest import FOREIGN_FPS, fill_manifest, make_id, of_source
 from opensora.text.caption import count_words
 from opensora.text.clean import clean_caption
 
@@ -72,6 +73,8 @@ def import_manifest(
     workers: int = 2,
     timeout_s: float = TIMEOUT_S,
     journal: str | Path | None = None,
+    source_name: str | None = None,
+    licence: str = "",
 ) -> Imported:
     """Take the usable rows of a table, and account for the others.
 
@@ -89,11 +92,18 @@ def import_manifest(
         workers: processes that look into files.
         timeout_s: seconds that a file may take, on top of one for every 5 MB of it.
         journal: file in which files that were looked into are remembered.
+        source_name: of the run's sources; a column, and the begin of each id.
+        licence: of rows of which the table tells none.
 
     Raises:
         TableError: a column is missing, or no row is left.
     """
     rows = _prepared(table, root)
+    if source_name:
+        rows = of_source(rows, source_name)
+    if licence:
+        told = rows[LICENCE] if LICENCE in rows else pd.Series("", index=rows.index)
+        rows[LICENCE] = told.where(told.fillna("") != "", licence)
     _clean_texts(rows)
     corrected = _look(rows, workers, timeout_s, Path(journal) if journal else None)
     good = rows[STATUS] == OK

@@ -1,6 +1,6 @@
 """The footage ledger: rows and seconds that went into each stage, stayed, and why they left."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -57,6 +57,32 @@ class Ledger:
         check_ledger(entry)
         self.stages.append(entry)
         return kept
+
+    def join(self, stage: str, cut: pd.DataFrame, entries: Sequence[dict[str, Any]]) -> None:
+        """Book the stage at which ready clips come to those that were cut.
+
+        Args:
+            stage: name of the rule.
+            cut: clips that came so far, with `seconds`; all of them go on.
+            entries: what each import says of its rows; their rejected rows are booked already.
+        """
+        reasons: dict[str, dict[str, Any]] = {}
+        for entry in entries:
+            for name, lost in entry["reasons"].items():
+                sums = reasons.setdefault(name, {"rows": 0, "seconds": 0.0})
+                sums["rows"] += lost["rows"]
+                sums["seconds"] = round(sums["seconds"] + lost["seconds"], 6)
+        own, seconds = len(cut), _total(cut)
+        joined = {
+            "stage": stage,
+            "rows_in": own + sum(entry["rows_in"] for entry in entries),
+            "seconds_in": round(seconds + sum(entry["seconds_in"] for entry in entries), 6),
+            "rows_kept": own + sum(entry["rows_kept"] for entry in entries),
+            "seconds_kept": round(seconds + sum(entry["seconds_kept"] for entry in entries), 6),
+            "reasons": dict(sorted(reasons.items())),
+        }
+        check_ledger(joined)
+        self.stages.append(joined)
 
     def book_captions(self, captions: pd.DataFrame) -> None:
         """Count all captions of the clips that come to their stage.

@@ -11,7 +11,8 @@ from opensora.core.errors import ConfigError
 from opensora.curation.manifest.expressions import Condition
 from opensora.curation.manifest.filters import apply_filters, check_columns, parse_filters
 from opensora.curation.manifest.groups import near_duplicates
-from opensora.tables.columns import LICENCE, OK
+from opensora.curation.manifest.of_sources import SourceRules
+from opensora.tables.columns import DETAIL, LICENCE, OK, SOURCE_NAME, STATUS
 
 HASH = "phash"  # column of the scorer that near-duplicates are found by
 
@@ -29,6 +30,7 @@ class Selection:
         max_clips_per_source: clips of one source video; None is no cap.
         prefer: score column of which the largest value stays, among duplicates and under a cap;
             None prefers larger pictures, then longer clips.
+        of_sources: sources with filters and keep_if of their own, in place of these.
     """
 
     filters: Mapping[str, Any] = field(default_factory=dict)
@@ -37,6 +39,7 @@ class Selection:
     max_distance: int | None = None
     max_clips_per_source: int | None = None
     prefer: str | None = None
+    of_sources: Mapping[str, SourceRules] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a cap that keeps nothing.
@@ -62,12 +65,7 @@ def select(clips: pd.DataFrame, selection: Selection) -> tuple[pd.DataFrame, np.
     Raises:
         ConfigError: a rule names a column that is not there.
     """
-    bounds = parse_filters(selection.filters)
-    conditions = [Condition(text) for text in selection.keep_if]
-    check_columns(bounds, clips)
-    clips = apply_filters(clips, bounds)
-    for condition in conditions:
-        clips = _apply_condition(clips, condition)
+    clips = _apply_rules(clips, selection)
     if selection.licences is not None:
         clips = _apply_licences(clips, selection.licences)
     rank = _rank(clips, selection.prefer)
@@ -77,6 +75,34 @@ def select(clips: pd.DataFrame, selection: Selection) -> tuple[pd.DataFrame, np.
     if selection.max_clips_per_source is not None:
         clips = _apply_cap(clips, selection.max_clips_per_source, rank)
     return clips, groups
+
+
+def _apply_rules(clips: pd.DataFrame, selection: Selection) -> pd.DataFrame:
+    """Bounds and conditions, of each source its own where it has some."""
+    own = selection.of_sources
+    if not own:
+        return _bound(clips, selection.filters, selection.keep_if)
+    names = clips[SOURCE_NAME].to_numpy(dtype=object)
+    status, detail = (clips[name].to_numpy(dtype=object, copy=True) for name in (STATUS, DETAIL))
+    for name in dict.fromkeys(names):
+        rules, where = own.get(name, selection), names == name
+        part = clips[where].dropna(axis=1, how="all")  # columns that other sources have
+        try:
+            marked = _bound(part, rules.filters, rules.keep_if)
+        except ConfigError as error:
+            raise ConfigError(f"source {name}: {error}") from error
+        status[where], detail[where] = marked[STATUS], marked[DETAIL]
+    return clips.assign(**{STATUS: status, DETAIL: detail})
+
+
+def _bound(clips: pd.DataFrame, filters: Mapping[str, Any], keep_if: Sequence[str]) -> pd.DataFrame:
+    bounds = parse_filters(filters)
+    conditions = [Condition(text) for text in keep_if]
+    check_columns(bounds, clips)
+    clips = apply_filters(clips, bounds)
+    for condition in conditions:
+        clips = _apply_condition(clips, condition)
+    return clips
 
 
 def _mark(clips: pd.DataFrame, fails: np.ndarray, reason: str, details: Any) -> pd.DataFrame:

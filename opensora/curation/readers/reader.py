@@ -6,11 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from opensora.config.registry import READERS, registered_names
-from opensora.core.errors import TableError
+from opensora.core.errors import ConfigError, TableError, did_you_mean
 from opensora.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from opensora.tables.columns import PATH, TEXT
 from opensora.tables.io import read_table, with_known_names
 
+TABLE = "table"  # a plain one, which no reader needs to take
 MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 # folders and data sets that others name so -> our splits
 _SPLITS = {
@@ -40,13 +41,18 @@ class Reader(ABC):
         """
 
 
-def read_clips(path: Path) -> pd.DataFrame:
+def read_clips(path: Path, layout: str | None = None) -> pd.DataFrame:
     """Read a table of clips, or whatever layout a reader takes.
+
+    Args:
+        path: a folder or file.
+        layout: name of the reader, or TABLE; None asks each.
 
     Raises:
         TableError: no reader takes it, or it can not be read.
+        ConfigError: no reader has that name.
     """
-    reader = _reader_of(path)
+    reader = _reader_of(path, layout)
     if reader is not None:
         return reader.read(path)
     if path.is_dir():
@@ -55,12 +61,23 @@ def read_clips(path: Path) -> pd.DataFrame:
     return read_table(path)
 
 
-def is_table(path: Path) -> bool:
+def is_table(path: Path, layout: str | None = None) -> bool:
     """Whether it is a plain table, whose relative paths may start anywhere."""
-    return _reader_of(path) is None
+    return _reader_of(path, layout) is None
 
 
-def _reader_of(path: Path) -> Reader | None:
+def _reader_of(path: Path, layout: str | None = None) -> Reader | None:
+    if layout == TABLE:
+        return None
+    if layout is not None:
+        names = [TABLE, *registered_names(READERS)]
+        if layout not in names:
+            hint = did_you_mean(layout, names) or f"; known: {', '.join(names)}"
+            raise ConfigError(f"format: there is no layout {layout!r}{hint}")
+        reader: Reader = READERS.get(layout)()
+        if not reader.takes(path):
+            raise TableError(f"{path}: is no {reader.layout}; leave `format` out, or correct it")
+        return reader
     return next((reader for reader in _readers() if reader.takes(path)), None)
 
 
