@@ -19,6 +19,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/common_sources.smk"
 
 
 if config["container"]:  # of all rules; used with --sdm apptainer
@@ -35,19 +36,25 @@ if config["manifest"]:
 
 else:
 
-    include: "workflow/rules/demo.smk"
-    include: "workflow/rules/ingest.smk"
+    if VIDEO_SHARDS:
 
-    if config["scenes"]["table"]:
+        include: "workflow/rules/demo.smk"
+        include: "workflow/rules/ingest.smk"
 
-        include: "workflow/rules/import_scenes.smk"
+        if scenes_are("given"):
 
-    else:
+            include: "workflow/rules/import_scenes.smk"
 
-        include: "workflow/rules/scenes.smk"
-    include: "workflow/rules/clips.smk"
-    include: "workflow/rules/captions.smk"
-    include: "workflow/rules/scores.smk"
+        if scenes_are("found"):
+
+            include: "workflow/rules/scenes.smk"
+        include: "workflow/rules/clips.smk"
+        include: "workflow/rules/captions.smk"
+        include: "workflow/rules/scores.smk"
+
+    if READY:
+
+        include: "workflow/rules/import_sources.smk"
     include: "workflow/rules/manifest.smk"
 
 

@@ -28,6 +28,7 @@ from opensora.dag.memory import (
     training_gb,
     weight_files_gb,
 )
+from opensora.dag.sources import captions_of, num_shards_of
 
 # a job's memory at its first, second and any further try
 GROWTH = (1.0, 1.5, 2.0)
@@ -264,7 +265,7 @@ class Requests:
             "evaluate": self._evaluate_gb,
         }
         if rule in ("build_manifest", "import_manifest", "assign_buckets", "report"):
-            return basis + self._config["num_shards"] * _SHARD_GB
+            return basis + num_shards_of(self._config) * _SHARD_GB
         if rule in ("train_vae", "train_clip", "train_text_encoder"):
             return basis + 4.0
         return basis + (own[rule]() if rule in own else workers)
@@ -313,7 +314,8 @@ class Requests:
 
     @cached_property
     def _captioner(self) -> float:
-        return weight_files_gb(self._config["captions"]["model"], "captioner")
+        names = {captions["model"] for captions in captions_of(self._config)}
+        return max((weight_files_gb(name, "captioner") for name in names), default=0.0)
 
     @cached_property
     def _scorers(self) -> float:
@@ -330,8 +332,9 @@ def _stage_of(wildcards: Any) -> str:
 def _idle_gpus(config: dict[str, Any]) -> list[tuple[str, str]]:
     """Rules that would not use a GPU with these settings, and why."""
     found = []
-    if config["captions"]["captioner"] != "transformers":
-        found.append(("caption_clips", f"captioner {config['captions']['captioner']} has no model"))
+    captioners = [captions["captioner"] for captions in captions_of(config)]
+    if captioners and "transformers" not in captioners:
+        found.append(("caption_clips", f"captioner {captioners[0]} has no model"))
     if not config["scorer_options"]:
         found.append(("score_clips", "no scorer in scorer_options computes with a network"))
     return found

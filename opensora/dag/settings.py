@@ -13,6 +13,7 @@ from opensora.core.io import write_text
 from opensora.core.text import visible
 from opensora.dag.layout import FIELD, with_layout
 from opensora.dag.resources import check_resources
+from opensora.dag.sources import check_format, settle_sources
 
 # of the machine; what is written for people beside the results; and of a config that a run saved
 _NOT_SHOWN = (
@@ -54,6 +55,7 @@ def check_workflow_config(config: dict[str, Any], schema_path: str | Path) -> No
     _check_whole(config)
     _check_entry(config, schema)
     _check_stages(config)
+    _settle_sources(config, schema)
     check_resources(config)
     _settle_clips(config["clips"], given or {})
 
@@ -76,6 +78,17 @@ def save_workflow_config(config: dict[str, Any], path: str | Path) -> None:
 def is_local_path(name: str) -> bool:
     """Tell a local folder from a hub name such as `stabilityai/sd-vae-ft-ema`."""
     return name.startswith((".", "/", "~")) or Path(name).exists()
+
+
+def _settle_sources(config: dict[str, Any], schema: dict[str, Any]) -> None:
+    """Give each source what it leaves out; what it says itself is checked as the run's."""
+    given = [copy.deepcopy(source.get("clips")) for source in config["sources"]]
+    settle_sources(config, schema, _fill_defaults)
+    for source, clips in zip(config["sources"], given, strict=True):
+        place = f"sources: {source['name']}: "
+        _check_captions(source["captions"], place)
+        _check_scenes(source["scenes"], schema, place)
+        _settle_clips(source["clips"], clips or {}, place)
 
 
 def _check_words(value: Any, place: str) -> None:
@@ -104,12 +117,12 @@ def _check_words(value: Any, place: str) -> None:
 
 def _check_whole(config: dict[str, Any]) -> None:
     """Check what a schema can not say."""
-    given = [name for name in ("videos", "demo", "manifest") if config[name]]
+    given = [name for name in ("videos", "sources", "demo", "manifest") if config[name]]
     if len(given) != 1:
         raise ConfigError(
-            "workflow config: give either `videos` (folders, globs or lists of your own), `demo`"
-            " (the built-in world) or `manifest` (a table of ready clips), not both and not"
-            f" neither; given: {' and '.join(given) or 'none'}"
+            "workflow config: give either `videos` (folders, globs or lists of your own), `sources`"
+            " (several of them), `demo` (the built-in world) or `manifest` (ready clips), not both"
+            f" and not neither; given: {' and '.join(given) or 'none'}"
         )
     if not config["demo"] and not config["sample"]["prompts"]:
         raise ConfigError("workflow config: sample.prompts: name a text file with a prompt a line")
@@ -153,38 +166,51 @@ def _check_stages(config: dict[str, Any]) -> None:
             )
 
 
-def _settle_clips(clips: dict[str, Any], given: dict[str, Any]) -> None:
+def _settle_clips(clips: dict[str, Any], given: dict[str, Any], place: str = "") -> None:
     """Take out what copied clips do not have; refuse it where it was asked for."""
     if clips["mode"] != "copy":
         return
     for name in _OF_REENCODED:
         if given.get(name) is not None:
             raise ConfigError(
-                f"workflow config: clips: {name} {given[name]} has no effect with mode copy, which"
-                " keeps rate and size of the source; leave it out, or set mode reencode"
+                f"workflow config: {place}clips: {name} {given[name]} has no effect with mode copy,"
+                " which keeps rate and size of the source; leave it out, or set mode reencode"
             )
         clips.pop(name, None)
 
 
 def _check_entry(config: dict[str, Any], schema: dict[str, Any]) -> None:
     """Refuse settings of stages that are not run, and tables that are not there."""
-    for place, table in (("manifest", config["manifest"]), ("scenes", config["scenes"]["table"])):
-        if table and not Path(table).is_file():
-            raise ConfigError(f"workflow config: {place}: {table!r} does not exist")
     if config["manifest"]:
+        if not Path(config["manifest"]).exists():
+            raise ConfigError(f"workflow config: manifest: {config['manifest']!r} does not exist")
         _check_idle(config, schema, _CURATION, "`manifest`, whose rows are clips already")
-    elif config["root"]:
-        raise ConfigError("workflow config: root belongs to `manifest`; leave it out")
-    if config["scenes"]["table"]:
-        if config["demo"]:
-            raise ConfigError("workflow config: scenes.table belongs to `videos`, not to `demo`")
-        names = ("detector", "threshold", "min_scene_s", "transitions")
-        part = schema["properties"]["scenes"]
-        _check_idle(config["scenes"], part, names, "`table`, which says where scenes are")
+        check_format(config["format"], "workflow config")
+    for name in ("root", "format"):
+        if config[name] and not config["manifest"]:
+            raise ConfigError(f"workflow config: {name} belongs to `manifest`; leave it out")
+    if config["scenes"]["table"] and config["demo"]:
+        raise ConfigError("workflow config: scenes.table belongs to `videos`, not to `demo`")
+    _check_scenes(config["scenes"], schema)
+
+
+def _check_scenes(scenes: dict[str, Any], schema: dict[str, Any], place: str = "") -> None:
+    """Refuse a table of scenes that is not there, and settings of a detector beside one."""
+    if not scenes["table"]:
+        return
+    if not Path(scenes["table"]).is_file():
+        raise ConfigError(f"workflow config: {place}scenes: {scenes['table']!r} does not exist")
+    names = ("detector", "threshold", "min_scene_s", "transitions")
+    part = schema["properties"]["scenes"]
+    _check_idle(scenes, part, names, "`table`, which says where scenes are", place)
 
 
 def _check_idle(
-    values: dict[str, Any], schema: dict[str, Any], names: Sequence[str], beside: str
+    values: dict[str, Any],
+    schema: dict[str, Any],
+    names: Sequence[str],
+    beside: str,
+    place: str = "",
 ) -> None:
     """Refuse fields that are set and have no effect; their defaults say nothing."""
     default: dict[str, Any] = {}
@@ -193,15 +219,16 @@ def _check_idle(
     if idle:
         verb, them = ("has", "it") if len(idle) == 1 else ("have", "them")
         raise ConfigError(
-            f"workflow config: {', '.join(idle)} {verb} no effect beside {beside}; leave {them} out"
+            f"workflow config: {place}{', '.join(idle)} {verb} no effect beside {beside}; leave"
+            f" {them} out"
         )
 
 
-def _check_captions(captions: dict[str, Any]) -> None:
+def _check_captions(captions: dict[str, Any], place: str = "") -> None:
     """Several captions of a clip come from files alone."""
     if captions["per_clip"] > 1 and captions["captioner"] != "sidecar":
         raise ConfigError(
-            f"workflow config: captions.per_clip {captions['per_clip']} has no effect with"
+            f"workflow config: {place}captions.per_clip {captions['per_clip']} has no effect with"
             f" captioner {captions['captioner']}, which gives one caption a clip; leave it out"
         )
 

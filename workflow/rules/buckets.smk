@@ -1,5 +1,7 @@
 """Put clips into buckets and compile the batch plan, before any expensive job."""
 
+import json
+
 
 rule assign_buckets:
     """Assign buckets and compile the plan of one training stage."""
@@ -24,9 +26,11 @@ rule assign_buckets:
             version=VERSIONS["assign_buckets"],
             world_size=lambda wildcards: world_size(wildcards.stage),
             vae_stride=lambda wildcards: list(vae_grid().stride),
-            num_shards=config["num_shards"],
+            num_shards=len(SHARDS),
             # what was made before there were windows stays as it is
             **({"windows": WINDOWS} if WINDOWS > 1 else {}),
+            # nor were there sources
+            **({"sources": RATES} if RATES else {}),
             config=lambda wildcards: plan_fields(
                 stage_config(wildcards),
                 seed=config["seed"],
@@ -36,10 +40,14 @@ rule assign_buckets:
         config=stage_config,
         manifest=lambda wildcards, input: MANIFEST,
         folder=lambda wildcards: f"{RUN}/buckets/{wildcards.stage}",
-        num_shards=config["num_shards"],
+        num_shards=len(SHARDS),
         # a function, which Snakemake does not compare: it stands in the identity
         windows=lambda wildcards, input: options(
             windows=WINDOWS if WINDOWS > 1 else None
+        ),
+        # the same
+        sources=lambda wildcards, input: options(
+            sources=json.dumps(RATES, sort_keys=True) if RATES else None
         ),
         world_size=lambda wildcards: world_size(wildcards.stage),
         # a function of input is not compared: it stands in the identity
@@ -51,6 +59,6 @@ rule assign_buckets:
     shell:
         "opensora assign-buckets {params.config:q} --data-path {params.manifest} "
         "--plan {output.plan} --validation {output.validation} --left-out {output.left_out} --summary {output.summary} "
-        "--items {params.folder} --num-shards {params.num_shards} {params.windows} "
+        "--items {params.folder} --num-shards {params.num_shards} {params.windows} {params.sources:q} "
         "--world-size {params.world_size} {params.vae_grid} --seed {params.seed} "
         "{params.epochs} --job-log {log} >> {log} 2>&1"

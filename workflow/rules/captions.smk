@@ -1,15 +1,18 @@
 """Caption the clips."""
 
-READS_BESIDE = config["captions"]["captioner"] == "sidecar" and not sidecars()
-CAPTION_FILES = listings([".txt", ".json"]) if READS_BESIDE else [""] * len(SHARDS)
+CAPTION_FILES = [
+    files for source in SOURCES if source not in READY for files in beside_files(source)
+]
 
 
 rule caption_clips:
     """Give each clip of a shard its caption."""
     input:
         clips=f"{RUN}/clips/{{shard}}.parquet",
-        sidecar=plain_names(sidecars()),
-        model=plain_names(local_files([config["captions"]["model"]])),
+        sidecar=lambda wildcards: plain_names(sidecars(source_of(wildcards))),
+        model=lambda wildcards: plain_names(
+            local_files([source_of(wildcards)["captions"]["model"]])
+        ),
     output:
         captions=f"{RUN}/captions/{{shard}}.parquet",
     log:
@@ -25,21 +28,16 @@ rule caption_clips:
         identity=identity(
             version=VERSIONS["caption_clips"],
             listing=lambda wildcards: CAPTION_FILES[int(wildcards.shard)],
-            **{**config["captions"], "sidecar": sidecars()},
-            **stamps([*sidecars(), *local_files([config["captions"]["model"]])]),
+            **(
+                {"captions": lambda wildcards: caption_fields(source_of(wildcards))}
+                if config["sources"]
+                else caption_fields(SOURCES[0])
+            ),
         ),
-        captioner=config["captions"]["captioner"],
+        captioner=from_source("captions", "captioner"),
         # a function of input is not compared
-        sidecar=lambda wildcards, input: options(sidecar=sidecars()),
-        options=as_given(
-            options(
-                model=config["captions"]["model"],
-                prompt=config["captions"]["prompt"],
-                num_frames=config["captions"]["num_frames"],
-                languages=config["captions"]["languages"],
-                per_clip=SEVERAL_CAPTIONS,
-            )
-        ),
+        sidecar=lambda wildcards, input: options(sidecar=sidecars(source_of(wildcards))),
+        options=lambda wildcards: caption_options(source_of(wildcards)["captions"]),
         # a function of resources is not compared: where it runs decides no result
         device=lambda wildcards, resources: asks.device("caption_clips"),
     shell:

@@ -16,16 +16,10 @@ rule split_clips:
         mem_mb=asks.mem_mb("split_clips"),
         runtime=asks.runtime("split_clips"),
     params:
-        identity=identity(version=VERSIONS["split_clips"], **config["clips"]),
-        min_s=config["clips"]["min_s"],
-        max_s=config["clips"]["max_s"],
-        form=(
-            ["--mode", "copy"]
-            if config["clips"]["mode"] == "copy"
-            else options(
-                fps=config["clips"]["fps"], short_side=config["clips"]["short_side"]
-            )
-        ),
+        identity=identity(version=VERSIONS["split_clips"], **of_source("clips")),
+        min_s=from_source("clips", "min_s"),
+        max_s=from_source("clips", "max_s"),
+        form=lambda wildcards: clip_form(source_of(wildcards)["clips"]),
         store=f"{STORE}/clips",
     shell:
         "opensora split-clips --scenes {input.scenes} --output {output.clips} "

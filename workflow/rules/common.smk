@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from opensora.config.latent_grid import run_grid
-from opensora.core.errors import ConfigError, OpenSoraError, TableError
+from opensora.core.errors import ConfigError, OpenSoraError
 from opensora.core.versions import VERSIONS
 from opensora.dag.configs import (
     check_configs,
@@ -19,7 +19,6 @@ from opensora.dag.configs import (
 )
 from opensora.dag.identity import identity, know_signatures
 from opensora.dag.layout import require_layout
-from opensora.dag.listing import keep_listing, read_listing
 from opensora.dag.mark import remove_marks
 from opensora.dag.names import as_given, plain_names, stamps
 from opensora.dag.resources import Requests
@@ -29,6 +28,7 @@ from opensora.dag.settings import (
     report_settings,
     save_workflow_config,
 )
+from opensora.dag.sources import num_shards_of, sources_of
 
 REPOSITORY = Path(workflow.basedir)
 
@@ -46,7 +46,11 @@ except OpenSoraError as error:
 
 RUN = f"results/{config['run']}"
 WINDOWS = config["encode"]["windows"]
-SHARDS = [f"{shard:04d}" for shard in range(config["num_shards"])]
+SOURCES = sources_of(config)  # one without a name where the config has no `sources`
+SHARDS = [f"{shard:04d}" for shard in range(num_shards_of(config))]
+# those of videos come first, those of ready clips behind them
+READY = [source for source in SOURCES if source.get("manifest")]
+VIDEO_SHARDS = SHARDS[: config["num_shards"] * (len(SOURCES) - len(READY))]
 STAGE = {stage["name"]: stage for stage in config["stages"]}
 STAGES = list(STAGE)
 # what training makes weights at: the milestones of a stage, as `stage1@100`, and its end
@@ -68,7 +72,6 @@ SAMPLED_POINTS = [
 FRAME_SCORERS = [name for name in config["scorers"] if name != "match"]
 PREVIOUS_STAGE = dict(zip(STAGES[1:], STAGES))
 STORE = "results/store"  # what runs share: kept, looked up, nobody's output
-SHARD_LISTING = f"{STORE}/shards.jsonl"  # of which shard each file is
 MANIFEST = f"{RUN}/manifest"  # folder of a partition a shard
 PARTITIONS = expand(f"{MANIFEST}/{{shard}}.parquet", shard=SHARDS)
 # what a rule that reads the tables of all shards depends on, where it or the rule that makes them has
@@ -179,46 +182,6 @@ def stage_weights(wildcards):
     return weights_of(stage_config(wildcards), starts_itself=starts_itself(wildcards))
 
 
-def videos():
-    """What the run reads: the demo world or the user's folders, globs and lists."""
-    return [f"{DEMO}/videos"] if config["demo"] else config["videos"]
-
-
-def video_files():
-    """The part of videos() that exists as a path; a glob is expanded by ingest itself."""
-    return [path for path in videos() if not any(mark in path for mark in "*?[")]
-
-
-def listings(beside=()):
-    """Names the files of each shard, or those beside them; the demo world's are not known yet."""
-    if config["demo"]:
-        return [""] * len(SHARDS)
-    known = Path(f"{RUN}/listing/{'beside' if beside else 'files'}.json")
-    given = [videos(), len(SHARDS), list(beside)]
-    if not workflow.is_main_process:  # a job reads what the run has found
-        hashes = read_listing(known, given)
-        if hashes:
-            return [f"files {name}" for name in hashes]
-    # takes a second to load, so only where it is needed
-    from opensora.curation.ingest.discovery import shard_listings
-
-    try:
-        found = shard_listings(
-            videos(), len(SHARDS), beside=beside, listing=Path(SHARD_LISTING)
-        )
-    except TableError as error:
-        raise WorkflowError(str(error))
-    hashes = [shard.hash for shard in found]
-    if workflow.is_main_process:
-        keep_listing(known, given, hashes, max(shard.bytes for shard in found))
-    return [f"files {name}" for name in hashes]
-
-
-def sidecars():
-    """Caption tables."""
-    return [f"{DEMO}/captions.csv"] if config["demo"] else config["captions"]["sidecar"]
-
-
 # most captions of a clip, where it is more than one
 SEVERAL_CAPTIONS = [n for n in [config["captions"]["per_clip"]] if n > 1]
 
@@ -230,20 +193,20 @@ def prompts():
 
 
 def shard_tables(stage):
-    """All shards of one stage's table."""
-    return expand(f"{RUN}/{stage}/{{shard}}.parquet", shard=SHARDS)
+    """All shards of one stage's table; of ready clips there are none."""
+    return expand(f"{RUN}/{stage}/{{shard}}.parquet", shard=VIDEO_SHARDS)
 
 
 def every_shard(stage):
     """The same for a command, in one word: the names of a thousand tables are too long for it."""
-    return f"{RUN}/{stage}/{{shard}}.parquet"
+    return f"{RUN}/{stage}/{{shard}}.parquet" if VIDEO_SHARDS else []
 
 
 def score_tables():
     """All shards of all scorers; a run that enters with a manifest has none."""
     scorers = [] if config["manifest"] else config["scorers"]
     return expand(
-        f"{RUN}/scores/{{scorer}}/{{shard}}.parquet", scorer=scorers, shard=SHARDS
+        f"{RUN}/scores/{{scorer}}/{{shard}}.parquet", scorer=scorers, shard=VIDEO_SHARDS
     )
 
 

@@ -4,7 +4,7 @@
 rule import_manifest:
     """Check the table once; every row is taken or rejected with its reason."""
     input:
-        table=plain_names([config["manifest"]]),
+        table=watched_layout(config["manifest"]),
     output:
         manifest=PARTITIONS,
         index=PARTITION_INDEX,
@@ -28,11 +28,11 @@ rule import_manifest:
             num_shards=config["num_shards"],
             validation_fraction=config["validation_fraction"],
             test_fraction=config["test_fraction"],
-            **stamps([config["manifest"]]),
+            **layout_fields(config),
         ),
         # a function of input is not compared
         table=lambda wildcards, input: config["manifest"],
-        root=as_given(options(root=config["root"])),
+        root=as_given(options(root=config["root"], format=config["format"])),
         num_shards=config["num_shards"],
         run=lambda wildcards, input: RUN,
         # for people, so it is no output; and a function of input is not compared

@@ -1,13 +1,19 @@
 """Find, probe, hash and shard the videos."""
 
-LISTINGS = listings()
+LISTINGS = [
+    files for source in SOURCES if source not in READY for files in listings(source)
+]
 
 
 rule ingest_videos:
     """Probe the files of one shard: a row for each, readable or not."""
     input:
         # a folder's own time changes with every file in it; the listing tells whose shard it is
-        (video_files() if config["demo"] else ancient(plain_names(video_files()))),
+        lambda wildcards: (
+            video_files(wildcards)
+            if config["demo"]
+            else [ancient(name) for name in plain_names(video_files(wildcards))]
+        ),
     output:
         videos=f"{RUN}/ingest/{{shard}}.parquet",
     log:
@@ -21,14 +27,18 @@ rule ingest_videos:
     params:
         identity=identity(
             version=VERSIONS["ingest_videos"],
-            videos=videos(),
+            videos=lambda wildcards: videos(source_of(wildcards)),
             num_shards=config["num_shards"],
             listing=lambda wildcards: LISTINGS[int(wildcards.shard)],
+            # what a run without `sources` has not
+            **({"source": ingested_as} if config["sources"] else {}),
         ),
-        videos=as_given(videos()),
-        shard=lambda wildcards: int(wildcards.shard),
+        videos=lambda wildcards: videos(source_of(wildcards)),
+        shard=own_shard,
         num_shards=config["num_shards"],
         known=SHARD_LISTING,
+        # a function of input is not compared: it stands in the identity
+        named=lambda wildcards, input: options(**ingested_as(wildcards)),
     shell:
         "opensora ingest-videos {params.videos:q} --output {output.videos} --shard {params.shard} "
-        "--num-shards {params.num_shards} --listing {params.known:q} --workers {threads} --job-log {log} >> {log} 2>&1"
+        "--num-shards {params.num_shards} --listing {params.known:q} {params.named:q} --workers {threads} --job-log {log} >> {log} 2>&1"

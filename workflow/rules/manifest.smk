@@ -35,7 +35,7 @@ rule index_tables:
                 *(f"scores/{name}" for name in config["scorers"]),
             )
         ],
-        num_shards=lambda wildcards, input: config["num_shards"],
+        num_shards=lambda wildcards, input: len(VIDEO_SHARDS),
     shell:
         "opensora index-tables {params.tables:q} --num-shards {params.num_shards} "
         "--output {output.index} --job-log {log} >> {log} 2>&1"
@@ -44,7 +44,8 @@ rule index_tables:
 rule build_manifest:
     """Join all shards into one table; every row is kept or rejected with its reason."""
     input:
-        tables=TABLE_INDEX,
+        tables=TABLE_INDEX if VIDEO_SHARDS else [],
+        ready=ready_indexes(),
     output:
         manifest=PARTITIONS,
         index=PARTITION_INDEX,
@@ -69,15 +70,29 @@ rule build_manifest:
                     *("max_clips_per_source", "validation_fraction", "test_fraction"),
                 )
             },
+            # what a run without `sources` has not
+            **({"sources": rules_of_sources(config)} if config["sources"] else {}),
         ),
         # functions of input: not compared, and no wildcard is looked for in them
         tables=lambda wildcards, input: options(
             **{name: every_shard(name) for name in ("scenes", "clips", "captions")},
             videos=every_shard("ingest"),
             scores=[
-                f"{name}={every_shard(f'scores/{name}')}" for name in config["scorers"]
+                f"{name}={every_shard(f'scores/{name}')}"
+                for name in config["scorers"]
+                if VIDEO_SHARDS
             ],
-            num_shards=config["num_shards"],
+            num_shards=len(VIDEO_SHARDS) or None,
+            index=TABLE_INDEX if VIDEO_SHARDS else None,
+            imported=[f"{IMPORTED}/{source['name']}" for source in READY],
+        ),
+        # the same: it stands in the identity
+        sources=lambda wildcards, input: options(
+            sources=(
+                json.dumps(rules_of_sources(config), sort_keys=True)
+                if config["sources"]
+                else None
+            )
         ),
         filters=as_given(json.dumps(config["filters"], sort_keys=True)),
         selection=as_given(
@@ -96,7 +111,7 @@ rule build_manifest:
         validation=config["validation_fraction"],
         test=config["test_fraction"],
     shell:
-        "opensora build-manifest {params.tables:q} --index {input.tables} "
+        "opensora build-manifest {params.tables:q} {params.sources:q} "
         "--filters {params.filters:q} {params.selection:q} "
         "--validation-fraction {params.validation} --test-fraction {params.test} "
         "--manifest {params.manifest} --csv {params.csv} --csv-when {params.csv_when} "

@@ -10,7 +10,7 @@ folder and in the report.
 rule train_vae:
     """Train a small image VAE on the clips, beside everything that judges them."""
     input:
-        clips=ancient(shard_tables("clips")),
+        clips=ancient([*shard_tables("clips"), *ready_tables("clips")]),
     output:
         folder=directory(f"{RUN}/models/vae"),
     log:
@@ -27,16 +27,16 @@ rule train_vae:
             config=lambda wildcards: encoder_fields(
                 in_repository(config["models"]["vae"]["config"]), seed=config["seed"]
             ),
-            validation_fraction=config["validation_fraction"],
+            validation_fraction=largest_validation(),
             test_fraction=config["test_fraction"],
         ),
         config=lambda wildcards, input: in_repository(config["models"]["vae"]["config"]),
         tables=lambda wildcards, input: options(
-            clips=every_shard("clips"),
-            num_shards=config["num_shards"],
+            clips=learned_tables("clips"),
+            num_shards=len(VIDEO_SHARDS) or None,
         ),
         seed=config["seed"],
-        validation=config["validation_fraction"],
+        validation=largest_validation(),
         test=config["test_fraction"],
     shell:
         "opensora train-vae {params.config:q} {params.tables:q} "
@@ -47,8 +47,8 @@ rule train_vae:
 rule train_clip:
     """Train a small CLIP on clips and captions."""
     input:
-        clips=ancient(shard_tables("clips")),
-        captions=ancient(shard_tables("captions")),
+        clips=ancient([*shard_tables("clips"), *ready_tables("clips")]),
+        captions=ancient([*shard_tables("captions"), *ready_tables("captions")]),
     output:
         folder=directory(f"{RUN}/models/clip"),
     log:
@@ -70,9 +70,9 @@ rule train_clip:
             config["models"]["clip"]["config"]
         ),
         tables=lambda wildcards, input: options(
-            clips=every_shard("clips"),
-            captions=every_shard("captions"),
-            num_shards=config["num_shards"],
+            clips=learned_tables("clips"),
+            captions=learned_tables("captions"),
+            num_shards=len(VIDEO_SHARDS) or None,
         ),
         seed=config["seed"],
     shell:
@@ -83,7 +83,7 @@ rule train_clip:
 rule train_text_encoder:
     """Train a small byte-level T5 encoder on the captions."""
     input:
-        captions=ancient(shard_tables("captions")),
+        captions=ancient([*shard_tables("captions"), *ready_tables("captions")]),
     output:
         folder=directory(f"{RUN}/models/text_encoder"),
     log:
@@ -106,8 +106,8 @@ rule train_text_encoder:
             config["models"]["text_encoder"]["config"]
         ),
         tables=lambda wildcards, input: options(
-            captions=every_shard("captions"),
-            num_shards=config["num_shards"],
+            captions=learned_tables("captions"),
+            num_shards=len(VIDEO_SHARDS) or None,
         ),
         seed=config["seed"],
     shell:

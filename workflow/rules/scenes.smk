@@ -11,20 +11,20 @@ rule detect_scenes:
         f"logs/detect_scenes/{config['run']}/{{shard}}.log",
     benchmark:
         f"benchmarks/detect_scenes/{config['run']}/{{shard}}.tsv"
+    wildcard_constraints:
+        shard=scene_shards("found"),
     threads: asks.threads("detect_scenes")
     resources:
         mem_mb=asks.mem_mb("detect_scenes"),
         runtime=asks.runtime("detect_scenes"),
     params:
-        identity=identity(version=VERSIONS["detect_scenes"], **config["scenes"]),
-        detector=config["scenes"]["detector"],
-        threshold=(
-            f"--threshold {config['scenes']['threshold']}"
-            if config["scenes"]["threshold"]
-            else ""
+        identity=identity(version=VERSIONS["detect_scenes"], **of_source("scenes")),
+        detector=from_source("scenes", "detector"),
+        threshold=lambda wildcards: " ".join(
+            options(threshold=source_of(wildcards)["scenes"]["threshold"])
         ),
-        min_scene_s=config["scenes"]["min_scene_s"],
-        transitions=config["scenes"]["transitions"],
+        min_scene_s=from_source("scenes", "min_scene_s"),
+        transitions=from_source("scenes", "transitions"),
     shell:
         "opensora detect-scenes --videos {input.videos} --output {output.scenes} "
         "--detector {params.detector} {params.threshold} --min-scene-s {params.min_scene_s} "

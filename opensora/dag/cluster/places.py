@@ -9,6 +9,7 @@ from typing import Any
 
 from opensora.core.terminal import short
 from opensora.dag.cluster.line import Line
+from opensora.dag.sources import inputs_of
 
 _MOUNTS = Path("/proc/mounts")
 _SHARED = frozenset(
@@ -67,7 +68,7 @@ def examine_disk(config: Mapping[str, Any], forecast: float | None) -> Line:
     """
     folder = Path("results") if Path("results").is_dir() else Path()
     free = shutil.disk_usage(folder).free
-    clips = _CLIPS_OF_VIDEOS * video_bytes(config["videos"])
+    clips = _CLIPS_OF_VIDEOS * video_bytes(inputs_of(config))
     wanted = clips + (forecast or 0.0)
     parts = [f"{short(clips, 'B')} of clips at most"]
     if forecast is None:

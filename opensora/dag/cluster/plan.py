@@ -13,6 +13,7 @@ from opensora.dag.cluster.fit import Asked
 from opensora.dag.configs import resolved
 from opensora.dag.resources import Requests
 from opensora.dag.settings import check_workflow_config
+from opensora.dag.sources import sources_of
 
 _SCHEMA = Path("workflow/schemas/config.schema.yaml")
 _PROFILES = ("config.v9+.yaml", "config.yaml")
@@ -120,11 +121,8 @@ def rules_of(config: Mapping[str, Any]) -> list[str]:
     else:
         curation = [
             *(["make_demo"] if config["demo"] else []),
-            "ingest_videos",
-            "import_scenes" if config["scenes"]["table"] else "detect_scenes",
-            *("split_clips", "caption_clips", "score_clips"),
-            *(["score_captions"] if "match" in config["scorers"] else []),
-            *("index_tables", "build_manifest"),
+            *_of_sources(config),
+            "build_manifest",
         ]
     stored = not all(stage["online"] for stage in config["stages"])
     encode = ["encode_videos", "encode_captions"] if stored else []
@@ -132,6 +130,24 @@ def rules_of(config: Mapping[str, Any]) -> list[str]:
         *curation,
         *(f"train_{name}" for name in trained),
         *("assign_buckets", *encode, "settle_plan", "train", "sample", "evaluate", "report"),
+    ]
+
+
+def _of_sources(config: Mapping[str, Any]) -> list[str]:
+    """The rules before build_manifest, in a run that does not begin with ready clips alone."""
+    sources = sources_of(config)
+    scenes = [source["scenes"] for source in sources if not source.get("manifest")]
+    ready = ["import_manifest"] if len(scenes) < len(sources) else []
+    if not scenes:
+        return ready
+    return [
+        "ingest_videos",
+        *(["import_scenes"] if any(given["table"] for given in scenes) else []),
+        *(["detect_scenes"] if not all(given["table"] for given in scenes) else []),
+        *("split_clips", "caption_clips", "score_clips"),
+        *(["score_captions"] if "match" in config["scorers"] else []),
+        "index_tables",
+        *ready,
     ]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from opensora.config.latent_grid import run_grid
 from opensora.dag.listing import largest_shard
+from opensora.dag.sources import captions_of, num_shards_of
 from opensora.dag.memory import HUB_GB, largest_bucket, parameters
 
 MARGIN = 3.0  # how many times the estimate is asked for
@@ -108,17 +109,19 @@ class Forecast:
         return None
 
     def _of_footage(self, rule: str, power: Power) -> float | None:
-        size = largest_shard(self._run / "listing/files.json")
-        if size is None:
+        sizes = [largest_shard(path) for path in sorted(self._run.glob("listing/files*.json"))]
+        known = [size for size in sizes if size is not None]
+        if not known:
             return None
-        footage = size / _BYTES_A_S
-        if rule == "caption_clips" and self._config["captions"]["captioner"] == "transformers":
+        footage = max(known) / _BYTES_A_S
+        captioners = [captions["captioner"] for captions in captions_of(self._config)]
+        if rule == "caption_clips" and "transformers" in captioners:
             return footage * _CAPTIONED_S[power.gpus > 0] / (1 if power.gpus else power.threads)
         return footage * _CPU_S[rule] / power.threads
 
     def _of_shard(self, rule: str, power: Power) -> float | None:
         """Work on the clips of one shard."""
-        share = _UNEVEN / self._config["num_shards"]
+        share = _UNEVEN / num_shards_of(self._config)
         if rule == "encode_videos":
             pixels = self._pixels()
             if pixels is None:

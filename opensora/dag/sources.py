@@ -1,0 +1,131 @@
+"""The sources of a run: each with what it leaves out of the run's own settings, checked.
+
+A run without `sources` has one, without a name: its `videos`, or the demo world.
+"""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from opensora.config.registry import READERS, registered_names
+from opensora.config.sources import check_rates, given_rates
+from opensora.core.errors import ConfigError, did_you_mean
+
+INHERITED = ("captions", "filters", "keep_if", "scenes", "clips", "validation_fraction")
+_OF_VIDEOS = ("captions", "scenes", "clips")
+_OF_MANIFESTS = ("root", "format")
+_MOST_SHARDS = 10_000
+_TABLE = "table"  # the layout that is no reader's
+
+Source = dict[str, Any]
+Fill = Callable[[Any, dict[str, Any]], None]  # defaults of a part of the schema
+
+
+def settle_sources(config: dict[str, Any], schema: dict[str, Any], fill: Fill) -> None:
+    """Check the sources of a run, and give each what it leaves out.
+
+    Args:
+        config: of the workflow, with its defaults; changed in place.
+        schema: of it.
+        fill: what fills defaults into a value by its schema.
+
+    Raises:
+        ConfigError: names source and field, and says what to do.
+    """
+    names = [source["name"] for source in config["sources"]]
+    for name in names:
+        if names.count(name) > 1:
+            raise _error(name, "two sources have this name; give each its own")
+    for source in config["sources"]:
+        _check_input(source, config)
+        for field in INHERITED:
+            if source.get(field) is None:
+                source[field] = copy.deepcopy(config[field])
+            elif field in _OF_VIDEOS:
+                fill(source[field], schema["properties"][field])
+    check_rates(given_rates(config["sources"]), "workflow config: sources")
+    shards = len(config["sources"]) * config["num_shards"]
+    if shards > _MOST_SHARDS:
+        raise ConfigError(
+            f"workflow config: sources: {len(names)} sources of num_shards {config['num_shards']}"
+            f" make {shards:,} shards, and a run has up to {_MOST_SHARDS:,}; lower num_shards"
+        )
+
+
+def _check_input(source: Source, config: dict[str, Any]) -> None:
+    """One of videos and manifest, which is there, and nothing that has no effect beside it."""
+    name, manifest = source["name"], source["manifest"]
+    if bool(source["videos"]) == bool(manifest):
+        given = "gives both" if manifest else "gives neither"
+        raise _error(
+            name, f"{given} `videos` and `manifest`; it needs one: videos, or a table of clips"
+        )
+    for place in [manifest] if manifest else source["videos"]:
+        if not any(mark in place for mark in "*?[") and not Path(place).exists():
+            field = "manifest" if manifest else "videos"
+            raise _error(name, f"{field}: {place!r} does not exist")
+    for field in _OF_VIDEOS if manifest else _OF_MANIFESTS:
+        if source.get(field) is not None:
+            beside = "`manifest`, whose rows are clips" if manifest else "`videos`"
+            raise _error(name, f"{field} has no effect beside {beside}; leave it out")
+    if manifest and config["captions"]["per_clip"] > 1:
+        raise _error(
+            name,
+            f"captions.per_clip {config['captions']['per_clip']} does not go with `manifest`, which"
+            " has one caption a clip; leave per_clip out",
+        )
+    own = (source.get("captions") or {}).get("per_clip")
+    if own is not None and own != config["captions"]["per_clip"]:
+        raise _error(name, "captions.per_clip is the same in all sources; give it to the run")
+    if own is None and source.get("captions"):
+        source["captions"]["per_clip"] = config["captions"]["per_clip"]
+    check_format(source["format"], f"workflow config: sources: {name}")
+
+
+def check_format(layout: str | None, place: str) -> None:
+    """Refuse a layout of ready clips that no reader takes.
+
+    Raises:
+        ConfigError: names the nearest one.
+    """
+    if layout in (None, _TABLE):
+        return
+    known = [_TABLE, *registered_names(READERS)]
+    if layout not in known:
+        hint = did_you_mean(str(layout), known) or f"; known: {', '.join(known)}"
+        raise ConfigError(f"{place}: format: there is no layout {layout!r}{hint}")
+
+
+def _error(name: str, sentence: str) -> ConfigError:
+    return ConfigError(f"workflow config: sources: {name}: {sentence}")
+
+
+def sources_of(config: dict[str, Any]) -> list[Source]:
+    """The sources in the order of their shards: those of videos before those of ready clips."""
+    if not config.get("sources"):
+        return [{"name": None, **{name: config.get(name) for name in ("videos", *INHERITED)}}]
+    return sorted(config["sources"], key=lambda source: bool(source["manifest"]))
+
+
+def num_shards_of(config: dict[str, Any]) -> int:
+    """Shards of all sources, each of which has `num_shards`."""
+    return len(sources_of(config)) * int(config["num_shards"])
+
+
+def inputs_of(config: dict[str, Any]) -> list[str]:
+    """All videos that a run reads."""
+    return [name for source in sources_of(config) for name in source["videos"]]
+
+
+def captions_of(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """How the clips of each source of videos get their captions."""
+    return [source["captions"] for source in sources_of(config) if not source.get("manifest")]
+
+
+def rules_of_sources(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What build-manifest is told of each source."""
+    fields = ("filters", "keep_if", "validation_fraction")
+    return {
+        source["name"]: {field: source[field] for field in fields} for source in config["sources"]
+    }
