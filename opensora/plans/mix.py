@@ -113,6 +113,8 @@ class SourceMix:
         drop_last: bool,
     ) -> np.ndarray:
         """Int [S, C], how many clips of each source each cell has in this epoch."""
+        if not len(cells):
+            return clips
         shares = self.epoch_shares(clips.sum(axis=1))
         each = shares / np.maximum(clips.sum(axis=1), 1)  # views of a clip
         wanted = clips * each[:, None]

@@ -142,7 +142,10 @@ def training_clips(manifest: pd.DataFrame) -> pd.DataFrame:
     """
     scores = manifest.drop(columns=list(MANIFEST.columns), errors="ignore")
     for name, values in scores.select_dtypes("number").items():
-        missing = values.isna().to_numpy()
+        missing = values.isna()
+        if SOURCE_NAME in manifest:  # sources of ready clips have other columns
+            missing &= values.notna().groupby(manifest[SOURCE_NAME]).transform("any")
+        missing = missing.to_numpy()
         if missing.any():
             row = int(missing.argmax())
             log.warning(

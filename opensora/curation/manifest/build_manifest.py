@@ -120,7 +120,7 @@ def build_manifest(
         usable=(marked[STATUS] == OK).to_numpy(),
     )
     if "split" in marked:  # of ready clips, which the import has drawn or their table told
-        split = marked["split"].fillna(pd.Series(split, index=marked.index)).to_numpy(dtype=object)
+        split = np.where(marked["split"] == "", split, marked["split"])
     kept = ledger.close(RULE, marked.assign(split=split))
     if kept.empty:
         raise TableError(_nothing_left(sources, ledger))

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from opensora.curation.manifest.selection import Selection
-from opensora.tables.columns import LICENCE, NUM_CAPTIONS
+from opensora.tables.checks import VALIDATION
+from opensora.tables.columns import LICENCE, NUM_CAPTIONS, SOURCE_NAME
 
 _SHOWN_SCORES = 20  # columns of the table of scores
 
@@ -26,6 +27,7 @@ def data_card(
     sections = [
         "# Data card\n",
         _size(manifest),
+        *_sources(manifest),
         _table("Splits", ["split", "clips", "footage", "sources"], _per(manifest, "split")),
         _table("Licences", ["licence", "clips", "footage", "sources"], _per(manifest, LICENCE)),
         _table("Stages", ["stage", "rows in", "kept", "footage kept"], _stages(funnel)),
@@ -42,6 +44,16 @@ def _size(manifest: pd.DataFrame) -> str:
         f"{len(manifest) - images} video clips and {images} images{several},"
         f" {_footage(manifest)} of footage from {manifest['source'].nunique()} sources.\n"
     )
+
+
+def _sources(manifest: pd.DataFrame) -> list[str]:
+    """The sources of a run that has several."""
+    if SOURCE_NAME not in manifest:
+        return []
+    header = ["source", "clips", "footage", "videos", "validation"]
+    held_out = (manifest["split"] == VALIDATION).groupby(manifest[SOURCE_NAME]).sum()
+    rows = [[*row, str(int(held_out[row[0]]))] for row in _per(manifest, SOURCE_NAME)]
+    return [_table("Sources", header, rows)]
 
 
 def _per(manifest: pd.DataFrame, column: str) -> list[list[str]]:
@@ -77,7 +89,11 @@ def _stages(funnel: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _rules(selection: Selection, scorers: Iterable[str]) -> list[list[str]]:
-    rules = [[name, f"`{value}`"] for name, value in asdict(selection).items() if value]
+    given = asdict(selection)
+    of_sources = given.pop("of_sources")
+    rules = [[name, f"`{value}`"] for name, value in given.items() if value]
+    for source, own in sorted(of_sources.items()):
+        rules += [[f"{name} of {source}", f"`{value}`"] for name, value in own.items() if value]
     return [*rules, ["scorers", ", ".join(sorted(scorers))]]
 
 

@@ -86,7 +86,8 @@ def _apply_rules(clips: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     status, detail = (clips[name].to_numpy(dtype=object, copy=True) for name in (STATUS, DETAIL))
     for name in dict.fromkeys(names):
         rules, where = own.get(name, selection), names == name
-        part = clips[where].dropna(axis=1, how="all")  # columns that other sources have
+        # without columns that other sources alone have; those of flags are flags again
+        part = clips[where].dropna(axis=1, how="all").infer_objects()
         try:
             marked = _bound(part, rules.filters, rules.keep_if)
         except ConfigError as error:

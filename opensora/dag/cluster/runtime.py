@@ -14,8 +14,8 @@ from typing import Any
 
 from opensora.config.latent_grid import run_grid
 from opensora.dag.listing import largest_shard
-from opensora.dag.sources import captions_of, num_shards_of
 from opensora.dag.memory import HUB_GB, largest_bucket, parameters
+from opensora.dag.sources import captions_of, num_shards_of
 
 MARGIN = 3.0  # how many times the estimate is asked for
 START_MIN = 20  # Snakemake, imports, weights that are read

@@ -175,6 +175,12 @@ def test_sources_and_rates_must_fit(rates, words):
         SourceMix(manifest()["source_name"].to_numpy(), rates)
 
 
+def test_a_manifest_that_fills_no_batch_says_so():
+    rates = {name: {"weight": 1.0} for name in NAMES}
+    with pytest.raises(ConfigError, match="fits a bucket"):
+        made_of(manifest(30).assign(height=8, width=8), rates)
+
+
 def test_rates_need_a_manifest_that_names_sources():
     with pytest.raises(TableError, match="no column 'source_name'"):
         made_of(manifest().drop(columns="source_name"), {"web": {"weight": 1.0}})
