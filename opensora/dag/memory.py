@@ -40,7 +40,7 @@ _SQUARES, _SQUARES_OF_STDIT3 = 20, 32
 # the rest of a model: the same of its embedders, and inputs of a caption's vector and of sinusoids
 _EMBEDDER_SQUARES, _INPUTS = 16, 4096 + 9 * 256
 # of encoders by name on a hub that are not in its cache yet
-HUB_GB = {"vae": 0.7, "clip": 2.0, "text_encoder": 20.0, "captioner": 16.0}
+HUB_GB = {"vae": 0.7, "clip": 2.0, "text_encoder": 20.0, "captioner": 16.0, "transformer": 6.0}
 _WEIGHTS = (".safetensors", ".bin", ".pth", ".pt")
 _FIXED = re.compile(r"(\d+)x(\d+)")
 _KILO = {2: 2560.0 * 1440, 4: 3840.0 * 2160}
@@ -51,9 +51,12 @@ def parameters(model: Mapping[str, Any]) -> float:
     """Number of weights of a transformer by its config, rather too many.
 
     Args:
-        model: of a resolved config: `type`, and `depth` and `hidden_size` where it gives them.
+        model: of a resolved config: `type`, and `depth` and `hidden_size` where it gives them, or
+            the folder of an open model, whose files hold 16 bit a weight at least.
     """
     name = str(model.get("type") or "")
+    if name == "diffusers":
+        return weight_files_gb(model.get("from_pretrained"), "transformer") * 1e9 / 2
     size = re.search(r"-(XL|L|B|S)/", name)
     depth, hidden = _SIZES[size[1]] if size else _LARGEST
     depth, hidden = model.get("depth") or depth, model.get("hidden_size") or hidden

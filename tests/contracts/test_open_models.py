@@ -7,9 +7,13 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from opensora.config.registry import MODELS, SCHEDULERS, build_module
 from opensora.models.build import build_autoencoder
+from opensora.plans.budget.cost import model_cost
+from opensora.plans.budget.memory import Setup, token_bytes
 from tests import tiny_open
 
 PROMPTS = ["a red ball", "two blue cubes roll"]
@@ -146,3 +150,20 @@ def test_a_step_has_the_gradients_of_a_plain_loop_of_diffusers(folders, name):
         wanted = expected[parameter_name]
         assert parameter.grad is not None, parameter_name
         torch.testing.assert_close(parameter.grad, wanted, atol=1e-6, rtol=1e-4)
+
+
+@EACH
+def test_operations_are_counted_from_the_folder_alone(folders, name):
+    model, (latents, _, text) = ours(folders, name), noised(4)
+    # the fused kernels of a CPU are not counted by torch, plain products are
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        given = {"y": text[:1, None], "mask": torch.ones(1, LENGTH, dtype=torch.int64)}
+        out = model(latents[:1], torch.tensor([3.0]), **given)
+        forward = counter.get_total_flops()
+        out.sum().backward()
+    fields = {"type": "diffusers", "from_pretrained": str(folders[name])}
+    cost = model_cost({"model": fields, "text_encoder": {"model_max_length": LENGTH}})
+    grid = tuple(side // patch for side, patch in zip(latents.shape[2:], cost.patch_size, strict=True))
+    assert cost.forward_flops(grid) == pytest.approx(forward, rel=0.01)
+    assert cost.training_flops(grid) == pytest.approx(counter.get_total_flops(), rel=0.02)
+    assert token_bytes(cost, Setup()) > token_bytes(cost, Setup(grad_checkpoint=True)) > 0

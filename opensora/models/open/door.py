@@ -76,6 +76,39 @@ def read_architecture(folder: Path) -> dict[str, Any]:
     return fields
 
 
+def named_architecture(
+    from_pretrained: str | None = None,
+    architecture: Mapping[str, Any] | None = None,
+    cache_dir: str | None = None,
+    local_files_only: bool = False,
+    **_: Any,
+) -> Mapping[str, Any]:
+    """The fields of the transformer that a config names; its weights are not touched.
+
+    Args:
+        from_pretrained: as of `build_open`.
+        architecture: likewise.
+        cache_dir: likewise.
+        local_files_only: likewise.
+        **_: other fields of the config.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    if architecture is not None:
+        return architecture
+    return read_architecture(
+        resolve_folder(
+            str(from_pretrained),
+            kind="model",
+            part=PART,
+            weights=False,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+    )
+
+
 def describe(model: nn.Module) -> dict[str, Any]:
     """The fields that rebuild an open model without its folder; none for other models."""
     if not isinstance(model, OpenTransformer):

@@ -26,6 +26,7 @@ def resolve_folder(
     cache_dir: str | None = None,
     local_files_only: bool = False,
     part: str | None = None,
+    weights: bool = True,
 ) -> Path:
     """A folder on this disk for a path or a hub name, downloaded into the hub cache if needed.
 
@@ -36,6 +37,7 @@ def resolve_folder(
         local_files_only: take a hub name from the cache alone, never from the network.
         part: what is wanted where the name is that of a whole pipeline of diffusers, as "vae"; its
             other parts are not downloaded.
+        weights: False downloads no weights, only what says how they are used.
 
     Raises:
         CheckpointError: neither a folder nor a name that can be fetched, or a pipeline without
@@ -44,14 +46,15 @@ def resolve_folder(
     if Path(name).is_dir():
         return part_folder(Path(name), part, kind=kind)
     options: Any = {"cache_dir": cache_dir, "local_files_only": local_files_only}
+    files = _WANTED if weights else [f"*{suffix}" for suffix in _SETTINGS]
     try:
         if part is not None:
             known = Path(snapshot_download(str(name), allow_patterns=[PIPELINE], **options))
             if (known / PIPELINE).is_file():
-                wanted = [f"{part}/{pattern}" for pattern in _WANTED]
+                wanted = [f"{part}/{pattern}" for pattern in files]
                 known = Path(snapshot_download(str(name), allow_patterns=wanted, **options))
                 return part_folder(known, part, kind=kind)
-        return Path(snapshot_download(str(name), allow_patterns=_WANTED, **options))
+        return Path(snapshot_download(str(name), allow_patterns=files, **options))
     except (OSError, ValueError) as error:
         where = "is in the hub cache" if local_files_only else "can be fetched from here"
         raise CheckpointError(

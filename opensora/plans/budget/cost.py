@@ -22,14 +22,17 @@ from opensora.models.layers.embeddings import CaptionEmbedder
 from opensora.models.layers.transformer import LayerCounts, VideoTransformer
 from opensora.models.lora.adapters import add_adapters
 from opensora.models.lora.settings import LoraSettings
-from opensora.models.open.door import OPEN
+from opensora.models.open.door import OPEN, describe, named_architecture
+from opensora.models.open.family import OpenTransformer
 from opensora.plans.balance import COST, SampleCost, check_balance_mode
+from opensora.plans.budget.counted import CountedCost
 from opensora.plans.stage_plan import token_grid
 
 BACKWARD = 2.0  # gradients of inputs and of weights: each as many products as the forward pass
 RECOMPUTE = 1.0  # gradient checkpointing runs the forward pass once more
 _FREQUENCIES = 256  # channels of a sinusoidal embedding
 # fields that choose weights or kernels, which a count does not need
+_OPEN_TEXT = 512  # tokens of a caption of an open model, where a config does not say
 _IGNORED = frozenset({"from_pretrained", "enable_flash_attn", "enable_layernorm_kernel"})
 
 
@@ -175,19 +178,44 @@ class ModelCost:
         return 4.0 * width * (self_attention + others)
 
 
-def model_cost(config: Mapping[str, Any]) -> ModelCost:
+Cost = ModelCost | CountedCost
+
+
+def model_cost(config: Mapping[str, Any]) -> Cost:
     """Read the widths of a training config's model, with the adapters that `lora` gives it.
 
     Raises:
         ConfigError: the config names no model, or one that can not be built, or `lora` names parts
             that it does not have.
+        CheckpointError: an open model whose folder is not there.
     """
     if not config.get("model"):
         raise ConfigError("the config has no model; expected model = dict(type=...)")
     model = _without_memory(config["model"], text_sizes(config))
     if config.get("lora") is not None:
         add_adapters(model, LoraSettings.of(config["lora"]), seed=0)
+    if isinstance(model, OpenTransformer):
+        return CountedCost(model, text_sizes(config).get("model_max_length", _OPEN_TEXT))
     return ModelCost.of_model(model)
+
+
+def live_cost(model: nn.Module, text_tokens: int | None, lora: Mapping[str, Any] | None) -> Cost:
+    """Read the widths of a model that is trained; an open one is counted beside itself.
+
+    Args:
+        model: with its adapters.
+        text_tokens: length to which captions are padded; None = the usual one.
+        lora: settings of its adapters.
+
+    Raises:
+        ConfigError: the model does not say how many layers it has.
+    """
+    if not isinstance(model, OpenTransformer):
+        return ModelCost.of_model(model)
+    length = {} if text_tokens is None else {"model_max_length": text_tokens}
+    return model_cost(
+        {"model": {"type": OPEN, **describe(model)}, "text_encoder": length, "lora": lora}
+    )
 
 
 def _share_frozen(model: nn.Module) -> float:
@@ -204,12 +232,9 @@ def _without_memory(config: Mapping[str, Any], sizes: Mapping[str, int]) -> nn.M
         ConfigError: an unknown type or keyword, or values that do not fit together.
     """
     check_fields(config, MODELS)
-    if config.get("type") == OPEN:
-        raise ConfigError(
-            "model: the operations of diffusers' transformers are not counted yet; leave"
-            " balance='cost', the forecast and the search of batch sizes out"
-        )
     fields = {name: value for name, value in config.items() if name not in _IGNORED}
+    if config.get("type") == OPEN:
+        fields, sizes = {"type": OPEN, "architecture": named_architecture(**config)}, {}
     try:
         with torch.device("meta"):
             model: nn.Module = build_module(fields, MODELS, **sizes)

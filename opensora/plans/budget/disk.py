@@ -13,7 +13,7 @@ from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.buckets.crop import check_max_crop
 from opensora.buckets.windows import expected_windows
 from opensora.core.errors import ConfigError
-from opensora.plans.budget.cost import ModelCost
+from opensora.plans.budget.cost import Cost
 from opensora.plans.stage_plan import bucket_config_of, frame_interval_of
 
 # English captions have about 1.3 pieces of T5's vocabulary per word, and one end token
@@ -72,7 +72,7 @@ def disk_use(
     clips: pd.DataFrame,
     texts: pd.Series,
     config: Mapping[str, Any],
-    cost: ModelCost,
+    cost: Cost,
     grid: TokenGrid,
     storage: Storage,
 ) -> dict[str, float]:

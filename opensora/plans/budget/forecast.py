@@ -11,7 +11,7 @@ from opensora.buckets.bucket import Bucket, Size3, TokenGrid
 from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.config.groups import count_groups
 from opensora.core.errors import ConfigError
-from opensora.plans.budget.cost import ModelCost, model_cost
+from opensora.plans.budget.cost import Cost, model_cost
 from opensora.plans.budget.disk import Storage, disk_use
 from opensora.plans.budget.machine import Machine
 from opensora.plans.budget.memory import USABLE, Setup, advice, training_gb
@@ -82,7 +82,7 @@ def forecast(
 def _buckets(
     clips: pd.DataFrame,
     config: Mapping[str, Any],
-    cost: ModelCost,
+    cost: Cost,
     grid: TokenGrid,
     storage: Storage,
     machine: Machine,
@@ -122,7 +122,7 @@ def _buckets(
 def _memory(
     buckets: Mapping[str, Mapping[str, Any]],
     config: Mapping[str, Any],
-    cost: ModelCost,
+    cost: Cost,
     machine: Machine,
 ) -> dict[str, Any]:
     """The bucket that needs most, and what makes it fit where it does not."""
@@ -161,7 +161,7 @@ def _budget(
 
 def measured_mfu(
     metrics: Path,
-    cost: ModelCost,
+    cost: Cost,
     grid: TokenGrid,
     *,
     grad_checkpoint: bool,

@@ -9,7 +9,8 @@ with one attention in 16 bit, 13 of them for the attention and its norm.
 Fitted to what was measured: STDiT-XL/2 and STDiT2-XL/2, 32,768 tokens in eager mode on one H200,
 took 66.8 and 75 GB with weights, gradients and their bf16 copies. A block of either has three
 attentions; that along time has rotary positions and a norm of its own in STDiT2. Normalised
-queries and keys are counted, not measured: the fp32 inputs of both norms.
+queries and keys are counted, not measured: the fp32 inputs of both norms. What a model of diffusers
+keeps is counted by running it without values, see `counted.py`.
 """
 
 import math
@@ -18,7 +19,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from opensora.core.errors import ConfigError
-from opensora.plans.budget.cost import ModelCost
+from opensora.plans.budget.cost import Cost
+from opensora.plans.budget.counted import CountedCost
 
 USABLE = 0.9  # of the memory; the rest is for the allocator, the VAE and the text encoder
 BYTES_PER_ATTENTION = 12  # a token and channel, in 16 bit
@@ -90,8 +92,11 @@ def state_bytes(parameters: int, setup: Setup) -> float:
     return parameters * (kept - _AVERAGE + gradients + split / setup.gpus)
 
 
-def token_bytes(cost: ModelCost, setup: Setup) -> float:
+def token_bytes(cost: Cost, setup: Setup) -> float:
     """Bytes of a GPU that a token of the micro batch keeps for the backward pass."""
+    if isinstance(cost, CountedCost):
+        kept = cost.token_bytes(half=setup.half, grad_checkpoint=setup.grad_checkpoint)
+        return kept / setup.sp_size
     layers = cost.layers
     attentions = layers.in_frame + layers.along_time + layers.joint + layers.cross
     blocks = (
@@ -106,12 +111,12 @@ def token_bytes(cost: ModelCost, setup: Setup) -> float:
     return channel * cost.hidden_size / setup.sp_size
 
 
-def training_gb(cost: ModelCost, tokens: float, setup: Setup) -> float:
+def training_gb(cost: Cost, tokens: float, setup: Setup) -> float:
     """Peak of one GPU's memory in GB of 1e9 bytes, by the tokens of its largest micro batch."""
     return (state_bytes(cost.parameters, setup) + tokens * token_bytes(cost, setup)) / 1e9
 
 
-def token_budget(cost: ModelCost, gpu_memory: float, setup: Setup) -> int:
+def token_budget(cost: Cost, gpu_memory: float, setup: Setup) -> int:
     """Tokens of one micro batch that fit.
 
     Args:
@@ -132,7 +137,7 @@ def token_budget(cost: ModelCost, gpu_memory: float, setup: Setup) -> int:
     return tokens
 
 
-def advice(cost: ModelCost, batch_size: int, tokens: float, setup: Setup, usable: float) -> str:
+def advice(cost: Cost, batch_size: int, tokens: float, setup: Setup, usable: float) -> str:
     """What makes a micro batch fit that does not, least costly first.
 
     Args:

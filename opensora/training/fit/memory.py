@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from opensora.core.errors import ConfigError, OpenSoraError
-from opensora.plans.budget.cost import ModelCost
+from opensora.plans.budget.cost import live_cost
 from opensora.plans.budget.memory import USABLE, Setup, advice, training_gb
 from opensora.training.start import TrainingRun
 
@@ -77,7 +77,7 @@ def describe_need(
     batch = f"{shape[0]} clips of bucket {run.source.plan[position].bucket}"
     model: Any = run.engine.module
     try:
-        cost = ModelCost.of_model(model)
+        cost = live_cost(model, run.source.max_length, run.config.lora)
     except ConfigError:  # a model whose layers are not known
         return batch if save else ""
     sizes = zip(shape[2:], model.patch_size, strict=True)

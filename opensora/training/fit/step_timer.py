@@ -21,7 +21,8 @@ from opensora.core.seed import derive_seed
 from opensora.datasets.masks import MaskGenerator
 from opensora.models.build import use_grad_checkpoint
 from opensora.models.layers.embeddings import LabelEmbedder
-from opensora.plans.budget.cost import ModelCost, text_sizes
+from opensora.models.open.door import OPEN, named_architecture
+from opensora.plans.budget.cost import live_cost, text_sizes
 from opensora.schedulers.common import Conditions, size_conditions
 from opensora.training.ema import Ema
 
@@ -64,14 +65,18 @@ class StepTimer:
         self._warmup, self._repeats = warmup, repeats
         torch.manual_seed(derive_seed(config.get("seed", 42), "batch size search"))
         fields = {name: v for name, v in config["model"].items() if name != "from_pretrained"}
+        length = text_sizes(config)
+        is_open = config["model"]["type"] == OPEN
+        if is_open:
+            fields = {"type": OPEN, "architecture": named_architecture(**config["model"])}
         try:
-            model: nn.Module = build_module(fields, MODELS, **text_sizes(config))
+            model: nn.Module = build_module(fields, MODELS, **({} if is_open else length))
         except ValueError as error:
             raise ConfigError(f"model: {error}") from error
         self.model: nn.Module = model.to(device).train()
         if config.get("grad_checkpoint"):
             use_grad_checkpoint(self.model)
-        self.cost = ModelCost.of_model(self.model)
+        self.cost = live_cost(self.model, length.get("model_max_length"), None)
         self._scheduler = build_module(config["scheduler"], SCHEDULERS)
         ratios = config.get("mask_ratios")
         self._masks = MaskGenerator(ratios) if ratios else None

@@ -11,7 +11,7 @@ import torch
 
 from opensora.acceleration.workers import Workers
 from opensora.core.errors import ConfigError
-from opensora.plans.budget.cost import ModelCost
+from opensora.plans.budget.cost import Cost, live_cost
 from opensora.plans.budget.machine import peak_of_device
 from opensora.training.start import TrainingRun
 
@@ -107,7 +107,7 @@ class Work:
         self._patch = tuple(getattr(model, "patch_size", (1, 1, 1)))
         self._flops: dict[tuple[int, ...], float] = {}
         try:
-            self._cost: ModelCost | None = ModelCost.of_model(model)
+            self._cost: Cost | None = live_cost(model, run.source.max_length, run.config.lora)
         except ConfigError:  # a model whose layers are not known
             self._cost = None
         on_gpu = run.workers.device.type == "cuda"

@@ -33,6 +33,16 @@ def test_no_model_has_more_weights_than_estimated(model: dict) -> None:
     assert true <= parameters(model) <= 1.5 * true
 
 
+def test_an_open_model_has_the_weights_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text("{}")
+    for part, size in (("transformer", 4000), ("vae", 300)):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "model.safetensors").write_bytes(b"0" * size)
+    assert parameters({"type": "diffusers", "from_pretrained": str(tmp_path)}) == 2000
+    named = {"type": "diffusers", "from_pretrained": "Wan-AI/not-on-this-disk"}
+    assert parameters(named) == HUB_GB["transformer"] * 1e9 / 2
+
+
 @pytest.mark.parametrize("name", RESOLUTIONS)
 def test_the_area_of_a_resolution_follows_from_its_name(name: str) -> None:
     area, _ = largest_bucket({"bucket_config": {name: {1: (1.0, 1)}}})

@@ -19,7 +19,8 @@ MODEL = {"type": "STDiT2", "hidden_size": 48, "depth": 2, "num_heads": 4}
 
 def work_of(model: torch.nn.Module) -> Work:
     engine = SimpleNamespace(module=model, dtype=torch.bfloat16)
-    run: Any = SimpleNamespace(engine=engine, workers=ALONE)
+    rest = {"source": SimpleNamespace(max_length=None), "config": SimpleNamespace(lora=None)}
+    run: Any = SimpleNamespace(engine=engine, workers=ALONE, **rest)
     return Work(run)
 
 

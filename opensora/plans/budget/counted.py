@@ -1,0 +1,96 @@
+"""What a sample of a bucket costs to train with a model of diffusers: counted, not by a formula.
+
+A forward and a backward pass are run on tensors that have sizes and no values, in `watch.py`. Their
+operations, and what the one keeps for the other, are those of the model as it stands in diffusers.
+"""
+
+from functools import cache
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from opensora.buckets.bucket import Size3, TokenGrid
+from opensora.core.errors import ConfigError
+from opensora.models.open.family import OpenTransformer
+from opensora.plans.balance import SampleCost
+from opensora.plans.budget.watch import Blocks, Pass, watched_pass
+from opensora.schedulers.common import size_conditions
+
+_SMALL: Size3 = (2, 16, 16)  # tokens from which memory is read, and twice as many frames
+
+
+class CountedCost:
+    """Costs of an open model, which is run without values where they are asked for.
+
+    Attributes:
+        patch_size: latent frames, rows and columns of one token.
+        in_channels: latent channels.
+        caption_channels: width of the text embeddings.
+        text_tokens: the length to which captions are padded in training.
+        parameters: trainable and frozen weights, adapters among them.
+        frozen: weights that are not trained.
+
+    Args:
+        model: its weights may be on the meta device. It is shortened in place, so nobody else
+            should hold it.
+        text_tokens: the length to which captions are padded.
+    """
+
+    def __init__(self, model: OpenTransformer, text_tokens: int) -> None:
+        self.patch_size, self.in_channels = model.patch_size, model.in_channels
+        self.caption_channels, self.text_tokens = model.caption_channels, text_tokens
+        self.parameters = sum(p.numel() for p in model.parameters())
+        self.frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+        self._model, self._blocks = model, Blocks(model)
+        self._pass = cache(self._run)
+
+    def forward_flops(self, grid: Size3) -> float:
+        """Operations of the forward pass of one sample of (T, rows, columns) tokens."""
+        return self._pass(grid, True).forward
+
+    def training_flops(self, grid: Size3, *, grad_checkpoint: bool = False) -> float:
+        """Operations of forward and backward pass of one sample; a second forward pass counts."""
+        found = self._pass(grid, True)
+        return found.forward * (2 if grad_checkpoint else 1) + found.backward
+
+    def sample_cost(self, grid: TokenGrid) -> SampleCost:
+        """Return a function: operations of the forward pass of one sample of a bucket."""
+        return lambda bucket: self.forward_flops(grid.token_grid(bucket))
+
+    def token_bytes(self, *, half: bool, grad_checkpoint: bool) -> float:
+        """Bytes that one more token keeps for the backward pass.
+
+        Args:
+            half: whether matrix products run in 16 bit.
+            grad_checkpoint: whether blocks are recomputed: one at a time, from the inputs of all.
+        """
+        frames, rows, columns = _SMALL
+        one, two = (self._pass((t, rows, columns), half) for t in (frames, 2 * frames))
+        kept = two.kept - one.kept
+        if grad_checkpoint:
+            kept = two.largest - one.largest + two.inputs - one.inputs
+        return kept / (frames * rows * columns)
+
+    def _run(self, grid: Size3, half: bool) -> Pass:
+        """Forward and backward pass of one sample.
+
+        Raises:
+            ConfigError: what the network does follows from values, which are not there.
+        """
+        frames, height, width = (n * p for n, p in zip(grid, self.patch_size, strict=True))
+        words = self.text_tokens
+        sizes = {"num_frames": frames, "height": height, "width": width, "fps": 24.0}
+        try:
+            with FakeTensorMode(allow_non_fake_inputs=True):
+                x = torch.empty(1, self.in_channels, frames, height, width)
+                conditions = size_conditions(1, **sizes, device="cpu")
+                conditions["y"] = torch.empty(1, 1, words, self.caption_channels)
+                conditions["mask"] = torch.ones(1, words, dtype=torch.int64)
+                given = (x, torch.empty(1)), conditions
+                return self._blocks.run(lambda: watched_pass(self._model, *given, half=half))
+        except (RuntimeError, NotImplementedError) as error:
+            raise ConfigError(
+                f"model: the operations of {type(self._model).__name__} can not be counted without"
+                f" values ({type(error).__name__}); leave balance='cost', the forecast and the"
+                " search of batch sizes out"
+            ) from error
