@@ -240,7 +240,7 @@ def _forecast(args: argparse.Namespace) -> str:
     sys.stdout.write(forecast_table(found))
     budget = found["budget"]
     return (
-        f"{budget['needed_epochs']} epochs need {budget['needed_gpu_hours']:.3g} GPU-hours;"
+        f"{budget['needed_epochs']:.6g} epochs need {budget['needed_gpu_hours']:.3g} GPU-hours;"
         f" {args.gpus} GPUs for {args.hours:g} h make {budget['epochs']:.3g} epochs"
     )
 

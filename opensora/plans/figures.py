@@ -131,7 +131,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("speed", f"{percent(machine['mfu'])} of {machine['peak_tflops']:g} TFLOP/s per GPU"),
         ("micro batch", f"{budget['seconds_per_batch']:.3g} s on one GPU (mean)"),
         (
-            f"{epochs} epochs",
+            f"{epochs:.6g} epochs",
             f"{short(budget['needed_gpu_hours'])} GPU-hours: {budget['needed_hours']:.3g} h on"
             f" {gpus} GPUs",
         ),

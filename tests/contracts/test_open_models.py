@@ -163,7 +163,9 @@ def test_operations_are_counted_from_the_folder_alone(folders, name):
         out.sum().backward()
     fields = {"type": "diffusers", "from_pretrained": str(folders[name])}
     cost = model_cost({"model": fields, "text_encoder": {"model_max_length": LENGTH}})
-    grid = tuple(side // patch for side, patch in zip(latents.shape[2:], cost.patch_size, strict=True))
+    grid = tuple(
+        side // patch for side, patch in zip(latents.shape[2:], cost.patch_size, strict=True)
+    )
     assert cost.forward_flops(grid) == pytest.approx(forward, rel=0.01)
     assert cost.training_flops(grid) == pytest.approx(counter.get_total_flops(), rel=0.02)
     assert token_bytes(cost, Setup()) > token_bytes(cost, Setup(grad_checkpoint=True)) > 0

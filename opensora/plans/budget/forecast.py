@@ -63,7 +63,7 @@ def forecast(
         "disk": disk_use(clips, texts, config, cost, grid, storage),
         "budget": _budget(
             epoch,
-            int(config.get("epochs", 1)),
+            config,
             machine,
             per_step=count_groups(machine.gpus, config.get("sp_size", 1))
             * check_accumulate(config.get("accumulate", 1)),
@@ -135,19 +135,22 @@ def _memory(
 
 
 def _budget(
-    epoch: Mapping[str, float], epochs: int, machine: Machine, *, per_step: int
+    epoch: Mapping[str, float], config: Mapping[str, Any], machine: Machine, *, per_step: int
 ) -> dict[str, float]:
     """What the machine's hours buy, and what the configured epochs need.
 
     Args:
         epoch: sums of the first epoch.
-        epochs: as configured.
+        config: of training; it ends after its epochs, or before them after `num_steps`.
         machine: GPUs and hours.
         per_step: micro batches of a step; the GPUs of a group share one.
     """
     flops = machine.gpus * machine.hours * 3600 * machine.gpu_flops
     bought = flops / epoch["flops"]
     steps = epoch["batches"] / per_step
+    epochs = float(config.get("epochs", 1))
+    if config.get("num_steps"):
+        epochs = min(epochs, config["num_steps"] / steps)
     return {
         "epochs": bought,
         "steps": bought * steps,

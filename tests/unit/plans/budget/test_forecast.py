@@ -110,6 +110,15 @@ def test_a_random_bucket_is_filled_over_the_epochs():
     assert forecasted(config, clips)["disk"]["latents"] == pytest.approx(9 * 2 * 7 / 8)
 
 
+def test_steps_may_end_before_the_epochs():
+    whole = forecasted({**CONFIG, "epochs": 8})["budget"]
+    steps = forecasted({**CONFIG, "epochs": 8})["epoch"]["batches"]
+    half = forecasted({**CONFIG, "epochs": 8, "num_steps": steps / 2})["budget"]
+    assert (whole["needed_epochs"], half["needed_epochs"]) == (8, pytest.approx(0.5))
+    assert half["needed_hours"] == pytest.approx(whole["needed_hours"] / 16)
+    assert half["epochs"] == whole["epochs"]
+
+
 def test_captions_are_cut_at_the_longest():
     texts = pd.Series(["w " * 100, "w " * 100, "w"])
     tokens = caption_tokens(texts, 20, None)
