@@ -31,9 +31,9 @@ class PromptTexts:
         rows = [self._one(text) for text in prompts]
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
-    def null(self, n: int) -> Tensor:
-        """The embedding of "no prompt" n times."""
-        null: Tensor = self._encoder.null(n)
+    def null(self, n: int) -> dict[str, Tensor]:
+        """The conditions of "no prompt" n times."""
+        null: dict[str, Tensor] = self._encoder.null(n)
         return null
 
     def _one(self, text: str) -> dict[str, Tensor]:

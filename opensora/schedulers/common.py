@@ -52,8 +52,8 @@ class TextEncoder(Protocol):
         """Return y [B, 1, L, D] and, where the encoder pads, mask [B, L]."""
         ...
 
-    def null(self, n: int) -> Tensor:
-        """Return the embedding of "no prompt" n times: [n, 1, L, D]."""
+    def null(self, n: int) -> Mapping[str, Tensor]:
+        """Return the conditions of "no prompt" n times: y [n, 1, L, D], and maybe its mask."""
         ...
 
 

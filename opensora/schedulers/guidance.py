@@ -3,13 +3,13 @@
 Axis letters: B sample, C channel, T frame, H height, W width, L text token, D text channel.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from opensora.schedulers.common import Conditions, Model, map_conditions
+from opensora.schedulers.common import Conditions, Model
 
 Watch = Callable[[int, Tensor], None]
 
@@ -28,8 +28,8 @@ class GuidedModel:
         model: predicts [B, C or 2C, T, H, W].
         conditions: conditions of the prompts, with B rows.
         scale: guidance scale.
-        null: embeddings of "no prompt" in the place of y, [B, 1, L, D]; not used at scale 1. That
-            half keeps the mask of the prompt, as caption dropout does in training.
+        null: the conditions of "no prompt", with B rows; not used at scale 1. That half keeps all
+            others: where only y is given, the mask of the prompt, as caption dropout does.
         apart: run the halves one after the other, for half of the activations' memory.
         watch: told the number of each call, from 1, and its latents.
 
@@ -41,7 +41,7 @@ class GuidedModel:
         model: Model,
         conditions: Conditions,
         scale: float,
-        null: Tensor | None = None,
+        null: Mapping[str, Tensor] | None = None,
         *,
         apart: bool = False,
         watch: Watch | None = None,
@@ -53,13 +53,9 @@ class GuidedModel:
         runs = [conditions]  # conditions of each call of the model
         if self.is_guided:
             assert null is not None
-            half = Conditions(**conditions)
-            half["y"] = null.to(conditions["y"])
-            runs.append(half)
+            runs.append(cast(Conditions, {**conditions, **_like(null, conditions)}))
             if not apart:
-                both = map_conditions(_twice, conditions)
-                both["y"] = torch.cat([one["y"] for one in runs])
-                runs = [both]
+                runs = [_together(*runs)]
         self._runs = [_with_text(model, run) for run in runs]
 
     def __call__(
@@ -116,6 +112,15 @@ def _with_text(model: Model, conditions: Conditions) -> Conditions:
     ready = Conditions(**conditions)
     ready["y"] = encode(conditions["y"], ready.pop("mask", None))
     return ready
+
+
+def _like(null: Mapping[str, Tensor], conditions: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name: value.to(conditions[name]) for name, value in null.items()}
+
+
+def _together(first: Mapping[str, Any], second: Mapping[str, Any]) -> Conditions:
+    rows = {name: torch.cat([value, second[name]]) for name, value in first.items()}
+    return cast(Conditions, rows)
 
 
 def _twice(rows: Tensor) -> Tensor:

@@ -56,8 +56,8 @@ class OneText:
         mask = torch.ones(len(prompts), 5, dtype=torch.long)
         return {"y": torch.ones(len(prompts), 1, 5, 6), "mask": mask}
 
-    def null(self, n: int) -> Tensor:
-        return torch.zeros(n, 1, 5, 6)
+    def null(self, n: int) -> dict[str, Tensor]:
+        return {"y": torch.zeros(n, 1, 5, 6)}
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 Axes: B captions, L tokens, D channels.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,12 +101,12 @@ class TextEncoder:
         ids: list[list[int]] = self.tokenizer(text, verbose=False)["input_ids"]
         return ids
 
-    def null(self, n: int) -> Tensor:
-        """The model's null caption for n samples, [n, 1, L, D], no longer than captions are."""
+    def null(self, n: int) -> dict[str, Tensor]:
+        """The model's null caption for n samples: `y` [n, 1, L, D], no longer than captions are."""
         if not isinstance(self.y_embedder, CaptionEmbedder):
             raise ValueError("set text_encoder.y_embedder = model.y_embedder before sampling")
         null = self.y_embedder.y_embedding[: self.model_max_length]
-        return null[None, None].repeat(n, 1, 1, 1)
+        return {"y": null[None, None].repeat(n, 1, 1, 1)}
 
     def to(
         self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
@@ -122,3 +123,16 @@ class TextEncoder:
             "tokenizer": type(self.tokenizer).__name__,
             "output_dim": self.output_dim,
         }
+
+
+class OpenTextEncoder(TextEncoder, ABC):
+    """Base of those that open models read with: the empty text stands for "no prompt"."""
+
+    @abstractmethod
+    def encode(self, text: list[str]) -> dict[str, Tensor]:
+        """Embed B clean captions: `y` [B, 1, L, D], and `mask` [B, L] where not all L are text."""
+
+    def null(self, n: int) -> dict[str, Tensor]:
+        """What `encode` makes of an empty text, n times."""
+        encoded = self.encode([""])
+        return {name: value.repeat_interleave(n, 0) for name, value in encoded.items()}

@@ -37,9 +37,9 @@ class ClassEncoder:
                 )
         return {"y": torch.tensor([int(entry) for entry in text], device=self.device)}
 
-    def null(self, n: int) -> Tensor:
-        """The label "no class" for n samples, [n] int64."""
-        return torch.full((n,), self.num_classes, device=self.device)
+    def null(self, n: int) -> dict[str, Tensor]:
+        """The label "no class" for n samples: `y` [n] int64."""
+        return {"y": torch.full((n,), self.num_classes, device=self.device)}
 
     def to(
         self, device: str | torch.device | None = None, dtype: torch.dtype | None = None

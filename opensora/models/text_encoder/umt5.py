@@ -8,11 +8,11 @@ from torch import Tensor
 
 from opensora.config.registry import MODELS
 from opensora.models.device import parse_dtype
-from opensora.models.text_encoder.base import TextEncoder
+from opensora.models.text_encoder.base import OpenTextEncoder
 
 
 @MODELS.register_module("umt5")
-class UMT5Encoder(TextEncoder):
+class UMT5Encoder(OpenTextEncoder):
     """Clean captions to one embedding per token, zero beyond the end of each.
 
     Args:
@@ -63,7 +63,3 @@ class UMT5Encoder(TextEncoder):
         ids, mask = self.tokenize(text, length)
         y = self.network(input_ids=ids, attention_mask=mask).last_hidden_state
         return {"y": (y * mask[..., None].to(y))[:, None], "mask": mask}
-
-    def null(self, n: int) -> Tensor:
-        """The embedding of an empty prompt n times, [n, 1, L, D]."""
-        return self.encode([""])["y"].repeat(n, 1, 1, 1)

@@ -32,7 +32,7 @@ def test_the_architecture_comes_from_the_config_beside_the_checkpoint(config, tr
     assert type(pipeline.model).__name__ == "STDiT2"
     assert not pipeline.model.training
     assert pipeline.text_encoder.model_max_length == 24
-    null = pipeline.text_encoder.null(2)
+    null = pipeline.text_encoder.null(2)["y"]
     assert torch.equal(null[1, 0], pipeline.model.y_embedder.y_embedding)
     weights = load_file(trained.checkpoint)
     for name, value in pipeline.model.state_dict().items():

@@ -56,7 +56,7 @@ class FixedText:
         return {"y": self.y[: len(prompts)]}
 
     def null(self, n):
-        return self.y_null[None].repeat(n, 1, 1, 1)
+        return {"y": self.y_null[None].repeat(n, 1, 1, 1)}
 
 
 @pytest.fixture(scope="session")

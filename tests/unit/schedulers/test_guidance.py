@@ -34,7 +34,7 @@ class Texts:
         return conditions(len(prompts))
 
     def null(self, n):
-        return torch.zeros(n, 1, 5, 6)
+        return {"y": torch.zeros(n, 1, 5, 6)}
 
 
 @pytest.mark.parametrize("name", ["STDiT", "STDiT2", "STDiT3", "PixArtMS"])

@@ -155,7 +155,7 @@ def test_a_ddim_chain_gives_the_recorded_sample(golden, analytic):
 @pytest.mark.parametrize("masked", [False, True])
 def test_guided_outputs_are_the_recorded_ones(golden, analytic, channels, masked):
     x, t, y = golden("cfg/x"), golden("cfg/t"), golden("cfg/y")
-    network = GuidedModel(analytic, {"y": y[:2]}, 7.0 if masked else 4.0, null=y[2:])
+    network = GuidedModel(analytic, {"y": y[:2]}, 7.0 if masked else 4.0, null={"y": y[2:]})
     x_mask = golden("cfg/x_mask") if masked else None
     out = network(x[:2], t[:2], x_mask=x_mask, channels=channels, variance=True)
     recorded = golden(f"{F64}/cfg/channel_{channels}{'_xmask' if masked else ''}")

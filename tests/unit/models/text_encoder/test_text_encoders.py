@@ -60,7 +60,7 @@ def test_null_captions_are_those_of_the_model(t5):
     with pytest.raises(ValueError, match="y_embedder"):
         t5.null(1)
     t5.y_embedder = CaptionEmbedder(16, 8, 0.1, num_tokens=12)
-    null = t5.null(3)
+    null = t5.null(3)["y"]
     assert null.shape == (3, 1, 10, 16)  # as long as the captions of this encoder
     assert torch.equal(null[2, 0], t5.y_embedder.y_embedding[:10])
 
@@ -260,7 +260,7 @@ def test_clip_reads_no_more_tokens_than_it_has_positions(open_clip_folder):
 def test_classes_are_numbers_written_as_text():
     encoder = build_module({"type": "classes", "num_classes": 10}, MODELS)
     assert encoder.encode(["3", "0"])["y"].tolist() == [3, 0]
-    assert encoder.null(2).tolist() == [10, 10]
+    assert encoder.null(2)["y"].tolist() == [10, 10]
     for wrong in ("10", "cat", "-1", ""):
         with pytest.raises(ConfigError, match="is not a class; give numbers from 0 to 9"):
             encoder.encode([wrong])
