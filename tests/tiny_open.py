@@ -11,6 +11,20 @@ CHANNELS, TEXT_CHANNELS = 4, 16
 MEAN, STD = [0.5, -1.0, 0.25, 0.0], [2.0, 0.5, 1.25, 4.0]
 
 
+def tiny_wan_vae(**fields: Any) -> diffusers.AutoencoderKLWan:
+    """4 frames and 8 x 8 pixels a latent value."""
+    return diffusers.AutoencoderKLWan(
+        base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+        latents_mean=MEAN,
+        latents_std=STD,
+        **fields,
+    )
+
+
 def wan(
     folder: Path,
     *,
@@ -22,16 +36,7 @@ def wan(
 ) -> Path:
     """A WanPipeline, text to video, with a tokenizer that needs no vocabulary file."""
     torch.manual_seed(0)
-    vae = diffusers.AutoencoderKLWan(
-        base_dim=4,
-        z_dim=4,
-        dim_mult=[1, 1, 1, 1],
-        num_res_blocks=1,
-        temperal_downsample=[False, True, True],
-        latents_mean=MEAN,
-        latents_std=STD,
-        **(vae_fields or {}),
-    )
+    vae = tiny_wan_vae(**(vae_fields or {}))
     transformer = diffusers.WanTransformer3DModel(
         num_attention_heads=2,
         attention_head_dim=12,

@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.config.text_types import LENGTHS_IN_WORDS, TEXT_TYPES
+
 HELP = (
     "Find the embeddings of captions in a store that runs share, encode each different one that it"
     " lacks once, and write an index. A second run encodes nothing and loads no encoder; a stopped"
@@ -32,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--type",
-        choices=("t5", "umt5", "clip", "classes"),
+        choices=TEXT_TYPES,
         default="t5",
-        help="t5, umt5: a vector a token; clip: one a caption; classes: captions are numbers of"
-        " classes (default: t5)",
+        help="clip: one vector a caption; classes: captions are numbers of classes; the others: a"
+        " vector a token, all but t5 as an open model reads (default: t5)",
     )
     parser.add_argument(
         "--text-encoder", metavar="FOLDER", help="folder or hub name, of all but classes"
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-length",
         type=int,
         metavar="L",
-        help="tokens a caption (default: t5 120, umt5 512, clip 77)",
+        help=f"tokens a caption (default: {LENGTHS_IN_WORDS})",
     )
     parser.add_argument("--num-classes", type=int, metavar="N", help="of classes: 0 to N - 1")
     parser.add_argument(

@@ -17,15 +17,13 @@ from opensora.config.fields import ConfigKind
 from opensora.config.groups import count_groups
 from opensora.config.latent_grid import check_config_frames, run_grid
 from opensora.config.parts import plan_part, sampling_part, training_part
+from opensora.config.text_types import TEXT_LENGTHS
 from opensora.core.errors import ConfigError
 from opensora.core.io import lines_of, sha256_file
 from opensora.core.text_files import TextEncodingError, read_text
 
 _URLS = ("http://", "https://")
 _TRAINED = ("vae", "clip", "text_encoder")
-
-# tokens of a text where encode.max_length is left out; the encoders' own defaults
-OWN_LENGTHS = {"t5": 120, "umt5": 512, "clip": 77}
 
 
 def plan_fields(path: str, *, seed: int, epochs: int | None) -> dict[str, Any]:
@@ -195,7 +193,7 @@ def _check_encoders(
             )
     told = (fields.get("text_encoder") or {}).get("model_max_length")
     kind = config["models"]["text_encoder"]["type"]
-    used = config["encode"]["max_length"] or OWN_LENGTHS.get(kind)
+    used = config["encode"]["max_length"] or TEXT_LENGTHS.get(kind)
     if told is not None and told != used:
         raise ConfigError(
             f"workflow config: stages: {stage['name']}: {stage['config']} names"

@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import yaml
 
+from opensora.config.text_types import OPEN_LENGTHS
 from opensora.core.errors import ConfigError, did_you_mean
 from opensora.core.io import write_text
 from opensora.core.text import visible
@@ -236,10 +237,10 @@ def _check_captions(captions: dict[str, Any], place: str = "") -> None:
 def _check_text_encoder(config: dict[str, Any]) -> None:
     """Only what the type of the text encoder takes may be given."""
     fields, place = config["models"]["text_encoder"], "workflow config: models.text_encoder"
-    if fields["type"] == "umt5" and not fields["from_pretrained"]:
+    if fields["type"] in OPEN_LENGTHS and not fields["from_pretrained"]:
         raise ConfigError(
-            f"{place}: type umt5 has no small encoder that a run trains; give from_pretrained, the"
-            " folder of a pipeline of diffusers or of its text_encoder"
+            f"{place}: type {fields['type']} has no small encoder that a run trains; give"
+            " from_pretrained, the folder of a pipeline of diffusers or of its text_encoder"
         )
     if fields["type"] != "classes":
         if fields["num_classes"] is not None:

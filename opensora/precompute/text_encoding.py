@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+from opensora.config.text_types import TEXT_LENGTHS
 from opensora.core.errors import ConfigError
 from opensora.core.versions import VERSIONS
 from opensora.stores.keys import LABELS, address_of
-
-MAX_LENGTHS = {"t5": 120, "umt5": 512, "clip": 77}  # of a caption, where nothing else is asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +14,7 @@ class TextEncoding:
     """How captions become embeddings.
 
     Attributes:
-        kind: t5, umt5, clip or classes.
+        kind: one of TEXT_TYPES.
         dtype: "bf16" or "fp32": type of the stored tokens, and of the network on a GPU (on a CPU it
             computes in fp32); labels are int64.
         int8: store whole numbers and a scale per token instead, read back as `dtype`.
@@ -44,7 +43,7 @@ class TextEncoding:
     def address(self, encoder: str) -> str:
         """Where the embeddings of an encoder with this hash stand in the store."""
         own: dict[str, Any] = {"type": self.kind, "encoder": encoder}
-        length = self.max_length or MAX_LENGTHS.get(self.kind)
+        length = self.max_length or TEXT_LENGTHS.get(self.kind)
         own |= {"max_length": length, "num_classes": self.num_classes}
         return address_of({**own, **self._settings()})
 

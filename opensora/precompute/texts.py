@@ -22,9 +22,9 @@ def build_text_encoder(
     """Build an encoder of captions; only what its type takes may be given.
 
     Args:
-        kind: t5, umt5, clip or classes.
+        kind: one of TEXT_TYPES.
         from_pretrained: folder or hub name of a network.
-        max_length: tokens a caption; None is the type's own (t5 120, umt5 512, clip 77).
+        max_length: tokens a caption; None is the type's own.
         num_classes: of class labels.
         dtype: "bf16" or "fp32": of the weights on a GPU (on a CPU it computes in fp32).
         device: where it runs.

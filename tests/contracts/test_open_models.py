@@ -1,6 +1,5 @@
 """Open models against diffusers' own pipelines, tiny and random; a new family is one row."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from opensora.config.registry import MODELS, SCHEDULERS, build_module
 from opensora.models.build import build_autoencoder
+from opensora.models.open.family import FAMILIES as KNOWN
+from opensora.schedulers.common import size_conditions
 from opensora.plans.budget.cost import model_cost
 from opensora.plans.budget.memory import Setup, token_bytes
 from tests import tiny_open
+from tests.open_families import FAMILIES, FPS, FRAMES, LENGTH
 
 PROMPTS = ["a red ball", "two blue cubes roll"]
-FRAMES, SIDE, LENGTH = 5, 32, 32
-
-
-@dataclass(frozen=True)
-class Family:
-    """What the contract needs to know of a family."""
-
-    make: Any
-    pipeline: str
-    text_encoder: str
-    scheduler: dict[str, Any]
-
-
-FLOW = {"type": "flow-match", "solver": "unipc"}
-FAMILIES = {
-    "wan": Family(tiny_open.wan, "WanPipeline", "umt5", {**FLOW, "shift": 3.0}),
-    "wan-2.2-5b": Family(tiny_open.wan_2_2, "WanPipeline", "umt5", {**FLOW, "shift": 5.0}),
-}
 EACH = pytest.mark.parametrize("name", FAMILIES)
 
 
@@ -59,45 +43,68 @@ def reader(folders: dict[str, Path], name: str) -> Any:
     return build_module({**fields, "model_max_length": LENGTH}, MODELS)
 
 
-def noised(side: int = 2) -> tuple[torch.Tensor, ...]:
+def autoencoder(folders: dict[str, Path], name: str) -> Any:
+    return build_autoencoder({"from_pretrained": str(folders[name])})
+
+
+def noised(folders: dict[str, Path], name: str) -> tuple[torch.Tensor, ...]:
+    """Latents, noise, texts and their mask, of two videos."""
+    side = FAMILIES[name].side
+    size = autoencoder(folders, name).get_latent_size((FRAMES, side, side))
     generator = torch.Generator().manual_seed(1)
-    latents, noise = torch.randn(2, 2, tiny_open.CHANNELS, 2, side, side, generator=generator)
+    latents, noise = torch.randn(2, 2, tiny_open.CHANNELS, *size, generator=generator)
     text = torch.randn(2, LENGTH, tiny_open.TEXT_CHANNELS, generator=generator)
-    return latents, noise, text
+    mask = torch.ones(2, LENGTH, dtype=torch.long)
+    mask[1, 9:] = 0
+    return latents, noise, text * mask[..., None], mask
+
+
+def sizes(name: str) -> Any:
+    side = FAMILIES[name].side
+    return size_conditions(2, num_frames=FRAMES, height=side, width=side, fps=FPS)
+
+
+def test_each_known_family_has_a_row(folders):
+    assert {type(official(folders, name).transformer).__name__ for name in FAMILIES} == set(KNOWN)
 
 
 @EACH
 def test_latents_are_those_of_the_pipelines_autoencoder(folders, name):
-    videos = (
-        torch.rand(1, 3, FRAMES, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    )
-    vae = build_autoencoder({"from_pretrained": str(folders[name])})
+    side = FAMILIES[name].side
+    generator = torch.Generator().manual_seed(0)
+    videos = torch.rand(1, 3, FRAMES, side, side, generator=generator) * 2 - 1
+    vae = autoencoder(folders, name)
     network = official(folders, name).vae
     with torch.no_grad():
         raw = network.encode(videos).latent_dist.mode()
-    mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (tiny_open.MEAN, tiny_open.STD))
-    expected = (raw - mean) / std
+    expected = FAMILIES[name].normalise(raw)
     torch.testing.assert_close(vae.encode(videos, posterior="mean"), expected, atol=1e-5, rtol=1e-5)
-    assert vae.get_latent_size((FRAMES, SIDE, SIDE)) == tuple(expected.shape[2:])
+    assert vae.get_latent_size((FRAMES, side, side)) == tuple(expected.shape[2:])
 
 
 @EACH
 def test_embeddings_are_those_of_the_pipeline(folders, name):
     encoder, pipeline = reader(folders, name), official(folders, name)
     with torch.no_grad():
-        expected, empty = pipeline.encode_prompt(PROMPTS, max_sequence_length=LENGTH)
-    torch.testing.assert_close(encoder.encode(PROMPTS)["y"][:, 0], expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(encoder.null(2)[:, 0], empty, atol=1e-5, rtol=1e-5)
+        given = pipeline.encode_prompt(
+            PROMPTS, max_sequence_length=LENGTH, **FAMILIES[name].encoding
+        )
+    found = [encoder.encode(PROMPTS), encoder.null(2)]
+    texts, masks = (given, None) if len(given) == 2 else (given[::2], given[1::2])
+    for place, one in enumerate(found):
+        torch.testing.assert_close(one["y"][:, 0], texts[place], atol=1e-5, rtol=1e-5)
+        if masks is not None:
+            assert torch.equal(one["mask"].bool(), masks[place].bool())
 
 
 @EACH
 def test_the_forward_pass_and_the_names_of_weights_are_those_of_diffusers(folders, name):
     model, network = ours(folders, name), official(folders, name).transformer
-    latents, _, text = noised()
+    latents, _, text, mask = noised(folders, name)
     t = torch.tensor([3.0, 900.0])
     with torch.no_grad():
-        expected = network(latents, t, text, return_dict=False)[0]
-        found = model(latents, t, y=text[:, None], height=torch.full((2,), 16.0))
+        expected = FAMILIES[name].predict(network, latents, t, text, mask)
+        found = model(latents, t, y=text[:, None], mask=mask, **sizes(name))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert expected.std() > 1e-3
     assert model.state_dict().keys() == network.state_dict().keys()
@@ -106,43 +113,42 @@ def test_the_forward_pass_and_the_names_of_weights_are_those_of_diffusers(folder
 @EACH
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
 def test_a_sample_is_that_of_the_pipeline(folders, name, guidance):
-    pipeline = official(folders, name)
-    vae = build_autoencoder({"from_pretrained": str(folders[name])})
-    noise = noised(vae.get_latent_size((FRAMES, SIDE, SIDE))[1])[1]
-    size = {"height": SIDE, "width": SIDE, "num_frames": FRAMES}
+    family, pipeline = FAMILIES[name], official(folders, name)
+    noise = noised(folders, name)[1]
     expected = pipeline(
         PROMPTS,
-        **size,
+        **{"height": family.side, "width": family.side, family.frames: FRAMES},
+        **family.arguments,
         num_inference_steps=4,
         guidance_scale=guidance,
-        latents=noise,
+        latents=family.pack(noise),
+        generator=torch.Generator().manual_seed(3),
         max_sequence_length=LENGTH,
         output_type="latent",
     ).frames
-    scheduler = build_module(
-        {**FAMILIES[name].scheduler, "num_sampling_steps": 4, "cfg_scale": guidance}, SCHEDULERS
-    )
+    fields = {**family.scheduler, "num_sampling_steps": 4, "cfg_scale": guidance}
+    scheduler = build_module(fields, SCHEDULERS)
     model, encoder = ours(folders, name).eval(), reader(folders, name)
-    found = scheduler.sample(model, encoder, PROMPTS, None, "cpu", z=noise)
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    generator = torch.Generator().manual_seed(3)  # of solvers that draw noise at each step
+    found = scheduler.sample(
+        *(model, encoder, PROMPTS, None, "cpu", sizes(name)), z=noise, generator=generator
+    )
+    torch.testing.assert_close(family.pack(found), expected, atol=1e-4, rtol=1e-4)
     assert (found - noise).abs().max() > 1e-2
 
 
 @EACH
 def test_a_step_has_the_gradients_of_a_plain_loop_of_diffusers(folders, name):
-    latents, noise, text = noised()
+    family = FAMILIES[name]
+    latents, noise, text, mask = noised(folders, name)
     # 1. the loop that anybody would write
     network = official(folders, name).transformer.train()
-    shift = FAMILIES[name].scheduler["shift"]
-    schedule = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
-    places = torch.tensor([100, 800])
-    t, sigma = schedule.timesteps[places], schedule.sigmas[places].view(-1, 1, 1, 1, 1)
-    output = network(sigma * noise + (1 - sigma) * latents, t, text, return_dict=False)[0]
-    (output - (noise - latents)).square().mean().backward()
+    loss, t = family.loss(lambda x, t: family.predict(network, x, t, text, mask), latents, noise)
+    loss.backward()
     # 2. ours
     model = ours(folders, name)
-    scheduler = build_module(FAMILIES[name].scheduler, SCHEDULERS)
-    given = {"y": text[:, None], "mask": torch.ones(2, LENGTH)}
+    scheduler = build_module(family.scheduler, SCHEDULERS)
+    given = {"y": text[:, None], "mask": mask, **sizes(name)}
     terms = scheduler.training_losses(model, latents, t, given, noise=noise)
     terms["loss"].mean().backward()
     expected = {n: p.grad for n, p in network.named_parameters()}

@@ -255,10 +255,9 @@ def model_folder(name):
         return given or trained
     return {
         "t5": f"{RUN}/models/text_encoder",
-        "umt5": None,  # refused without weights
         "clip": model_folder("clip"),
         "classes": None,
-    }[config["models"]["text_encoder"]["type"]]
+    }.get(config["models"]["text_encoder"]["type"])  # others are refused without weights
 
 
 def model_files(name):

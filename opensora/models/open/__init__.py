@@ -1,6 +1,9 @@
 """Open models by diffusers' own classes: `model=dict(type="diffusers", from_pretrained=FOLDER)`."""
 
+from opensora.models.open.cogvideox import CogVideoX
 from opensora.models.open.door import build_open
+from opensora.models.open.ltx import LTX
+from opensora.models.open.sana import SanaVideo
 from opensora.models.open.wan import Wan
 
-__all__ = ["Wan", "build_open"]
+__all__ = ["LTX", "CogVideoX", "SanaVideo", "Wan", "build_open"]

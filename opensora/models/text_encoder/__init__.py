@@ -1,8 +1,18 @@
-"""Text encoders: T5, UMT5, CLIP, class labels."""
+"""Text encoders: T5, UMT5, CLIP, those of open models, class labels."""
 
 from opensora.models.text_encoder.classes import ClassEncoder
 from opensora.models.text_encoder.clip import ClipTextEncoder
+from opensora.models.text_encoder.gemma import GemmaTextEncoder
 from opensora.models.text_encoder.t5 import T5Encoder
+from opensora.models.text_encoder.t5_padded import CogVideoXTextEncoder, LTXTextEncoder
 from opensora.models.text_encoder.umt5 import UMT5Encoder
 
-__all__ = ["ClassEncoder", "ClipTextEncoder", "T5Encoder", "UMT5Encoder"]
+__all__ = [
+    "ClassEncoder",
+    "ClipTextEncoder",
+    "CogVideoXTextEncoder",
+    "GemmaTextEncoder",
+    "LTXTextEncoder",
+    "T5Encoder",
+    "UMT5Encoder",
+]

@@ -1,6 +1,7 @@
-"""Denoising diffusion with a learned variance (improved DDPM) and its SpeeD training variant."""
+"""Denoising diffusion: improved DDPM with a learned variance, its SpeeD variant, v-prediction."""
 
 from opensora.schedulers.iddpm.iddpm import IDDPM
 from opensora.schedulers.iddpm.speed import SpeeD
+from opensora.schedulers.iddpm.v_prediction import VPrediction
 
-__all__ = ["IDDPM", "SpeeD"]
+__all__ = ["IDDPM", "SpeeD", "VPrediction"]

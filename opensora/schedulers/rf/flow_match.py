@@ -1,7 +1,10 @@
-"""Flow matching as the open families of diffusers have it: noise minus data, a constant shift."""
+"""Flow matching as the open families of diffusers have it: noise minus data, shifted timesteps."""
 
-from typing import Any, Literal
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +15,7 @@ from opensora.schedulers.rf.timesteps import SampleMethod, draw_timesteps, shift
 from opensora.schedulers.sampling import Display, GuidedModel, Sampler
 
 NUM_TIMESTEPS = 1000  # t of pure noise, in all families
-Solver = Literal["euler", "unipc"]
+Solver = Literal["unipc", "dpm", "euler", "euler-even"]
 
 
 @SCHEDULERS.register_module("flow-match")
@@ -20,14 +23,18 @@ class FlowMatch(Sampler):
     """Straight paths from data (t = 0) to noise (t = 1000); the model predicts noise - data.
 
     x_t = (1 - t/1000) * x_0 + t/1000 * noise. Sampling takes the steps of diffusers'
-    FlowMatchEulerDiscreteScheduler or UniPCMultistepScheduler, number for number.
+    FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler or DPMSolverMultistepScheduler.
 
     Args:
         shift: s of t/N to s*t / (1 + (s-1)*t), in training and sampling; Wan has 3 at 480p and 5 at
             720p.
+        log_shift: instead, the logarithm of s at two numbers of latent values in time and space,
+            on a line through both elsewhere; LTX-Video has {1024: 0.95, 4096: 2.05}.
+        shift_terminal: t/N of the last step of "euler-even"; the others are stretched to it.
         num_sampling_steps: evaluations of the model.
         cfg_scale: guidance scale; 1 skips the unconditional half.
-        solver: "unipc" as Wan's pipelines, or "euler".
+        solver: "unipc" as Wan's pipelines; "dpm" as SANA-Video's; "euler"; or "euler-even", whose
+            steps are even before the shift, as LTX-Video's.
         sample_method: "uniform" or "logit-normal" training timesteps, before the shift.
         loc: mean of the logit, for "logit-normal".
         scale: deviation of the logit, for "logit-normal".
@@ -43,6 +50,8 @@ class FlowMatch(Sampler):
     def __init__(
         self,
         shift: float = 3.0,
+        log_shift: Mapping[int, float] | None = None,
+        shift_terminal: float | None = None,
         num_sampling_steps: int = 50,
         cfg_scale: float = 5.0,
         solver: Solver = "unipc",
@@ -50,9 +59,15 @@ class FlowMatch(Sampler):
         loc: float = 0.0,
         scale: float = 1.0,
     ) -> None:
-        if solver not in ("euler", "unipc"):
+        if solver not in get_args(Solver):
             raise ConfigError(
-                f"scheduler flow-match: solver is {solver!r}; use 'unipc' or 'euler'."
+                f"scheduler flow-match: solver is {solver!r}; use one of"
+                f" {', '.join(get_args(Solver))}."
+            )
+        if shift_terminal is not None and (solver != "euler-even" or not 0 < shift_terminal < 1):
+            raise ConfigError(
+                f"scheduler flow-match: shift_terminal is {shift_terminal} and the solver"
+                f" {solver!r}; expected a number between 0 and 1, with 'euler-even'."
             )
         if sample_method not in ("uniform", "logit-normal"):
             raise ConfigError(
@@ -67,6 +82,7 @@ class FlowMatch(Sampler):
                 " least 1."
             )
         self.shift, self.cfg_scale = shift, cfg_scale
+        self.line, self.shift_terminal = _line_through(log_shift), shift_terminal
         self.num_sampling_steps, self.solver = num_sampling_steps, solver
         self.sample_method: SampleMethod = sample_method
         self.loc, self.scale = loc, scale
@@ -112,7 +128,7 @@ class FlowMatch(Sampler):
                 scale=self.scale,
                 generator=generator,
             )
-            t = shift_timesteps(drawn, self.shift) * self.num_timesteps
+            t = shift_timesteps(drawn, self.shift_for(x_start)) * self.num_timesteps
         if noise is None:
             noise = draw_noise(x_start, generator)
         level = (t.float() / self.num_timesteps).view(-1, 1, 1, 1, 1)
@@ -129,17 +145,52 @@ class FlowMatch(Sampler):
         display: Display,
     ) -> Tensor:
         """Steps of diffusers' scheduler along the guided prediction; see `Sampler.walk`."""
-        steps = self._steps()
-        steps.set_timesteps(self.num_sampling_steps, device=z.device)
+        steps = self._steps(self.shift_for(z))
+        if self.solver == "euler-even":
+            sigmas = np.linspace(1, 1 / self.num_sampling_steps, self.num_sampling_steps)
+            steps.set_timesteps(sigmas=sigmas, device=z.device)
+        else:
+            steps.set_timesteps(self.num_sampling_steps, device=z.device)
         for t in display(list(steps.timesteps)):
             z = steps.step(network(z, t.expand(len(z))), t, z, return_dict=False)[0]
         return z
 
-    def _steps(self) -> Any:
+    def shift_for(self, latents: Tensor) -> float:
+        """The shift s of latents [B, C, T, H, W]."""
+        if self.line is None:
+            return self.shift
+        level, slope = self.line
+        return math.exp(level + slope * math.prod(latents.shape[2:]))
+
+    def _steps(self, shift: float) -> Any:
         import diffusers  # takes seconds, and the registry imports this module for every scheduler
 
-        if self.solver == "euler":
-            return diffusers.FlowMatchEulerDiscreteScheduler(shift=self.shift)
-        return diffusers.UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=self.shift
+        if self.solver.startswith("euler"):
+            return diffusers.FlowMatchEulerDiscreteScheduler(
+                shift=shift, shift_terminal=self.shift_terminal
+            )
+        kinds = {
+            "unipc": diffusers.UniPCMultistepScheduler,
+            "dpm": diffusers.DPMSolverMultistepScheduler,
+        }
+        return kinds[self.solver](
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
         )
+
+
+def _line_through(points: Mapping[int, float] | None) -> tuple[float, float] | None:
+    """Level and slope of the line through two points.
+
+    Raises:
+        ConfigError: not two.
+    """
+    if points is None:
+        return None
+    if len(points) != 2:
+        raise ConfigError(
+            f"scheduler flow-match: log_shift is {dict(points)}; expected it at two numbers of"
+            " latent values, as {1024: 0.95, 4096: 2.05}."
+        )
+    (low, first), (high, second) = sorted((int(size), log) for size, log in points.items())
+    slope = (second - first) / (high - low)
+    return first - slope * low, slope

@@ -1,4 +1,4 @@
-"""A tiny Wan, trained on a few clips by its adapters or whole, back in diffusers' own pipeline."""
+"""Tiny open models, trained on a few clips by adapters or whole, back in diffusers' pipelines."""
 
 from pathlib import Path
 
@@ -11,65 +11,74 @@ from opensora.cli.main import main
 from opensora.config.load import read_saved_config
 from opensora.config.registry import MODELS, build_module
 from opensora.models.weights.checkpoint import load_checkpoint
+from opensora.schedulers.common import size_conditions
 from tests import tiny_open
+from tests.open_families import FAMILIES, FPS, LENGTH
 
-CONFIGS = Path(__file__).parents[3] / "configs/wan"
-BUCKETS = "{'16x16': {1: (1.0, 2)}}"
+CONFIGS = Path(__file__).parents[3] / "configs"
+# family -> its configs of training and sampling, pixels of a small picture and of a latent value
+ROWS = {
+    "wan": ("wan/train/t2v_1_3b", "wan/inference/t2v_1_3b", 16, 8),
+    "ltx": ("ltx/train/t2v", "ltx/inference/t2v", 32, 32),
+    "sana-video": ("sana/train/t2v", "sana/inference/t2v", 16, 8),
+    "cogvideox-2b": ("cogvideox/train/t2v_2b", "cogvideox/inference/t2v_2b", 16, 8),
+}
 
 
-@pytest.fixture(name="wan", scope="module")
-def _wan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_open.wan(tmp_path_factory.mktemp("wan"))
-
-
-def train(world: Path, wan: Path, outputs: Path, config: str, *more: str) -> int:
-    words = ["--data-path", f"{world}/manifest.csv", "--vae", str(wan), "--ckpt-path", str(wan)]
-    words += ["--text-encoder", str(wan), "--text-encoder.model-max-length", "16"]
-    words += ["--bucket-config", BUCKETS, "--num-steps", "2", "--warmup-steps", "0"]
+def train(world: Path, folder: Path, outputs: Path, config: str, side: int, *more: str) -> int:
+    words = ["--data-path", f"{world}/manifest.csv", "--vae", str(folder)]
+    words += ["--ckpt-path", str(folder), "--text-encoder", str(folder)]
+    words += ["--text-encoder.model-max-length", str(LENGTH)]
+    words += ["--bucket-config", f"{{'{side}x{side}': {{1: (1.0, 2)}}}}"]
+    words += ["--num-steps", "2", "--warmup-steps", "0"]
     words += ["--dtype", "fp32", "--lr", "0.05", "--plugin", "ddp", "--ema-decay", "0.0"]
     words += ["--dataset.type", "VariableVideoTextDataset", "--accumulate", "1"]
-    return main(
-        ["train", str(CONFIGS / "train" / config), "--outputs", str(outputs), *words, *more]
-    )
+    return main(["train", str(CONFIGS / config), "--outputs", str(outputs), *words, *more])
 
 
-def test_adapters_and_whole_weights_load_where_they_came_from(video_world, wan, tmp_path, capsys):
+@pytest.mark.parametrize("name", ROWS)
+def test_adapters_and_whole_weights_load_where_they_came_from(name, video_world, tmp_path, capsys):
+    family, (config, sampling, side, stride) = FAMILIES[name], ROWS[name]
+    folder = family.make(tmp_path / "pipeline")
     lora, whole = tmp_path / "lora", tmp_path / "whole"
-    assert train(video_world, wan, lora, "t2v_1_3b_lora.py", "--lora.alpha", "64") == 0
-    assert train(video_world, wan, whole, "t2v_1_3b_full.py") == 0
-    for outputs, more in ((lora, []), (whole, ["--pipeline", str(wan)])):
+    assert train(video_world, folder, lora, f"{config}_lora.py", side, "--lora.alpha", "64") == 0
+    assert train(video_world, folder, whole, f"{config}_full.py", side) == 0
+    official = getattr(diffusers, family.pipeline)
+    for outputs, more in ((lora, []), (whole, ["--pipeline", str(folder)])):
         target = tmp_path / f"{outputs.name}_away"
         assert main(["export-weights", str(outputs), "--output", str(target), *more]) == 0
         # 1. in diffusers
         if more:
-            pipeline = diffusers.WanPipeline.from_pretrained(target)
+            pipeline = official.from_pretrained(target)
         else:
-            pipeline = diffusers.WanPipeline.from_pretrained(wan)
+            pipeline = official.from_pretrained(folder)
             pipeline.load_lora_weights(target)
         # 2. here, as it is sampled
         fields = read_saved_config(outputs / "config.py")["model"]
         model = build_module(fields, MODELS)
         assert not load_checkpoint(model, outputs / "ema.safetensors").missing
-        base = load_file(wan / "transformer/diffusion_pytorch_model.safetensors")
+        base = load_file(folder / "transformer/diffusion_pytorch_model.safetensors")
         trained = load_file(outputs / "ema.safetensors")
         assert any((trained[name] != base[name]).any() for name in base)
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(1, 4, 1, 2, 2, generator=generator)
-        text = torch.randn(1, 5, tiny_open.TEXT_CHANNELS, generator=generator)
+        text = torch.randn(1, LENGTH, tiny_open.TEXT_CHANNELS, generator=generator)
+        t, mask = torch.tensor([500.0]), torch.ones(1, LENGTH, dtype=torch.long)
+        sizes = size_conditions(1, num_frames=1, height=2 * stride, width=2 * stride, fps=FPS)
         with torch.no_grad():
-            expected = pipeline.transformer(x, torch.tensor([500.0]), text, return_dict=False)[0]
-            found = model.eval()(x, torch.tensor([500.0]), y=text[:, None])
+            expected = family.predict(pipeline.transformer, x, t, text, mask)
+            found = model.eval()(x, t, y=text[:, None], mask=mask, **sizes)
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     # 3. whole weights need the other parts of their pipeline, and sampling none but these
     capsys.readouterr()
     assert main(["export-weights", str(whole), "--output", str(tmp_path / "x")]) == 2
     assert "give --pipeline FOLDER" in capsys.readouterr().err
-    words = ["--ckpt-path", str(lora / "ema.safetensors"), "--vae", str(wan), "--device", "cpu"]
-    words += ["--text-encoder", str(wan), "--prompt", "a box", "--save-dir", str(tmp_path / "s")]
-    words += ["--num-frames", "1", "--image-size", "16", "16", "--num-sampling-steps", "2"]
-    words += ["--text-encoder.model-max-length", "16", "--dtype", "fp32"]
-    sample = str(CONFIGS / "inference/t2v_1_3b.py")
-    assert main(["sample", sample, *words]) == 0
+    words = ["--ckpt-path", str(lora / "ema.safetensors"), "--vae", str(folder), "--device", "cpu"]
+    words += ["--text-encoder", str(folder), "--prompt", "a box", "--save-dir", str(tmp_path / "s")]
+    words += ["--num-frames", "1", "--image-size", str(side), str(side)]
+    words += ["--text-encoder.model-max-length", str(LENGTH), "--dtype", "fp32"]
+    words += ["--num-sampling-steps", "2"]
+    assert main(["sample", str(CONFIGS / f"{sampling}.py"), *words]) == 0
     assert len(list((tmp_path / "s").glob("*.png"))) == 1
 
 
@@ -79,7 +88,7 @@ def test_adapters_and_whole_weights_load_where_they_came_from(video_world, wan, 
         ({"text_channels": 8}, "takes texts of 8 channels and the text encoder gives 16"),
         ({"channels": 8}, "takes 8 latent channels and the autoencoder gives 4"),
         ("transformer", "has no transformer/; give the folder of a whole pipeline"),
-        ("family", "'Flux' is of no family known here; expected one of Wan"),
+        ("family", "'Flux' is of no family known here; expected one of CogVideoX"),
     ],
 )
 def test_a_folder_that_does_not_fit_is_one_sentence(
@@ -91,7 +100,7 @@ def test_a_folder_that_does_not_fit_is_one_sentence(
         (folder / "transformer").rename(folder / "other")
     elif change == "family":
         config.write_text(config.read_text().replace("WanTransformer3DModel", "Flux"))
-    assert train(video_world, folder, tmp_path / "out", "t2v_1_3b_full.py") == 2
+    assert train(video_world, folder, tmp_path / "out", "wan/train/t2v_1_3b_full.py", 16) == 2
     lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("opensora train:")]
     assert len(lines) == 1
     assert sentence in lines[0]

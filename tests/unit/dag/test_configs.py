@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from opensora.config.registry import MODELS, registered_names
+from opensora.config.text_types import TEXT_LENGTHS
 from opensora.core.errors import ConfigError
 from opensora.dag.configs import (
-    OWN_LENGTHS,
     check_configs,
     encoder_fields,
     plan_fields,
@@ -225,9 +225,9 @@ def test_a_config_is_read_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("kind", OWN_LENGTHS)
+@pytest.mark.parametrize("kind", TEXT_LENGTHS)
 def test_the_length_of_a_text_is_the_encoders_own(kind: str) -> None:
     assert kind in registered_names(MODELS)
     encoder = MODELS.module_dict[kind]
     default = inspect.signature(encoder).parameters["model_max_length"].default
-    assert default == OWN_LENGTHS[kind]
+    assert default == TEXT_LENGTHS[kind]

@@ -9,21 +9,21 @@ import torch
 
 from opensora.cli import encode_captions as encode_captions_command
 from opensora.config.registry import MODELS
+from opensora.config.text_types import TEXT_LENGTHS, TEXT_TYPES
 from opensora.core.errors import ConfigError, StoreError
 from opensora.models import text_encoder
 from opensora.models.text_encoder import ClassEncoder
 from opensora.precompute.examine import examine_embeddings
-from opensora.precompute.text_encoding import MAX_LENGTHS, TextEncoding
+from opensora.precompute.text_encoding import TextEncoding
 from opensora.precompute.texts import build_text_encoder, stored_rows
 from opensora.stores.embeddings import EmbeddingStore
 from opensora.stores.index import read_index
 from opensora.stores.memory import BatchMemory
-from tests import tiny_open, tiny_stores
+from tests import tiny_open, tiny_open_sana, tiny_stores
 
 from .encoding import encode_texts
 
 CLASSES = TextEncoding(kind="classes", num_classes=9)
-TYPES = ("t5", "umt5", "clip", "classes")
 NOTHING = {"from_pretrained": None, "max_length": None, "num_classes": None}
 
 
@@ -38,18 +38,20 @@ def captions(*texts: str) -> pd.DataFrame:
 def test_there_is_a_type_for_every_text_encoder(video_world, tmp_path):
     folders = {"t5": video_world / "t5", "clip": video_world / "clip"}
     folders["umt5"] = tiny_open.wan(tmp_path / "wan")
+    folders["t5-ltx"] = folders["t5-cogvideox"] = folders["t5"]
+    folders["gemma-sana"] = tiny_open_sana.sana(tmp_path / "sana")
     built = [
         build(kind, num_classes=3)
         if kind == "classes"
         else build(kind, from_pretrained=str(folders[kind]), max_length=16)
-        for kind in TYPES
+        for kind in TEXT_TYPES
     ]
     assert {type(encoder).__name__ for encoder in built} == set(text_encoder.__all__)
-    assert [encoder.identity()["type"] for encoder in built] == list(TYPES)
+    assert [encoder.identity()["type"] for encoder in built] == list(TEXT_TYPES)
     parser = argparse.ArgumentParser()
     encode_captions_command.add_arguments(parser)
     option = next(action for action in parser._actions if action.dest == "type")
-    assert (option.choices, option.default) == (TYPES, "t5")
+    assert (option.choices, option.default) == (TEXT_TYPES, "t5")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,7 @@ def test_the_doctor_finds_labels_that_are_no_classes_or_others_than_before(tmp_p
 
 
 def test_the_lengths_where_nothing_is_asked_for_are_those_of_the_encoders():
-    for kind, length in MAX_LENGTHS.items():
+    for kind, length in TEXT_LENGTHS.items():
         made = signature(MODELS.get(kind)).parameters["model_max_length"].default
         assert made == length
         encoding = TextEncoding(kind=kind)

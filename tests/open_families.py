@@ -1,0 +1,181 @@
+"""What the contract of open models needs to know of each family: how diffusers itself calls it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from inspect import signature
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import diffusers
+import torch
+from torch import Tensor
+
+from tests import tiny_open, tiny_open_cogvideox, tiny_open_ltx, tiny_open_sana
+
+FRAMES, LENGTH = 9, 32
+FPS = 25.0
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row.
+
+    Attributes:
+        make: writes a tiny pipeline into a folder.
+        pipeline: its class in diffusers.
+        text_encoder: registered name here.
+        scheduler: of training and sampling here.
+        predict: diffusers' transformer, called as its pipeline does, at latents [B, C, T, H, W],
+            timesteps [B], texts [B, L, D] and their mask [B, L].
+        loss: what a plain loop would write at two timesteps, which it returns as well.
+        normalise: of raw latents.
+        pack: latents as its pipeline takes and gives them.
+        arguments: of its pipeline.
+        encoding: arguments of its `encode_prompt`.
+        frames: what its pipeline calls the number of frames.
+        side: pixels of a video.
+    """
+
+    make: Callable[[Path], Path]
+    pipeline: str
+    text_encoder: str
+    scheduler: dict[str, Any]
+    predict: Callable[[Any, Tensor, Tensor, Tensor, Tensor], Tensor]
+    loss: Callable[..., tuple[Tensor, Tensor]]
+    normalise: Callable[[Tensor], Tensor] = lambda raw: by_channel(raw)
+    pack: Callable[[Tensor], Tensor] = lambda latents: latents
+    arguments: dict[str, Any] = field(default_factory=dict)
+    encoding: dict[str, Any] = field(default_factory=dict)
+    frames: str = "num_frames"
+    side: int = 32
+
+
+def by_channel(raw: Tensor) -> Tensor:
+    mean, std = (torch.tensor(v).view(-1, 1, 1, 1) for v in (tiny_open.MEAN, tiny_open.STD))
+    return (raw - mean) / std
+
+
+def of_wan(network: Any, x: Tensor, t: Tensor, text: Tensor, _: Tensor) -> Tensor:
+    return network(x, t, text, return_dict=False)[0]
+
+
+def of_ltx(network: Any, x: Tensor, t: Tensor, text: Tensor, mask: Tensor) -> Tensor:
+    size = x.shape[2:]
+    scale = (8 / FPS, 32, 32)
+    output = network(pack_ltx(x), text, t, mask, *size, scale, return_dict=False)[0]
+    return diffusers.LTXPipeline._unpack_latents(output, *size)
+
+
+def of_sana(network: Any, x: Tensor, t: Tensor, text: Tensor, mask: Tensor) -> Tensor:
+    return network(x, text, t, encoder_attention_mask=mask, return_dict=False)[0]
+
+
+def pack_ltx(latents: Tensor) -> Tensor:
+    return diffusers.LTXPipeline._pack_latents(latents)
+
+
+def frames_first(latents: Tensor) -> Tensor:
+    return latents.transpose(1, 2)
+
+
+def of_cogvideox(network: Any, x: Tensor, t: Tensor, text: Tensor, _: Tensor) -> Tensor:
+    places = None
+    if network.config.use_rotary_positional_embeddings:
+        size = x.shape[3] * 8, x.shape[4] * 8, x.shape[2], x.device
+        pipeline = SimpleNamespace(vae_scale_factor_spatial=8, transformer=network)
+        prepare = diffusers.CogVideoXPipeline._prepare_rotary_positional_embeddings
+        places = prepare(pipeline, *size)
+    output = network(frames_first(x), text, t, image_rotary_emb=places, return_dict=False)[0]
+    return frames_first(output)
+
+
+def velocity(shift: float) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The loss of CogVideoX' own training: of data, weighted by the noise."""
+
+    def loss(predict: Callable[..., Tensor], latents: Tensor, noise: Tensor):
+        schedule = diffusers.CogVideoXDPMScheduler(
+            prediction_type="v_prediction", rescale_betas_zero_snr=True, snr_shift_scale=shift
+        )
+        t = torch.tensor([199, 899])
+        noised = schedule.add_noise(latents, noise, t)
+        data = schedule.get_velocity(predict(noised, t), noised, t)
+        weights = 1 / (1 - schedule.alphas_cumprod[t]).view(-1, 1, 1, 1, 1)
+        return (weights * (data - latents).square()).mean().float(), t
+
+    return loss
+
+
+def flow(shift: float) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The loss of flow matching, at two timesteps of diffusers' own schedule."""
+
+    def loss(predict: Callable[..., Tensor], latents: Tensor, noise: Tensor):
+        schedule = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
+        places = torch.tensor([100, 800])
+        t, sigma = schedule.timesteps[places], schedule.sigmas[places].view(-1, 1, 1, 1, 1)
+        output = predict(sigma * noise + (1 - sigma) * latents, t)
+        return (output - (noise - latents)).square().mean(), t
+
+    return loss
+
+
+def sana_instruction() -> list[str]:
+    return (
+        signature(diffusers.SanaVideoPipeline.__call__)
+        .parameters["complex_human_instruction"]
+        .default
+    )
+
+
+FLOW = {"type": "flow-match", "solver": "unipc"}
+COGVIDEOX = ("CogVideoXPipeline", "t5-cogvideox")
+WAN = ("WanPipeline", "umt5")
+FAMILIES = {
+    "wan": Family(tiny_open.wan, *WAN, {**FLOW, "shift": 3.0}, of_wan, flow(3)),
+    "wan-2.2-5b": Family(tiny_open.wan_2_2, *WAN, {**FLOW, "shift": 5.0}, of_wan, flow(5)),
+    "ltx": Family(
+        tiny_open_ltx.ltx,
+        "LTXPipeline",
+        "t5-ltx",
+        {
+            "type": "flow-match",
+            "solver": "euler-even",
+            "log_shift": {1024: 0.95, 4096: 2.05},
+            "shift_terminal": 0.1,
+        },
+        of_ltx,
+        flow(1),
+        pack=pack_ltx,
+        arguments={"frame_rate": FPS},
+        side=64,
+    ),
+    "cogvideox-2b": Family(
+        tiny_open_cogvideox.cogvideox_2b,
+        *COGVIDEOX,
+        {"type": "v-prediction", "snr_shift": 3.0},
+        of_cogvideox,
+        velocity(3),
+        normalise=lambda raw: raw * tiny_open_cogvideox.FACTOR,
+        pack=frames_first,
+    ),
+    "cogvideox-5b": Family(
+        tiny_open_cogvideox.cogvideox_5b,
+        *COGVIDEOX,
+        {"type": "v-prediction", "snr_shift": 1.0, "solver": "dpm"},
+        of_cogvideox,
+        velocity(1),
+        normalise=lambda raw: raw * tiny_open_cogvideox.FACTOR,
+        pack=frames_first,
+    ),
+    "sana-video": Family(
+        tiny_open_sana.sana,
+        "SanaVideoPipeline",
+        "gemma-sana",
+        {"type": "flow-match", "solver": "dpm", "shift": 8.0},
+        of_sana,
+        flow(8),
+        arguments={"use_resolution_binning": False},
+        encoding={"complex_human_instruction": sana_instruction()},
+        frames="frames",
+    ),
+}
