@@ -49,6 +49,7 @@ else:
 
             include: "workflow/rules/scenes.smk"
         include: "workflow/rules/clips.smk"
+        include: "workflow/rules/common_captions.smk"
         include: "workflow/rules/captions.smk"
         include: "workflow/rules/scores.smk"
 

@@ -115,6 +115,10 @@ def _write_tables(results: Path, run: Path, num_shards: int) -> None:
     for content in clips["sha256"]:
         store.put(content, {"sharpness": 1.0})
     store.save()
+    replies = RowStore(results / "store/captions/openai-4-x", "0000")
+    for content in clips["sha256"]:
+        replies.put(content, {"text": "of a server"})
+    replies.save()
     manifest = clips[list(MANIFEST.columns)]
     for shard in range(num_shards):
         rows = manifest.iloc[shard::num_shards]

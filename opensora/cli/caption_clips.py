@@ -1,6 +1,7 @@
 """`opensora caption-clips`."""
 
 import argparse
+from typing import Any
 
 HELP = "Give each clip its caption; a clip without one is marked no_caption."
 EXAMPLE = (
@@ -14,18 +15,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--clips", required=True, help="table that split-clips made")
     parser.add_argument("--output", required=True, help="table of captions")
-    parser.add_argument("--captioner", required=True, help="sidecar, template or transformers")
+    parser.add_argument(
+        "--captioner", required=True, help="sidecar, template, transformers or openai"
+    )
     parser.add_argument(
         "--sidecar",
         nargs="+",
         metavar="PATH",
         help="tables with path,start,end,text; without: SOURCE.txt or SOURCE.json beside a source",
     )
-    parser.add_argument("--model", help="captioning model for transformers: folder or hub name")
+    parser.add_argument(
+        "--model",
+        help="captioning model: folder or hub name for transformers, its name at the server for"
+        " openai",
+    )
     parser.add_argument("--prompt", help="what the model is asked")
     parser.add_argument("--num-frames", type=int, help="frames it sees of each clip (4)")
     parser.add_argument("--batch-size", type=int, help="clips it sees at once (4)")
     parser.add_argument("--device", help="of transformers: cpu or cuda; cuda where there is one")
+    parser.add_argument(
+        "--endpoint",
+        metavar="JSON",
+        help='server of openai: {"url": "http://localhost:8000/v1"}; more: key_env (the name of the'
+        " environment variable with the key), concurrency, timeout_s, max_side, request, prices",
+    )
+    parser.add_argument(
+        "--store", metavar="DIR", help="keep replies of openai here and do not ask again"
+    )
     parser.add_argument(
         "--languages", nargs="+", default=[], metavar="CODE", help="languages to keep, as en de"
     )
@@ -56,8 +72,10 @@ def run(args: argparse.Namespace) -> str:
         "device": args.device,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    if args.captioner == "transformers" and not args.model:
-        raise ConfigError("caption-clips: the captioner transformers needs --model FOLDER")
+    if args.captioner in ("transformers", "openai") and not args.model:
+        raise ConfigError(f"caption-clips: the captioner {args.captioner} needs --model NAME")
+    if args.captioner == "openai":
+        given |= _of_server(args)
     captioner = build_module({"type": args.captioner, **given}, CAPTIONERS)
     clips = read_table(args.clips, CLIPS)
     captions = caption_clips(clips, captioner, languages=args.languages, per_clip=args.per_clip)
@@ -71,3 +89,14 @@ def run(args: argparse.Namespace) -> str:
         found += f", {good} captions in all, {others} refused beside good ones"
     remarks = "".join(f"; {remark}" for remark in captioner.remarks())
     return f"{found}{remarks} -> {args.output}"
+
+
+def _of_server(args: argparse.Namespace) -> dict[str, Any]:
+    """What the captioner openai takes alone."""
+    from pathlib import Path
+
+    from opensora.config.endpoint import parse_endpoint
+
+    store = Path(args.store) if args.store else None
+    endpoint = parse_endpoint(args.endpoint)
+    return {"endpoint": endpoint, "store": store, "part": Path(args.clips).stem}

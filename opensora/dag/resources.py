@@ -314,7 +314,11 @@ class Requests:
 
     @cached_property
     def _captioner(self) -> float:
-        names = {captions["model"] for captions in captions_of(self._config)}
+        names = {
+            captions["model"]
+            for captions in captions_of(self._config)
+            if captions["captioner"] == "transformers"
+        }
         return max((weight_files_gb(name, "captioner") for name in names), default=0.0)
 
     @cached_property

@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import yaml
 
+from opensora.config.endpoint import Endpoint
 from opensora.config.text_types import OPEN_LENGTHS
 from opensora.core.errors import ConfigError, did_you_mean
 from opensora.core.io import write_text
@@ -226,7 +227,18 @@ def _check_idle(
 
 
 def _check_captions(captions: dict[str, Any], place: str = "") -> None:
-    """Several captions of a clip come from files alone."""
+    """Several captions of a clip come from files alone, and a server is asked by `openai`."""
+    if captions["endpoint"] is not None:
+        Endpoint(**captions["endpoint"])
+    if (captions["endpoint"] is None) == (captions["captioner"] == "openai"):
+        raise ConfigError(
+            f"workflow config: {place}captions: the captioner openai and `endpoint`, the server"
+            " that it asks, come together; give both or neither"
+        )
+    if captions["captioner"] in ("openai", "transformers") and not captions["model"]:
+        raise ConfigError(
+            f"workflow config: {place}captions: captioner {captions['captioner']} needs `model`"
+        )
     if captions["per_clip"] > 1 and captions["captioner"] != "sidecar":
         raise ConfigError(
             f"workflow config: {place}captions.per_clip {captions['per_clip']} has no effect with"

@@ -35,6 +35,7 @@ from opensora.tables.part_index import renew_index
 _SHA256_DIGITS = 64
 _REPORT = "report/index.html"
 _REPORT_PARTS = ("index_files", "pictures")  # beside it: pictures, names and captions of clips
+_ROWS = ("scores", "captions")  # folders of the store with rows by a clip's content
 _PEOPLES = ("manifest.csv", "rejected.csv")
 _DERIVED = (
     "manifest",
@@ -56,7 +57,7 @@ class Held:
         indexes: run and kind -> rows of its indexes.
         clips: clip files.
         data: kind -> data files that hold rows of it.
-        scores: files of scores -> rows.
+        rows: files of scores and of replies of captioners -> rows.
         reports: pages that show pictures, perhaps its own.
         models: folders of models that saw it.
     """
@@ -66,7 +67,7 @@ class Held:
     indexes: dict[str, int]
     clips: list[Path]
     data: dict[str, list[Affected]]
-    scores: dict[Path, int]
+    rows: dict[Path, int]
     reports: list[Path]
     models: list[str]
 
@@ -92,7 +93,9 @@ class Held:
             gone = sum(len(each.gone) for each in affected)
             size = sum(each.path.stat().st_size for each in affected if each.path.is_file()) / 1e6
             yield f"store, {kind}: {gone} rows of {len(affected)} files, {size:.1f} MB"
-        yield f"store, scores: {sum(self.scores.values())} rows"
+        for kind in _ROWS:
+            found = (count for path, count in self.rows.items() if path.parts[-3] == kind)
+            yield f"store, {kind}: {sum(found)} rows"
         yield f"reports with pictures: {', '.join(map(str, self.reports)) or 'none'}"
         yield f"models that saw it: {', '.join(self.models) or 'none'}"
 
@@ -127,7 +130,11 @@ def find_held(results: Results, word: str) -> Held:
             LATENTS: find_affected(results, LATENTS, source.contents),
             EMBEDDINGS: find_affected(results, EMBEDDINGS, keys),
         },
-        rows_of_files(results.store / "scores", _key_of(source.contents)),
+        {
+            path: rows
+            for kind in _ROWS
+            for path, rows in rows_of_files(results.store / kind, _key_of(source.contents)).items()
+        },
         [path for run in results.runs if (path := run / _REPORT).is_file() and _is_in(run, source)],
         models_that_saw(results, source),
     )
@@ -150,7 +157,7 @@ def forget(results: Results, held: Held) -> None:
     for path in held.clips:
         path.unlink(missing_ok=True)
     remove_empty(results.store / CLIPS)
-    for path in held.scores:
+    for path in held.rows:
         remove_rows(path, _key_of(source.contents))
     for path in held.reports:
         path.unlink(missing_ok=True)
@@ -226,7 +233,7 @@ def _forget_probed(results: Results, source: Source) -> None:
 
 
 def _key_of(contents: Collection[str]) -> Callable[[str], bool]:
-    """Whether a key of scores begins with the content of a clip."""
+    """Whether a key of such a row begins with the content of a clip."""
     known = frozenset(contents)
     return lambda key: key[:_SHA256_DIGITS] in known
 

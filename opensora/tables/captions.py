@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from opensora.core.errors import TableError
-from opensora.tables.columns import CAPTIONS, ID, NUM_CAPTIONS, OK, STATUS, TEXT, K
+from opensora.tables.columns import CAPTIONS, COST, ID, NUM_CAPTIONS, OK, STATUS, TEXT, TOKENS, K
 from opensora.tables.io import read_table
 
 
@@ -47,6 +47,14 @@ def count_good(captions: pd.DataFrame, ids: Iterable[str]) -> pd.Series:
     """Good captions of each clip, int64 by id."""
     good = captions.loc[captions[STATUS] == OK, ID]
     return good.value_counts().reindex(list(ids), fill_value=0).astype("int64")
+
+
+def sum_replies(captions: pd.DataFrame) -> dict[str, float]:
+    """Tokens and cost of all captions that a server wrote; {} for a table without any."""
+    counts = {name: int(captions[name].fillna(0).sum()) for name in TOKENS if name in captions}
+    if COST not in captions or captions[COST].isna().all():
+        return counts
+    return {**counts, COST: round(float(captions[COST].fillna(0).sum()), 6)}
 
 
 def read_all_captions(clips: pd.DataFrame, paths: Sequence[str | Path]) -> pd.DataFrame:

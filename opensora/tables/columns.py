@@ -13,6 +13,8 @@ LICENCE = "licence"
 SOURCE_NAME = "source_name"  # of the run's sources, where it has several; `source` is a file
 K = "k"  # number of a caption among those of its clip, from 0
 NUM_CAPTIONS = "num_captions"  # of a clip, where several are kept
+TOKENS = ("prompt_tokens", "completion_tokens")  # that a model behind a server took for a caption
+COST = "cost"  # of a caption, by the prices that the run names
 NUMBER = "number"  # of a sample among all of its run, from 0 in the order of the prompts
 SHARD = "shard"  # of a manifest in partitions: made when it is read, stored in no file
 WINDOW = "window"  # first frame of what a latent holds, where that is not always the first
@@ -42,7 +44,7 @@ STRINGS = frozenset(
 WHOLE_NUMBERS = frozenset(
     {
         *("num_frames", "height", "width", "resolution", "text_len", "rotation", "seed", SHARD),
-        *(K, NUM_CAPTIONS, NUMBER),
+        *(K, NUM_CAPTIONS, NUMBER, *TOKENS),
         *(
             "start_frame",
             "end_frame",
@@ -121,7 +123,10 @@ CLIPS = Table(
 )
 SCORES = Table("scores", "score_clips", (ID, *_MARK), More.MEASURES)
 CAPTIONS = Table(
-    "captions", "caption_clips", (ID, CAPTION, TEXT, "text_len", *_MARK), optional=(K,)
+    "captions",
+    "caption_clips",
+    (ID, CAPTION, TEXT, "text_len", *_MARK),
+    optional=(K, *TOKENS, COST),
 )
 MANIFEST = Table(
     "manifest",

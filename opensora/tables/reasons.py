@@ -21,7 +21,7 @@ _OF_SCENES = ("transition", "too_short", "no_scene", "out_of_range", "overlappin
 _OF_CLIPS = ("too_long", "no_key_frame", "encode_failed", "copy_failed", "unscorable")
 _OF_CAPTIONS = (
     *("no_caption", "empty_caption", "caption_too_long", "caption_language", "caption_encoding"),
-    *("caption_unreadable", "caption_refused", "caption_unfinished"),
+    *("caption_unreadable", "caption_refused", "caption_unfinished", "caption_failed"),
 )
 _OF_IMPORTS = ("duplicate_id", "bad_value")
 _OF_ENCODERS = ("no_class", "no_token", "bad_values")

@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
+from opensora.config.endpoint import Endpoint
 from opensora.dag.dry_run import PlannedJob, dry_run
 from opensora.dag.explain import explain_jobs
 from opensora.dag.identity import changes, recorded_identities
@@ -84,6 +86,7 @@ ELSEWHERE = {
     *("stages.0.config", "sample.config", "models.vae.config", "models.clip.config"),
     *("models.text_encoder.config", "sample.prompts", "stages.0.load", "scorers"),
     *("videos", "captions.sidecar"),  # of own videos: test_incremental.py
+    *(f"captions.endpoint.{each.name}" for each in fields(Endpoint)),  # test_asked_server.py
     "captions.per_clip",  # has no effect beside the captioner of SETTINGS: test_captions.py
     *("manifest_csv", "layout"),  # for people, and of saved configs: no rule reads them
     *("manifest", "root", "scenes.table"),  # of runs that enter with a table: test_entries.py

@@ -11,7 +11,7 @@ rule caption_clips:
         clips=f"{RUN}/clips/{{shard}}.parquet",
         sidecar=lambda wildcards: plain_names(sidecars(source_of(wildcards))),
         model=lambda wildcards: plain_names(
-            local_files([source_of(wildcards)["captions"]["model"]])
+            captioner_files(source_of(wildcards)["captions"])
         ),
     output:
         captions=f"{RUN}/captions/{{shard}}.parquet",
@@ -38,8 +38,11 @@ rule caption_clips:
         # a function of input is not compared
         sidecar=lambda wildcards, input: options(sidecar=sidecars(source_of(wildcards))),
         options=lambda wildcards: caption_options(source_of(wildcards)["captions"]),
-        # a function of resources is not compared: where it runs decides no result
+        # functions of resources are not compared: where and how fast decides no result
+        server=lambda wildcards, resources: server_options(
+            source_of(wildcards)["captions"]
+        ),
         device=lambda wildcards, resources: asks.device("caption_clips"),
     shell:
         "opensora caption-clips --clips {input.clips} --output {output.captions} "
-        "--captioner {params.captioner} {params.sidecar:q} {params.options:q} {params.device} --threads {threads} --job-log {log} >> {log} 2>&1"
+        "--captioner {params.captioner} {params.sidecar:q} {params.options:q} {params.server:q} {params.device} --threads {threads} --job-log {log} >> {log} 2>&1"

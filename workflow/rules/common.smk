@@ -257,7 +257,9 @@ def model_folder(name):
         "t5": f"{RUN}/models/text_encoder",
         "clip": model_folder("clip"),
         "classes": None,
-    }.get(config["models"]["text_encoder"]["type"])  # others are refused without weights
+    }.get(
+        config["models"]["text_encoder"]["type"]
+    )  # others are refused without weights
 
 
 def model_files(name):

@@ -121,27 +121,6 @@ def clip_form(clips):
     return options(fps=clips["fps"], short_side=clips["short_side"])
 
 
-def caption_fields(source):
-    """What decides the captions of a source, besides the files beside its videos."""
-    given = source["captions"]
-    tables = sidecars(source)
-    return {
-        **{**given, "sidecar": tables},
-        **stamps([*tables, *local_files([given["model"]])]),
-    }
-
-
-def caption_options(captions):
-    """How clips are captioned, as options."""
-    return options(
-        model=captions["model"],
-        prompt=captions["prompt"],
-        num_frames=captions["num_frames"],
-        languages=captions["languages"],
-        per_clip=SEVERAL_CAPTIONS,
-    )
-
-
 def scenes_are(given):
     """Whether a source has a table of scenes ("given"), or is searched for cuts ("found")."""
     return any(kind == given for kind in _scenes())

@@ -1,5 +1,5 @@
 """Captions: one captioner per file; importing this package registers them all."""
 
-from opensora.curation.captions import generated, sidecar, template
+from opensora.curation.captions import generated, openai, sidecar, template
 
-__all__ = ["generated", "sidecar", "template"]
+__all__ = ["generated", "openai", "sidecar", "template"]

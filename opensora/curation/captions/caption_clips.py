@@ -31,7 +31,6 @@ _REASONS = {
 _TOO_LONG = "the caption has {} characters; at most {} are read"
 _SHOWN = 60  # characters of a reply that a reason shows
 SURE = 0.5  # probability above which a text is taken to be in another language
-_BATCH = 32  # clips handed to a captioner at once
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class Clip:
         kind: "video" or "image".
         start: seconds into the source.
         end: seconds into the source; an image has start = end = 0.
+        sha256: of the clip file.
     """
 
     id: str
@@ -53,6 +53,7 @@ class Clip:
     kind: str
     start: float
     end: float
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,13 @@ class Captioner(ABC):
 
     Attributes:
         gives_several: whether a clip can have more than one.
+        batch: clips that it is handed at once.
+        columns: of the captions table that it adds; see `facts`.
     """
 
     gives_several = False
+    batch = 32
+    columns: tuple[str, ...] = ()
 
     @abstractmethod
     def caption(self, clips: Sequence[Clip]) -> list[str | NoCaption]:
@@ -91,6 +96,10 @@ class Captioner(ABC):
         Raises:
             TableError: what was given for captions speaks of none of them.
         """
+
+    def facts(self, clip: Clip) -> dict[str, Any]:
+        """What `columns` say of a clip whose caption was asked for."""
+        return {}
 
     def remarks(self) -> list[str]:
         """What a reader of the summary should know, after all clips are captioned."""
@@ -137,18 +146,19 @@ def caption_clips(
         captioner.prepare(_as_clips(usable))
     rows: list[dict[Any, Any]] = []
     with Guard("caption_clips") as guard, Guard("caption_clips") as cleaning:
-        for batch in progress(list(_batches(clips)), description="caption_clips"):
-            good = [row for row in batch if row["status"] == OK]
-            found = call_each(
-                guard, lambda some: captioner.captions(some, per_clip), _as_clips(good)
-            )
-            texts = dict(zip((row["id"] for row in good), found, strict=True))
+        batches = list(_batches(clips, captioner.batch))
+        for batch in progress(batches, description="caption_clips"):
+            good = _as_clips([row for row in batch if row["status"] == OK])
+            found = call_each(guard, lambda some: captioner.captions(some, per_clip), good)
+            texts = dict(zip((clip.id for clip in good), found, strict=True))
+            facts = {clip.id: captioner.facts(clip) for clip in good}
             for row in batch:
                 given = texts.get(row["id"], [""])
                 raws = [given] if isinstance(given, VideoError) else given
-                rows += _numbered([_safely(cleaning, row, raw, languages) for raw in raws])
-    table = pd.DataFrame(rows, columns=[*CAPTIONS.columns, K])
-    return table if per_clip > 1 else table.drop(columns=K)
+                made = _numbered([_safely(cleaning, row, raw, languages) for raw in raws])
+                rows += [{**each, **facts.get(row["id"], {})} for each in made]
+    several = [K] if per_clip > 1 else []
+    return pd.DataFrame(rows, columns=[*CAPTIONS.columns, *several, *captioner.columns])
 
 
 def _safely(
@@ -167,10 +177,10 @@ def _numbered(rows: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
     return [{**row, K: number} for number, row in enumerate(ordered)]
 
 
-def _batches(clips: pd.DataFrame) -> Iterator[list[dict[Any, Any]]]:
+def _batches(clips: pd.DataFrame, size: int) -> Iterator[list[dict[Any, Any]]]:
     records = clips.to_dict("records")
-    for start in range(0, len(records), _BATCH):
-        yield records[start : start + _BATCH]
+    for start in range(0, len(records), size):
+        yield records[start : start + size]
 
 
 def _as_clips(rows: list[dict[Any, Any]]) -> list[Clip]:
@@ -182,6 +192,7 @@ def _as_clips(rows: list[dict[Any, Any]]) -> list[Clip]:
             kind=row["kind"],
             start=float(row["start"]),
             end=float(row["end"]),
+            sha256=str(row["sha256"]),
         )
         for row in rows
     ]

@@ -13,8 +13,7 @@ from PIL import Image
 from opensora.config.registry import CAPTIONERS
 from opensora.core.errors import ConfigError, VideoError
 from opensora.curation.captions.caption_clips import Captioner, Clip, NoCaption
-from opensora.media.decode import read_frames
-from opensora.media.probe import probe
+from opensora.curation.captions.pictures import spread_frames
 from opensora.text.replies import UNFINISHED, whole_sentences
 
 log = logging.getLogger(__name__)
@@ -92,7 +91,7 @@ class TransformersCaptioner(Captioner):
         frames: dict[int, list[Image.Image]] = {}
         for k, clip in enumerate(clips):
             try:
-                frames[k] = self._frames(clip)
+                frames[k] = spread_frames(clip.path, self._num_frames)
             except VideoError as error:
                 log.warning("caption_clips unreadable id=%s %s", clip.id, error.detail)
                 texts[k] = NoCaption(error.reason, error.detail)
@@ -103,12 +102,6 @@ class TransformersCaptioner(Captioner):
             for k, (text, is_cut) in zip(batch, answers, strict=True):
                 texts[k] = self._whole(text) if is_cut else text
         return list(texts.values())
-
-    def _frames(self, clip: Clip) -> list[Image.Image]:
-        length = probe(clip.path).num_frames
-        count = min(self._num_frames, length)
-        indices = [(2 * k + 1) * length // (2 * count) for k in range(count)]
-        return [Image.fromarray(frame) for frame in read_frames(clip.path, indices)]
 
     def _whole(self, text: str) -> str | NoCaption:
         whole = whole_sentences(text)

@@ -21,7 +21,7 @@ from opensora.curation.manifest.of_sources import (
     with_ready,
 )
 from opensora.curation.manifest.selection import HASH, Selection, select
-from opensora.tables.captions import check_numbers, count_good, first_captions
+from opensora.tables.captions import check_numbers, count_good, first_captions, sum_replies
 from opensora.tables.columns import (
     CAPTION,
     CAPTIONS,
@@ -131,7 +131,10 @@ def build_manifest(
     return Manifest(
         manifest=kept[_manifest_columns(sources, kept)].reset_index(drop=True),
         rejected=rejected,
-        funnel={"stages": ledger.stages, **ledger.captions, "kept": summary_of(kept)},
+        funnel={
+            **{"stages": ledger.stages, **ledger.captions, "kept": summary_of(kept)},
+            **({"replies": replies} if (replies := sum_replies(sources.captions)) else {}),
+        },
     )
 
 

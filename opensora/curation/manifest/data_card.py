@@ -7,8 +7,7 @@ from typing import Any
 import pandas as pd
 
 from opensora.curation.manifest.selection import Selection
-from opensora.tables.checks import VALIDATION
-from opensora.tables.columns import LICENCE, NUM_CAPTIONS, SOURCE_NAME
+from opensora.tables.columns import COST, LICENCE, NUM_CAPTIONS, SOURCE_NAME, TOKENS
 
 _SHOWN_SCORES = 20  # columns of the table of scores
 
@@ -26,7 +25,7 @@ def data_card(
     """
     sections = [
         "# Data card\n",
-        _size(manifest),
+        _size(manifest) + _replies(funnel.get("replies")),
         *_sources(manifest),
         _table("Splits", ["split", "clips", "footage", "sources"], _per(manifest, "split")),
         _table("Licences", ["licence", "clips", "footage", "sources"], _per(manifest, LICENCE)),
@@ -54,6 +53,16 @@ def _sources(manifest: pd.DataFrame) -> list[str]:
     held_out = (manifest["split"] == VALIDATION).groupby(manifest[SOURCE_NAME]).sum()
     rows = [[*row, str(int(held_out[row[0]]))] for row in _per(manifest, SOURCE_NAME)]
     return [_table("Sources", header, rows)]
+def _replies(replies: Mapping[str, float] | None) -> str:
+    """What captions of a server took, whenever they were made."""
+    if replies is None:
+        return ""
+    cost = f", at a cost of {replies[COST]:.2f}" if COST in replies else ""
+    asked, written = (replies[name] for name in TOKENS)
+    return (
+        f"\nCaptions of a server took {asked:,} tokens of requests and {written:,} of"
+        f" replies{cost}.\n"
+    )
 
 
 def _per(manifest: pd.DataFrame, column: str) -> list[list[str]]:

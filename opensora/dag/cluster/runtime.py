@@ -114,10 +114,22 @@ class Forecast:
         if not known:
             return None
         footage = max(known) / _BYTES_A_S
-        captioners = [captions["captioner"] for captions in captions_of(self._config)]
-        if rule == "caption_clips" and "transformers" in captioners:
-            return footage * _CAPTIONED_S[power.gpus > 0] / (1 if power.gpus else power.threads)
+        if rule == "caption_clips":
+            return max(
+                footage * self._captioned_s(captions, power)
+                for captions in captions_of(self._config)
+            )
         return footage * _CPU_S[rule] / power.threads
+
+    @staticmethod
+    def _captioned_s(captions: dict[str, Any], power: Power) -> float:
+        """A second of footage, by what a source's captions come from."""
+        if captions["captioner"] == "transformers":
+            return _CAPTIONED_S[power.gpus > 0] / (1 if power.gpus else power.threads)
+        if captions["captioner"] == "openai":
+            seconds: float = _CAPTIONED_S[True] / captions["endpoint"]["concurrency"]
+            return seconds
+        return _CPU_S["caption_clips"] / power.threads
 
     def _of_shard(self, rule: str, power: Power) -> float | None:
         """Work on the clips of one shard."""

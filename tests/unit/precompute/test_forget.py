@@ -120,6 +120,7 @@ def test_without_yes_it_lists_and_changes_nothing(results, capsys):
     assert "store, latents: 3 rows of 1 files" in said
     assert "store, embeddings: 1 rows of 1 files" in said
     assert "store, scores: 3 rows" in said
+    assert "store, captions: 3 rows" in said
     assert said.rstrip().endswith("--yes does it")
     assert everything(results) == before
 
@@ -144,7 +145,8 @@ def test_a_video_of_all_rows_leaves_no_file(results):
         assert main(["doctor", "--forget", path, "--results", str(results), "--yes"]) == 0
     assert not list((results / "store").rglob("*.safetensors"))
     assert not list((results / "store/clips").rglob("*.mp4"))
-    assert not list((results / "store/scores").rglob("*.jsonl"))
+    for kind in ("scores", "captions"):
+        assert not list((results / "store" / kind).rglob("*.jsonl"))
     assert len(LatentStore(results / "one/latents/stage1")) == 0
 
 

@@ -88,7 +88,7 @@ def test_replies_of_models_are_captions_or_reasons(tmp_path: Path) -> None:
 def test_the_text_goes_before_the_object_and_small_letters_before_capitals(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"text": "object"}')
     (tmp_path / "a.TXT").write_text("capitals")
-    clip = Clip("c", Path("c.mp4"), tmp_path / "a.mp4", "video", 0.0, 2.0)
+    clip = Clip("c", Path("c.mp4"), tmp_path / "a.mp4", "video", 0.0, 2.0, "")
     assert SidecarCaptioner().caption([clip]) == ["capitals"]
     (tmp_path / "a.txt").write_text("small")
     assert SidecarCaptioner().caption([clip]) == ["small"]
@@ -103,7 +103,7 @@ def test_a_file_that_can_not_be_opened_is_a_reason(
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    clip = Clip("c", Path("c.mp4"), tmp_path / "a.mp4", "video", 0.0, 2.0)
+    clip = Clip("c", Path("c.mp4"), tmp_path / "a.mp4", "video", 0.0, 2.0, "")
     assert SidecarCaptioner().caption([clip]) == [
         NoCaption("caption_unreadable", f"{tmp_path / 'a.txt'}: Permission denied")
     ]

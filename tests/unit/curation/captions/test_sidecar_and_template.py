@@ -11,7 +11,7 @@ from opensora.curation.captions.template import TemplateCaptioner
 
 
 def clip(source: Path, start: float = 0.0, end: float = 2.0, kind: str = "video") -> Clip:
-    return Clip("c", Path("c.mp4"), source, kind, start, end)
+    return Clip("c", Path("c.mp4"), source, kind, start, end, "")
 
 
 @pytest.fixture
@@ -190,6 +190,7 @@ def test_a_zero_byte_in_a_caption_costs_its_row(tmp_path: Path, tiny_video: Path
     rows += [{"path": source, "text": "a blue ball", "start": 2.0, "end": 4.0}]
     pd.DataFrame(rows).to_parquet(tmp_path / "captions.parquet")
     facts = {"path": source, "source": source, "kind": "video", "status": "ok", "detail": ""}
+    facts["sha256"] = "0"
     clips = pd.DataFrame(
         [{**facts, "id": f"c{k}", "start": 2.0 * k, "end": 2.0 * k + 2} for k in (0, 1)]
     )
