@@ -66,6 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--test-fraction", type=float, default=0.0, help="share of source videos for the test set"
     )
     parser.add_argument(
+        "--corrections", metavar="FILE", help="what browse wrote: captions, clips to leave out"
+    )
+    parser.add_argument(
         "--manifest",
         required=True,
         help="usable clips: a .csv or .parquet file, or a folder of a partition for each --clips",
@@ -94,6 +97,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.curation.manifest.of_sources import read_ready
     from opensora.curation.manifest.selection import Selection
     from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED, SCENES, SCORES, VIDEOS
+    from opensora.tables.corrections import read_corrections
     from opensora.tables.io import read_table, write_table
     from opensora.tables.manifest import write_manifest_csv
     from opensora.tables.partitions import check_part_names, shard_names, write_parts
@@ -131,6 +135,7 @@ def run(args: argparse.Namespace) -> str:
         validation_fraction=args.validation_fraction,
         test_fraction=args.test_fraction,
         ready=ready,
+        corrections=read_corrections(args.corrections) if args.corrections else None,
     )
     write_table(built.rejected, args.rejected, REJECTED)
     write_json(args.funnel, sealed(built.funnel))

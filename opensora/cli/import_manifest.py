@@ -40,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--test-fraction", type=float, default=0.0, help="the same for the test set (default: 0)"
     )
+    parser.add_argument(
+        "--corrections", metavar="FILE", help="what browse wrote: captions, clips to leave out"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes that look into files")
     parser.add_argument(
         "--timeout-s",
@@ -87,6 +90,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.curation.manifest.selection import Selection
     from opensora.curation.readers.reader import is_table, read_clips
     from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED
+    from opensora.tables.corrections import read_corrections
     from opensora.tables.io import write_table
     from opensora.tables.manifest import write_manifest_csv
     from opensora.tables.partitions import shard_names, write_parts
@@ -104,6 +108,7 @@ def run(args: argparse.Namespace) -> str:
         root=args.root,
         validation_fraction=args.validation_fraction,
         test_fraction=args.test_fraction,
+        corrections=read_corrections(args.corrections) if args.corrections else None,
         workers=args.workers,
         timeout_s=args.timeout_s,
         journal=Path(args.manifest).with_suffix(".probed.jsonl"),

@@ -41,6 +41,7 @@ COMMANDS = {
     "sample": "sample videos for prompts",
     "app": "try prompts in the browser",
     "evaluate": "measure samples",
+    "browse": "look at clips, correct captions, mark clips out",
     "report": "write the HTML report of a run",
     "export": "write clips for other trainers, WebDataset, Hugging Face",
     "export-weights": "write trained weights as diffusers loads them",

@@ -28,6 +28,11 @@ def plain_names(names: Iterable[str]) -> list[str]:
     return [name for name in names if not _MARKS.search(name)]
 
 
+def present(names: Iterable[str | None]) -> list[str]:
+    """Those whose files are there: of inputs that a person may make later, or never."""
+    return [name for name in names if name and Path(name).exists()]
+
+
 def stamps(names: Iterable[str]) -> dict[str, dict[str, list[int]]]:
     """For an identity, time (ns) and size (bytes) of the others, as `{"stamps": {name: [...]}}`.
 

@@ -22,7 +22,7 @@ from opensora.stores.catalogue import Catalogue
 from opensora.stores.index import embedding_columns, embedding_rows, write_index
 from opensora.stores.keys import FILE_TEXTS, KEY, part_name, text_key
 from opensora.tables.captions import read_all_captions
-from opensora.tables.columns import ID, NUM_CAPTIONS, TEXT, K
+from opensora.tables.columns import CORRECTED, ID, NUM_CAPTIONS, TEXT, K
 from opensora.tables.manifest import read_manifest
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def read_captions(
     Raises:
         TableError: one is no manifest, or lacks the shard; or the tables are of another manifest.
     """
-    one, columns = shard if num_shards > 1 else None, (TEXT, NUM_CAPTIONS)
+    one, columns = shard if num_shards > 1 else None, (TEXT, NUM_CAPTIONS, CORRECTED)
     captions = pd.concat(
         [read_manifest(path, columns=columns, shard=one) for path in paths], ignore_index=True
     )

@@ -13,16 +13,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from opensora import __version__
 from opensora.core.io import atomic_path, write_text
-from opensora.core.text import visible
 from opensora.report.buckets import buckets
 from opensora.report.collect import RunFolder, collect
 from opensora.report.encoders import encoders
 from opensora.report.footage.curation import curation
 from opensora.report.footage.lineage import lineage
+from opensora.report.frame import page_html
 from opensora.report.history import changes, facts_of, keep
 from opensora.report.media import Media
 from opensora.report.overview import overview
@@ -132,13 +129,6 @@ def _copy(folder: Path) -> None:
 
 
 def _html(run: str, folder: str, data: list[str]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("opensora.report", "page"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     libraries = [f"vendor/{name}" for name in LIBRARIES]
     scripts = [
         *(name for name in libraries if name.endswith(".js")),
@@ -150,9 +140,8 @@ def _html(run: str, folder: str, data: list[str]) -> str:
         *(name for name in libraries if name.endswith(".css")),
         *(f"page/{name}" for name in STYLES),
     ]
-    return environment.get_template("index.html.j2").render(
-        run=visible(run),
-        version=__version__,
+    return page_html(
+        *(run, "run report"),
         policy=POLICY,
         styles=[f"{folder}/{name}" for name in styles],
         scripts=[f"{folder}/{name}" for name in scripts],

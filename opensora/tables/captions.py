@@ -10,7 +10,18 @@ from pathlib import Path
 import pandas as pd
 
 from opensora.core.errors import TableError
-from opensora.tables.columns import CAPTIONS, COST, ID, NUM_CAPTIONS, OK, STATUS, TEXT, TOKENS, K
+from opensora.tables.columns import (
+    CAPTIONS,
+    CORRECTED,
+    COST,
+    ID,
+    NUM_CAPTIONS,
+    OK,
+    STATUS,
+    TEXT,
+    TOKENS,
+    K,
+)
 from opensora.tables.io import read_table
 
 
@@ -61,7 +72,8 @@ def read_all_captions(clips: pd.DataFrame, paths: Sequence[str | Path]) -> pd.Da
     """The captions of the clips of a manifest, which has caption 0 of each.
 
     Args:
-        clips: id, text and num_captions of clips, each once.
+        clips: id, text and num_captions of clips, each once; and whether they are `corrected`,
+            which means that the text is their only one.
         paths: CAPTIONS tables of at least these clips.
 
     Returns:
@@ -72,7 +84,7 @@ def read_all_captions(clips: pd.DataFrame, paths: Sequence[str | Path]) -> pd.Da
         TableError: the tables hold other captions of these clips than the manifest was made of.
     """
     captions = pd.concat([read_table(path, CAPTIONS) for path in paths], ignore_index=True)
-    captions = captions.assign(**{K: _numbers(captions)})
+    captions = _with_corrected(captions.assign(**{K: _numbers(captions)}), clips)
     captions = captions[(captions[STATUS] == OK) & captions[ID].isin(clips[ID])]
     check_numbers(captions)
     told = clips[NUM_CAPTIONS] if NUM_CAPTIONS in clips else pd.Series(1, index=clips.index)
@@ -91,3 +103,11 @@ def read_all_captions(clips: pd.DataFrame, paths: Sequence[str | Path]) -> pd.Da
     captions = captions.sort_values(["place", K], ignore_index=True)
     rows = clips.iloc[captions["place"].to_numpy()].reset_index(drop=True)
     return rows.assign(**{TEXT: captions[TEXT], K: captions[K]})
+
+
+def _with_corrected(captions: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame:
+    """The captions, in place of those that a person corrected the manifest's own."""
+    if CORRECTED not in clips:
+        return captions
+    own = clips.loc[clips[CORRECTED], [ID, TEXT]].assign(**{STATUS: OK, K: 0})
+    return pd.concat([captions[~captions[ID].isin(own[ID])], own], ignore_index=True)

@@ -15,10 +15,12 @@ K = "k"  # number of a caption among those of its clip, from 0
 NUM_CAPTIONS = "num_captions"  # of a clip, where several are kept
 TOKENS = ("prompt_tokens", "completion_tokens")  # that a model behind a server took for a caption
 COST = "cost"  # of a caption, by the prices that the run names
+CORRECTED = "corrected"  # whether its only caption is one of a table of corrections; where above
 NUMBER = "number"  # of a sample among all of its run, from 0 in the order of the prompts
 SHARD = "shard"  # of a manifest in partitions: made when it is read, stored in no file
 WINDOW = "window"  # first frame of what a latent holds, where that is not always the first
 OK = "ok"  # the status of a row that goes on
+MARK, OUT = "mark", "out"  # of a table of corrections: the clip stays out
 NO_VIDEO = "no_video"  # the status of a scene that a table names of a file that is not there
 
 # how tables of others spell two columns; of several in one table the first counts. Open-Sora: path,
@@ -36,7 +38,7 @@ STRINGS = frozenset(
     {
         *(ID, PATH, TEXT, STATUS, DETAIL, LICENCE, SOURCE_NAME, "phash", "cmotion"),
         *("kind", "sha256", "codec", "pixel_format", "video_id", "source", "split", "stage"),
-        *("reason", "prompt", "scorer"),
+        *("reason", "prompt", "scorer", MARK, "note"),
         *(name for names in SPELLINGS.values() for name in names),
         *("bucket_resolution", "bucket_aspect_ratio", "colour", "shape", "direction"),
     }
@@ -56,7 +58,7 @@ WHOLE_NUMBERS = frozenset(
         ),
     }
 )
-FLAGS = frozenset({"variable_frame_rate", "hdr", "interlaced", "pulldown", "has_audio"})
+FLAGS = frozenset({"variable_frame_rate", "hdr", "interlaced", "pulldown", "has_audio", CORRECTED})
 # what the manifest says of the video that a clip was cut from
 FACTS = (
     *("codec", "rotation", "sar"),
@@ -140,6 +142,7 @@ MANIFEST = Table(
 REJECTED = Table(
     "rejected", "build_manifest", (ID, PATH, "stage", "reason", DETAIL), optional=(SOURCE_NAME,)
 )
+CORRECTIONS = Table("corrections", "browse", (ID, CAPTION, MARK, "note"))
 ASSIGNMENT = Table(
     "assignment",
     "assign_buckets",

@@ -29,7 +29,9 @@ _OF_ENCODERS = ("no_class", "no_token", "bad_values")
 STATUSES = frozenset(
     (*_OF_FILES, *_OF_WORKERS, *_OF_SCENES, *_OF_CLIPS, *_OF_CAPTIONS, *_OF_IMPORTS, *_OF_ENCODERS)
 )
-SELECTION = frozenset(("keep_if", "licence_not_allowed", "near_duplicate", "source_cap"))
+SELECTION = frozenset(
+    ("marked_out", "keep_if", "licence_not_allowed", "near_duplicate", "source_cap")
+)
 BOUNDS = ("_too_low", "_too_high", "_missing")  # behind the name of a column with a bound
 PLANNING = frozenset(
     (

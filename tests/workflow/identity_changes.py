@@ -61,6 +61,10 @@ def reorder_settings(folder: Path, config: Config) -> None:
     config["clips"] = dict(reversed(config["clips"].items()))
 
 
+def write_corrections(folder: Path, config: Config) -> None:
+    (folder / "corrections.csv").write_text("id,caption\nclip,another\n")
+
+
 NOTHING: dict[str, int] = {}
 # change -> how it is made, and the jobs that it starts; what follows them runs as well
 CHANGES: dict[str, tuple[Edit, dict[str, int]]] = {
@@ -129,6 +133,10 @@ CHANGES: dict[str, tuple[Edit, dict[str, int]]] = {
     ),
     "the order of `scorers`": (
         setting("scorers", ["flow", "technical", "match"]),
+        {"build_manifest": 1},
+    ),
+    "a table of corrections": (
+        both(write_corrections, setting("corrections", "corrections.csv")),
         {"build_manifest": 1},
     ),
     "a threshold of scenes": (setting("scenes", {"threshold": 20.0}), {"detect_scenes": 2}),

@@ -89,6 +89,7 @@ ELSEWHERE = {
     *(f"captions.endpoint.{each.name}" for each in fields(Endpoint)),  # test_asked_server.py
     "captions.per_clip",  # has no effect beside the captioner of SETTINGS: test_captions.py
     *("manifest_csv", "layout"),  # for people, and of saved configs: no rule reads them
+    "corrections",  # a file that may not be there: CHANGES
     *("manifest", "root", "scenes.table"),  # of runs that enter with a table: test_entries.py
     *("models.text_encoder.type", "models.text_encoder.num_classes"),  # test_reference_configs.py
     *("scorer_options.aesthetic.clip", "scorer_options.aesthetic.head"),  # as that of flow

@@ -18,6 +18,9 @@ import yaml
 
 from opensora.media.encode import write_video
 from opensora.models.clip_model import ClipModel, save_clip
+from opensora.tables.corrections import Correction, put_correction
+from opensora.tables.io import read_table
+from opensora.tables.manifest import read_manifest
 from tests.tiny_encoders import save_t5, save_vae
 
 REPOSITORY = Path(__file__).parents[2]
@@ -80,6 +83,26 @@ def rewrite_caption(run: Run) -> None:
     (run.folder / "videos/007.txt").write_text("a ball that was a square before")
 
 
+def correct_caption(run: Run) -> None:
+    """A table of corrections, which the config named before it was there."""
+    correct(run, Correction(clip_of(run, "008"), caption="a toy that slides on a table"))
+
+
+def mark_clip_out(run: Run) -> None:
+    """A clip that is to stay out."""
+    correct(run, Correction(clip_of(run, "009"), mark="out"))
+
+
+def correct(run: Run, row: Correction) -> None:
+    put_correction(run.folder / run.config["corrections"], row, Correction(row.id))
+
+
+def clip_of(run: Run, video: str) -> str:
+    """The id of the clip of a video, as the manifest has it."""
+    manifest = read_manifest(run.folder / "results/own/manifest")
+    return str(manifest.loc[manifest["source"].str.endswith(f"{video}.mp4"), "id"].item())
+
+
 # in the words of the table: the change, by name, and how many of each encoder's items are new
 CHANGES: dict[str, Callable[[Run], None]] = {
     "from nothing": lambda run: None,
@@ -88,13 +111,21 @@ CHANGES: dict[str, Callable[[Run], None]] = {
     "a video less": remove_video,
     "another threshold": loosen,
     "one changed caption": rewrite_caption,
+    "a corrected caption": correct_caption,
+    "a clip marked out": mark_clip_out,
     "`bucket_config` of stage 2": lambda run: set_stage(run, 2, "24px"),
     "nothing": lambda run: None,
 }
-NUMBERS = {"nothing": 0, "its clips": 1, "its text": 1, "all": NUM_VIDEOS}
+NUMBERS = {
+    "nothing": 0,
+    "its clips": 1,
+    "its text": 1,
+    "all": NUM_VIDEOS,
+    "all but its clip": NUM_VIDEOS - 1,
+}
 
 
-def read_table() -> dict[str, tuple[int, ...]]:
+def table_of_page() -> dict[str, tuple[int, ...]]:
     """The changes of the page and the items that each encoder is given."""
     lines = PAGE.read_text().split(TITLE)[1].split("\n## ")[0].splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
@@ -140,6 +171,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
         "scorers": ["technical", "match"],
         "filters": {"frozen_ratio": {"max": 0.9}},
         "validation_fraction": 0.1,
+        "corrections": "mine/corrections.csv",
         "encode": {"dtype": "fp32", "min_psnr": 0, "vae_stride": [1, 4, 4], "max_length": 32},
         "stages": [{"name": f"stage{k}", "config": str(tmp_path / f"stage{k}.py")} for k in (1, 2)],
         "sample": {"prompts": "prompts.txt"},
@@ -173,4 +205,8 @@ def test_nothing_is_encoded_twice(run: Run) -> None:
     for name, change in CHANGES.items():
         change(run)
         found[name] = precompute(run)
-    assert found == read_table()
+    assert found == table_of_page()
+    reasons = read_table(run.folder / "results/own/rejected.csv")
+    manifest = read_manifest(run.folder / "results/own/manifest")
+    assert "a toy that slides on a table" in set(manifest["text"])
+    assert (reasons["reason"] == "marked_out").sum() == 1

@@ -20,7 +20,7 @@ from opensora.dag.configs import (
 from opensora.dag.identity import identity, know_signatures
 from opensora.dag.layout import require_layout
 from opensora.dag.mark import remove_marks
-from opensora.dag.names import as_given, plain_names, stamps
+from opensora.dag.names import as_given, plain_names, present, stamps
 from opensora.dag.resources import Requests
 from opensora.dag.settings import (
     check_workflow_config,
@@ -51,6 +51,7 @@ SHARDS = [f"{shard:04d}" for shard in range(num_shards_of(config))]
 # those of videos come first, those of ready clips behind them
 READY = [source for source in SOURCES if source.get("manifest")]
 VIDEO_SHARDS = SHARDS[: config["num_shards"] * (len(SOURCES) - len(READY))]
+CORRECTIONS = present([config["corrections"]])
 STAGE = {stage["name"]: stage for stage in config["stages"]}
 STAGES = list(STAGE)
 # what training makes weights at: the milestones of a stage, as `stage1@100`, and its end

@@ -5,6 +5,7 @@ rule import_manifest:
     """Check the table once; every row is taken or rejected with its reason."""
     input:
         table=watched_layout(config["manifest"]),
+        corrections=plain_names(CORRECTIONS),
     output:
         manifest=PARTITIONS,
         index=PARTITION_INDEX,
@@ -29,10 +30,12 @@ rule import_manifest:
             validation_fraction=config["validation_fraction"],
             test_fraction=config["test_fraction"],
             **layout_fields(config),
+            **stamps(CORRECTIONS),
         ),
         # a function of input is not compared
         table=lambda wildcards, input: config["manifest"],
         root=as_given(options(root=config["root"], format=config["format"])),
+        corrections=as_given(options(corrections=CORRECTIONS)),
         num_shards=config["num_shards"],
         run=lambda wildcards, input: RUN,
         # for people, so it is no output; and a function of input is not compared
@@ -40,7 +43,7 @@ rule import_manifest:
         validation=config["validation_fraction"],
         test=config["test_fraction"],
     shell:
-        "opensora import-manifest {params.table:q} {params.root:q} "
+        "opensora import-manifest {params.table:q} {params.root:q} {params.corrections:q} "
         "--validation-fraction {params.validation} --test-fraction {params.test} "
         "--num-shards {params.num_shards} --manifest {params.run}/manifest "
         "--csv {params.run}/manifest.csv --csv-when {params.csv_when} "

@@ -7,6 +7,7 @@ rule import_manifest:
     """Check the clips of a source once; every row is taken or rejected with its reason."""
     input:
         table=lambda wildcards: watched_layout(SOURCE[wildcards.source]["manifest"]),
+        corrections=plain_names(CORRECTIONS),
     output:
         index=f"{IMPORTED}/{{source}}/manifest/index.json",
         rejected=f"{IMPORTED}/{{source}}/rejected.csv",
@@ -32,6 +33,7 @@ rule import_manifest:
             version=VERSIONS["import_manifest"],
             num_shards=config["num_shards"],
             test_fraction=config["test_fraction"],
+            **stamps(CORRECTIONS),
             source=lambda wildcards: {
                 **{
                     field: SOURCE[wildcards.source][field]
@@ -48,6 +50,7 @@ rule import_manifest:
             licence=SOURCE[wildcards.source]["licence"],
             validation_fraction=SOURCE[wildcards.source]["validation_fraction"],
             test_fraction=config["test_fraction"],
+            corrections=CORRECTIONS,
         ),
         num_shards=config["num_shards"],
         folder=lambda wildcards, input: f"{IMPORTED}/{wildcards.source}",

@@ -46,6 +46,7 @@ rule build_manifest:
     input:
         tables=TABLE_INDEX if VIDEO_SHARDS else [],
         ready=ready_indexes(),
+        corrections=plain_names(CORRECTIONS),
     output:
         manifest=PARTITIONS,
         index=PARTITION_INDEX,
@@ -72,6 +73,7 @@ rule build_manifest:
             },
             # what a run without `sources` has not
             **({"sources": rules_of_sources(config)} if config["sources"] else {}),
+            **stamps(CORRECTIONS),
         ),
         # functions of input: not compared, and no wildcard is looked for in them
         tables=lambda wildcards, input: options(
@@ -85,6 +87,7 @@ rule build_manifest:
             num_shards=len(VIDEO_SHARDS) or None,
             index=TABLE_INDEX if VIDEO_SHARDS else None,
             imported=[f"{IMPORTED}/{source['name']}" for source in READY],
+            corrections=CORRECTIONS,
         ),
         # the same: it stands in the identity
         sources=lambda wildcards, input: options(

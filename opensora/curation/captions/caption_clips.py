@@ -155,18 +155,29 @@ def caption_clips(
             for row in batch:
                 given = texts.get(row["id"], [""])
                 raws = [given] if isinstance(given, VideoError) else given
-                made = _numbered([_safely(cleaning, row, raw, languages) for raw in raws])
+                made = _numbered([caption_row(cleaning, row, raw, languages) for raw in raws])
                 rows += [{**each, **facts.get(row["id"], {})} for each in made]
     several = [K] if per_clip > 1 else []
     return pd.DataFrame(rows, columns=[*CAPTIONS.columns, *several, *captioner.columns])
 
 
-def _safely(
+def caption_row(
     guard: Guard,
     clip: dict[Any, Any],
     raw: str | NoCaption | VideoError,
     languages: Collection[str],
 ) -> dict[Any, Any]:
+    """Judge and clean one caption.
+
+    Args:
+        guard: in which the text is handled.
+        clip: row of a CLIPS table; one that is marked keeps its mark.
+        raw: the text as it was found, or why there is none.
+        languages: ISO 639 codes to keep; none keeps all.
+
+    Returns:
+        A row of a CAPTIONS table.
+    """
     made = guard.call(_row, clip, raw, languages)
     return _row(clip, made, languages) if isinstance(made, VideoError) else made
 

@@ -3,7 +3,7 @@
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,12 @@ import pandas as pd
 
 from opensora.core.errors import TableError
 from opensora.core.versions import VERSIONS
+from opensora.curation.manifest.corrections import (
+    Corrections,
+    account_of,
+    correct_captions,
+    mark_out,
+)
 from opensora.curation.manifest.expressions import Condition
 from opensora.curation.manifest.groups import assign_splits
 from opensora.curation.manifest.ledger import Ledger, check_parents, check_unique
@@ -26,6 +32,7 @@ from opensora.tables.columns import (
     CAPTION,
     CAPTIONS,
     CLIPS,
+    CORRECTED,
     DETAIL,
     FACTS,
     ID,
@@ -84,6 +91,7 @@ def build_manifest(
     validation_fraction: float,
     test_fraction: float = 0.0,
     ready: Sequence[ReadyClips] = (),
+    corrections: Corrections | None = None,
 ) -> Manifest:
     """Join the stages into one table of usable clips.
 
@@ -94,6 +102,7 @@ def build_manifest(
             [0, 1).
         test_fraction: the same for the test set; see `splits.py`.
         ready: clips of sources that need no stage, with their sides; they are selected like others.
+        corrections: what a person says of single clips, by id.
 
     Raises:
         TableError: a stage lost rows, or no clip is left.
@@ -101,9 +110,13 @@ def build_manifest(
     """
     ledger, kept = Ledger(), pd.DataFrame({"seconds": []})
     if sources is not None:
+        if corrections:
+            better = correct_captions(sources.captions, sources.clips, corrections)
+            sources = replace(sources, captions=better)
         _check_stages(sources)
         _warn_of_units(sources.scores, selection)
-        kept = _join_facts(_follow(sources, ledger), sources.videos)
+        followed = _join_facts(_follow(sources, ledger), sources.videos)
+        kept = mark_out(followed, corrections or {})
     if ready:
         for source in ready:
             ledger.rejected += source.rejected[list(REJECTED.columns)].to_dict("records")
@@ -133,7 +146,8 @@ def build_manifest(
         rejected=rejected,
         funnel={
             **{"stages": ledger.stages, **ledger.captions, "kept": summary_of(kept)},
-            **({"replies": replies} if (replies := sum_replies(sources.captions)) else {}),
+            **_replies(sources),
+            **account_of(corrections, _ids(sources, ready)),
         },
     )
 
@@ -225,7 +239,10 @@ def _join_captions(clips: pd.DataFrame, captions: pd.DataFrame) -> pd.DataFrame:
     joined = clips.assign(**{name: found[name].to_numpy() for name in columns})
     if K not in captions:
         return joined
-    return joined.assign(**{NUM_CAPTIONS: count_good(captions, clips["id"]).to_numpy()})
+    joined[NUM_CAPTIONS] = count_good(captions, clips["id"]).to_numpy()
+    if CORRECTED in captions:
+        joined[CORRECTED] = found[CORRECTED].to_numpy(dtype=bool)
+    return joined
 
 
 def _join_scores(clips: pd.DataFrame, scorer: str, table: pd.DataFrame) -> pd.DataFrame:
@@ -277,12 +294,25 @@ def _score_columns(table: pd.DataFrame) -> list[str]:
     return [name for name in table.columns if name not in _NOT_SCORES]
 
 
+def _ids(sources: StageTables | None, ready: Sequence[ReadyClips]) -> list[str]:
+    """Of all clips, those that are left out too."""
+    own = [] if sources is None else [*sources.clips[ID]]
+    return own + [name for one in ready for name in (*one.clips[ID], *one.rejected[ID])]
+
+
+def _replies(sources: StageTables | None) -> dict[str, Any]:
+    """What captions of a server took, for `funnel.json`; {} where there are none."""
+    replies = sum_replies(sources.captions) if sources is not None else {}
+    return {"replies": replies} if replies else {}
+
+
 def _manifest_columns(sources: StageTables | None, kept: pd.DataFrame) -> list[str]:
     """The table's own columns, every score, what ready clips bring; hashes did their work."""
     own: list[str] = []
     if sources is not None:
         scores = [name for table in sources.scores.values() for name in _score_columns(table)]
         several = [NUM_CAPTIONS] if K in sources.captions else []
+        several += [CORRECTED] if CORRECTED in sources.captions else []
         own = [*several, LICENCE, *FACTS, *scores]
     columns = [*MANIFEST.columns, CAPTION, *own]
     if SOURCE_NAME in kept:  # what is not of a stage came with ready clips

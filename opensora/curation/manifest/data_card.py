@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from opensora.curation.manifest.selection import Selection
+from opensora.tables.checks import VALIDATION
 from opensora.tables.columns import COST, LICENCE, NUM_CAPTIONS, SOURCE_NAME, TOKENS
 
 _SHOWN_SCORES = 20  # columns of the table of scores
@@ -53,6 +54,8 @@ def _sources(manifest: pd.DataFrame) -> list[str]:
     held_out = (manifest["split"] == VALIDATION).groupby(manifest[SOURCE_NAME]).sum()
     rows = [[*row, str(int(held_out[row[0]]))] for row in _per(manifest, SOURCE_NAME)]
     return [_table("Sources", header, rows)]
+
+
 def _replies(replies: Mapping[str, float] | None) -> str:
     """What captions of a server took, whenever they were made."""
     if replies is None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from opensora.core.errors import ConfigError, did_you_mean
 from opensora.core.text import visible
+from opensora.tables.columns import OK
 
 # what a still image does not have: bounds on these columns speak of videos only
 VIDEO_ONLY = frozenset({"num_frames", "fps", "flow", "frozen_ratio"})
@@ -91,15 +92,16 @@ def apply_filters(table: pd.DataFrame, bounds: list[Bound]) -> pd.DataFrame:
         bounds: checked by :func:`check_columns`.
 
     Returns:
-        The table with new `status` (the first bound a row breaks) and `detail` (all of them).
+        The table with new `status` (the first bound a row breaks) and `detail` (all of them); rows
+        that are marked keep their mark.
     """
     status = table["status"].to_numpy(dtype=object, copy=True)
     details: dict[int, list[str]] = {}
-    is_image = table["kind"] == "image"
+    is_image, is_good = table["kind"] == "image", table["status"] == OK
     for bound in bounds:
         values = table[bound.column]
         for reason, sentence, mask in bound.broken(values):
-            counts = mask & ~is_image if bound.column in VIDEO_ONLY else mask
+            counts = mask & is_good & ~(is_image & (bound.column in VIDEO_ONLY))
             for position in map(int, np.flatnonzero(counts)):
                 if position not in details:
                     status[position] = reason

@@ -15,6 +15,7 @@ from opensora.core.guard import Guard
 from opensora.curation.captions.caption_clips import ENCODING
 from opensora.curation.ingest.ingest_videos import TIMEOUT_S, probe_all
 from opensora.curation.manifest.build_manifest import Manifest, summary_of
+from opensora.curation.manifest.corrections import Corrections, account_of, correct_rows
 from opensora.curation.manifest.groups import assign_splits
 from opensora.curation.manifest.ledger import Ledger
 from opensora.tables.checks import EXPECTED, TRAIN, check_columns
@@ -70,6 +71,7 @@ def import_manifest(
     root: str | Path | None = None,
     validation_fraction: float = 0.0,
     test_fraction: float = 0.0,
+    corrections: Corrections | None = None,
     workers: int = 2,
     timeout_s: float = TIMEOUT_S,
     journal: str | Path | None = None,
@@ -89,6 +91,7 @@ def import_manifest(
         root: folder that relative paths start from; None is the working folder.
         validation_fraction: share of sources that go to validation, where there is no `split`.
         test_fraction: the same for the test set.
+        corrections: what a person says of single clips, by id.
         workers: processes that look into files.
         timeout_s: seconds that a file may take, on top of one for every 5 MB of it.
         journal: file in which files that were looked into are remembered.
@@ -104,6 +107,10 @@ def import_manifest(
     if licence:
         told = rows[LICENCE] if LICENCE in rows else pd.Series("", index=rows.index)
         rows[LICENCE] = told.where(told.fillna("") != "", licence)
+    if source_name and corrections:  # the table of a run speaks of its other sources too
+        own = set(rows[ID])
+        corrections = {name: row for name, row in corrections.items() if name in own}
+    rows = correct_rows(rows, corrections or {})
     _clean_texts(rows)
     corrected = _look(rows, workers, timeout_s, Path(journal) if journal else None)
     good = rows[STATUS] == OK
@@ -128,7 +135,10 @@ def import_manifest(
     return Imported(
         manifest=taken,
         rejected=pd.DataFrame(ledger.rejected, columns=list(REJECTED.columns)),
-        funnel={"stages": ledger.stages, "kept": summary_of(described)},
+        funnel={
+            **{"stages": ledger.stages, "kept": summary_of(described)},
+            **account_of(corrections, rows[ID]),
+        },
         clips=learned[list(CLIPS.columns)],
         captions=learned[list(CAPTIONS.columns)],
         corrected=corrected,

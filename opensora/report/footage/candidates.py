@@ -60,6 +60,14 @@ def candidates(root: Path, ids: pd.Index, scorers: Collection[str] | None = None
     return clips.assign(**{name: facts[name].to_numpy() for name in known})
 
 
+def with_corrections(clips: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
+    """The clips with the captions of the manifest, where it has them: corrections are in it."""
+    names = [name for name in (CAPTION, TEXT, "text_len") if name in manifest and name in clips]
+    now = manifest.set_index(ID)[names].reindex(clips[ID])
+    there = now.index.isin(manifest[ID])
+    return clips.assign(**{n: clips[n].mask(there, now[n].to_numpy()) for n in names})
+
+
 def stage_table(root: Path, name: str) -> pd.DataFrame:
     """All shards of a stage under one another; empty where it has not run."""
     parts = [read_table(path) for path in sorted((root / name).glob("*.parquet"))]

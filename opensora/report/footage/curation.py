@@ -9,13 +9,19 @@ import pandas as pd
 import yaml
 
 from opensora.report.collect import RunFolder
-from opensora.report.footage.candidates import candidates, columns_of, stage_table
+from opensora.report.footage.candidates import (
+    candidates,
+    columns_of,
+    stage_table,
+    with_corrections,
+)
 from opensora.report.footage.excerpts import Span, excerpt
 from opensora.report.media import Media
 from opensora.report.script import packed
 from opensora.tables.columns import FACTS, ID, SCENES, VIDEOS
 
 _SELECTING = "build_manifest"
+_MARKED_OUT = "marked_out"  # no rule of the page can keep such a clip
 _EXAMPLES = 2  # of each reason, with a picture
 _SHOWN = 40  # reasons with pictures: each costs about a second
 _DETAILS = 200  # rejected rows of a reason that the page lists
@@ -49,12 +55,13 @@ def curation(run: RunFolder, media: Media) -> dict[str, Any] | None:
 
 def _clips(run: RunFolder) -> dict[str, Any]:
     """The clips that reach the rules, packed; nothing where there are none."""
-    last = run.rejected["stage"] == _SELECTING
+    last = (run.rejected["stage"] == _SELECTING) & (run.rejected["reason"] != _MARKED_OUT)
     ids = pd.Index(run.manifest[ID]).append(pd.Index(run.rejected.loc[last, ID]))
     scorers = _settings(run).get("scorers")
     clips = candidates(run.root, ids, scorers if isinstance(scorers, list) else None)
     if clips.empty:
         return {"clips": None, "scores": [], "ranges": {}, "total": 0}
+    clips = with_corrections(clips, run.manifest)
     columns = columns_of(clips.drop(columns=[n for n in _NOT_SHOWN if n in clips]))
     numbers = [name for name in columns if pd.api.types.is_numeric_dtype(clips[name])]
     others = [name for name in _OF_THE_FILE if name in numbers]

@@ -1,10 +1,13 @@
 "use strict";
+report._words = new Intl.Collator("en", { numeric: true }); // made once: it takes its time
+
 /* A table that can be sorted by its heads and shows more rows on demand.
 
    columns: [{key, title, kind: "text"|"number"|"percent"|"seconds"|"mebibytes", cell(row)}];
    `cell` may return a node and decides only what is shown, sorting goes by row[key]. Where `row` is
-   given, rows are whatever it makes a row of: of a long table few are made. */
-report.table = function ({ caption, columns, rows, row: make = (row) => row, limit = 100, sort = null }) {
+   given, rows are whatever it makes a row of: of a long table few are made. `sorted` is told the rows
+   in their order, whenever that changes. */
+report.table = function ({ caption, columns, rows, row: make = (row) => row, limit = 100, sort = null, sorted: tell = () => {} }) {
   const body = report.el("tbody");
   const table = report.el("table", {}, report.el("caption", {}, caption));
   const more = report.el("button", { class: "more", type: "button" });
@@ -16,7 +19,7 @@ report.table = function ({ caption, columns, rows, row: make = (row) => row, lim
     const [one, other] = [a[order.key], b[order.key]];
     const lacks = (value) => value === null || value === undefined || value === "";
     if (lacks(one) || lacks(other)) return lacks(one) - lacks(other); // empty cells come last
-    const found = typeof one === "number" ? one - other : String(one).localeCompare(String(other), "en", { numeric: true });
+    const found = typeof one === "number" ? one - other : report._words.compare(String(one), String(other));
     return order.down ? -found : found;
   }
 
@@ -40,6 +43,7 @@ report.table = function ({ caption, columns, rows, row: make = (row) => row, lim
 
   function draw() {
     sorted = order ? rows.map(make).sort(compare) : rows;
+    tell(sorted);
     shown = 0;
     body.replaceChildren();
     add(limit);

@@ -1,0 +1,142 @@
+"""What is browsed: one table as it stands, or the clips of a run with all that is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from opensora.core.errors import OpenSoraError, TableError
+from opensora.report.footage.candidates import candidates, stage_table, with_corrections
+from opensora.tables.columns import (
+    DETAIL,
+    ID,
+    PATH,
+    REJECTED,
+    SCENES,
+    VIDEOS,
+)
+from opensora.tables.io import read_table, with_known_names
+
+CORRECTIONS = Path("mine/corrections.csv")  # where no config names another file
+_PARTS = "*.parquet"
+_CONFIG = "config.yaml"
+_STAGE, _REASON, _SPLIT = "stage", "reason", "split"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table to look at.
+
+    Attributes:
+        name: as the page calls it.
+        table: the rows; `id` is there.
+        run: the folder of the run that it belongs to, if it belongs to one.
+    """
+
+    name: str
+    table: pd.DataFrame
+    run: Path | None
+
+    @property
+    def of_clips(self) -> bool:
+        """Whether rows are clips, which can be corrected, and not videos or scenes."""
+        names = set(self.table.columns)
+        return not any(set(other.columns) <= names for other in (VIDEOS, SCENES))
+
+    def file(self, row: int) -> Path | None:
+        """The video or picture of a row: the clip, or what it was cut from; None without one."""
+        for name in (PATH, "source"):
+            if name in self.table and (told := str(self.table[name].iloc[row])):
+                return self._found(Path(told))
+        return None
+
+    def are_parts(self) -> np.ndarray:
+        """Whether a row speaks of the seconds `start` to `end` of its file, bool [N]."""
+        if not {"start", "end", PATH} <= set(self.table.columns):
+            return np.zeros(len(self.table), bool)
+        if "source" not in self.table:
+            return np.ones(len(self.table), bool)
+        paths = self.table[PATH]
+        return ((paths == "") | (paths == self.table["source"])).to_numpy()
+
+    def _found(self, file: Path) -> Path:
+        """A file as tables name it: from where the pipeline was run."""
+        if file.is_absolute() or file.is_file() or self.run is None:
+            return file
+        return self.run.resolve().parent.parent / file
+
+
+def read_rows(place: Path) -> Rows:
+    """Read what is to be browsed.
+
+    Args:
+        place: a table of any stage (CSV, Parquet, JSON lines), a folder of its Parquet partitions,
+            or the folder of a run, of which all clips are joined.
+
+    Raises:
+        OpenSoraError: there is nothing to look at.
+    """
+    run = next((p for p in (place, *place.absolute().parents) if (p / _CONFIG).is_file()), None)
+    if place.is_dir() and (place / "clips").is_dir():
+        return Rows(f"{place.resolve().name}: clips", clips_of(place), place)
+    if place.is_dir():
+        table = stage_table(place.parent, place.name)
+        if table.empty:
+            raise TableError(
+                f"{place}: no rows in {_PARTS} of it; give a table, a folder of its partitions,"
+                " or results/RUN"
+            )
+    else:
+        table = read_table(place)
+    table = with_known_names(table).reset_index(drop=True)
+    if ID not in table:
+        if PATH not in table:
+            raise TableError(f"{place}: has no column 'id' and no column 'path'; is it of clips?")
+        table.insert(0, ID, table[PATH])
+    name = place.name if run is None else f"{run.resolve().name}: {place.absolute().name}"
+    return Rows(name, table, run)
+
+
+def clips_of(run: Path) -> pd.DataFrame:
+    """All clips of a run with captions, scores, split, and why one is not in the manifest.
+
+    Raises:
+        OpenSoraError: the run has no clips, or no captions yet.
+    """
+    ids = stage_table(run, "clips")
+    clips = candidates(run, pd.Index(ids[ID] if len(ids) else []))
+    if clips.empty:
+        raise OpenSoraError(
+            f"{run}: has no clips with captions yet; give one of its tables, such as {run}/clips"
+        )
+    file, manifest = run / "rejected.csv", stage_table(run, "manifest")
+    found = pd.DataFrame(columns=list(REJECTED.columns))
+    if file.is_file():
+        found = read_table(file, REJECTED).drop_duplicates(ID)
+    why = found.set_index(ID).reindex(clips[ID])
+    told = {name: why[name].fillna("").to_numpy(object) for name in (_STAGE, _REASON, DETAIL)}
+    clips = clips.assign(**told)
+    if len(manifest):
+        kept = manifest.set_index(ID).reindex(clips[ID])
+        clips[_SPLIT] = kept[_SPLIT].fillna("").to_numpy(object)
+        clips = with_corrections(clips, manifest)
+    return clips
+
+
+def default_corrections(run: Path | None) -> Path:
+    """The table of corrections that the config of a run names, or the usual one."""
+    if run is None:
+        return CORRECTIONS
+    try:
+        config = yaml.safe_load((run / _CONFIG).read_text(encoding="utf-8"))
+        named = config.get("corrections")
+    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+        named = None
+    if not isinstance(named, str):
+        return CORRECTIONS
+    path = Path(named)
+    return path if path.is_absolute() else run.resolve().parent.parent / path

@@ -1,0 +1,182 @@
+"use strict";
+/* Rows of one table, each with its player and, where rows are clips, with what a person says of it.
+
+   The server of `opensora browse` gives the table as data and takes corrections. */
+(function () {
+  const { numbers, texts, tags, ranges, caption, ofClips, corrections, file } = report.data.browse;
+  const NOTHING = { caption: "", mark: "", note: "" };
+  const said = new Map(Object.entries(corrections));
+  const words = Object.entries(tags).flatMap(([name, found]) => found.map((word) => `${name}: ${word}`));
+  const of = (id) => said.get(id) || NOTHING;
+
+  report.filter.offer({ tags: [...words, ...(ofClips ? ["corrected", "marked out"] : [])], scores: ranges });
+  // the secret is a cookie by now, and need not stand in the history
+  if (location.search) history.replaceState(null, "", location.pathname + location.hash);
+
+  /* A row is a number; its fields are looked up in the columns when somebody asks. Names that no
+     column has begin with "#". */
+  function itemsOf(columns) {
+    class Row {
+      constructor(k) {
+        this["#row"] = k;
+      }
+      get ["#now"]() {
+        return of(this.id).caption || (caption ? this[caption] : "");
+      }
+      get ["#mark"]() {
+        const own = of(this.id);
+        return [own.mark && "out", own.caption && "caption", own.note && "note"].filter(Boolean).join(", ");
+      }
+    }
+    for (const [name, values] of Object.entries(columns)) {
+      Object.defineProperty(Row.prototype, name, { get() { return values[this["#row"]]; } });
+    }
+    class Item {
+      constructor(k) {
+        this.row = new Row(k);
+      }
+      get text() {
+        return `${this.row.id} ${texts.map((name) => this.row[name]).join(" ")}`;
+      }
+      get tags() {
+        const own = of(this.row.id);
+        const found = Object.keys(tags).map((name) => `${name}: ${this.row[name]}`);
+        return [...found, own.caption && "corrected", own.mark && "marked out"];
+      }
+      get values() {
+        return this.row;
+      }
+    }
+    return columns.id.map((_, k) => new Item(k));
+  }
+
+  function player(row) {
+    const address = `media/${row["#row"]}${row["#part"] && row.end > row.start ? `#t=${row.start},${row.end}` : ""}`;
+    const name = String(row.path || row.source || "");
+    const frame = report.el("div", { class: "player" });
+    const absent = () => frame.replaceChildren(report.el("p", { class: "absent" }, `This browser can not show ${name || "it"}: the file is not there, or of a kind that it does not play.`));
+    const on = { error: absent };
+    const isStill = row.kind === "image" || /\.(png|jpe?g|webp|avif|bmp|gif)$/i.test(name);
+    if (!row.path && !row.source) absent();
+    else if (isStill) frame.append(report.el("img", { src: address, alt: row["#now"].slice(0, 200), on }));
+    else frame.append(report.el("video", { src: address, controls: true, loop: true, playsinline: true, autoplay: true, muted: true, "aria-label": `clip: ${row["#now"].slice(0, 200)}`, on }));
+    return frame;
+  }
+
+  /* What a person says of a clip; `done` is called with what is so after it was written. */
+  function form(row, done) {
+    const before = of(row.id);
+    const found = caption ? row[caption] : "";
+    const text = report.el("textarea", { rows: 5, maxlength: 5000, dir: "auto", id: "caption" });
+    text.value = before.caption || found;
+    const out = report.el("input", { type: "checkbox", id: "out" });
+    out.checked = before.mark === "out";
+    const note = report.el("input", { type: "text", maxlength: 1000, dir: "auto", id: "note" });
+    note.value = before.note;
+    const state = report.el("p", { class: "note", role: "status" }, before.caption ? `In place of: ${found}` : "");
+    const save = async (event) => {
+      event.preventDefault();
+      const now = text.value.trim();
+      const told = { caption: now === found ? "" : now, mark: out.checked ? "out" : "", note: note.value.trim() };
+      const { caption: c, mark: m, note: n } = before;
+      try {
+        const answer = await fetch("correct", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ id: row.id, ...told, before: { caption: c, mark: m, note: n } }) });
+        const reply = await answer.json();
+        if (!answer.ok) return (state.textContent = report.visible(`Not saved: ${reply.sentence}. Reload the page to see what is so now.`));
+        done(reply);
+      } catch {
+        state.textContent = "Not saved: opensora browse does not answer; is it still running?";
+      }
+    };
+    return report.el("form", { class: "correct", on: { submit: save } },
+      report.el("label", { for: "caption" }, report.el("span", {}, "caption"), text),
+      report.el("label", { class: "box", for: "out" }, out, "out: leave this clip out of the manifest"),
+      report.el("label", { for: "note" }, report.el("span", {}, "note"), note),
+      report.el("div", { class: "buttons" }, report.el("button", { type: "submit" }, "Save")), state);
+  }
+
+  function facts(row) {
+    const shown = [["id", report.quote(String(row.id))]];
+    for (const name of texts) if (row[name] !== "") shown.push([report.format.words(name), report.quote(String(row[name]), 300)]);
+    for (const name of numbers) if (row[name] !== null) shown.push([report.format.words(name), report.format.number(row[name])]);
+    return report.facts(shown);
+  }
+
+  function table(items, open, sorted) {
+    const short = texts.filter((name) => ![caption, "text", "path", "source"].includes(name));
+    const name = (row) => report.el("button", { type: "button", class: "link", on: { click: () => open(row) } }, String(row.id));
+    const columns = [
+      { key: "id", title: "id", cell: name },
+      ...(caption ? [{ key: "#now", title: "caption", cell: (row) => report.quote(row["#now"], 160) }] : []),
+      ...(ofClips ? [{ key: "#mark", title: "corrected" }] : []),
+      ...short.map((key) => ({ key, title: report.format.words(key) })),
+      ...numbers.map((key) => ({ key, title: report.format.words(key), kind: "number" })),
+    ];
+    return report.table({ caption: "Rows", columns, rows: items.map((item) => item.row), limit: 50, sorted });
+  }
+
+  async function build(root) {
+    const items = itemsOf(await report.unpack(report.data.browse.rows));
+    const byId = new Map(items.map(({ row }) => [String(row.id), row]));
+    const open = (row) => report.state.set({ open: row.id }, { push: true });
+    const [count, opened, body] = [report.el("p", { class: "note", role: "status" }), report.el("div"), report.el("div")];
+    root.append(count, opened, body);
+    let [before, shown, order] = [null, null, []];
+
+    function step(row, by) {
+      const next = order[order.indexOf(row) + by];
+      if (next) open(next);
+    }
+
+    function saved(row, reply) {
+      if (reply.caption || reply.mark || reply.note) said.set(row.id, reply);
+      else said.delete(row.id);
+      [before, shown] = [null, null];
+      update();
+      report.say(`Saved in ${file}`);
+    }
+
+    function look(row) {
+      if (shown === row) return;
+      shown = row;
+      if (!row) return opened.replaceChildren();
+      const button = (label, click) => report.el("button", { type: "button", on: { click } }, label);
+      const right = report.el("div", {}, report.el("div", { class: "buttons" },
+        button("Before", () => step(row, -1)), button("Next", () => step(row, 1)), button("Close", () => report.state.set({ open: null }))),
+        ofClips ? form(row, (reply) => saved(row, reply)) : null);
+      opened.replaceChildren(report.el("section", { class: "card", "aria-label": "One row" },
+        report.el("h3", { tabindex: "-1" }, report.quote(String(row.id))),
+        report.el("div", { class: "look" }, player(row), right), facts(row)));
+      opened.querySelector("h3").focus({ preventScroll: true });
+      opened.scrollIntoView({ block: "nearest" });
+    }
+
+    function update() {
+      const { q, tags: chosen, bounds } = report.filter.current();
+      const filter = JSON.stringify([q, chosen, bounds]);
+      if (filter !== before) {
+        before = filter;
+        const found = items.filter(report.filter.matcher());
+        const told = ofClips ? `; ${said.size} corrected in ${file}` : "";
+        count.textContent = `${report.format.number(found.length)} of ${report.format.number(items.length)} rows${report.visible(told)}`;
+        body.replaceChildren(report.el("div", { class: "card" }, table(found, open, (rows) => (order = rows))));
+      }
+      look(byId.get(report.state.get("open")) || null);
+    }
+    return update;
+  }
+
+  report.section({
+    id: "rows", title: "Rows", order: 1, needs: ["browse"],
+    lead: ofClips ? "A row that is opened can be played, its caption corrected, and the clip marked out." : "A row that is opened can be played.",
+    build(root) {
+      let update = null;
+      build(root).then((made) => {
+        update = made;
+        update();
+        root.dataset.ready = ""; // what a test waits for
+      });
+      return () => update && update();
+    },
+  });
+})();
