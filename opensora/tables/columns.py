@@ -38,7 +38,7 @@ STRINGS = frozenset(
     {
         *(ID, PATH, TEXT, STATUS, DETAIL, LICENCE, SOURCE_NAME, "phash", "cmotion"),
         *("kind", "sha256", "codec", "pixel_format", "video_id", "source", "split", "stage"),
-        *("reason", "prompt", "scorer", MARK, "note"),
+        *("reason", "prompt", "scorer", MARK),
         *(name for names in SPELLINGS.values() for name in names),
         *("bucket_resolution", "bucket_aspect_ratio", "colour", "shape", "direction"),
     }
@@ -142,7 +142,7 @@ MANIFEST = Table(
 REJECTED = Table(
     "rejected", "build_manifest", (ID, PATH, "stage", "reason", DETAIL), optional=(SOURCE_NAME,)
 )
-CORRECTIONS = Table("corrections", "browse", (ID, CAPTION, MARK, "note"))
+CORRECTIONS = Table("corrections", "browse", (ID, CAPTION, MARK, DETAIL))
 ASSIGNMENT = Table(
     "assignment",
     "assign_buckets",

@@ -14,10 +14,10 @@ import pandas as pd
 
 from opensora.core import limits
 from opensora.core.errors import OpenSoraError, TableError, did_you_mean
-from opensora.tables.columns import CAPTION, CORRECTIONS, ID, OUT
+from opensora.tables.columns import CAPTION, CORRECTIONS, DETAIL, ID, OUT
 from opensora.tables.io import read_table, write_table
 
-_NOTE_CHARACTERS = 1_000
+_DETAIL_CHARACTERS = 1_000
 
 
 class Outdated(OpenSoraError):
@@ -32,13 +32,13 @@ class Correction:
         id: of the clip.
         caption: the caption to take instead; "" leaves it as it is.
         mark: "out" keeps the clip out of the manifest; "" does not.
-        note: why, for people.
+        detail: why, for people.
     """
 
     id: str
     caption: str = ""
     mark: str = ""
-    note: str = ""
+    detail: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no table should hold.
@@ -52,7 +52,7 @@ class Correction:
             raise TableError(
                 f"the mark of {self.id!r} is {self.mark!r}; expected '{OUT}' or nothing"
             )
-        for name, most in ((CAPTION, limits.CAPTION_CHARACTERS), ("note", _NOTE_CHARACTERS)):
+        for name, most in ((CAPTION, limits.CAPTION_CHARACTERS), (DETAIL, _DETAIL_CHARACTERS)):
             if len(text := getattr(self, name)) > most:
                 raise TableError(
                     f"the {name} of {self.id!r} has {len(text):,} characters; at most {most:,} are"
@@ -64,7 +64,7 @@ class Correction:
     @property
     def is_empty(self) -> bool:
         """Whether it says nothing."""
-        return not (self.caption or self.mark or self.note)
+        return not (self.caption or self.mark or self.detail)
 
 
 def read_corrections(path: str | Path) -> dict[str, Correction]:

@@ -58,8 +58,8 @@ def correct_captions(
 
 
 def mark_out(clips: pd.DataFrame, corrections: Corrections) -> pd.DataFrame:
-    """Mark the good clips that are to stay out, as `marked_out`; the note is the detail."""
-    notes = {name: row.note for name, row in corrections.items() if row.mark == OUT}
+    """Mark the good clips that are to stay out, as `marked_out`; with the detail."""
+    notes = {name: row.detail for name, row in corrections.items() if row.mark == OUT}
     out = clips[ID].isin(notes.keys()) & (clips[STATUS] == OK)
     told = [notes[name] or "marked out by hand" for name in clips.loc[out, ID]]
     detail = clips[DETAIL].mask(out, pd.Series(told, index=clips.index[out], dtype=object))

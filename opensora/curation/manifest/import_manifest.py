@@ -113,12 +113,9 @@ def import_manifest(
     rows = correct_rows(rows, corrections or {})
     _clean_texts(rows)
     corrected = _look(rows, workers, timeout_s, Path(journal) if journal else None)
-    good = rows[STATUS] == OK
-    for name in _SIZES:  # a marked row may lack them
-        rows[name] = rows[name].where(good, rows[name].fillna(0)).fillna(0).astype("int64")
-    seconds = _seconds(rows)
+    rows[list(_SIZES)] = rows[list(_SIZES)].fillna(0).astype("int64")  # a marked row may lack them
     ledger = Ledger()
-    kept = ledger.close(RULE, rows.assign(seconds=seconds))
+    kept = ledger.close(RULE, rows.assign(seconds=_seconds(rows)))
     if kept.empty:
         raise TableError(f"manifest: none of {len(rows)} rows can be used: {ledger.top_reasons()}")
     taken = fill_manifest(kept.drop(columns=[STATUS, DETAIL, "seconds"])).reset_index(drop=True)
@@ -132,13 +129,11 @@ def import_manifest(
     )
     # sides that the table itself names are not drawn again: what is held out stays away
     learned = described[described["split"] == TRAIN] if "split" in table else described
+    told = account_of(corrections, rows[ID])
     return Imported(
         manifest=taken,
         rejected=pd.DataFrame(ledger.rejected, columns=list(REJECTED.columns)),
-        funnel={
-            **{"stages": ledger.stages, "kept": summary_of(described)},
-            **account_of(corrections, rows[ID]),
-        },
+        funnel={"stages": ledger.stages, "kept": summary_of(described), **told},
         clips=learned[list(CLIPS.columns)],
         captions=learned[list(CAPTIONS.columns)],
         corrected=corrected,

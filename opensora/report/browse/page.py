@@ -49,8 +49,9 @@ def packed_rows(rows: Rows) -> dict[str, Any]:
     table = rows.table
     columns = columns_of(table[[name for name in table if name not in _HIDDEN]])
     numbers = [name for name in columns if pd.api.types.is_numeric_dtype(table[name])]
+    parts = rows.are_parts().astype(int)
     return {
-        "rows": packed({**columns, "#part": rows.are_parts().astype(int)}),
+        "rows": packed({**columns, "#part": parts}),
         "numbers": numbers,
         "texts": [name for name in columns if name not in (*numbers, ID)],
         "caption": next((name for name in (CAPTION, TEXT) if name in columns), None),

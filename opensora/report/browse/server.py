@@ -12,11 +12,11 @@ from opensora.core.errors import ConfigError
 from opensora.report.browse.answers import Answer
 from opensora.report.browse.page import data_script, packed_rows, static_files
 from opensora.report.browse.rows import Rows
-from opensora.tables.columns import ID
+from opensora.tables.columns import CAPTION, DETAIL, ID, MARK
 from opensora.tables.corrections import Correction, put_correction, read_corrections
 
 HOST = "127.0.0.1"
-_FIELDS = ("caption", "mark", "note")
+_FIELDS = (CAPTION, MARK, DETAIL)
 
 
 class Browser(ThreadingHTTPServer):
@@ -74,10 +74,10 @@ class Browser(ThreadingHTTPServer):
             OpenSoraError: it can not be meant, or somebody was faster.
         """
         if not isinstance(told, dict) or set(told) != {ID, "before", *_FIELDS}:
-            raise ConfigError("a correction has id, caption, mark, note and what was before")
+            raise ConfigError("a correction has id, caption, mark, detail and what was before")
         before = told["before"]
         if not isinstance(before, dict) or set(before) != set(_FIELDS):
-            raise ConfigError("`before` has caption, mark and note")
+            raise ConfigError("`before` has caption, mark and detail")
         name = told[ID]
         texts = (name, *(part[field] for part in (told, before) for field in _FIELDS))
         if not all(isinstance(text, str) for text in texts):

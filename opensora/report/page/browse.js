@@ -4,7 +4,7 @@
    The server of `opensora browse` gives the table as data and takes corrections. */
 (function () {
   const { numbers, texts, tags, ranges, caption, ofClips, corrections, file } = report.data.browse;
-  const NOTHING = { caption: "", mark: "", note: "" };
+  const NOTHING = { caption: "", mark: "", detail: "" };
   const said = new Map(Object.entries(corrections));
   const words = Object.entries(tags).flatMap(([name, found]) => found.map((word) => `${name}: ${word}`));
   const of = (id) => said.get(id) || NOTHING;
@@ -25,7 +25,7 @@
       }
       get ["#mark"]() {
         const own = of(this.id);
-        return [own.mark && "out", own.caption && "caption", own.note && "note"].filter(Boolean).join(", ");
+        return [own.mark && "out", own.caption && "caption", own.detail && "note"].filter(Boolean).join(", ");
       }
     }
     for (const [name, values] of Object.entries(columns)) {
@@ -72,15 +72,15 @@
     const out = report.el("input", { type: "checkbox", id: "out" });
     out.checked = before.mark === "out";
     const note = report.el("input", { type: "text", maxlength: 1000, dir: "auto", id: "note" });
-    note.value = before.note;
+    note.value = before.detail;
     const state = report.el("p", { class: "note", role: "status" }, before.caption ? `In place of: ${found}` : "");
     const save = async (event) => {
       event.preventDefault();
       const now = text.value.trim();
-      const told = { caption: now === found ? "" : now, mark: out.checked ? "out" : "", note: note.value.trim() };
-      const { caption: c, mark: m, note: n } = before;
+      const told = { caption: now === found ? "" : now, mark: out.checked ? "out" : "", detail: note.value.trim() };
+      const { caption: c, mark: m, detail: d } = before;
       try {
-        const answer = await fetch("correct", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ id: row.id, ...told, before: { caption: c, mark: m, note: n } }) });
+        const answer = await fetch("correct", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ id: row.id, ...told, before: { caption: c, mark: m, detail: d } }) });
         const reply = await answer.json();
         if (!answer.ok) return (state.textContent = report.visible(`Not saved: ${reply.sentence}. Reload the page to see what is so now.`));
         done(reply);
@@ -129,7 +129,7 @@
     }
 
     function saved(row, reply) {
-      if (reply.caption || reply.mark || reply.note) said.set(row.id, reply);
+      if (reply.caption || reply.mark || reply.detail) said.set(row.id, reply);
       else said.delete(row.id);
       [before, shown] = [null, null];
       update();
@@ -142,7 +142,7 @@
       if (!row) return opened.replaceChildren();
       const button = (label, click) => report.el("button", { type: "button", on: { click } }, label);
       const right = report.el("div", {}, report.el("div", { class: "buttons" },
-        button("Before", () => step(row, -1)), button("Next", () => step(row, 1)), button("Close", () => report.state.set({ open: null }))),
+        button("Previous", () => step(row, -1)), button("Next", () => step(row, 1)), button("Close", () => report.state.set({ open: null }))),
         ofClips ? form(row, (reply) => saved(row, reply)) : null);
       opened.replaceChildren(report.el("section", { class: "card", "aria-label": "One row" },
         report.el("h3", { tabindex: "-1" }, report.quote(String(row.id))),

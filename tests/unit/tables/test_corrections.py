@@ -15,7 +15,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     for row in (Correction("a", caption="007"), odd):
         put_correction(path, row, Correction(row.id))
     assert read_corrections(path) == {"a": Correction("a", "007"), odd.id: odd}
-    assert path.read_text().startswith("id,caption,mark,note\n")
+    assert path.read_text().startswith("id,caption,mark,detail\n")
     put_correction(path, Correction("a"), Correction("a", "007"))
     assert list(read_corrections(path)) == [odd.id]
 

@@ -50,7 +50,7 @@ def test_a_caption_changes_its_row_alone(tables: StageTables) -> None:
 
 def test_marking_out_removes_exactly_that_clip(tables: StageTables) -> None:
     plain = build_manifest(tables, BOUNDS, validation_fraction=0.2).manifest.set_index("id")
-    manifest, rejected, funnel = built(tables, Correction(CLIP, mark="out", note="a logo"))
+    manifest, rejected, funnel = built(tables, Correction(CLIP, mark="out", detail="a logo"))
     pd.testing.assert_frame_equal(manifest, plain.drop(CLIP))
     told = rejected.loc[CLIP]
     assert list(told[["stage", "reason", "detail"]]) == ["build_manifest", "marked_out", "a logo"]

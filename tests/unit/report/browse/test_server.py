@@ -17,7 +17,7 @@ from opensora.tables.corrections import Correction, read_corrections
 from tests.browser.run_folder import make_run
 
 CONTENT = bytes(range(256)) * 40
-NONE = {"caption": "", "mark": "", "note": ""}
+NONE = {"caption": "", "mark": "", "detail": ""}
 
 
 @pytest.fixture
@@ -108,10 +108,10 @@ def test_a_player_seeks(server: Browser) -> None:
 
 
 def test_a_correction_is_written_and_shown(server: Browser) -> None:
-    told = {"id": "a", "caption": " a dog ", "mark": "out", "note": "", "before": NONE}
+    told = {"id": "a", "caption": " a dog ", "mark": "out", "detail": "", "before": NONE}
     status, _, content = ask(server, "/correct", "POST", told)
     assert status == 200
-    assert json.loads(content) == {"id": "a", "caption": "a dog", "mark": "out", "note": ""}
+    assert json.loads(content) == {"id": "a", "caption": "a dog", "mark": "out", "detail": ""}
     assert read_corrections(server.corrections) == {"a": Correction("a", "a dog", "out")}
     assert b'"a dog"' in ask(server, "/data/browse.js")[2]
     assert server.corrected == 1
