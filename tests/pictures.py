@@ -1,20 +1,27 @@
 """The pictures of the documentation, taken in Chromium from a finished run: `make pictures`.
 
-Takes the report as it is in the run, and the page of `opensora app` after one try with the last two
-checkpoints. Needs chromium, playwright and gradio; the demo's run is meant, any other works.
+Takes the report as it is in the run, the page of `opensora app` after one try with the last two
+checkpoints, and puts samples of the last stage side by side, which move: of prompts that lie evenly
+among all, the first sample of each. Needs chromium, playwright and gradio; the demo's run is meant.
 """
 
 import argparse
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from opensora.media.decode import read_frames
+from opensora.tables.columns import SAMPLES
+from opensora.tables.io import read_table
 
 IMAGES = Path(__file__).parents[1] / "docs/images"
 COLOURS = 128  # of a picture; more are not seen, and cost bytes
@@ -29,6 +36,7 @@ PARTS = {
     "report-compare": ("gallery", "button:text-is('Compare') >> nth=0", "main h2:visible"),
     "report-evaluation": ("evaluation", None, "main h2:visible"),
 }
+TILES, TILE, LINE = (5, 2), 164, 38  # samples in a row and rows; pixels of one and of its prompt
 _ABOVE = 60  # pixels above what a picture begins with
 PROMPT = "a red circle moving left"
 PATIENCE = 180_000  # milliseconds
@@ -39,6 +47,32 @@ def save(shot: bytes, name: str) -> None:
     picture = Image.open(BytesIO(shot)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     picture.save(IMAGES / f"{name}.png", optimize=True)
     sys.stdout.write(f"picture: {IMAGES / name}.png\n")
+
+
+def take_samples(run: Path) -> None:
+    """Samples of the last stage, each above its prompt."""
+    folder = max((run / "samples").glob("stage*"), key=lambda path: path.stat().st_mtime)
+    table = read_table(folder / "samples.csv", SAMPLES).drop_duplicates("prompt")
+    rows = table.iloc[np.linspace(0, len(table) - 1, TILES[0] * TILES[1]).round().astype(int)]
+    shown = range(rows["num_frames"].min())
+    clips = [read_frames(folder / path, shown) for path in rows["path"]]
+    text = ImageFont.load_default(12)
+    frames = []
+    for t in shown:
+        frame = Image.new("RGB", (TILES[0] * TILE, TILES[1] * (TILE + LINE)), "white")
+        draw = ImageDraw.Draw(frame)
+        for k, (clip, prompt) in enumerate(zip(clips, rows["prompt"], strict=True)):
+            x, y = k % TILES[0] * TILE, k // TILES[0] * (TILE + LINE)
+            frame.paste(Image.fromarray(clip[t]).resize((TILE - 4, TILE - 4)), (x, y))
+            lines = textwrap.wrap(prompt, 26)[:2]
+            draw.multiline_text((x + 2, y + TILE), "\n".join(lines), "black", text)
+        frames.append(frame.quantize(COLOURS, dither=Image.Dither.NONE))
+    path = IMAGES / "samples.gif"
+    ms = round(1000 / rows["fps"].iloc[0])
+    frames[0].save(
+        path, save_all=True, append_images=frames[1:], duration=ms, loop=0, optimize=True
+    )
+    sys.stdout.write(f"picture: {path}\n")
 
 
 def take_report(browser: Any, report: Path) -> None:
@@ -99,16 +133,18 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("results/demo"), help="a finished run")
-    parser.add_argument("--only", choices=("report", "app"), help="one of the two")
+    parser.add_argument("--only", choices=("samples", "report", "app"), help="one of the three")
     args = parser.parse_args()
     scratch = Path("mine/pictures")
+    if args.only in (None, "samples"):
+        take_samples(args.run)
     with sync_playwright() as player:
         browser = player.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        if args.only != "app":
+        if args.only in (None, "report"):
             take_report(browser, args.run / "report/index.html")
-        if args.only != "report":
+        if args.only in (None, "app"):
             with served(args.run, scratch) as address:
                 take_app(browser, address)
             shutil.rmtree(scratch)

@@ -25,6 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--zip", type=Path, metavar="FILE", help="pack page and folder into one file, to send them"
     )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="comparisons to show too, of opensora evaluate --against",
+    )
 
 
 def run(args: argparse.Namespace) -> str:
@@ -37,4 +45,5 @@ def run(args: argparse.Namespace) -> str:
         benchmarks=args.benchmarks,
         archive=args.zip,
         pictures=args.pictures,
+        against=args.against,
     )

@@ -8,7 +8,7 @@ from a disk without server or network, which its content policy forbids.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from opensora.report.frame import page_html
 from opensora.report.history import changes, facts_of, keep
 from opensora.report.media import Media
 from opensora.report.overview import overview
+from opensora.report.samples.against import comparisons
 from opensora.report.samples.evaluation import evaluation
 from opensora.report.samples.gallery import gallery
 from opensora.report.script import script
@@ -50,7 +51,7 @@ SECTIONS = (
     "clips.js",
     *("buckets.js", "encoders.js", "training.js"),
     *("sample.js", "compare.js", "details.js", "gallery.js"),
-    "evaluation.js",
+    *("against.js", "evaluation.js"),
 )
 STYLES = ("style.css", "curation.css", "gallery.css")
 POLICY = "; ".join(
@@ -74,6 +75,7 @@ def write_report(
     benchmarks: str | Path | None = None,
     archive: str | Path | None = None,
     pictures: str | Path | None = None,
+    against: Sequence[Path] = (),
 ) -> str:
     """Write the report of a run.
 
@@ -83,14 +85,16 @@ def write_report(
         benchmarks: Snakemake's benchmark folder.
         archive: a zip file of both, to send to others.
         pictures: a folder for the charts as files, which is replaced.
+        against: comparisons of evaluations, of this run and others.
 
     Returns:
         A summary line.
 
     Raises:
-        OpenSoraError: there is no such run folder, or a file in it is damaged.
+        OpenSoraError: there is no such run folder, or a file in it or a comparison is damaged.
     """
     page = Path(output)
+    compared = comparisons(against)
     run = collect(run_dir, benchmarks)
     folder = page.with_name(f"{page.stem}_files")
     facts = facts_of(run)
@@ -103,6 +107,8 @@ def write_report(
         for name, data in DATA.items():
             if (value := data(run, media)) is not None:
                 write_text(made / "data" / f"{name}.js", script(name, value))
+        if compared:
+            write_text(made / "data" / "against.js", script("against", compared))
         found = sorted(file.name for file in (made / "data").glob("*.js"))
         size = sum(file.stat().st_size for file in made.rglob("*") if file.is_file())
     write_text(page, _html(run.name, folder.name, found))

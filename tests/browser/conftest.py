@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from opensora.report.pages import write_report
-from tests.browser.run_folder import Made, make_run
+from tests.browser.run_folder import Made, make_run, write_comparison
 
 CHROMIUM = shutil.which("chromium")
 
@@ -27,7 +27,11 @@ def browser() -> Iterator:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A run with hostile texts, and its report in `report/index.html`."""
     made = make_run(tmp_path_factory.mktemp("report"))
-    write_report(made.run, made.run / "report/index.html", benchmarks=made.benchmarks)
+    write_report(
+        *(made.run, made.run / "report/index.html"),
+        benchmarks=made.benchmarks,
+        against=[write_comparison(made.run.parent / "against")],
+    )
     return made
 
 

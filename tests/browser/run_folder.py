@@ -15,6 +15,7 @@ from opensora.core.io import write_json, write_text
 from opensora.core.seal import sealed
 from opensora.curation.manifest.build_manifest import StageTables, build_manifest
 from opensora.curation.manifest.selection import Selection
+from opensora.evaluation.against import compare, read_evaluations
 from opensora.media.encode import write_video
 from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED, SAMPLES, SCENES, SCORES
 from opensora.tables.columns import VIDEOS as SOURCES
@@ -193,6 +194,33 @@ def _write_stage(run: Path, stage: str, samples: int, media: list[Path]) -> None
     ledger |= {"max_times": 3, "in_a_bucket": some, "rejected": {}}
     ledger |= {"never": {"no_bucket": {"too_few_frames": some}, "left_over": {}, "rejected": {}}}
     write_json(run / "buckets" / stage / "ledger.json", sealed(ledger))
+
+
+def write_comparison(folder: Path) -> Path:
+    """What `opensora evaluate --against` writes of two runs, of which one is better."""
+    names = [f"{prompt}{seed}" for prompt in range(4) for seed in range(2)]
+    facts = {name: {"prompt": f"{HOSTILE[0]} {name[0]}", "seed": int(name[1])} for name in names}
+    paths = []
+    for number, run in enumerate(("one", "two")):
+        metrics = {
+            "clipsim": {
+                "better": "higher",
+                "values": [0.2 + 0.1 * number + k / 100 for k in range(8)],
+            },
+            "flow": {"better": None, "values": [k + (-1) ** k * number for k in range(8)]},
+            "vbench": {"better": "higher", "values": [0.5] * 8, "version": 1 + number},
+        }
+        for metric in metrics.values():
+            values = metric.pop("values")
+            mean = sum(values) / 8
+            metric |= {"unit": "", "of": "samples", "count": 8, "mean": mean}
+            metric |= {"low": mean - 0.05, "high": mean + 0.05, "version": metric.get("version", 1)}
+            metric["samples"] = dict(zip(names, values, strict=True))
+        paths.append(folder / run / "stage1.json")
+        content = {"version": 2, "metrics": metrics, "samples": facts, "skipped": {}}
+        write_json(paths[-1], content)
+    write_json(folder / "against.json", compare(read_evaluations(paths)))
+    return folder / "against.json"
 
 
 def _summary() -> dict:

@@ -123,7 +123,7 @@
       const passes = report.filter.matcher();
       const found = items.filter(passes).map((item) => item.sample);
       const of = (lines) => lines.filter((line) => shown.includes(line.point));
-      const parts = [report.el("div", { class: "card" }, numbers(shown)), ...differences(shown)];
+      const parts = [report.el("div", { class: "card" }, numbers(shown)), ...differences(shown), ...report.against()];
       if (samples.length) {
         const metrics = report.data.gallery.metrics;
         parts.push(
