@@ -4,9 +4,10 @@ import argparse
 
 HELP = (
     "Take ready clips: a table (path, text; Open-Sora's CSV, Parquet, JSON lines), a folder with"
-    " captions beside the clips or with metadata.jsonl, or the data set file of musubi-tuner,"
-    " diffusion-pipe or finetrainers. Check every row once, look into files where the table lacks"
-    " sha256 or sizes, and account for what is left out."
+    " captions beside the clips or with metadata.jsonl, WebDataset shards, Parquet with the clips"
+    " in it, or the data set file of musubi-tuner, diffusion-pipe or finetrainers. Check every row"
+    " once, look into files where the table lacks sha256 or sizes, and account for what is left"
+    " out."
 )
 EXAMPLE = (
     "opensora import-manifest mine/meta.csv --manifest mine/manifest.csv"
@@ -30,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--licence", metavar="NAME", help="of clips of which the table tells no other"
+    )
+    parser.add_argument(
+        "--store",
+        metavar="DIR",
+        help="where clips that lie in archives or in Parquet are brought out to, once",
     )
     parser.add_argument(
         "--validation-fraction",
@@ -98,7 +104,7 @@ def run(args: argparse.Namespace) -> str:
     if args.num_shards < 1:
         raise ConfigError(f"--num-shards {args.num_shards}: expected at least 1")
     source = Path(args.table)
-    rows = read_clips(source, args.format)
+    rows = read_clips(source, args.format, Path(args.store) if args.store else None)
     if args.root is not None and not is_table(source, args.format):
         raise ConfigError(
             f"--root {args.root}: belongs to tables; {source} says itself where its clips are"

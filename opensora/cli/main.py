@@ -17,6 +17,7 @@ from opensora.core.text import visible
 
 # command -> one line for `opensora --help`, in the order of the pipeline
 COMMANDS = {
+    "init": "look at a folder of yours and write a workflow config that fits it",
     "make-demo": "render the built-in demo world",
     "ingest-videos": "find, probe and hash videos and images",
     "detect-scenes": "find the cuts in each video",

@@ -19,6 +19,8 @@ CORRECTED = "corrected"  # whether its only caption is one of a table of correct
 NUMBER = "number"  # of a sample among all of its run, from 0 in the order of the prompts
 SHARD = "shard"  # of a manifest in partitions: made when it is read, stored in no file
 WINDOW = "window"  # first frame of what a latent holds, where that is not always the first
+# of what a reader gives: "", or the reason and a sentence for which a row can not be taken
+FAULT = "opensora.fault"
 OK = "ok"  # the status of a row that goes on
 MARK, OUT = "mark", "out"  # of a table of corrections: the clip stays out
 NO_VIDEO = "no_video"  # the status of a scene that a table names of a file that is not there

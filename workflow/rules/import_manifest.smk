@@ -37,6 +37,8 @@ rule import_manifest:
         root=as_given(options(root=config["root"], format=config["format"])),
         corrections=as_given(options(corrections=CORRECTIONS)),
         num_shards=config["num_shards"],
+        # clips of archives, named by their content
+        store=f"{STORE}/unpacked",
         run=lambda wildcards, input: RUN,
         # for people, so it is no output; and a function of input is not compared
         csv_when=lambda wildcards, input: config["manifest_csv"],
@@ -44,6 +46,7 @@ rule import_manifest:
         test=config["test_fraction"],
     shell:
         "opensora import-manifest {params.table:q} {params.root:q} {params.corrections:q} "
+        "--store {params.store} "
         "--validation-fraction {params.validation} --test-fraction {params.test} "
         "--num-shards {params.num_shards} --manifest {params.run}/manifest "
         "--csv {params.run}/manifest.csv --csv-when {params.csv_when} "

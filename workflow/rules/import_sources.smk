@@ -53,9 +53,11 @@ rule import_manifest:
             corrections=CORRECTIONS,
         ),
         num_shards=config["num_shards"],
+        # clips of archives, named by their content
+        store=f"{STORE}/unpacked",
         folder=lambda wildcards, input: f"{IMPORTED}/{wildcards.source}",
     shell:
-        "opensora import-manifest {params.table:q} {params.options:q} "
+        "opensora import-manifest {params.table:q} {params.options:q} --store {params.store} "
         "--source-name {wildcards.source} --num-shards {params.num_shards} "
         "--manifest {params.folder}/manifest --rejected {output.rejected} "
         "--funnel {output.funnel} --clips {output.clips} --captions {output.captions} "

@@ -24,6 +24,7 @@ from opensora.tables.columns import (
     CAPTIONS,
     CLIPS,
     DETAIL,
+    FAULT,
     ID,
     LICENCE,
     NUM_CAPTIONS,
@@ -189,6 +190,11 @@ def _prepared(table: pd.DataFrame, root: str | Path | None) -> pd.DataFrame:
     if "sha256" not in rows:
         rows["sha256"] = ""
     rows = rows.assign(**{STATUS: OK, DETAIL: ""})
+    if FAULT in rows:
+        for fault in rows[FAULT][rows[FAULT] != ""].unique():
+            reason, _, detail = fault.partition(": ")
+            _mark(rows, rows[FAULT] == fault, reason, detail)
+        rows = rows.drop(columns=FAULT)
     _mark(rows, rows[ID].duplicated(), "duplicate_id", "a row before it has the same id")
     for name, where in wrong.items():
         _mark(rows, where != "", "bad_value", [f"{name} is {cell}" for cell in where])

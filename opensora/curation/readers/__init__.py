@@ -1,5 +1,5 @@
 """Ready clips as other projects lay them out: one registered class a layout."""
 
-from opensora.curation.readers import folders, settings
+from opensora.curation.readers import embedded, folders, settings, webdataset
 
-__all__ = ["folders", "settings"]
+__all__ = ["embedded", "folders", "settings", "webdataset"]

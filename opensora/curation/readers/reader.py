@@ -22,9 +22,15 @@ _SPLITS = {
 
 
 class Reader(ABC):
-    """A layout."""
+    """A layout.
 
-    layout: str  # as an error names it
+    Attributes:
+        layout: as an error names it.
+        store: folder that clips are brought out into which lie inside other files.
+    """
+
+    layout: str
+    store: Path | None = None
 
     @abstractmethod
     def takes(self, path: Path) -> bool:
@@ -40,13 +46,28 @@ class Reader(ABC):
             TableError: it can not be read.
         """
 
+    def first_texts(self, path: Path, most: int) -> list[str]:
+        """Captions of the first clips, where those can be had without bringing clips out."""
+        return [str(text) for text in self.read(path)[TEXT].head(most)]
 
-def read_clips(path: Path, layout: str | None = None) -> pd.DataFrame:
+    def need_store(self, path: Path) -> Path:
+        """The folder for clips.
+
+        Raises:
+            TableError: none was named.
+        """
+        if self.store is None:
+            raise TableError(f"{path}: its clips lie in other files; name a --store for them")
+        return self.store
+
+
+def read_clips(path: Path, layout: str | None = None, store: Path | None = None) -> pd.DataFrame:
     """Read a table of clips, or whatever layout a reader takes.
 
     Args:
-        path: a folder or file.
+        path: a table, a trainer's settings, an archive, or a folder.
         layout: name of the reader, or TABLE; None asks each.
+        store: folder that clips which lie inside other files are brought out into.
 
     Raises:
         TableError: no reader takes it, or it can not be read.
@@ -54,6 +75,7 @@ def read_clips(path: Path, layout: str | None = None) -> pd.DataFrame:
     """
     reader = _reader_of(path, layout)
     if reader is not None:
+        reader.store = store
         return reader.read(path)
     if path.is_dir():
         known = ", ".join(reader.layout for reader in _readers())
@@ -64,6 +86,22 @@ def read_clips(path: Path, layout: str | None = None) -> pd.DataFrame:
 def is_table(path: Path, layout: str | None = None) -> bool:
     """Whether it is a plain table, whose relative paths may start anywhere."""
     return _reader_of(path, layout) is None
+
+
+def first_texts(path: Path, most: int) -> list[str]:
+    """Captions of the first clips of a layout; none where no reader takes it.
+
+    Raises:
+        TableError: it can not be read.
+    """
+    reader = _reader_of(path)
+    return reader.first_texts(path, most) if reader is not None else []
+
+
+def layout_of(path: Path) -> str:
+    """The registered name of the reader that takes a folder or file; "" where none does."""
+    readers = (name for name in registered_names(READERS) if READERS.get(name)().takes(path))
+    return next(readers, "")
 
 
 def _reader_of(path: Path, layout: str | None = None) -> Reader | None:

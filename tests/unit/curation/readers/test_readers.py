@@ -119,7 +119,10 @@ def test_clips_and_captions_come_out_as_they_are(clips: Path, layout: str) -> No
 
 
 def test_every_reader_is_tried_here() -> None:
-    assert set(registered_names(READERS)) == {name.partition(" ")[0] for name in LAYOUTS}
+    in_other_files = {"webdataset", "parquet"}  # test_archives.py
+    assert set(registered_names(READERS)) - in_other_files == {
+        name.partition(" ")[0] for name in LAYOUTS
+    }
 
 
 @pytest.mark.parametrize(

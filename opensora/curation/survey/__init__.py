@@ -1,0 +1,1 @@
+"""What stands in a folder that somebody brings, before anything is made of it."""

@@ -1,0 +1,97 @@
+"""What was found, as lines for people."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from opensora.core.text import visible
+from opensora.curation.survey.look import Sample
+from opensora.curation.survey.proposal import Proposal
+from opensora.curation.survey.walk import Contents
+from opensora.curation.survey.words import Words
+
+_MOST = 3  # of sizes, rates and reasons that a line names
+
+
+def account(
+    found: Contents, sample: Sample, words: Words, proposal: Proposal
+) -> list[tuple[str, str]]:
+    """(what, how much) of each line."""
+    rows = [("files", _files(found))]
+    if words.ready:
+        rows.append(("begins with", f"{words.ready}, checked as a whole when the run begins"))
+    if sample.total:
+        rows.append(("looked into", f"{len(sample.seen)} of {sample.total}"))
+    about = "" if len(sample.seen) == sample.total else "about "
+    videos = sample.videos
+    if videos:
+        shortest, longest = sample.durations[0], sample.durations[-1]
+        rows += [
+            (
+                "footage",
+                f"{about}{_time(sample.footage_s)}; half below {_time(sample.typical_s)}, from"
+                f" {_time(shortest)} to {_time(longest)}",
+            ),
+            ("sizes", _counted(f"{info.width}x{info.height}" for info in videos)),
+            ("frames a second", _counted(f"{float(info.fps):.4g}" for info in videos)),
+            ("sound", f"in {sum(info.has_audio for info in videos)} of {len(videos)}, not used"),
+        ]
+    if sample.total and not words.ready:
+        rows += [
+            ("bytes", about + size(sample.bytes)),
+            ("captions", _captions(words, sample.total)),
+            ("left out", _left_out(sample, proposal)),
+        ]
+    return rows
+
+
+def size(count: float) -> str:
+    """`3.2 GB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _files(found: Contents) -> str:
+    kinds = (
+        (len(found.videos), "videos"),
+        (len(found.images), "images"),
+        (len(found.archives), "archives"),
+        (len(found.tables), "tables"),
+        (len(found.unnamed) + found.others.total(), "others"),
+        (len(found.unreadable), "folders that could not be listed"),
+    )
+    return ", ".join(f"{number:,} {kind}" for number, kind in kinds if number)
+
+
+def _captions(words: Words, total: int) -> str:
+    said = "none: names of folders stand in"
+    if words.tables:
+        said = f"of {words.in_tables:,} of {total:,} files in {', '.join(words.tables)}"
+    elif words.beside:
+        said = f"beside {words.beside:,} of {total:,} files"
+    return said + "".join(f"; {table} was not looked into" for table in words.unread)
+
+
+def _left_out(sample: Sample, proposal: Proposal) -> str:
+    """Reasons of the sample, as `rejected.csv` will have them."""
+    reasons = Counter(sample.left_out)
+    reasons["too_short"] += sum(seconds < proposal.min_s for seconds in sample.durations)
+    reasons = +reasons
+    firsts = [one.path for one in sample.seen if one.reason][:1]
+    example = f" (first: {visible(firsts[0])})" if firsts else ""
+    return _counted(reasons.elements()) + example if reasons else "none of those looked into"
+
+
+def _counted(values: Iterable[str]) -> str:
+    counts = Counter(values).most_common()
+    more = f", {len(counts) - _MOST} more" if len(counts) > _MOST else ""
+    return ", ".join(f"{value} ({number})" for value, number in counts[:_MOST]) + more
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{seconds / 3600:.3g} h"

@@ -1,0 +1,134 @@
+"""Where the words of clips are: in files beside them, in tables, or in names of folders alone."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from opensora.core.errors import TableError
+from opensora.core.io import lines_of
+from opensora.core.text import visible
+from opensora.core.text_files import TextEncodingError, read_text
+from opensora.curation.captions.caption_clips import Clip
+from opensora.curation.captions.template import TemplateCaptioner
+from opensora.curation.readers.reader import first_texts, layout_of
+from opensora.curation.survey.walk import Contents
+from opensora.tables.columns import PATH, TEXT
+from opensora.tables.io import read_table, with_known_names
+
+PROMPTS = 4
+_LARGEST_TABLE = 64 << 20  # bytes of a table that is read to see what it says
+_MOST_TABLES = 20
+_LONGEST_PROMPT = 300
+_ANY_PROMPT = "a video"  # where no text of theirs can be a prompt
+
+
+@dataclass
+class Words:
+    """Captions that there are.
+
+    Attributes:
+        beside: files with a text or object of their name.
+        tables: tables with a path and a text, of which a path is one of the files.
+        in_tables: files that they name.
+        has_times: a table says from when to when a text holds.
+        unread: tables that are too large to look into, or that can not be read.
+        ready: what is clips with their captions in a layout of its own, with which a run begins.
+        prompts: some of the texts.
+    """
+
+    beside: int = 0
+    tables: list[str] = field(default_factory=list)
+    in_tables: int = 0
+    has_times: bool = False
+    unread: list[str] = field(default_factory=list)
+    ready: str = ""
+    prompts: list[str] = field(default_factory=list)
+
+
+def find_words(folder: Path, found: Contents) -> Words:
+    """Look for captions of the files of a folder.
+
+    Where tables name files these go before what stands beside; where neither is, prompts are made
+    of the names of folders.
+    """
+    if ready := _ready_table(folder, found):
+        texts = prompts_of(first_texts(Path(ready), PROMPTS))
+        return Words(ready=ready, prompts=texts or [_ANY_PROMPT])
+    words = Words(beside=len(found.captioned))
+    files = {os.path.normpath(path) for path in found.media}
+    named: set[str] = set()
+    texts: list[str] = []
+    for table in found.tables[:_MOST_TABLES]:
+        if table.lower().endswith(".toml"):
+            continue
+        if os.path.getsize(table) > _LARGEST_TABLE:
+            words.unread.append(table)
+            continue
+        try:
+            rows = with_known_names(read_table(table))
+        except TableError:
+            words.unread.append(table)
+            continue
+        if PATH not in rows or TEXT not in rows:
+            continue
+        folder = os.path.dirname(table)
+        theirs = {os.path.normpath(os.path.join(folder, name)) for name in rows[PATH]} & files
+        if theirs:
+            named |= theirs
+            words.tables.append(table)
+            words.has_times |= {"start", "end"} <= set(rows)
+            texts += rows[TEXT].head(PROMPTS).tolist()
+    words.in_tables = len(named)
+    words.tables = words.tables if words.in_tables >= words.beside else []
+    if not words.tables:
+        texts = [_beside(Path(path)) for path in sorted(found.captioned)[:PROMPTS]]
+    words.prompts = prompts_of(texts) or _of_folders(found.media) or [_ANY_PROMPT]
+    return words
+
+
+def _ready_table(folder: Path, found: Contents) -> str:
+    """What of a folder is ready clips with their captions, which a run begins with; "" if nothing.
+
+    Settings of a trainer, archives and tables with the clips in them; where captions stand beside
+    videos or in a table of them the run goes through curation.
+    """
+    tables = [Path(path) for path in found.tables if Path(path).parent == folder]
+    for path in tables:
+        if path.suffix.lower() in (".toml", ".json") and layout_of(path):
+            return str(path)
+    return str(folder) if layout_of(folder) in ("parquet", "two_lists", "webdataset") else ""
+
+
+def prompts_of(texts: Iterable[str]) -> list[str]:
+    """The first texts that can stand as a line of prompts.
+
+    A brace would begin settings of a prompt, which are nothing that data may bring.
+    """
+    found = []
+    for text in texts:
+        line = " ".join(str(text).split())
+        if line and "{" not in line and len(line) <= _LONGEST_PROMPT and visible(line) == line:
+            found.append(line)
+    return list(dict.fromkeys(found))[:PROMPTS]
+
+
+def _beside(path: Path) -> str:
+    """The text beside a file; "" where it is an object, or none that can be read."""
+    for file in (path.with_suffix(".txt"), path.with_suffix(".TXT")):
+        try:
+            if file.is_file():
+                return "\n".join(lines_of(read_text(file)))
+        except (TextEncodingError, OSError):
+            return ""
+    return ""
+
+
+def _of_folders(files: Sequence[str]) -> list[str]:
+    """What the captioner `template` says of files of different folders."""
+    firsts = {os.path.dirname(path): path for path in reversed(files)}
+    clips = [
+        Clip(id="", path=Path(path), kind="video", source=Path(path), start=0.0, end=0.0)
+        for _, path in sorted(firsts.items())[:PROMPTS]
+    ]
+    return prompts_of(map(str, TemplateCaptioner().caption(clips)))

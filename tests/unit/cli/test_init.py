@@ -1,0 +1,62 @@
+"""`opensora init` writes a config that Snakemake takes as it is, never over one that is there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from opensora.cli.main import EXIT_DONE, EXIT_USER, main
+from opensora.media.encode import write_video
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the workflow and two videos."""
+    for name in ("Snakefile", "workflow", "profiles", "configs"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    (tmp_path / "my videos").mkdir()
+    for number in range(2):
+        frames = np.full((24, 32, 32, 3), 90 * number, np.uint8)
+        write_video(tmp_path / f"my videos/{number}.mp4", frames, 8)
+        (tmp_path / f"my videos/{number}.txt").write_text(f"a grey film {number}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_config_runs_as_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "my videos"]) == EXIT_DONE
+    said = capsys.readouterr().out.splitlines()
+    config = yaml.safe_load((here / "mine/my_videos.yaml").read_text())
+    assert config["videos"] == ["my videos"]
+    assert Path(config["sample"]["prompts"]).read_text().splitlines() == [
+        *("a grey film 0", "a grey film 1")
+    ]
+    assert said[0].split() == ["files", "2", "videos,", "2", "others"]
+    assert "jobs, about 2 clips, about" in said[-1]  # snakemake has described them
+    assert said[-1].endswith("--configfile mine/my_videos.yaml")
+
+
+def test_what_is_there_stays(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "own.yaml").write_text("run: own\n")
+    for words, sentence in (
+        (["my videos", "--output", "own.yaml"], "own.yaml: is there already"),
+        (["my videos", "--output", "own.json"], "a workflow config is a .yaml file"),
+        (["nowhere"], "nowhere: no such folder"),
+        (["workflow/schemas"], "no video, picture or archive of clips among its files"),
+    ):
+        assert main(["init", *words]) == EXIT_USER
+        assert sentence in capsys.readouterr().err.splitlines()[-1]
+    assert (here / "own.yaml").read_text() == "run: own\n"
+    assert main(["init", "my videos", "--output", "own.yaml", "--force"]) == EXIT_DONE
+    assert yaml.safe_load((here / "own.yaml").read_text())["run"] == "own"
+
+
+def test_it_belongs_into_the_folder_of_the_workflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "."]) == EXIT_USER
+    assert "run this in the folder of the workflow" in capsys.readouterr().err

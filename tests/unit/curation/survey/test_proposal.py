@@ -1,0 +1,174 @@
+"""What is proposed for folders of several layouts, and that the workflow's schema takes it."""
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from opensora.core.errors import TableError
+from opensora.curation.survey.account import account, size
+from opensora.curation.survey.costs import clip_bytes, footage_seconds
+from opensora.curation.survey.look import SAMPLE, Sample, look
+from opensora.curation.survey.proposal import Proposal, propose
+from opensora.curation.survey.walk import walk
+from opensora.curation.survey.words import PROMPTS, Words, find_words, prompts_of
+from opensora.dag.settings import check_workflow_config
+from opensora.media.encode import write_video
+
+SCHEMA = Path(__file__).parents[4] / "workflow/schemas/config.schema.yaml"
+
+
+def film(path: Path, seconds: float = 2.0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shades = np.linspace(0, 255, round(8 * seconds)).astype(np.uint8)
+    write_video(path, np.broadcast_to(shades[:, None, None, None], (len(shades), 32, 32, 3)), 8)
+
+
+def proposed(folder: Path) -> tuple[dict[str, Any], Proposal, Sample, Words]:
+    """The config as the workflow reads it."""
+    found = walk(folder)
+    sample, words = look(found.media, workers=1), find_words(folder, found)
+    prompts = folder / "prompts.txt"
+    made = propose(
+        folder, found, sample, words, name="pets", config=Path("mine/pets.yaml"), prompts=prompts
+    )
+    config = yaml.safe_load(made.text)
+    check_workflow_config(config, SCHEMA)
+    assert account(found, sample, words, made)
+    assert footage_seconds(sample, made)
+    return config, made, sample, words
+
+
+def test_long_videos_without_captions(tmp_path: Path) -> None:
+    for number in range(3):
+        film(tmp_path / f"RedCars/{number}.mp4", 5)
+    (tmp_path / "RedCars/torn.mp4").write_bytes(b"no film")
+    config, made, sample, words = proposed(tmp_path)
+    assert config["captions"]["captioner"] == "template"
+    assert config["clips"]["mode"] == made.mode == "reencode"
+    assert (config["num_shards"], config["validation_fraction"]) == (2, 0.0)
+    assert words.prompts == ["video of red cars"]
+    assert sample.left_out == {"not_a_video": 1}
+    assert sample.footage_s == pytest.approx(15 * 4 / 4)
+    assert made.clips == 6  # two a video
+    assert clip_bytes(sample, made) > 0
+
+
+def test_clips_with_texts_beside_are_copied(tmp_path: Path) -> None:
+    for number, text in enumerate(["a cat", 'a {"loop": 3}', "a dog\nthat runs"]):
+        film(tmp_path / f"{number}.mp4", 2 + number)
+        (tmp_path / f"{number}.txt").write_text(text)
+    config, made, sample, words = proposed(tmp_path)
+    assert config["scenes"]["detector"] == "none"
+    assert (config["clips"]["mode"], config["clips"]["max_s"]) == ("copy", 5)
+    assert (config["captions"]["captioner"], config["captions"]["sidecar"]) == ("sidecar", [])
+    assert words.prompts == ["a cat", "a dog that runs"]  # none that would bring settings
+    assert (made.clips, clip_bytes(sample, made)) == (3, sample.bytes)
+
+
+def test_a_table_of_captions_is_named(tmp_path: Path) -> None:
+    film(tmp_path / "v/a.mp4")
+    (tmp_path / "metadata.jsonl").write_text(
+        json.dumps({"file_name": "v/a.mp4", "text": "a car"}) + "\n"
+    )
+    (tmp_path / "others.csv").write_text("path,text\nz.mp4,of no file here\n")
+    (tmp_path / "broken.csv").write_bytes(b"path,text\n\xff\xfe,\n")
+    config, made, _, words = proposed(tmp_path)
+    assert config["captions"]["sidecar"] == [str(tmp_path / "metadata.jsonl")]
+    assert made.mode == "copy"
+    assert words.prompts == ["a car"]
+    assert words.unread == [str(tmp_path / "broken.csv")]
+
+
+def test_a_table_with_times_keeps_the_search_for_cuts(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4", 6)
+    (tmp_path / "captions.csv").write_text("path,start,end,text\na.mp4,0,3,one\na.mp4,3,6,two\n")
+    config, made, _, _ = proposed(tmp_path)
+    assert made.mode == "reencode"
+    assert config["captions"]["sidecar"] == [str(tmp_path / "captions.csv")]
+
+
+def test_settings_of_a_trainer_begin_with_its_clips(tmp_path: Path) -> None:
+    film(tmp_path / "clips/a.mp4")
+    (tmp_path / "clips/a.txt").write_text("a car")
+    (tmp_path / "dataset.toml").write_text('[[datasets]]\nvideo_directory = "clips"\n')
+    config, made, sample, _ = proposed(tmp_path)
+    assert config["manifest"] == str(tmp_path / "dataset.toml")
+    assert made.mode == "import"
+    assert clip_bytes(sample, made) == 0
+
+
+def test_archives_begin_with_the_folder(tmp_path: Path) -> None:
+    film(tmp_path / "film.mp4")
+    (tmp_path / "in").mkdir()
+    with tarfile.open(tmp_path / "in/a.tar", "w") as archive:
+        archive.add(tmp_path / "film.mp4", "1.mp4")
+        for name, text in (("1.txt", b"a car"), ("2.txt", b"x{}")):
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text))
+    config, made, _, words = proposed(tmp_path / "in")
+    assert config["manifest"] == str(tmp_path / "in")
+    assert (made.mode, words.prompts) == ("import", ["a car"])
+    parquet = tmp_path / "hub/data/train.parquet"
+    parquet.parent.mkdir(parents=True)
+    clip = {"bytes": b"", "path": ""}
+    pq.write_table(pa.Table.from_pylist([{"video": clip, "caption": "a bus"}]), parquet)
+    config, made, _, words = proposed(tmp_path / "hub")
+    assert config["manifest"] == str(tmp_path / "hub")
+    assert (made.mode, words.prompts) == ("import", ["a bus"])
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ([], r"no video, picture or archive of clips; it is empty; name the folder"),
+        (["a.pdf", "b.pdf"], r"among its files \(2 \.pdf\)"),
+        (["a.mp4"], r"none of 1 files that were looked into can be used \(empty_file 1\)"),
+    ],
+)
+def test_nothing_to_begin_with_is_one_sentence(
+    names: list[str], sentence: str, tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(TableError, match=sentence):
+        proposed(tmp_path)
+
+
+def test_odd_names_stay_texts_of_the_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("2024", "-v", "a: b # c", "{x}", "true"):
+        film(tmp_path / name / "a.mp4")
+        config, *_ = proposed(Path(name))
+        assert [os.path.normpath(path) for path in config["videos"]] == [name]
+
+
+def test_of_many_files_the_same_two_hundred_are_looked_into(tmp_path: Path) -> None:
+    for number in range(SAMPLE + 50):
+        (tmp_path / f"{number}.mp4").touch()
+    first, again = (look(walk(tmp_path).media, workers=2) for _ in range(2))
+    assert [one.path for one in first.seen] == [one.path for one in again.seen]
+    assert (len(first.seen), first.total) == (SAMPLE, SAMPLE + 50)
+    assert first.left_out == {"empty_file": SAMPLE}
+
+
+def test_prompts_are_few_and_short() -> None:
+    assert prompts_of(["", "a", "a", "b" * 400, "c\u202ed", *"efgh"]) == ["a", "e", "f", "g"]
+    assert len(prompts_of("abcdefgh")) == PROMPTS
+
+
+def test_sizes_are_short() -> None:
+    assert [size(number) for number in (5, 1500, 3.2e9, 4e15)] == [
+        *("5 B", "1.5 kB", "3.2 GB", "4e+03 TB")
+    ]
