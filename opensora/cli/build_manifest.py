@@ -2,7 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from opensora.curation.manifest.build_manifest import StageTables
 
 HELP = "Join all stages, filter, clean captions and split; accounts for every row and second."
 EXAMPLE = (
@@ -47,24 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sources with filters, keep_if or validation_fraction of their own, in place of these,"
         ' as \'{"web": {"filters": {"flow": {"min": 5}}}}\'',
     )
-    parser.add_argument("--filters", default="{}", help='JSON: {"column": {"min": 0, "max": 1}}')
-    parser.add_argument(
-        "--keep-if", nargs="+", default=[], metavar="EXPR", help='as "flow > 12 or aes >= 5"'
-    )
-    parser.add_argument("--licences", nargs="+", metavar="NAME", help="allowed licences")
-    parser.add_argument(
-        "--max-distance", type=int, metavar="BITS", help="drop near-duplicates; needs scorer phash"
-    )
-    parser.add_argument("--max-clips-per-source", type=int, metavar="N", help="keep the best N")
-    parser.add_argument(
-        "--prefer", metavar="COLUMN", help="score that decides among duplicates and under the cap"
-    )
-    parser.add_argument(
-        "--validation-fraction", type=float, default=0.1, help="share of source videos kept apart"
-    )
-    parser.add_argument(
-        "--test-fraction", type=float, default=0.0, help="share of source videos for the test set"
-    )
+    _add_selection(parser)
     parser.add_argument(
         "--corrections", metavar="FILE", help="what browse wrote: captions, clips to leave out"
     )
@@ -86,19 +72,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-card", help="Markdown: size, licences, rules and scores")
 
 
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    """Declare which clips are usable, and who sees them."""
+    parser.add_argument("--filters", default="{}", help='JSON: {"column": {"min": 0, "max": 1}}')
+    parser.add_argument(
+        "--keep-if", nargs="+", default=[], metavar="EXPR", help='as "flow > 12 or aes >= 5"'
+    )
+    parser.add_argument("--licences", nargs="+", metavar="NAME", help="allowed licences")
+    parser.add_argument(
+        "--max-distance", type=int, metavar="BITS", help="drop near-duplicates; needs scorer phash"
+    )
+    parser.add_argument("--max-clips-per-source", type=int, metavar="N", help="keep the best N")
+    parser.add_argument(
+        "--prefer", metavar="COLUMN", help="score that decides among duplicates and under the cap"
+    )
+    parser.add_argument(
+        "--validation-fraction", type=float, default=0.1, help="share of source videos kept apart"
+    )
+    parser.add_argument(
+        "--test-fraction", type=float, default=0.0, help="share of source videos for the test set"
+    )
+
+
 def run(args: argparse.Namespace) -> str:
     """Build; returns the summary line."""
     from pathlib import Path
 
     from opensora.core.io import write_json, write_text
     from opensora.core.seal import sealed
-    from opensora.curation.manifest.build_manifest import StageTables, build_manifest, concat
+    from opensora.curation.manifest.build_manifest import build_manifest
     from opensora.curation.manifest.data_card import data_card
     from opensora.curation.manifest.of_sources import read_ready
     from opensora.curation.manifest.selection import Selection
-    from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED, SCENES, SCORES, VIDEOS
+    from opensora.tables.columns import MANIFEST, REJECTED
     from opensora.tables.corrections import read_corrections
-    from opensora.tables.io import read_table, write_table
+    from opensora.tables.io import write_table
     from opensora.tables.manifest import write_manifest_csv
     from opensora.tables.partitions import check_part_names, shard_names, write_parts
 
@@ -107,19 +115,7 @@ def run(args: argparse.Namespace) -> str:
     ready = [read_ready(folder) for folder in args.imported]
     names = [*stems, *shard_names(len(stems) + sum(one.num_shards for one in ready))[len(stems) :]]
     check_part_names(args.manifest, names)
-    clips = [read_table(path, CLIPS) for path in paths["clips"]]
-    sources = None
-    if clips:
-        sources = StageTables(
-            videos=concat([read_table(path, VIDEOS) for path in paths["videos"]]),
-            scenes=concat([read_table(path, SCENES) for path in paths["scenes"]]),
-            clips=concat(clips),
-            captions=concat([read_table(path, CAPTIONS) for path in paths["captions"]]),
-            scores={
-                name: concat([read_table(path, SCORES) for path in tables])
-                for name, tables in _group_scores(paths["scores"]).items()
-            },
-        )
+    sources, shards = _read_stages(paths)
     selection = Selection(
         filters=_parse_object(args.filters, "--filters"),
         keep_if=args.keep_if,
@@ -145,7 +141,6 @@ def run(args: argparse.Namespace) -> str:
         write_text(args.data_card, data_card(built.manifest, built.funnel, selection, versions))
     if args.csv:
         write_manifest_csv(built.manifest, args.csv, args.csv_when)
-    shards = {clip: stem for stem, table in zip(stems, clips, strict=True) for clip in table["id"]}
     first = len(stems)
     for one in ready:
         numbers = zip(one.clips["id"], one.clips["shard"], strict=True)
@@ -158,6 +153,30 @@ def run(args: argparse.Namespace) -> str:
         f"{kept['rows']} clips ({kept['seconds']:.1f} s) from {kept['sources']} sources kept,"
         f" {len(built.rejected)} rows rejected -> {args.manifest}"
     )
+
+
+def _read_stages(paths: dict[str, list[str]]) -> tuple["StageTables | None", dict[str, str]]:
+    """The tables of all stages, and the partition of each clip; None where all clips are ready."""
+    from pathlib import Path
+
+    from opensora.curation.manifest.build_manifest import StageTables, concat
+    from opensora.tables.columns import CAPTIONS, CLIPS, SCENES, SCORES, VIDEOS
+    from opensora.tables.io import read_table
+
+    if not paths["clips"]:
+        return None, {}
+    clips = {Path(path).stem: read_table(path, CLIPS) for path in paths["clips"]}
+    sources = StageTables(
+        videos=concat([read_table(path, VIDEOS) for path in paths["videos"]]),
+        scenes=concat([read_table(path, SCENES) for path in paths["scenes"]]),
+        clips=concat(list(clips.values())),
+        captions=concat([read_table(path, CAPTIONS) for path in paths["captions"]]),
+        scores={
+            name: concat([read_table(path, SCORES) for path in tables])
+            for name, tables in _group_scores(paths["scores"]).items()
+        },
+    )
+    return sources, {clip: stem for stem, table in clips.items() for clip in table["id"]}
 
 
 def _paths(args: argparse.Namespace) -> dict[str, list[str]]:

@@ -4,9 +4,7 @@ Each job parses the workflow again. To walk a million files for it takes minutes
 file system that all of them share; the process that the user starts writes the hashes down.
 """
 
-import hashlib
 import json
-import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -49,23 +47,6 @@ def largest_shard(path: Path) -> int | None:
 def _parsed(path: Path, time: int) -> dict[str, Any]:
     found = json.loads(path.read_text(encoding="utf-8"))
     return found if isinstance(found, dict) else {}
-
-
-@lru_cache(maxsize=64)
-def files_below(folder: str) -> str:
-    """A hash of names, sizes and times of all files below a folder."""
-    digest = hashlib.sha256()
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            path = os.path.join(place, name)
-            try:
-                facts = os.stat(path)
-            except OSError:
-                continue
-            words = (os.path.relpath(path, folder), facts.st_size, facts.st_mtime_ns)
-            digest.update(os.fsencode("\0".join(map(str, words))) + b"\n")
-    return digest.hexdigest()[:16]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from math import ceil, inf
 from typing import Any
 
 from opensora.config.latent_grid import run_grid
+from opensora.config.run_sources import captions_of, num_shards_of
 from opensora.core.errors import ConfigError
 from opensora.dag.cluster.partitions import Limits, partition_limits
 from opensora.dag.cluster.runtime import GROWTH as TIMES
@@ -28,7 +29,6 @@ from opensora.dag.memory import (
     training_gb,
     weight_files_gb,
 )
-from opensora.dag.sources import captions_of, num_shards_of
 
 # a job's memory at its first, second and any further try
 GROWTH = (1.0, 1.5, 2.0)

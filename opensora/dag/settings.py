@@ -8,14 +8,18 @@ from typing import Any
 import jsonschema
 import yaml
 
-from opensora.config.endpoint import Endpoint
+from opensora.config.run_sources import (
+    check_captions,
+    check_format,
+    settle_clips,
+    settle_sources,
+)
 from opensora.config.text_types import OPEN_LENGTHS
 from opensora.core.errors import ConfigError, did_you_mean
 from opensora.core.io import write_text
 from opensora.core.text import visible
 from opensora.dag.layout import FIELD, with_layout
 from opensora.dag.resources import check_resources
-from opensora.dag.sources import check_format, settle_sources
 
 # of the machine; what is written for people beside the results; and of a config that a run saved
 _NOT_SHOWN = (
@@ -28,10 +32,10 @@ _NOT_SHOWN = (
     "manifest_csv",
     FIELD,
 )
+_WHERE_GIVEN = ("sources", "format")  # shown only there: most runs have none
 # the C reader, where PyYAML has it, takes a fifth of the time, which each job pays
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DEMO_CLIP, _USUAL_CLIP = "configs/demo/clip.py", "timm/vit_large_patch14_clip_224.openai"
-_OF_REENCODED = ("fps", "short_side")  # of clips; a copy keeps what the source has
 _OF_LINES, _BREAKS = ("captions.prompt",), "\n\t"  # a text for a model may have several lines
 # settings of the stages before assign_buckets
 _CURATION = (
@@ -59,7 +63,7 @@ def check_workflow_config(config: dict[str, Any], schema_path: str | Path) -> No
     _check_stages(config)
     _settle_sources(config, schema)
     check_resources(config)
-    _settle_clips(config["clips"], given or {})
+    settle_clips(config["clips"], given or {})
 
 
 def report_settings(config: dict[str, Any]) -> dict[str, Any]:
@@ -68,8 +72,15 @@ def report_settings(config: dict[str, Any]) -> dict[str, Any]:
         {name: value for name, value in stage.items() if name not in _NOT_SHOWN}
         for stage in config["stages"]
     ]
-    others = {name: value for name, value in config.items() if name not in _NOT_SHOWN}
-    return {**others, "stages": {stage.pop("name"): stage for stage in stages}}
+    others = {
+        name: value
+        for name, value in config.items()
+        if name not in _NOT_SHOWN and (value or name not in _WHERE_GIVEN)
+    }
+    found = {**others, "stages": {stage.pop("name"): stage for stage in stages}}
+    if config.get("sources"):
+        found["sources"] = {source["name"]: source for source in config["sources"]}
+    return found
 
 
 def save_workflow_config(config: dict[str, Any], path: str | Path) -> None:
@@ -87,10 +98,12 @@ def _settle_sources(config: dict[str, Any], schema: dict[str, Any]) -> None:
     given = [copy.deepcopy(source.get("clips")) for source in config["sources"]]
     settle_sources(config, schema, _fill_defaults)
     for source, clips in zip(config["sources"], given, strict=True):
+        if source["manifest"]:
+            continue
         place = f"sources: {source['name']}: "
-        _check_captions(source["captions"], place)
+        check_captions(source["captions"], place)
         _check_scenes(source["scenes"], schema, place)
-        _settle_clips(source["clips"], clips or {}, place)
+        settle_clips(source["clips"], clips or {}, place)
 
 
 def _check_words(value: Any, place: str) -> None:
@@ -131,7 +144,7 @@ def _check_whole(config: dict[str, Any]) -> None:
     _check_container(config["container"])
     _check_text_encoder(config)
     _check_clip(config)
-    _check_captions(config["captions"])
+    check_captions(config["captions"])
     names = [stage["name"] for stage in config["stages"]]
     if len(set(names)) != len(names):
         raise ConfigError(f"workflow config: stages: names must differ, got {', '.join(names)}")
@@ -166,19 +179,6 @@ def _check_stages(config: dict[str, Any]) -> None:
                 f" because it starts from the weights of {before['name']}; leave it out, or give"
                 " it to the first stage"
             )
-
-
-def _settle_clips(clips: dict[str, Any], given: dict[str, Any], place: str = "") -> None:
-    """Take out what copied clips do not have; refuse it where it was asked for."""
-    if clips["mode"] != "copy":
-        return
-    for name in _OF_REENCODED:
-        if given.get(name) is not None:
-            raise ConfigError(
-                f"workflow config: {place}clips: {name} {given[name]} has no effect with mode copy,"
-                " which keeps rate and size of the source; leave it out, or set mode reencode"
-            )
-        clips.pop(name, None)
 
 
 def _check_entry(config: dict[str, Any], schema: dict[str, Any]) -> None:
@@ -223,26 +223,6 @@ def _check_idle(
         raise ConfigError(
             f"workflow config: {place}{', '.join(idle)} {verb} no effect beside {beside}; leave"
             f" {them} out"
-        )
-
-
-def _check_captions(captions: dict[str, Any], place: str = "") -> None:
-    """Several captions of a clip come from files alone, and a server is asked by `openai`."""
-    if captions["endpoint"] is not None:
-        Endpoint(**captions["endpoint"])
-    if (captions["endpoint"] is None) == (captions["captioner"] == "openai"):
-        raise ConfigError(
-            f"workflow config: {place}captions: the captioner openai and `endpoint`, the server"
-            " that it asks, come together; give both or neither"
-        )
-    if captions["captioner"] in ("openai", "transformers") and not captions["model"]:
-        raise ConfigError(
-            f"workflow config: {place}captions: captioner {captions['captioner']} needs `model`"
-        )
-    if captions["per_clip"] > 1 and captions["captioner"] != "sidecar":
-        raise ConfigError(
-            f"workflow config: {place}captions.per_clip {captions['per_clip']} has no effect with"
-            f" captioner {captions['captioner']}, which gives one caption a clip; leave it out"
         )
 
 

@@ -101,10 +101,10 @@ def compile_plan(
     if number == 0:
         raise ConfigError(explain_no_batch(assignments[0], rules))
     _require_a_step(number, epochs, world_size, accumulate)
+    facts = {"world_size": world_size, "epochs": epochs, "compiled_epochs": len(tables)}
+    facts |= {ACCUMULATE: accumulate} if accumulate > 1 else {}  # others keep their bytes
     plan = whole_steps(pa.concat_tables(tables), world_size * accumulate)
-    epoch_counts = {"epochs": epochs, "compiled_epochs": len(tables)}
-    plan.attrs |= {"hash": digest.hexdigest(), "world_size": world_size, **epoch_counts}
-    plan.attrs |= {ACCUMULATE: accumulate} if accumulate > 1 else {}  # others keep their bytes
+    plan.attrs |= {"hash": digest.hexdigest(), **facts}
     return plan
 
 

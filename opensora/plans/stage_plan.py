@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, overload
 
+import numpy as np
 import pandas as pd
 
 from opensora.buckets.bucket import (
@@ -274,12 +275,7 @@ def plan_training(
     assignments = EpochAssignments(clips, config)
     grid = token_grid(config, vae_stride)
     sources = sources_of(manifest, clips)
-    if rates and sources is None:
-        raise TableError(
-            f"manifest: it has no column {SOURCE_NAME!r}, by which --sources tells its clips apart;"
-            " leave --sources out, or give a manifest of a run with `sources`"
-        )
-    mix = SourceMix(sources, rates) if rates and sources is not None else None
+    mix = _mix_of(sources, rates)
     plan = compile_plan(
         assignments,
         buckets,
@@ -305,6 +301,17 @@ def plan_training(
     settings |= {"drop_last": drop_last, "num_steps": num_steps}
     rules = parse_bucket_config(buckets)
     return TrainingPlan(plan, summary, settings, assignments, rules, rates or {})
+
+
+def _mix_of(sources: np.ndarray | None, rates: Rates | None) -> SourceMix | None:
+    if not rates:
+        return None
+    if sources is None:
+        raise TableError(
+            f"manifest: it has no column {SOURCE_NAME!r}, by which --sources tells its clips apart;"
+            " leave --sources out, or give a manifest of a run with `sources`"
+        )
+    return SourceMix(sources, rates)
 
 
 def check_accumulate(value: Any) -> int:

@@ -60,8 +60,7 @@ def summarize_plan(
     dropped |= {TOO_FEW_FOR_A_BATCH: starved, REMAINDER: remainder}
     if is_mixed:
         dropped |= {REMAINDER: 0, BEYOND_SHARE: _as_mixed(buckets, plan)}
-    lengths = pc.list_value_length(pa.array(plan["ids"]))
-    samples = pd.Series(lengths.to_numpy(zero_copy_only=False)).groupby(plan["bucket"]).sum()
+    samples = _samples(plan)
     return {
         "hash": plan.attrs["hash"],
         "token_size": list(grid.token_size),
@@ -82,6 +81,12 @@ def summarize_plan(
         },
         "warnings": _warnings(cells, targets, rules, buckets, plan),
     }
+
+
+def _samples(plan: pd.DataFrame) -> pd.Series:
+    """Samples of each bucket in all epochs."""
+    lengths = pc.list_value_length(pa.array(plan["ids"]))
+    return pd.Series(lengths.to_numpy(zero_copy_only=False)).groupby(plan["bucket"]).sum()
 
 
 def _as_mixed(buckets: dict[str, dict[str, Any]], plan: pd.DataFrame) -> int:

@@ -28,7 +28,7 @@ from opensora.dag.settings import (
     report_settings,
     save_workflow_config,
 )
-from opensora.dag.sources import num_shards_of, sources_of
+from opensora.config.run_sources import num_shards_of, sources_of
 
 REPOSITORY = Path(workflow.basedir)
 

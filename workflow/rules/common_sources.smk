@@ -2,8 +2,8 @@
 
 from opensora.config.sources import given_rates
 from opensora.core.errors import TableError
-from opensora.dag.listing import files_below, keep_listing, read_listing
-from opensora.dag.sources import rules_of_sources
+from opensora.dag.listing import keep_listing, read_listing
+from opensora.config.run_sources import files_below, rules_of_sources
 
 SHARD_LISTING = f"{STORE}/shards.jsonl"  # of which shard each file is
 IMPORTED = f"{RUN}/imported"  # ready clips of sources, before they join the others

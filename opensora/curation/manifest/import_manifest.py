@@ -102,12 +102,7 @@ def import_manifest(
     Raises:
         TableError: a column is missing, or no row is left.
     """
-    rows = _prepared(table, root)
-    if source_name:
-        rows = of_source(rows, source_name)
-    if licence:
-        told = rows[LICENCE] if LICENCE in rows else pd.Series("", index=rows.index)
-        rows[LICENCE] = told.where(told.fillna("") != "", licence)
+    rows = _of_source(_prepared(table, root), source_name, licence)
     if source_name and corrections:  # the table of a run speaks of its other sources too
         own = set(rows[ID])
         corrections = {name: row for name, row in corrections.items() if name in own}
@@ -121,9 +116,8 @@ def import_manifest(
         raise TableError(f"manifest: none of {len(rows)} rows can be used: {ledger.top_reasons()}")
     taken = fill_manifest(kept.drop(columns=[STATUS, DETAIL, "seconds"])).reset_index(drop=True)
     taken["split"] = _splits(kept, taken, validation_fraction, test_fraction)
-    still = taken["num_frames"] == 1
     described = taken.assign(
-        kind=np.where(still, "image", "video"),
+        kind=np.where(taken["num_frames"] == 1, "image", "video"),
         video_id=taken["source"],
         seconds=kept["seconds"].to_numpy(),
         **{STATUS: OK, DETAIL: ""},
@@ -139,6 +133,16 @@ def import_manifest(
         captions=learned[list(CAPTIONS.columns)],
         corrected=corrected,
     )
+
+
+def _of_source(rows: pd.DataFrame, name: str | None, licence: str) -> pd.DataFrame:
+    """The rows with what their source is called, and its licence where they tell none."""
+    if name:
+        rows = of_source(rows, name)
+    if not licence:
+        return rows
+    told = rows[LICENCE].fillna("") if LICENCE in rows else pd.Series("", index=rows.index)
+    return rows.assign(**{LICENCE: told.where(told != "", licence)})
 
 
 def _seconds(rows: pd.DataFrame) -> pd.Series:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from opensora.config.run_sources import inputs_of
 from opensora.core.terminal import short
 from opensora.dag.cluster.line import Line
-from opensora.dag.sources import inputs_of
 
 _MOUNTS = Path("/proc/mounts")
 _SHARED = frozenset(

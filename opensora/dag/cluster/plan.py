@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
+from opensora.config.run_sources import sources_of
 from opensora.core.errors import ConfigError
 from opensora.dag.cluster.fit import Asked
 from opensora.dag.configs import resolved
 from opensora.dag.resources import Requests
 from opensora.dag.settings import check_workflow_config
-from opensora.dag.sources import sources_of
 
 _SCHEMA = Path("workflow/schemas/config.schema.yaml")
 _PROFILES = ("config.v9+.yaml", "config.yaml")

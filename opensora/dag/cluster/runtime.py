@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from opensora.config.latent_grid import run_grid
+from opensora.config.run_sources import captions_of, num_shards_of
 from opensora.dag.listing import largest_shard
 from opensora.dag.memory import HUB_GB, largest_bucket, parameters
-from opensora.dag.sources import captions_of, num_shards_of
 
 MARGIN = 3.0  # how many times the estimate is asked for
 START_MIN = 20  # Snakemake, imports, weights that are read

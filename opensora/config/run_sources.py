@@ -4,10 +4,14 @@ A run without `sources` has one, without a name: its `videos`, or the demo world
 """
 
 import copy
+import hashlib
+import os
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from opensora.config.endpoint import Endpoint
 from opensora.config.registry import READERS, registered_names
 from opensora.config.sources import check_rates, given_rates
 from opensora.core.errors import ConfigError, did_you_mean
@@ -15,6 +19,7 @@ from opensora.core.errors import ConfigError, did_you_mean
 INHERITED = ("captions", "filters", "keep_if", "scenes", "clips", "validation_fraction")
 _OF_VIDEOS = ("captions", "scenes", "clips")
 _OF_MANIFESTS = ("root", "format")
+_OF_REENCODED = ("fps", "short_side")  # of clips; a copy keeps what the source has
 _MOST_SHARDS = 10_000
 _TABLE = "table"  # the layout that is no reader's
 
@@ -40,6 +45,8 @@ def settle_sources(config: dict[str, Any], schema: dict[str, Any], fill: Fill) -
     for source in config["sources"]:
         _check_input(source, config)
         for field in INHERITED:
+            if source["manifest"] and field in _OF_VIDEOS:
+                continue
             if source.get(field) is None:
                 source[field] = copy.deepcopy(config[field])
             elif field in _OF_VIDEOS:
@@ -97,6 +104,39 @@ def check_format(layout: str | None, place: str) -> None:
         raise ConfigError(f"{place}: format: there is no layout {layout!r}{hint}")
 
 
+def settle_clips(clips: dict[str, Any], given: dict[str, Any], place: str = "") -> None:
+    """Take out what copied clips do not have; refuse it where it was asked for."""
+    if clips["mode"] != "copy":
+        return
+    for name in _OF_REENCODED:
+        if given.get(name) is not None:
+            raise ConfigError(
+                f"workflow config: {place}clips: {name} {given[name]} has no effect with mode copy,"
+                " which keeps rate and size of the source; leave it out, or set mode reencode"
+            )
+        clips.pop(name, None)
+
+
+def check_captions(captions: dict[str, Any], place: str = "") -> None:
+    """Several captions of a clip come from files alone, and a server is asked by `openai`."""
+    if captions["endpoint"] is not None:
+        Endpoint(**captions["endpoint"])
+    if (captions["endpoint"] is None) == (captions["captioner"] == "openai"):
+        raise ConfigError(
+            f"workflow config: {place}captions: the captioner openai and `endpoint`, the server"
+            " that it asks, come together; give both or neither"
+        )
+    if captions["captioner"] in ("openai", "transformers") and not captions["model"]:
+        raise ConfigError(
+            f"workflow config: {place}captions: captioner {captions['captioner']} needs `model`"
+        )
+    if captions["per_clip"] > 1 and captions["captioner"] != "sidecar":
+        raise ConfigError(
+            f"workflow config: {place}captions.per_clip {captions['per_clip']} has no effect with"
+            f" captioner {captions['captioner']}, which gives one caption a clip; leave it out"
+        )
+
+
 def _error(name: str, sentence: str) -> ConfigError:
     return ConfigError(f"workflow config: sources: {name}: {sentence}")
 
@@ -129,3 +169,20 @@ def rules_of_sources(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         source["name"]: {field: source[field] for field in fields} for source in config["sources"]
     }
+
+
+@lru_cache(maxsize=64)
+def files_below(folder: str) -> str:
+    """A hash of names, sizes and times of all files below a folder."""
+    digest = hashlib.sha256()
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = os.path.join(place, name)
+            try:
+                facts = os.stat(path)
+            except OSError:
+                continue
+            words = (os.path.relpath(path, folder), facts.st_size, facts.st_mtime_ns)
+            digest.update(os.fsencode("\0".join(map(str, words))) + b"\n")
+    return digest.hexdigest()[:16]
