@@ -36,7 +36,7 @@ def bucket_table(name: str, summary: dict[str, Any]) -> BucketTable:
     rows = []
     for bucket, cell in summary.get("buckets", {}).items():
         resolution, _, ratio = str(bucket).split("|")
-        rows.append({**cell, "resolution": resolution, "aspect_ratio": ratio})
+        rows.append({**cell, "bucket": bucket, "resolution": resolution, "aspect_ratio": ratio})
         rows[-1]["tokens"] = cell["batches"] * cell["batch_size"] * cell["tokens_per_sample"]
     top = max((row["tokens"] for row in rows), default=0) or 1
     for row in rows:

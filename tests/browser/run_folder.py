@@ -19,7 +19,7 @@ from opensora.evaluation.against import compare, read_evaluations
 from opensora.media.encode import write_video
 from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED, SAMPLES, SCENES, SCORES
 from opensora.tables.columns import VIDEOS as SOURCES
-from opensora.tables.io import write_table
+from opensora.tables.io import read_table, write_table
 
 HOSTILE = (
     "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">",
@@ -189,6 +189,11 @@ def _write_stage(run: Path, stage: str, samples: int, media: list[Path]) -> None
     write_text(run / "train" / stage / "metrics.jsonl", text)
     write_text(run / "train" / stage / "config.py", f"name = {HOSTILE[0]!r}\n")
     write_json(run / "buckets" / stage / "summary.json", sealed(_summary()))
+    ids = read_table(run / "manifest/0000.parquet")["id"]
+    places = np.array(["32px|1|1.00", "32px|8|1.00"], object)[np.arange(len(ids)) % 3 // 2]
+    write_table(
+        pd.DataFrame({"id": ids, "bucket": places}), run / "buckets" / stage / "0000.parquet"
+    )
     some = {"clips": 30, "seconds": 60.0}
     ledger = {"total": some, "splits": {"train": some}, "seen": [{"times": 3, **some}]}
     ledger |= {"max_times": 3, "in_a_bucket": some, "rejected": {}}

@@ -29,3 +29,13 @@ def test_clips_are_filtered_by_score_split_and_text(page, made):
     rows = page.page.locator("#section-clips tbody tr")
     assert rows.count() > 0
     assert not {text.split("\t")[0] for text in rows.all_inner_texts()} & set(clips["id"])
+
+
+def test_a_bucket_leads_to_its_clips(page, made):
+    places = read_table(made.run / "buckets/stage1/0000.parquet")
+    page.open("buckets")
+    page.page.get_by_role("link", name="32px, 1.00").nth(1).click()
+    page.page.locator("#section-clips [data-ready]").wait_for(state="attached")
+    number = (places["bucket"] == "32px|8|1.00").sum()
+    assert 0 < number < len(places)
+    assert f"{number} of " in page.page.locator("#section-clips [role=status]").inner_text()

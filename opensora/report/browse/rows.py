@@ -21,7 +21,6 @@ from opensora.tables.columns import (
 )
 from opensora.tables.io import read_table, with_known_names
 
-CORRECTIONS = Path("mine/corrections.csv")  # where no config names another file
 _PARTS = "*.parquet"
 _CONFIG = "config.yaml"
 _STAGE, _REASON, _SPLIT = "stage", "reason", "split"
@@ -127,16 +126,13 @@ def clips_of(run: Path) -> pd.DataFrame:
     return clips
 
 
-def default_corrections(run: Path | None) -> Path:
-    """The table of corrections that the config of a run names, or the usual one."""
+def named_corrections(run: Path | None) -> Path | None:
+    """The table of corrections that the config of a run names, if it names one."""
     if run is None:
-        return CORRECTIONS
+        return None
     try:
         config = yaml.safe_load((run / _CONFIG).read_text(encoding="utf-8"))
         named = config.get("corrections")
     except (OSError, ValueError, AttributeError, yaml.YAMLError):
-        named = None
-    if not isinstance(named, str):
-        return CORRECTIONS
-    path = Path(named)
-    return path if path.is_absolute() else run.resolve().parent.parent / path
+        return None
+    return run.resolve().parent.parent / named if isinstance(named, str) else None

@@ -28,15 +28,22 @@ class Browser(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, rows: Rows, corrections: Path, port: int) -> None:
+    def __init__(self, rows: Rows, corrections: Path, port: int, named: Path | None = None) -> None:
         """Take the address and make ready what is sent.
+
+        Args:
+            rows: the table.
+            corrections: file that is written.
+            port: 0 for any.
+            named: the file that the config of the run names; of another one the page says so.
 
         Raises:
             ConfigError: the port can not be opened.
             TableError: the file of corrections holds something else.
         """
         self.rows, self.corrections, self.corrected = rows, corrections, 0
-        self._table = packed_rows(rows)
+        is_named = named is not None and named.resolve() == corrections.resolve()
+        self._table = {**packed_rows(rows), "isNamed": is_named}
         self.files = static_files(rows)
         self.ids = frozenset(rows.table[ID])
         self.token = secrets.token_urlsafe(24)

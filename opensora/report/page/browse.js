@@ -3,7 +3,7 @@
 
    The server of `opensora browse` gives the table as data and takes corrections. */
 (function () {
-  const { numbers, texts, tags, ranges, caption, ofClips, corrections, file } = report.data.browse;
+  const { numbers, texts, tags, ranges, caption, ofClips, corrections, file, isNamed } = report.data.browse;
   const NOTHING = { caption: "", mark: "", detail: "" };
   const said = new Map(Object.entries(corrections));
   const words = Object.entries(tags).flatMap(([name, found]) => found.map((word) => `${name}: ${word}`));
@@ -157,7 +157,8 @@
       if (filter !== before) {
         before = filter;
         const found = items.filter(report.filter.matcher());
-        const told = ofClips ? `; ${said.size} corrected in ${file}` : "";
+        const hint = isNamed ? "" : `, which no run takes before its config says corrections: ${file}`;
+        const told = ofClips ? `; ${said.size} corrected in ${file}${hint}` : "";
         count.textContent = `${report.format.number(found.length)} of ${report.format.number(items.length)} rows${report.visible(told)}`;
         body.replaceChildren(report.el("div", { class: "card" }, table(found, open, (rows) => (order = rows))));
       }

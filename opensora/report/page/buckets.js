@@ -20,8 +20,11 @@ report.section({
     function plan(stage) {
       if (!stage.rows.length) return report.el("p", { class: "absent" }, "No buckets/STAGE/summary.json yet; rule assign_buckets makes it.");
       const rows = stage.rows.map((row) => ({ ...row, size: `${row.height} × ${row.width}`, length: row.num_frames, order: row.height * row.width }));
+      const clips = (row) => report.state.link("clips", { tag: `${stage.name}: ${row.bucket}` });
+      const leads = report.data.lineage?.stages.includes(stage.name);
+      const size = (row) => `${row.size}, ${row.resolution}, ${row.aspect_ratio}`;
       const columns = [
-        { key: "order", title: "height × width", cell: (row) => `${row.size}, ${row.resolution}, ${row.aspect_ratio}` },
+        { key: "order", title: "height × width", cell: (row) => (leads ? report.el("a", { href: clips(row) }, size(row)) : size(row)) },
         { key: "length", title: "frames", kind: "number", cell: (row) => (row.length > 1 ? row.length : "image") },
         { key: "samples", title: "clips", kind: "number" },
         { key: "batches", title: "batches an epoch", kind: "number" },

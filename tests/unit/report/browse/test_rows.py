@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from opensora.core.errors import OpenSoraError, TableError
-from opensora.report.browse.rows import CORRECTIONS, default_corrections, read_rows
+from opensora.report.browse.rows import named_corrections, read_rows
 from tests.browser.run_folder import HOSTILE, Made, make_run
 
 
@@ -60,7 +60,7 @@ def test_a_table_of_others_needs_a_path(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("video,cap\nx.mp4,hello\n")
     rows = read_rows(tmp_path / "a.csv")
     assert rows.table.to_dict("records") == [{"id": "x.mp4", "path": "x.mp4", "text": "hello"}]
-    assert default_corrections(rows.run) == CORRECTIONS
+    assert named_corrections(rows.run) is None
     (tmp_path / "b.csv").write_text("a,b\n1,2\n")
     with pytest.raises(TableError, match="has no column 'id' and no column 'path'"):
         read_rows(tmp_path / "b.csv")
@@ -80,11 +80,11 @@ def test_the_config_of_the_run_names_the_file(made: Made) -> None:
     config = made.run / "config.yaml"
     before = config.read_text()
     try:
-        assert default_corrections(made.run) == CORRECTIONS
+        assert named_corrections(made.run) is None
         config.write_text(before + "corrections: mine/others.csv\n")
-        assert default_corrections(made.run) == made.run.resolve().parents[1] / "mine/others.csv"
+        assert named_corrections(made.run) == made.run.resolve().parents[1] / "mine/others.csv"
         config.write_text("- {")
-        assert default_corrections(made.run) == CORRECTIONS
+        assert named_corrections(made.run) is None
     finally:
         config.write_text(before)
     assert HOSTILE[0] in before
