@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from statistics import mean
 
+from opensora.dag.display.job_progress import JobProgress
 from opensora.dag.explain import recorded_seconds
-from opensora.dag.job_progress import JobProgress
 from opensora.dag.state import DagJob, DagRun
 
 DEMO_TABLE = Path(__file__).with_name("demo_seconds.csv")

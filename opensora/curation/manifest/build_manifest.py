@@ -110,9 +110,7 @@ def build_manifest(
     """
     ledger, kept = Ledger(), pd.DataFrame({"seconds": []})
     if sources is not None:
-        if corrections:
-            better = correct_captions(sources.captions, sources.clips, corrections)
-            sources = replace(sources, captions=better)
+        sources = _corrected(sources, corrections)
         _check_stages(sources)
         _warn_of_units(sources.scores, selection)
         followed = _join_facts(_follow(sources, ledger), sources.videos)
@@ -137,19 +135,30 @@ def build_manifest(
     kept = ledger.close(RULE, marked.assign(split=split))
     if kept.empty:
         raise TableError(_nothing_left(sources, ledger))
-    rejected = pd.DataFrame(ledger.rejected, columns=list(REJECTED.columns))
-    if SOURCE_NAME in kept:
-        named = names_in(rejected[ID], dict.fromkeys(marked[SOURCE_NAME]))
-        rejected = rejected.assign(**{SOURCE_NAME: named})
     return Manifest(
         manifest=kept[_manifest_columns(sources, kept)].reset_index(drop=True),
-        rejected=rejected,
+        rejected=_rejected(ledger, marked),
         funnel={
             **{"stages": ledger.stages, **ledger.captions, "kept": summary_of(kept)},
             **_replies(sources),
             **account_of(corrections, _ids(sources, ready)),
         },
     )
+
+
+def _corrected(sources: StageTables, corrections: Corrections | None) -> StageTables:
+    if corrections is None:
+        return sources
+    return replace(sources, captions=correct_captions(sources.captions, sources.clips, corrections))
+
+
+def _rejected(ledger: Ledger, clips: pd.DataFrame) -> pd.DataFrame:
+    """A REJECTED table, with the source of each row where there are several."""
+    rejected = pd.DataFrame(ledger.rejected, columns=list(REJECTED.columns))
+    if SOURCE_NAME not in clips:
+        return rejected
+    named = names_in(rejected[ID], dict.fromkeys(clips[SOURCE_NAME]))
+    return rejected.assign(**{SOURCE_NAME: named})
 
 
 def _shares(clips: pd.DataFrame, selection: Selection, of_run: float) -> float | np.ndarray:

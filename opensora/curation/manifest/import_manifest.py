@@ -104,10 +104,8 @@ def import_manifest(
     """
     rows = _of_source(_prepared(table, root), source_name, licence)
     if source_name and corrections:  # the table of a run speaks of its other sources too
-        own = set(rows[ID])
-        corrections = {name: row for name, row in corrections.items() if name in own}
-    rows = correct_rows(rows, corrections or {})
-    _clean_texts(rows)
+        corrections = {name: corrections[name] for name in rows[ID] if name in corrections}
+    rows = _with_clean_texts(correct_rows(rows, corrections or {}))
     corrected = _look(rows, workers, timeout_s, Path(journal) if journal else None)
     rows[list(_SIZES)] = rows[list(_SIZES)].fillna(0).astype("int64")  # a marked row may lack them
     ledger = Ledger()
@@ -116,22 +114,27 @@ def import_manifest(
         raise TableError(f"manifest: none of {len(rows)} rows can be used: {ledger.top_reasons()}")
     taken = fill_manifest(kept.drop(columns=[STATUS, DETAIL, "seconds"])).reset_index(drop=True)
     taken["split"] = _splits(kept, taken, validation_fraction, test_fraction)
-    described = taken.assign(
-        kind=np.where(taken["num_frames"] == 1, "image", "video"),
-        video_id=taken["source"],
-        seconds=kept["seconds"].to_numpy(),
-        **{STATUS: OK, DETAIL: ""},
-    )
+    described = _described(taken, kept["seconds"].to_numpy())
     # sides that the table itself names are not drawn again: what is held out stays away
     learned = described[described["split"] == TRAIN] if "split" in table else described
-    told = account_of(corrections, rows[ID])
+    counts = {"kept": summary_of(described), **account_of(corrections, rows[ID])}
     return Imported(
         manifest=taken,
         rejected=pd.DataFrame(ledger.rejected, columns=list(REJECTED.columns)),
-        funnel={"stages": ledger.stages, "kept": summary_of(described), **told},
+        funnel={"stages": ledger.stages, **counts},
         clips=learned[list(CLIPS.columns)],
         captions=learned[list(CAPTIONS.columns)],
         corrected=corrected,
+    )
+
+
+def _described(taken: pd.DataFrame, seconds: np.ndarray) -> pd.DataFrame:
+    """A manifest with what stages before it would say."""
+    return taken.assign(
+        kind=np.where(taken["num_frames"] == 1, "image", "video"),
+        video_id=taken["source"],
+        seconds=seconds,
+        **{STATUS: OK, DETAIL: ""},
     )
 
 
@@ -245,7 +248,7 @@ def _clean(text: str) -> tuple[str, int]:
     return cleaned, count_words(cleaned)
 
 
-def _clean_texts(rows: pd.DataFrame) -> None:
+def _with_clean_texts(rows: pd.DataFrame) -> pd.DataFrame:
     raw = list(rows[TEXT])
     rows[CAPTION] = raw
     with Guard(RULE) as guard:
@@ -262,6 +265,7 @@ def _clean_texts(rows: pd.DataFrame) -> None:
     _mark(rows, rows[TEXT] == "", "empty_caption", left)
     lost = pd.Series(["\ufffd" in text for text in raw], index=rows.index)
     _mark(rows, lost, ENCODING, "its text was read in a wrong encoding before: it holds U+FFFD")
+    return rows
 
 
 def _look(rows: pd.DataFrame, workers: int, timeout_s: float, journal: Path | None) -> int:

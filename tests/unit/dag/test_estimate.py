@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from opensora.dag.display.job_progress import JobProgress
 from opensora.dag.estimate import (
     DEMO_TABLE,
     Records,
@@ -15,7 +16,6 @@ from opensora.dag.estimate import (
     time_left,
 )
 from opensora.dag.failure import JobFailure
-from opensora.dag.job_progress import JobProgress
 from opensora.dag.state import DagJob, DagRun
 
 REPOSITORY = Path(__file__).parents[3]

@@ -1,5 +1,5 @@
 """Lets Snakemake find the display of opensora: it looks for packages of this name."""
 
-from opensora.dag.progress import LogHandler
+from opensora.dag.display.progress import LogHandler
 
 __all__ = ["LogHandler"]

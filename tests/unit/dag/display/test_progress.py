@@ -11,8 +11,8 @@ from snakemake.settings.enums import Quietness
 from snakemake.settings.types import OutputSettings
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from opensora.dag import progress
-from opensora.dag.progress import LogHandler
+from opensora.dag.display import progress
+from opensora.dag.display.progress import LogHandler
 
 COMMAND = "opensora train a.py > logs/train.log 2>&1"
 

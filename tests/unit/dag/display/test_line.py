@@ -2,9 +2,9 @@
 
 import pytest
 
+from opensora.dag.display.job_progress import JobProgress
+from opensora.dag.display.line import ending, finished_line, fit_width, left_words, progress_line
 from opensora.dag.failure import JobFailure
-from opensora.dag.job_progress import JobProgress
-from opensora.dag.line import ending, finished_line, fit_width, left_words, progress_line
 from opensora.dag.state import DagJob, DagRun
 
 

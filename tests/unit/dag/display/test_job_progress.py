@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from opensora.dag.job_progress import JobProgress, read_job_progress
+from opensora.dag.display.job_progress import JobProgress, read_job_progress
 from opensora.dag.state import DagJob
 
 

@@ -4,8 +4,8 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 
+from opensora.dag.display.job_progress import JobProgress
 from opensora.dag.explain import count, duration
-from opensora.dag.job_progress import JobProgress
 from opensora.dag.state import DagJob, DagRun
 
 _SEPARATOR = " · "

@@ -4,7 +4,7 @@ import os
 import time
 from typing import TextIO
 
-from opensora.dag.line import fit_width
+from opensora.dag.display.line import fit_width
 
 _CLEAR = "\r\x1b[2K"
 _RED = "\x1b[31m{}\x1b[0m"

@@ -22,10 +22,11 @@ from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from opensora.dag import failure, line
+from opensora.dag import failure
+from opensora.dag.display import line
+from opensora.dag.display.job_progress import JobProgress, read_job_progress
+from opensora.dag.display.screen import Screen
 from opensora.dag.estimate import Records, read_records, time_left
-from opensora.dag.job_progress import JobProgress, read_job_progress
-from opensora.dag.screen import Screen
 from opensora.dag.state import DagJob, DagRun
 
 REPORT_RULE = "report"

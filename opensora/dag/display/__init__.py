@@ -1,0 +1,1 @@
+"""What a run shows while it goes on: its jobs, their progress, the time that is left."""
