@@ -70,24 +70,22 @@ def compile_plan(
         world_size: data-parallel ranks.
         accumulate: micro batches of a step on each rank.
         drop_last: False also trains what does not fill a batch, as one smaller batch per cell.
-        sample_cost: makes the batches of a step cost about the same (`balance.py`), and the
-            sequence depend on the world size.
+        sample_cost: makes the batches of a step, and so of a world size, cost alike (`balance.py`).
         max_batches: stop with the epoch that reaches so many entries.
         mix: a fresh one, where sources do not count alike.
 
     Returns:
-        Columns epoch, bucket (text), ids (lists of texts, kept as numbers: `entries.py`), in
-        order. `attrs["hash"]` identifies the sequence; "compiled_epochs" of the "epochs" are there.
+        Columns epoch, bucket (text), ids (lists of texts, kept as numbers: `entries.py`), in order;
+        `attrs["hash"]` identifies them, "compiled_epochs" of the "epochs" are there.
 
     Raises:
         ConfigError: too few batches for a step of all ranks, or too many clips to count.
     """
     if min(epochs, world_size, accumulate) < 1 or len(assignments) not in (1, epochs):
         raise ValueError(f"{epochs=}, {world_size=}, {accumulate=}, {len(assignments)=} do not fit")
-    rules, digest = parse_bucket_config(bucket_config), hashlib.sha256()
+    rules, digest, tables = parse_bucket_config(bucket_config), hashlib.sha256(), []
     balancer = StepBalancer(world_size, sample_cost) if sample_cost else None
-    tables: list[pa.Table] = []
-    number, clips, most_batches = 0, 0, max_batches or math.inf
+    number, clips, most = 0, 0, max_batches or math.inf
     for epoch in range(epochs):
         table = assignments[epoch % len(assignments)]
         batches = form_batches(table, rules, seed=seed, epoch=epoch, drop_last=drop_last, mix=mix)
@@ -95,16 +93,16 @@ def compile_plan(
         order = balancer.order(batches, rng) if balancer else rng.permutation(len(batches))
         tables.append(_epoch_table(epoch, batches, order, digest))
         number, clips = number + len(order), clips + int(batches.sizes.sum())
-        if number >= most_batches:
+        if number >= most:
             break
-        _require_countable(clips, epoch + 1, epochs, share=min(1.0, number / most_batches))
+        _require_countable(clips, epoch + 1, epochs, share=min(1.0, number / most))
     if number == 0:
         raise ConfigError(explain_no_batch(assignments[0], rules))
     _require_a_step(number, epochs, world_size, accumulate)
-    facts = {"world_size": world_size, "epochs": epochs, "compiled_epochs": len(tables)}
-    facts |= {ACCUMULATE: accumulate} if accumulate > 1 else {}  # others keep their bytes
     plan = whole_steps(pa.concat_tables(tables), world_size * accumulate)
-    plan.attrs |= {"hash": digest.hexdigest(), **facts}
+    epoch_counts = {"epochs": epochs, "compiled_epochs": len(tables)}
+    plan.attrs |= {"hash": digest.hexdigest(), "world_size": world_size, **epoch_counts}
+    plan.attrs |= {ACCUMULATE: accumulate} if accumulate > 1 else {}  # others keep their bytes
     return plan
 
 

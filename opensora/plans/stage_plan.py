@@ -256,13 +256,12 @@ def plan_training(
         world_size: processes that train; groups of `sp_size` of them are data-parallel ranks.
         vae_stride: pixels of one latent value, to count tokens.
         sample_cost: what balances the steps where `balance` is "cost"; None counts tokens.
-        rates: weights, repeats and largest shares of the sources that the manifest's column
-            `source_name` tells; without any all clips count alike.
+        rates: of the sources that the manifest's column `source_name` tells; None counts all alike.
 
     Raises:
         TableError: there are rates and the manifest names no sources.
-        ConfigError: no bucket_config and no fixed size, no batch can be formed, all epochs
-            together have fewer steps than num_steps, or processes are left over by sp_size.
+        ConfigError: no bucket_config and no fixed size, no batch can be formed, all epochs have
+            fewer steps than num_steps, or processes are left over by sp_size.
     """
     world_size = count_groups(world_size, config.get("sp_size", 1))
     seed, epochs = int(config.get("seed", 42)), config.get("epochs", 1)
@@ -273,9 +272,7 @@ def plan_training(
     accumulate = check_accumulate(config.get("accumulate", 1))
     clips = training_clips(manifest)
     assignments = EpochAssignments(clips, config)
-    grid = token_grid(config, vae_stride)
-    sources = sources_of(manifest, clips)
-    mix = _mix_of(sources, rates)
+    grid, sources = token_grid(config, vae_stride), sources_of(manifest, clips)
     plan = compile_plan(
         assignments,
         buckets,
@@ -286,13 +283,13 @@ def plan_training(
         drop_last=drop_last,
         sample_cost=(sample_cost or grid.tokens) if balance == COST else None,
         max_batches=math.ceil(_SPARE * num_steps * world_size * accumulate) if num_steps else None,
-        mix=mix,
+        mix=_mix_of(sources, rates),
     )
     if num_steps:
         dealt = {"world_size": world_size, "accumulate": accumulate}
         require_steps(num_steps, len(plan), epochs=epochs, **dealt)
-    settings = {"grid": grid, "drop_last": drop_last, "is_mixed": mix is not None}
-    summary = summarize_plan(clips, assignments[0], plan, buckets, **settings)
+    described = (clips, assignments[0], plan, buckets)
+    summary = summarize_plan(*described, grid=grid, drop_last=drop_last, is_mixed=bool(rates))
     if sources is not None:
         summary["sources"] = describe_sources(sources, plan, rates or {})
     if config.get("bucket_config") and field_of(config, "batch_size") is not None:

@@ -42,10 +42,9 @@ def summarize_plan(
         is_mixed: sources do not count alike, so that a clip may be several samples, or none.
 
     Returns:
-        `buckets`: per bucket samples (clips in it after back-off, or as often as they are seen
-        where sources do not count alike), batches, batch_size, size,
-        tokens per sample and share of pixels cropped; `dropped`: clips not trained in the first
-        epoch, by reason; `totals`; `warnings`: sentences.
+        `buckets`: per bucket samples (clips in it after back-off, if mixed those that are seen),
+        batches, batch_size, size, tokens per sample and share of pixels cropped; `dropped`: clips
+        not trained in the first epoch, by reason; `totals`; `warnings`: sentences.
     """
     rules = parse_bucket_config(bucket_config)
     cells = count_cells(assignment)

@@ -83,9 +83,8 @@ def import_manifest(
 
     A row is marked where its id is there before (`duplicate_id`; ids are made of the paths if
     there are none), its `start`, `end` or `split` is none (`bad_value`), it has no text
-    (`no_caption`, `empty_caption`, `caption_encoding`), or its file can not be read.
-    Files are looked into where the table lacks `sha256`, a size or the rate, or has one that can
-    not be, and then believed.
+    (`no_caption`, `empty_caption`, `caption_encoding`), or its file can not be read. Files are
+    looked into, and believed, where `sha256`, a size or the rate is missing or can not be.
 
     Args:
         table: path and text, in a known spelling; more if there is more.
@@ -96,8 +95,8 @@ def import_manifest(
         workers: processes that look into files.
         timeout_s: seconds that a file may take, on top of one for every 5 MB of it.
         journal: file in which files that were looked into are remembered.
-        source_name: of the run's sources; a column, and the begin of each id.
-        licence: of rows of which the table tells none.
+        source_name: of the run's sources: a column, and the begin of each id.
+        licence: of rows that tell none.
 
     Raises:
         TableError: a column is missing, or no row is left.
@@ -107,7 +106,8 @@ def import_manifest(
         corrections = {name: corrections[name] for name in rows[ID] if name in corrections}
     rows = _with_clean_texts(correct_rows(rows, corrections or {}))
     corrected = _look(rows, workers, timeout_s, Path(journal) if journal else None)
-    rows[list(_SIZES)] = rows[list(_SIZES)].fillna(0).astype("int64")  # a marked row may lack them
+    for name in _SIZES:  # a marked row may lack them
+        rows[name] = rows[name].fillna(0).astype("int64")
     ledger = Ledger()
     kept = ledger.close(RULE, rows.assign(seconds=_seconds(rows)))
     if kept.empty:
