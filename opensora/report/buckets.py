@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from opensora.report.collect import RunFolder, StageFolder
-from opensora.report.facts import bucket_table
+from opensora.report.facts import bucket_table, source_rows
 from opensora.report.media import Media
 from opensora.report.seen import amount, seen_lines
 from opensora.tables.columns import ID, TEXT
@@ -38,6 +38,7 @@ def _stage(stage: StageFolder) -> dict[str, Any]:
         "facts": plan.facts if plan else [],
         "rows": plan.rows if plan else [],
         "dropped": plan.dropped if plan else [],
+        "sources": source_rows(stage.buckets, stage.ledger),
         "warnings": plan.warnings if plan else [],
         "seen": [{**vars(line), "amount": amount(line)} for line in lines],
         "clips": stage.ledger["total"]["clips"] if stage.ledger else None,

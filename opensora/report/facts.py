@@ -16,6 +16,7 @@ _TOTALS = (
     ("accumulate", "micro batches of a step on each rank"),
     ("tokens", "tokens seen"),
 )
+_RATES = (("weight", "weight"), ("repeat", "repeat"), ("max_share", "at most a share of"))
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,34 @@ def bucket_table(name: str, summary: dict[str, Any]) -> BucketTable:
         row["share"] = row["tokens"] / top
     dropped = sorted(summary.get("dropped", {}).items(), key=lambda item: -item[1])
     return BucketTable(name, facts, rows, dropped, list(summary.get("warnings", [])))
+
+
+def source_rows(
+    summary: dict[str, Any] | None, ledger: dict[str, Any] | None
+) -> list[dict[str, Any]]:
+    """What each source of a run has of the samples of a stage; none where it has no sources.
+
+    Args:
+        summary: of `assign-buckets`.
+        ledger: of `settle-plan`, whose samples are those that are trained on; None before it.
+
+    Returns:
+        Rows with source, rate (as it was given), clips, samples and share of all samples.
+    """
+    planned = (summary or {}).get("sources", {})
+    settled = (ledger or {}).get("sources", {})
+    samples = {name: settled.get(name, row)["samples"] for name, row in planned.items()}
+    total = sum(samples.values()) or 1
+    return [
+        {
+            "source": name,
+            "rate": ", ".join(f"{word} {row[key]:g}" for key, word in _RATES if key in row),
+            "clips": row["clips"],
+            "samples": samples[name],
+            "share": samples[name] / total,
+        }
+        for name, row in planned.items()
+    ]
 
 
 def latent_rows(reports: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:

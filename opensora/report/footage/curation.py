@@ -59,7 +59,7 @@ def _clips(run: RunFolder) -> dict[str, Any]:
     ids = pd.Index(run.manifest[ID]).append(pd.Index(run.rejected.loc[last, ID]))
     scorers = _settings(run).get("scorers")
     clips = candidates(run.root, ids, scorers if isinstance(scorers, list) else None)
-    if clips.empty:
+    if clips.empty or _settings(run).get("sources"):  # whose rules are not the run's
         return {"clips": None, "scores": [], "ranges": {}, "total": 0}
     clips = with_corrections(clips, run.manifest)
     columns = columns_of(clips.drop(columns=[n for n in _NOT_SHOWN if n in clips]))

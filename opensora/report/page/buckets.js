@@ -39,9 +39,19 @@ report.section({
         stage.facts.length ? report.el("div", { class: "card" }, report.facts(stage.facts)) : "",
         report.el("div", { class: "card" }, report.table({ caption: `Buckets of ${stage.name}`, columns, rows })),
         report.el("div", { class: "figures" }, report.bars("Tokens of an epoch", bars)),
+        stage.sources.length ? sources(stage.sources) : "",
         dropped ? report.el("p", { class: "note" }, `Not trained in the first epoch: ${dropped}.`) : "",
         stage.warnings.map((sentence) => report.el("p", { class: "note warning" }, report.quote(sentence))),
       ];
+    }
+
+    function sources(rows) {
+      const bars = rows.map((row) => ({
+        label: row.source,
+        value: row.samples,
+        text: `${report.format.number(row.samples)} samples of ${report.format.number(row.clips)} clips, ${(100 * row.share).toFixed(1)} %${row.rate ? `; ${row.rate}` : ""}`,
+      }));
+      return report.el("div", { class: "figures" }, report.bars("How much of the training each source has", bars));
     }
 
     function seen(stage) {
