@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +82,12 @@ def snakemake(folder: Path, config: Config, *words: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run up to the plan of its stage."""
     folder = tmp_path_factory.mktemp("sources")
     make_sources(folder)
     snakemake(folder, config_of(), "--until", "assign_buckets", "--", TARGET)
-    yield folder
+    return folder
 
 
 def planned(folder: Path, config: Config) -> list[PlannedJob]:
