@@ -126,3 +126,17 @@ def test_a_resumed_run_and_one_on_more_ranks_see_the_same_captions(several):
     assert all(behind[key] == straight[key] for key in behind)
     other = embeddings_seen(open_dataset(several, seed=4), range(6))
     assert other != straight
+
+
+def test_a_clip_may_be_in_a_batch_twice(folder):
+    """As where its source is seen more often than others."""
+    plan = pd.DataFrame({"epoch": [0, 0], "bucket": str(BUCKET)})
+    plan["ids"] = [["c0", "c1", "c0"], ["c1", "c0"]]
+    plan.attrs = {"hash": "h"}
+    write_plan(plan, folder / "plan.parquet")
+    dataset = open_dataset(folder, seed=3)
+    three, two = dataset[0], dataset[1]
+    assert three["ids"] == ["c0", "c1", "c0"]
+    for place, other in ((0, 1), (1, 0), (2, 1)):
+        assert torch.equal(three["latents"][place], two["latents"][other])
+        assert torch.equal(three["y"][place], two["y"][other])

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from opensora.cli.main import EXIT_USER, main
 from opensora.core.errors import ConfigError, TableError
 from opensora.plans.compile import BatchPlan, write_plan
 from opensora.plans.figures import summary_table
@@ -184,3 +185,20 @@ def test_a_manifest_that_fills_no_batch_says_so():
 def test_rates_need_a_manifest_that_names_sources():
     with pytest.raises(TableError, match="no column 'source_name'"):
         made_of(manifest().drop(columns="source_name"), {"web": {"weight": 1.0}})
+
+
+def test_the_command_takes_rates_and_says_what_each_source_has(tmp_path, capsys):
+    manifest(60).assign(path="x.mp4", text="a", fps=8.0).to_csv(tmp_path / "m.csv", index=False)
+    config = tmp_path / "config.py"
+    config.write_text(f"bucket_config = {BUCKETS!r}\nepochs = 2\n")
+    words = ["assign-buckets", str(config), "--data-path", str(tmp_path / "m.csv")]
+    words += ["--plan", str(tmp_path / "plan.parquet")]
+    rates = '{"web": {"weight": 1}, "own": {"weight": 1}, "rare": {"weight": 2}}'
+    assert main([*words, "--sources", rates]) == 0
+    assert "weight 2" in capsys.readouterr().out
+    plan = BatchPlan(tmp_path / "plan.parquet")
+    source = manifest(60).set_index("id")["source_name"]
+    ids = [name for place in range(len(plan)) for name in plan[place].ids]
+    assert abs((source[ids] == "rare").sum() - len(ids) / 2) < 2  # of two epochs
+    assert main([*words, "--sources", '{"web": {"weight": 1}}']) == EXIT_USER
+    assert "clips of 'own' have no rate" in capsys.readouterr().err
