@@ -1,6 +1,13 @@
 import pytest
 
-from opensora.report.facts import bucket_table, compact, latent_rows, latent_warnings, psnr_facts
+from opensora.report.facts import (
+    bucket_table,
+    compact,
+    latent_rows,
+    latent_warnings,
+    psnr_facts,
+    source_rows,
+)
 
 
 def test_bucket_rows_share_the_tokens_of_the_largest():
@@ -45,3 +52,19 @@ def test_reconstruction_figures_are_listed_per_size():
 
 def test_large_counts_get_a_unit():
     assert [compact(n) for n in (999_999, 1_250_000, 3e9)] == ["999,999", "1.25 M", "3 G"]
+
+
+def test_sources_have_the_samples_that_are_trained_on() -> None:
+    planned = {
+        "web": {"clips": 9, "samples": 30, "weight": 3.0},
+        "own": {"clips": 4, "samples": 10, "weight": 1.0},
+    }
+    assert [row["samples"] for row in source_rows({"sources": planned}, None)] == [30, 10]
+    settled = {"web": {"clips": 9, "seconds": 1.0, "samples": 27}}
+    web, own = source_rows({"sources": planned}, {"sources": settled})
+    assert web == {
+        **{"source": "web", "rate": "weight 3", "clips": 9, "samples": 27},
+        "share": pytest.approx(27 / 37),
+    }
+    assert own["samples"] == 10
+    assert source_rows({}, {}) == source_rows(None, None) == []
