@@ -72,6 +72,10 @@ NAMES = {
     **{"from_pretrained": ("clip", "vae", "text_encoder")},
     **{"raft": ("options.flow.raft",), "epochs": ("config.epochs",)},
 }
+OF_SOURCES = (
+    *("name", "videos", "manifest", "root", "format", "licence", "captions", "filters", "keep_if"),
+    *("scenes", "clips", "weight", "repeat", "max_share", "validation_fraction"),
+)
 # settings of another kind: the machine's; what names of outputs or an input say, or CHANGES tells
 ELSEWHERE = {
     "encode.vae_stride",  # of a VAE that is not on this disk: GIVEN_CHANGES
@@ -90,7 +94,8 @@ ELSEWHERE = {
     "captions.per_clip",  # has no effect beside the captioner of SETTINGS: test_captions.py
     *("manifest_csv", "layout"),  # for people, and of saved configs: no rule reads them
     "corrections",  # a file that may not be there: CHANGES
-    *("manifest", "root", "scenes.table"),  # of runs that enter with a table: test_entries.py
+    *("manifest", "root", "format", "scenes.table"),  # of other entries: test_entries.py
+    *(f"sources.0.{name}" for name in OF_SOURCES),  # test_sources.py
     *("models.text_encoder.type", "models.text_encoder.num_classes"),  # test_reference_configs.py
     *("scorer_options.aesthetic.clip", "scorer_options.aesthetic.head"),  # as that of flow
 }
