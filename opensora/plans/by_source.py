@@ -65,5 +65,6 @@ def first_epoch_samples(plan: pd.DataFrame) -> tuple[dict[str, int], dict[str, i
     first = (plan["epoch"] == 0).to_numpy()
     sizes = pd.Series(np.diff(entries.offsets)[first]).groupby(plan["bucket"][first].to_numpy())
     clips = np.unique(entries.clips[first[entries.entry]])
-    samples, batches = sizes.sum().to_dict(), sizes.size().to_dict()
+    samples = {str(name): int(count) for name, count in sizes.sum().items()}
+    batches = {str(name): int(count) for name, count in sizes.size().items()}
     return samples, batches, len(clips)

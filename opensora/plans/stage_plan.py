@@ -146,9 +146,8 @@ def training_clips(manifest: pd.DataFrame) -> pd.DataFrame:
         missing = values.isna()
         if SOURCE_NAME in manifest:  # sources of ready clips have other columns
             missing &= values.notna().groupby(manifest[SOURCE_NAME]).transform("any")
-        missing = missing.to_numpy()
         if missing.any():
-            row = int(missing.argmax())
+            row = int(missing.to_numpy().argmax())
             log.warning(
                 "manifest: %s has no value in %d rows, the first is row %d (id %r); buckets do not"
                 " use it, filter it in build-manifest if such clips are not wanted",

@@ -93,7 +93,7 @@ def _as_mixed(buckets: dict[str, dict[str, Any]], plan: pd.DataFrame) -> int:
     samples, batches, seen = first_epoch_samples(plan)
     clips = sum(row["samples"] for row in buckets.values())
     for name, row in buckets.items():
-        row |= {"samples": int(samples.get(name, 0)), "batches": int(batches.get(name, 0))}
+        row |= {"samples": samples.get(name, 0), "batches": batches.get(name, 0)}
     return clips - seen
 
 

@@ -117,7 +117,7 @@ def build_manifest(
         kept = mark_out(followed, corrections or {})
     if ready:
         for source in ready:
-            ledger.rejected += source.rejected[list(REJECTED.columns)].to_dict("records")
+            ledger.add(source.rejected)
         ledger.join(IMPORT_RULE, kept, [stage for source in ready for stage in source.stages])
         kept = with_ready(kept, ready)
     if kept.empty:
@@ -325,7 +325,7 @@ def _manifest_columns(sources: StageTables | None, kept: pd.DataFrame) -> list[s
         own = [*several, LICENCE, *FACTS, *scores]
     columns = [*MANIFEST.columns, CAPTION, *own]
     if SOURCE_NAME in kept:  # what is not of a stage came with ready clips
-        columns += [SOURCE_NAME, *(name for name in kept if name not in _OF_STAGES)]
+        columns += [SOURCE_NAME, *(str(name) for name in kept if name not in _OF_STAGES)]
     return [name for name in dict.fromkeys(columns) if name != HASH]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from opensora.core.errors import TableError
-from opensora.tables.columns import OK, Table
+from opensora.tables.columns import OK, REJECTED, Table
 
 
 class Ledger:
@@ -57,6 +57,11 @@ class Ledger:
         check_ledger(entry)
         self.stages.append(entry)
         return kept
+
+    def add(self, rejected: pd.DataFrame) -> None:
+        """Take over rows of a REJECTED table."""
+        for row in rejected.to_dict("records"):
+            self.rejected.append({name: row[name] for name in REJECTED.columns})
 
     def join(self, stage: str, cut: pd.DataFrame, entries: Sequence[dict[str, Any]]) -> None:
         """Book the stage at which ready clips come to those that were cut.

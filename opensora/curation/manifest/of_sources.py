@@ -100,10 +100,10 @@ def mark_known_videos(videos: pd.DataFrame) -> pd.DataFrame:
     if again.empty:
         return videos
     first = good.drop_duplicates("sha256").set_index("sha256")
+    paths, sources = (first[name].reindex(again["sha256"]) for name in ("path", SOURCE_NAME))
     details = [
-        f"same bytes as {first.at[sha, 'path']} of the source {first.at[sha, SOURCE_NAME]}, which"
-        " is kept"
-        for sha in again["sha256"]
+        f"same bytes as {path} of the source {source}, which is kept"
+        for path, source in zip(paths, sources, strict=True)
     ]
     marked = videos.copy()
     marked.loc[again.index, STATUS] = DUPLICATE
