@@ -64,10 +64,8 @@ def _check_input(source: Source, config: dict[str, Any]) -> None:
     """One of videos and manifest, which is there, and nothing that has no effect beside it."""
     name, manifest = source["name"], source["manifest"]
     if bool(source["videos"]) == bool(manifest):
-        given = "gives both" if manifest else "gives neither"
-        raise _error(
-            name, f"{given} `videos` and `manifest`; it needs one: videos, or a table of clips"
-        )
+        given = "both `videos` and" if manifest else "neither `videos` nor"
+        raise _error(name, f"gives {given} `manifest`; it needs one: videos, or ready clips")
     for place in [manifest] if manifest else source["videos"]:
         if not any(mark in place for mark in "*?[") and not Path(place).exists():
             field = "manifest" if manifest else "videos"

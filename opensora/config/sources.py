@@ -76,9 +76,10 @@ def check_rates(rates: Rates, place: str) -> None:
     for name, given in rates.items() if weighted else ():
         for field in (REPEAT, MAX_SHARE):
             if field in given:
+                whose = "its weight" if WEIGHT in given else f"the weight of {weighted[0]}"
                 raise ConfigError(
-                    f"{place}: {name}: {field} contradicts the weight of {weighted[0]}, as weights"
-                    f" say the share of every source; leave {field} out, or all weights"
+                    f"{place}: {name}: {field} contradicts {whose}, as weights say the share of"
+                    f" every source; leave {field} out, or all weights"
                 )
         if WEIGHT not in given:
             raise ConfigError(
