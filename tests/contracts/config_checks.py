@@ -151,7 +151,7 @@ def check_captions(args: Namespace) -> None:
 
 
 def check_manifest(args: Namespace) -> None:
-    from opensora.cli.build_manifest import _group_scores, _parse_filters
+    from opensora.cli.build_manifest import _group_scores, _parse_object, _parse_sources
     from opensora.curation.manifest.filters import parse_filters
     from opensora.tables.columns import MANIFEST
 
@@ -159,7 +159,10 @@ def check_manifest(args: Namespace) -> None:
     assert scorers.keys() <= set(registered_names(SCORERS))
     columns = {"aesthetic": "aes"}
     known = {*MANIFEST.columns, *(columns.get(name, name) for name in scorers)}
-    assert {bound.column for bound in parse_filters(_parse_filters(args.filters))} <= known
+    rules = [_parse_object(args.filters, "--filters")]
+    rules += [source.filters for source in _parse_sources(args.sources).values()]
+    for filters in rules:
+        assert {bound.column for bound in parse_filters(filters)} <= known
 
 
 def check_import(args: Namespace) -> None:
