@@ -29,7 +29,9 @@ _OWN = frozenset(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options; every other field of the config is an option as well."""
-    parser.add_argument("config", nargs="?", help="sampling config (.py)")
+    parser.add_argument(
+        "config", nargs="?", help="sampling config (.py), or a folder of `opensora export-weights`"
+    )
     _add(parser, "--ckpt-path", metavar="PATH", help="weights of the model: a file or a folder")
     _add(parser, "--lora", metavar="FILE", help="lora.safetensors of a training on these weights")
     _add(parser, "--vae", metavar="DIR", help="folder of the VAE")
@@ -109,17 +111,15 @@ def run(args: argparse.Namespace) -> str:
         if args.part or args.processes:
             raise ConfigError("--part and --processes have no effect without a sampling config")
         return _replay(args) if args.replay else _join(args)
-    from opensora.config.load import load_config
     from opensora.models.device import choose_device
     from opensora.sampling.pipeline import load_pipeline
     from opensora.sampling.places import parse_part
     from opensora.sampling.prompts import prompts_of
     from opensora.sampling.run import sample_prompts
-    from opensora.sampling.settings import FIELDS, SamplingSettings
+    from opensora.sampling.settings import SamplingSettings
     from opensora.tables.io import read_table
 
-    words = [*given_options(args), *args.overrides]
-    config = load_config(args.config, words, known=FIELDS, kind="inference").to_dict()
+    config = _config(args)
     settings = SamplingSettings.from_config(config)
     prompts, part = prompts_of(config, settings), parse_part(args.part)
     device = choose_device(args.device)
@@ -132,6 +132,25 @@ def run(args: argparse.Namespace) -> str:
         return ""
     made = read_table(table)
     return f"samples={len(made)} prompts={made['prompt'].nunique()} table={table}"
+
+
+def _config(args: argparse.Namespace) -> dict[str, Any]:
+    """The sampling config: that of a file, or of a folder that holds a model."""
+    from pathlib import Path
+
+    from opensora.config.load import load_config, override_config
+    from opensora.sampling.settings import FIELDS
+    from opensora.sampling.taken_away.model_folder import start_of
+
+    words = [*given_options(args), *args.overrides]
+    if not Path(args.config).is_dir():
+        return load_config(args.config, words, known=FIELDS, kind="inference").to_dict()
+    fields = start_of(Path(args.config))
+    if args.prompt_path:  # in place of the prompts that the folder shows
+        fields.pop("prompt", None)
+    return override_config(
+        fields, words, place=args.config, known=FIELDS, kind="inference"
+    ).to_dict()
 
 
 def _join(args: argparse.Namespace) -> str:

@@ -37,8 +37,9 @@ def check_sample(args: Namespace) -> None:
     from opensora.sampling.settings import FIELDS, SamplingSettings
 
     words = [*given_options(args), *args.overrides]
-    if args.config is None:  # what a record, or nothing, stands in the place of
-        alone = bool(args.replay) != bool(args.join_parts)
+    is_folder = args.config == "FOLDER" or Path(args.config or "x").is_dir()  # of a model
+    if args.config is None or is_folder:  # what a record, or nothing, stands in the place of
+        alone = bool(args.replay) != bool(args.join_parts) or is_folder
         assert alone, "the following arguments are required: config"
         override_config({}, words, place="", known=FIELDS, kind="inference")
         return

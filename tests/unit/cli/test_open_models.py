@@ -46,7 +46,12 @@ def test_adapters_and_whole_weights_load_where_they_came_from(name, video_world,
     official = getattr(diffusers, family.pipeline)
     for outputs, more in ((lora, []), (whole, ["--pipeline", str(folder)])):
         target = tmp_path / f"{outputs.name}_away"
-        assert main(["export-weights", str(outputs), "--output", str(target), *more]) == 0
+        named = ["--output", str(target), "--base-model", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"]
+        assert main(["export-weights", str(outputs), *named, *more]) == 0
+        card = (target / "README.md").read_text()
+        assert "base_model: Wan-AI/Wan2.1-T2V-1.3B-Diffusers\n" in card
+        assert ("load_lora_weights" in card) == (not more)
+        assert str(tmp_path) not in card
         # 1. in diffusers
         if more:
             pipeline = official.from_pretrained(target)

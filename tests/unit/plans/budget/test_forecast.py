@@ -111,12 +111,12 @@ def test_a_random_bucket_is_filled_over_the_epochs():
 
 
 def test_steps_may_end_before_the_epochs():
-    whole = forecasted({**CONFIG, "epochs": 8})["budget"]
-    steps = forecasted({**CONFIG, "epochs": 8})["epoch"]["batches"]
-    half = forecasted({**CONFIG, "epochs": 8, "num_steps": steps / 2})["budget"]
-    assert (whole["needed_epochs"], half["needed_epochs"]) == (8, pytest.approx(0.5))
-    assert half["needed_hours"] == pytest.approx(whole["needed_hours"] / 16)
-    assert half["epochs"] == whole["epochs"]
+    whole = forecasted({**CONFIG, "epochs": 8})
+    one = forecasted({**CONFIG, "epochs": 8, "num_steps": 1})["budget"]
+    assert whole["epoch"]["batches"] == 3  # of which a step of two GPUs takes two
+    assert (whole["budget"]["needed_epochs"], one["needed_epochs"]) == (8, pytest.approx(2 / 3))
+    assert one["needed_hours"] == pytest.approx(whole["budget"]["needed_hours"] / 12)
+    assert one["epochs"] == whole["budget"]["epochs"]
 
 
 def test_captions_are_cut_at_the_longest():
