@@ -26,16 +26,34 @@ class LatentGrid:
         stride: frames, rows and columns of pixels of one latent value. Along time the first frame
             has a latent frame of its own, and each further `stride[0]` frames one more.
         frame_step: a video has 1 + a multiple of so many frames.
+        chunk: frames after which all of this begins anew; None never.
     """
 
     stride: Size3
     frame_step: int = 1
+    chunk: int | None = None
 
     def nearest_frames(self, num_frames: int) -> tuple[int, int]:
         """The numbers of frames at or below and at or above one that the autoencoder takes."""
-        steps = (num_frames - 1) / self.frame_step
-        below, above = int(steps), ceil(steps)
-        return 1 + below * self.frame_step, 1 + above * self.frame_step
+        whole, rest = divmod(num_frames, self.chunk) if self.chunk else (0, num_frames)
+        done = whole * (self.chunk or 0)
+        if whole and not rest:
+            return num_frames, num_frames
+        steps = (rest - 1) / self.frame_step
+        below, above = 1 + int(steps) * self.frame_step, 1 + ceil(steps) * self.frame_step
+        return done + below, done + min(above, self.chunk or above)
+
+    def latent_frames(self, num_frames: int) -> int:
+        """How many latent frames a number of frames has that the autoencoder takes."""
+        whole, rest = divmod(num_frames, self.chunk) if self.chunk else (0, num_frames)
+        return whole * ceil((self.chunk or 0) / self.stride[0]) + ceil(rest / self.stride[0])
+
+    def frames_of(self, latent_frames: int) -> int:
+        """How many frames latent frames stand for."""
+        run = ceil(self.chunk / self.stride[0]) if self.chunk else latent_frames + 1
+        whole, rest = divmod(latent_frames, run)
+        frames = 1 + (rest - 1) * self.stride[0] if rest else 0
+        return whole * (self.chunk or 0) + frames
 
     def check_frames(self, num_frames: int, place: str) -> None:
         """Refuse a number of frames that the autoencoder can not take.
@@ -50,7 +68,8 @@ class LatentGrid:
         below, above = self.nearest_frames(num_frames)
         if below != above:
             raise ConfigError(
-                f"{place}: {num_frames} frames, expected 1 + a multiple of {self.frame_step};"
+                f"{place}: {num_frames} frames, expected 1 + a multiple of {self.frame_step}"
+                f"{f', or as much beyond a multiple of {self.chunk}' if self.chunk else ''};"
                 f" use {below} or {above}"
             )
 
@@ -79,6 +98,11 @@ def _wan(config: Mapping[str, Any]) -> LatentGrid:
     return LatentGrid((time, side, side), time)
 
 
+def _opensora(config: Mapping[str, Any]) -> LatentGrid:
+    # each run of frames is compressed alone; 1 + a multiple of 4 of them say their own number
+    return LatentGrid((4, 8, 8), 4, int(config.get("micro_frame_size") or 17))
+
+
 def _levels(widths: Sequence[Any]) -> int:
     return int(2 ** (len(widths) - 1))
 
@@ -90,7 +114,13 @@ _GRIDS: dict[str, Callable[[Mapping[str, Any]], LatentGrid]] = {
     "AutoencoderKLCogVideoX": _cogvideox,
     "AutoencoderKLLTXVideo": _ltx,
     "AutoencoderKLWan": _wan,
+    "VideoAutoencoderPipeline": _opensora,  # of Open-Sora 1.2, which says it as its model_type
 }
+
+
+def network_of(config: Mapping[str, Any]) -> str | None:
+    """The class that a `config.json` names."""
+    return config.get("_class_name") or config.get("model_type")
 
 
 def grid_of(config: Mapping[str, Any], network: str) -> LatentGrid:
@@ -120,7 +150,7 @@ def read_grid(name: str | Path) -> LatentGrid | None:
             f"{file}: does not exist; expected the folder of an autoencoder as diffusers saves it"
         )
     config = read_json(file)
-    network = config.get("_class_name")
+    network = network_of(config)
     if network not in _GRIDS:
         raise CheckpointError(
             f"{file}: _class_name is {network!r}; expected one of {', '.join(sorted(_GRIDS))}"

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from opensora.config.latent_grid import network_of
 from opensora.config.registry import MODELS, build_module, registered_names
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import read_json
@@ -123,7 +124,7 @@ def build_autoencoder(fields: Mapping[str, Any]) -> Any:
     file, kinds = folder / "config.json", _autoencoders()
     if not file.is_file():
         raise CheckpointError(f"{file} is missing; give the folder of an autoencoder of diffusers")
-    network = read_json(file).get("_class_name")
+    network = network_of(read_json(file))
     if network not in kinds:
         raise CheckpointError(
             f"{file}: _class_name is {network!r}; expected one of {', '.join(sorted(kinds))}"

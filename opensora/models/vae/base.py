@@ -51,9 +51,6 @@ class VideoAutoencoder(nn.Module, ABC):
         cache_dir: str | None = None,
         local_files_only: bool = False,
     ) -> None:
-        # The registry imports this module for every model, and diffusers takes seconds.
-        import diffusers
-
         super().__init__()
         if micro_batch_size is not None and micro_batch_size < 1:
             raise ValueError(f"micro_batch_size is {micro_batch_size}, expected at least 1")
@@ -66,8 +63,18 @@ class VideoAutoencoder(nn.Module, ABC):
             local_files_only=local_files_only,
             part="vae",
         )
+        self.module: Any = self.load()
+
+    def load(self) -> nn.Module:
+        """The network of the folder; of diffusers unless a subclass says otherwise."""
+        # The registry imports this module for every model, and diffusers takes seconds.
+        import diffusers
+
         load = getattr(diffusers, self.network).from_pretrained
-        self.module: Any = load_network(load, self.folder, kind=kind, use_safetensors=True)
+        found: nn.Module = load_network(
+            load, self.folder, kind=type(self).__name__, use_safetensors=True
+        )
+        return found
 
     @torch.no_grad()
     def encode(

@@ -86,8 +86,10 @@ class CountedCost:
                 conditions = size_conditions(1, **sizes, device="cpu")
                 conditions["y"] = torch.empty(1, 1, words, self.caption_channels)
                 conditions["mask"] = torch.ones(1, words, dtype=torch.int64)
-                given = (x, torch.empty(1)), conditions
-                return self._blocks.run(lambda: watched_pass(self._model, *given, half=half))
+                args = (x, torch.empty(1))
+                return self._blocks.run(
+                    lambda: watched_pass(self._model, args, conditions, half=half)
+                )
         except (RuntimeError, NotImplementedError) as error:
             raise ConfigError(
                 f"model: the operations of {type(self._model).__name__} can not be counted without"
