@@ -1,0 +1,90 @@
+"""STDiT3 at tiny width on autoencoders along time: that of Open-Sora 1.2, and Wan's."""
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.torch import load_file
+
+from opensora.cli.main import main
+from opensora.config.latent_grid import read_grid
+from opensora.core.io import sha256_file
+from opensora.media.encode import write_video
+from opensora.tables.columns import MANIFEST
+from opensora.tables.io import read_table, write_table
+from tests import tiny_open
+
+ROOT = Path(__file__).parents[3]
+CONFIGS = ROOT / "configs/opensora-v1-2"
+FRAMES = {"v1_2": 22, "wan": 9}  # 17 and 5 more; 1 + 2 x 4
+SHAPES = ("--model.type", "STDiT3", "--model.hidden-size", "24", "--model.depth", "1")
+SHAPES += ("--model.num-heads", "2")
+
+
+@pytest.fixture(name="world", scope="module")
+def _world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three clips of 22 frames and both autoencoders."""
+    folder = tmp_path_factory.mktemp("world")
+    rows = []
+    for k in range(3):
+        texture = np.random.default_rng(k).integers(0, 256, (32, 64, 3), np.uint8)
+        path = folder / f"clip{k}.mp4"
+        write_video(path, np.stack([texture[:, t : t + 32] for t in range(22)]), 24, crf=10)
+        row = {"id": f"clip{k}", "path": str(path), "text": f"box {k} moves", "num_frames": 22}
+        rows.append({**row, "sha256": sha256_file(path)})
+    manifest = pd.DataFrame(rows).assign(
+        width=32, height=32, aspect_ratio=1.0, resolution=1024, text_len=3, fps=24.0, source="s",
+        start=0.0, end=0.9, split="train",
+    )  # fmt: skip
+    write_table(manifest, folder / "manifest.csv", MANIFEST)
+    tiny_open.wan(folder / "wan")
+    (folder / "v1_2").mkdir()
+    runpy.run_path(str(ROOT / "tests/unit/models/vae/test_pipeline.py"))["save"](folder / "v1_2")
+    return folder
+
+
+def encoders(world: Path, video_world: Path, vae: str) -> list[str]:
+    words = ["--vae", f"{world}/{vae}", "--text-encoder", f"{video_world}/t5"]
+    return [*words, "--text-encoder.model-max-length", "16"]
+
+
+@pytest.mark.parametrize(("vae", "config"), [("v1_2", "stage1.py"), ("wan", "wan_vae.py")])
+def test_it_trains_and_samples(
+    vae: str, config: str, world: Path, video_world: Path, tmp_path: Path
+) -> None:
+    outputs, frames = tmp_path / "out", FRAMES[vae]
+    words = [*SHAPES, *encoders(world, video_world, vae), "--data-path", f"{world}/manifest.csv"]
+    words += ["--bucket-config", f"{{'32x32': {{{frames}: (1.0, 1)}}}}", "--num-steps", "2"]
+    words += ["--dtype", "fp32", "--plugin", "ddp", "--warmup-steps", "0", "--grad-checkpoint"]
+    words += ["False", "--num-workers", "1", "--ema-decay", "0.0", "--lr", "0.01"]
+    train = ["train", str(CONFIGS / "train" / config), "--outputs", str(outputs)]
+    assert main([*train, *words]) == 0
+    weights: dict[str, Any] = load_file(outputs / "ema.safetensors")
+    assert weights["x_embedder.proj.weight"].shape[1] == 4  # channels of both
+    made = tmp_path / "samples"
+    words = [*encoders(world, video_world, vae), "--ckpt-path", str(outputs)]
+    words += ["--num-frames", str(frames), "--image-size", "32", "32", "--dtype", "fp32"]
+    words += ["--num-sampling-steps", "2", "--prompt", "a box", "--save-dir", str(made)]
+    name = "sample.py" if vae == "v1_2" else "wan_vae.py"
+    more = ["--model.type", "STDiT3"] if vae == "v1_2" else []
+    sample = ["sample", str(CONFIGS / "inference" / name), *more]
+    assert main([*sample, *words, "--device", "cpu"]) == 0
+    assert read_table(made / "samples.csv")["num_frames"].tolist() == [frames]
+
+
+def test_a_length_that_it_can_not_take_is_refused_first(
+    world: Path, video_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(CONFIGS / "train/stage1.py"), "--data-path", f"{world}/manifest.csv"]
+    words += [
+        "--vae.from-pretrained",
+        f"{world}/v1_2",
+        "--bucket-config",
+        "{'32x32': {20: (1.0, 1)}}",
+    ]
+    assert main(["assign-buckets", *words, "--plan", str(tmp_path / "plan.parquet")]) == 2
+    assert "20 frames, expected 1 + a multiple of 4, or as much" in capsys.readouterr().err
+    assert read_grid(world / "v1_2").latent_frames(51) == 15
