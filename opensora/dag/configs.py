@@ -21,6 +21,7 @@ from opensora.config.text_types import TEXT_LENGTHS
 from opensora.core.errors import ConfigError
 from opensora.core.io import lines_of, sha256_file
 from opensora.core.text_files import TextEncodingError, read_text
+from opensora.tables.prompts import is_prompt_table, read_prompt_table
 
 _URLS = ("http://", "https://")
 _TRAINED = ("vae", "clip", "text_encoder")
@@ -86,17 +87,21 @@ def reference_hashes(path: str, prompts: str | Path) -> dict[str, str]:
 
     Args:
         path: of the config.
-        prompts: text file; where it is not there yet, nobody wrote references into it.
+        prompts: text file or table; where it is not there yet, nobody wrote references into it.
 
     Returns:
         Name as it is written -> hash. An address is fetched by the job, once, and has none.
 
     Raises:
-        ConfigError: a file that is named is not there, or the prompts are no text.
+        ConfigError: a file that is named is not there, or the prompts can not be read.
     """
     given = resolved(path, "inference").get("reference_path") or []
     entries = [given] if isinstance(given, str) else list(given)
-    if Path(prompts).is_file():
+    is_there = Path(prompts).is_file()
+    if is_there and is_prompt_table(prompts):
+        for row in read_prompt_table(prompts):
+            entries += [row.reference_path, _reference_behind(row.text)]
+    elif is_there:
         try:
             text = read_text(Path(prompts))
         except TextEncodingError as error:

@@ -140,7 +140,10 @@ def _check_whole(config: dict[str, Any]) -> None:
             f" and not neither; given: {' and '.join(given) or 'none'}"
         )
     if not config["demo"] and not config["sample"]["prompts"]:
-        raise ConfigError("workflow config: sample.prompts: name a text file with a prompt a line")
+        raise ConfigError(
+            "workflow config: sample.prompts: name a text file with a prompt a line, or a table of"
+            " prompts"
+        )
     _check_container(config["container"])
     _check_text_encoder(config)
     _check_clip(config)

@@ -1,4 +1,4 @@
-"""Train a tiny byte-level T5 encoder by guessing hidden bytes of captions.
+"""Train a tiny byte-level T5 or UMT5 encoder by guessing hidden bytes of captions.
 
 Axes: B captions, L bytes, D channels.
 """
@@ -12,7 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
+from transformers import (
+    ByT5Tokenizer,
+    PreTrainedModel,
+    T5Config,
+    T5EncoderModel,
+    UMT5Config,
+    UMT5EncoderModel,
+)
 from transformers.utils.logging import disable_progress_bar
 
 from opensora.core.io import write_json
@@ -35,12 +42,15 @@ _SPACE_ID = ord(" ") + 3  # ByT5 puts three special tokens before the bytes
 _NUM_BYTE_IDS = 256 + 3
 _HIDDEN_ID = _NUM_BYTE_IDS  # the first of ByT5's sentinel tokens
 _MAX_PAIRS = 400  # measured at the end
+_NETWORKS = {"t5": (T5Config, T5EncoderModel), "umt5": (UMT5Config, UMT5EncoderModel)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextEncoderConfig(LoopConfig):
     """Fields of the config file."""
 
+    type: str = "t5"
+    """The network, "t5" or "umt5", as the models read that are trained on its embeddings."""
     d_model: int = 96
     """D."""
     d_ff: int = 256
@@ -65,6 +75,7 @@ class TextEncoderConfig(LoopConfig):
             ConfigError: a value that can not be meant.
         """
         super().__post_init__()
+        require(self.type in _NETWORKS, "type", repr(self.type), "'t5' or 'umt5'")
         for name in ("num_heads", "num_layers", "d_ff", "max_length"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         fits = self.d_model >= 1 and self.d_model % self.num_heads == 0
@@ -109,10 +120,11 @@ def train_text_encoder(
     )
 
 
-def build_encoder(config: TextEncoderConfig, vocab_size: int) -> T5EncoderModel:
+def build_encoder(config: TextEncoderConfig, vocab_size: int) -> PreTrainedModel:
     """Build the network with random weights."""
-    return T5EncoderModel(
-        T5Config(  # type: ignore[call-arg]
+    fields, network = _NETWORKS[config.type]
+    return network(
+        fields(  # type: ignore[call-arg]
             vocab_size=vocab_size,
             d_model=config.d_model,
             d_kv=config.d_model // config.num_heads,
@@ -136,7 +148,7 @@ def tokenize(tokenizer: ByT5Tokenizer, texts: list[str], max_length: int) -> tup
 
 
 def _train(
-    encoder: T5EncoderModel, ids: Tensor, mask: Tensor, config: TextEncoderConfig
+    encoder: PreTrainedModel, ids: Tensor, mask: Tensor, config: TextEncoderConfig
 ) -> list[dict[str, Any]]:
     head = nn.Linear(config.d_model, _NUM_BYTE_IDS)  # thrown away at the end
     draw = torch.Generator().manual_seed(derive_seed(config.seed, "text_encoder", "batches"))
@@ -182,7 +194,7 @@ def hide(ids: Tensor, ratio: float, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def measure_words(
-    encoder: T5EncoderModel, tokenizer: ByT5Tokenizer, texts: list[str], max_length: int
+    encoder: PreTrainedModel, tokenizer: ByT5Tokenizer, texts: list[str], max_length: int
 ) -> dict[str, Any]:
     """Compare captions that differ in one word.
 

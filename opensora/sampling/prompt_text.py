@@ -10,11 +10,11 @@ from opensora.core.errors import ConfigError
 from opensora.core.io import lines_of
 from opensora.core.limits import check_depth
 from opensora.core.text_files import TextEncodingError, read_text
+from opensora.tables.columns import MASK_STRATEGY, REFERENCE_PATH
 
 # what a prompt may carry behind its text: 'a cat{"reference_path": "cat.png", ...}'
-PROMPT_FIELDS = ("reference_path", "mask_strategy")
+PROMPT_FIELDS = (REFERENCE_PATH, MASK_STRATEGY)
 _LOOP_MARK = "|0|"  # how a prompt begins that changes by loop
-_TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet", ".json", ".jsonl", ".xlsx"})
 _COLUMNS = frozenset(
     {"id", "path", "text", "prompt", "caption", "cap", "video", "file_name", "negative_prompt"}
     | {"num_frames", "height", "width", "fps", "aspect_ratio", "resolution"}
@@ -35,8 +35,6 @@ def read_prompts(path: str | Path) -> list[str]:
         raise ConfigError(
             f"{path}: no such prompt file; pass a text file with one prompt per line."
         )
-    if path.suffix.lower() in _TABLE_SUFFIXES:
-        raise _not_prompts(path, f"a {path.suffix} file")
     try:
         if (size := path.stat().st_size) > limits.CAPTION_FILE_BYTES:
             raise ConfigError(
@@ -54,7 +52,10 @@ def read_prompts(path: str | Path) -> list[str]:
     if not prompts:
         raise ConfigError(f"{path}: the prompt file is empty; write one prompt per line.")
     if _is_table_header(prompts[0]):
-        raise _not_prompts(path, f"a table (its first line is {prompts[0][:60]!r})")
+        raise ConfigError(
+            f"{path}: this is a table (its first line is {prompts[0][:60]!r}); call it .csv, with"
+            " the columns text, reference_path and mask_strategy, or write one prompt per line."
+        )
     return prompts
 
 
@@ -134,7 +135,3 @@ def _is_table_header(line: str) -> bool:
     """Whether a line names columns, as that of a CSV file does; "forest, path, fog" does not."""
     names = [name.strip().strip('"').lower() for name in line.replace("\t", ",").split(",")]
     return all(name.isidentifier() for name in names) and len(_COLUMNS.intersection(names)) > 1
-
-
-def _not_prompts(path: Path, found: str) -> ConfigError:
-    return ConfigError(f"{path}: this is {found}; pass a text file with one prompt per line.")

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from opensora.core.errors import ConfigError
 from opensora.core.seed import derive_seed
 from opensora.sampling.conditioning import MaskRule, check_rules, parse_mask_strategy
-from opensora.sampling.prompt_text import read_prompts, split_fields
+from opensora.sampling.prompt_text import PROMPT_FIELDS, read_prompts, split_fields
 from opensora.sampling.references import Reference, find_references
 from opensora.sampling.settings import SamplingSettings
+from opensora.tables.prompts import PromptRow, is_prompt_table, read_prompt_table
 
 log = logging.getLogger(__name__)
 
@@ -80,30 +81,32 @@ def requests(prompts: Sequence[Prompt], num_samples: int) -> list[SampleRequest]
 
 
 def prompts_of(config: Mapping[str, Any], settings: SamplingSettings) -> list[Prompt]:
-    """The prompts of a sampling config: its `prompt` list, or else the lines of `prompt_path`.
+    """The prompts of a sampling config: its `prompt` list, or else lines or rows of `prompt_path`.
 
-    `reference_path` and `mask_strategy` hold one entry per prompt, in order; fields behind a
-    prompt's text replace its entries.
+    `reference_path` and `mask_strategy` hold one entry per prompt, in order, where the prompts are
+    no table, which has columns of these names; a `mask_strategy` of one entry holds for all
+    prompts with references and no rules of their own. Fields behind a prompt's text replace both.
 
     Raises:
         ConfigError: there is no prompt, or something about one can not be used or has no effect.
     """
-    texts = _texts_of(config)
-    paths = _entries(config, "reference_path", len(texts))
-    strategies = _entries(config, "mask_strategy", len(texts))
+    rules = _as_list(config.get("mask_strategy"))
+    shared = None if len(rules) != 1 or rules[0] is None else str(rules[0])
+    rows = _rows_of({**config, "mask_strategy": None} if shared else config)
 
-    def read(given: tuple[int, tuple[str, str | None, str | None]]) -> Prompt:
-        number, (text, path, strategy) = given
+    def read(given: tuple[int, PromptRow]) -> Prompt:
+        number, row = given
         try:
-            return read_prompt(text, path, strategy, settings)
+            return read_prompt(*row, settings, shared)
         except ConfigError as error:
-            raise ConfigError(f"prompt {number} ({text[:_SLUG_LENGTH]!r}): {error}") from error
+            raise ConfigError(f"prompt {number} ({row.text[:_SLUG_LENGTH]!r}): {error}") from error
 
-    given = enumerate(zip(texts, paths, strategies, strict=True), start=1)
-    found = of_each(read, given, are_many=config.get("prompt_path") is not None)
+    found = of_each(read, enumerate(rows, start=1), are_many=config.get("prompt_path") is not None)
     prompts = [prompt for _, prompt in found if prompt.text or prompt.rules]
     if not prompts:
         raise ConfigError("prompt is empty; expected at least one prompt.")
+    if shared and not any(prompt.rules for prompt in prompts):
+        raise ConfigError("mask_strategy has no effect without a reference_path; set both.")
     if settings.align is not None and not any(prompt.rules for prompt in prompts):
         raise ConfigError("align has no effect without a mask_strategy; drop it.")
     return prompts
@@ -137,23 +140,25 @@ def of_each(
     return kept
 
 
-def _texts_of(config: Mapping[str, Any]) -> list[str]:
+def _rows_of(config: Mapping[str, Any]) -> list[PromptRow]:
     given, path = config.get("prompt"), config.get("prompt_path")
     if given is not None and path is not None:
         raise ConfigError(f"prompt and prompt_path ({path}) are both set; set one of them to None.")
+    if path is not None and is_prompt_table(path):
+        return read_prompt_table(path)
     if path is not None:
-        return read_prompts(path)
-    if given is None:
+        texts = read_prompts(path)
+    elif given is None:
         raise ConfigError("there is nothing to sample; set prompt or prompt_path.")
-    return [str(text) for text in given] if isinstance(given, list | tuple) else [str(given)]
+    else:
+        texts = [str(text) for text in _as_list(given)]
+    entries = [_entries(config, name, len(texts)) for name in PROMPT_FIELDS]
+    return [PromptRow(*row) for row in zip(texts, *entries, strict=True)]
 
 
 def _entries(config: Mapping[str, Any], name: str, count: int) -> list[str | None]:
     """One entry per prompt; those that are left out are None."""
-    given = config.get(name)
-    if given is None:
-        return [None] * count
-    entries = list(given) if isinstance(given, list | tuple) else [given]
+    entries = _as_list(config.get(name))
     if len(entries) > count:
         raise ConfigError(
             f"{name} has {len(entries)} entries for {count} prompts; give one per prompt, in order."
@@ -162,8 +167,19 @@ def _entries(config: Mapping[str, Any], name: str, count: int) -> list[str | Non
     return [None if entry is None else str(entry) for entry in entries]
 
 
+def _as_list(given: Any) -> list[Any]:
+    """A field of one entry or several; none where it is left out."""
+    if given is None:
+        return []
+    return list(given) if isinstance(given, list | tuple) else [given]
+
+
 def read_prompt(
-    given: str, path: str | None, strategy: str | None, settings: SamplingSettings
+    given: str,
+    path: str | None,
+    strategy: str | None,
+    settings: SamplingSettings,
+    shared: str | None = None,
 ) -> Prompt:
     """A prompt with its references and rules.
 
@@ -172,13 +188,14 @@ def read_prompt(
         path: references, separated by ";"; fields replace it.
         strategy: rules; fields replace them.
         settings: loops, and the folder where what an address names is kept.
+        shared: rules of a prompt that has references and no rules of its own.
 
     Raises:
         ConfigError: one of them can not be used, or has no effect.
     """
     text, fields = split_fields(given)
     path = fields.get("reference_path", path)
-    strategy = fields.get("mask_strategy", strategy)
+    strategy = fields.get("mask_strategy", strategy) or (shared if path else None)
     rules = parse_mask_strategy(None if strategy is None else str(strategy))
     if not path:
         if rules:

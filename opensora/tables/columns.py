@@ -34,13 +34,15 @@ SPELLINGS = {
 
 # types of columns, as Arrow calls them
 TEXTS, WHOLE, MEASURE, YES_NO = "string", "int64", "float64", "bool"
+# what a sample is made from; the first is named "text" as well
+PROMPT, REFERENCE_PATH, MASK_STRATEGY = "prompt", "reference_path", "mask_strategy"
 
 # columns whose cells are text even where they look like numbers; empty cells are ""
 STRINGS = frozenset(
     {
         *(ID, PATH, TEXT, STATUS, DETAIL, LICENCE, SOURCE_NAME, "phash", "cmotion"),
         *("kind", "sha256", "codec", "pixel_format", "video_id", "source", "split", "stage"),
-        *("reason", "prompt", "scorer", MARK),
+        *("reason", PROMPT, REFERENCE_PATH, MASK_STRATEGY, "scorer", MARK),
         *(name for names in SPELLINGS.values() for name in names),
         *("bucket_resolution", "bucket_aspect_ratio", "colour", "shape", "direction"),
     }

@@ -69,6 +69,8 @@ def bring(place: Path, path: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.suffix:
         target.mkdir()
+    elif target.name == "prompts.csv":
+        target.write_text("text,reference_path\na cat,assets/images/condition/wave.png\n")
     elif target.suffix == ".csv":
         rows = {"path": ["a.mp4"], "text": ["a cat"], "num_frames": [99]}
         pd.DataFrame({**rows, "height": 720, "width": 1280}).to_csv(target)

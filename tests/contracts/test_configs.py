@@ -51,7 +51,10 @@ FAMILIES = {
 }
 NAMES = [f"{family}/{name}.py" for family, names in FAMILIES.items() for name in names]
 
-OWN_CONFIGS = {"opensora-v1-1/train/lora.py"}  # for the reference's models, not of it
+OWN_CONFIGS = {  # for the reference's models, not of it
+    *("opensora-v1-1/train/lora.py", "opensora-v1-1/inference/i2v.py"),
+    *("opensora-v1-1/inference/first_last.py", "opensora-v1-1/inference/extend.py"),
+}
 ABSENT = "absent"
 # field -> (value of the reference, value here, why); the reference's is version 1.1's
 DIFFERENCES: dict[str, tuple[Any, Any, str]] = {

@@ -14,8 +14,10 @@ from typing import Any
 
 from opensora.config.latent_grid import run_grid
 from opensora.config.run_sources import captions_of, num_shards_of
+from opensora.core.errors import OpenSoraError
 from opensora.dag.listing import largest_shard
 from opensora.dag.memory import HUB_GB, largest_bucket, parameters
+from opensora.tables.prompts import is_prompt_table, read_prompt_table
 
 MARGIN = 3.0  # how many times the estimate is asked for
 START_MIN = 20  # Snakemake, imports, weights that are read
@@ -164,11 +166,10 @@ class Forecast:
         return seconds
 
     def _of_samples(self, rule: str, power: Power) -> float | None:
-        prompts = self._config["sample"]["prompts"] or self._run / "raw/prompts.txt"
+        prompts = Path(self._config["sample"]["prompts"] or self._run / "raw/prompts.txt")
         try:
-            with open(prompts, "rb") as file:
-                count = sum(1 for line in file if line.strip())
-        except OSError:
+            count = _number_of(prompts)
+        except (OSError, OpenSoraError):
             return None
         count *= self._config["sample"]["num_samples"]
         if rule == "evaluate":
@@ -232,3 +233,11 @@ class Forecast:
         except (OSError, ValueError):
             return {}
         return self._read[path][1]
+
+
+def _number_of(prompts: Path) -> int:
+    """Prompts of a table or a text file."""
+    if is_prompt_table(prompts):
+        return len(read_prompt_table(prompts))
+    with prompts.open("rb") as file:
+        return sum(1 for line in file if line.strip())

@@ -1,4 +1,4 @@
-"""Wan: text to video, 2.1 and the transformer of 2.2 5B.
+"""Wan: text to video, 2.1 and the transformer of 2.2 5B, which also goes on from given frames.
 
 Axes: B batch, C latent channels, T H W latent size, L text tokens, D text channels.
 
@@ -17,10 +17,12 @@ from opensora.models.open.family import OpenTransformer, register_family
 class Wan(OpenTransformer):
     """diffusers' WanTransformer3DModel; predicts noise minus data, of captions read by UMT5.
 
-    Captions are not masked: beyond its end an embedding is zero, as the family was trained.
+    Captions are not masked: beyond its end an embedding is zero, as the family was trained. Given
+    frames are tokens of timestep 0, as Wan 2.2 5B was trained with the first frame.
     """
 
     text_encoder_type: ClassVar[str] = "umt5"
+    keeps_frames: ClassVar[bool] = True
 
     def settle(self) -> None:
         """Set the attributes from `config`.
@@ -45,13 +47,21 @@ class Wan(OpenTransformer):
         """What embeds the patches."""
         return self.get_submodule("patch_embedding")
 
-    def forward(self, x: Tensor, timestep: Tensor, y: Tensor, **_: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        y: Tensor,
+        x_mask: Tensor | None = None,
+        **_: Tensor | None,
+    ) -> Tensor:
         """Predict noise minus data.
 
         Args:
             x: noised latents [B, C, T, H, W]; H and W are whole patches.
             timestep: [B] in [0, 1000].
             y: text embeddings [B, 1, L, D], zero beyond each caption.
+            x_mask: bool [B, T], True = noised frame; None = all are.
             **_: conditions of other models.
 
         Returns:
@@ -63,4 +73,12 @@ class Wan(OpenTransformer):
         self.check_size(x)
         network: Any = super()
         text = y[:, 0].to(x.dtype)
+        if x_mask is not None:
+            timestep = self._of_tokens(timestep, x_mask, x)
         return network.forward(x, timestep, text, return_dict=False)[0].float()
+
+    def _of_tokens(self, timestep: Tensor, x_mask: Tensor, x: Tensor) -> Tensor:
+        """A timestep for each token [B, S], 0 in given frames."""
+        patch_t, patch_h, patch_w = self.patch_size
+        tokens = (x.shape[3] // patch_h) * (x.shape[4] // patch_w)  # of a frame
+        return (timestep[:, None] * x_mask[:, ::patch_t]).repeat_interleave(tokens, dim=1)

@@ -10,7 +10,15 @@ from torch import Tensor
 
 from opensora.config.registry import SCHEDULERS
 from opensora.core.errors import ConfigError
-from opensora.schedulers.common import Conditions, Generators, Model, draw_noise, mean_per_sample
+from opensora.schedulers.common import (
+    Conditions,
+    Generators,
+    Model,
+    add_frame_mask,
+    draw_noise,
+    frame_view,
+    mean_per_sample,
+)
 from opensora.schedulers.rf.timesteps import SampleMethod, draw_timesteps, shift_timesteps
 from opensora.schedulers.sampling import Display, GuidedModel, Sampler
 
@@ -44,8 +52,6 @@ class FlowMatch(Sampler):
 
     Source: Lipman et al. 2022, arXiv:2210.02747; Esser et al. 2024, arXiv:2403.03206.
     """
-
-    keeps_frames = False
 
     def __init__(
         self,
@@ -106,18 +112,14 @@ class FlowMatch(Sampler):
             x_start: clean latents [B, C, T, H, W].
             t: [B] in [0, 1000], used as it is; drawn and shifted when absent.
             model_kwargs: conditions of the model.
-            mask: frames can not be given.
+            mask: bool [B, T], True = noised frame. Clean frames keep t = 0, are named to the model
+                as x_mask and stay out of the loss.
             noise: as x_start; drawn when absent.
             generator: source of t and noise.
 
         Returns:
             loss [B].
-
-        Raises:
-            ConfigError: a mask.
         """
-        if mask is not None:
-            raise ConfigError("scheduler flow-match can not keep frames; leave mask_ratios out.")
         if t is None:
             drawn = draw_timesteps(
                 len(x_start),
@@ -133,8 +135,10 @@ class FlowMatch(Sampler):
             noise = draw_noise(x_start, generator)
         level = (t.float() / self.num_timesteps).view(-1, 1, 1, 1, 1)
         x_t = (1 - level) * x_start + level * noise  # [B, C, T, H, W]
-        output = model(x_t, t, **(model_kwargs or {}))[:, : x_start.shape[1]]
-        return {"loss": mean_per_sample((output - (noise - x_start)).square())}
+        if mask is not None:
+            x_t = torch.where(frame_view(mask.bool()), x_t, x_start)
+        output = model(x_t, t, **add_frame_mask(model_kwargs, mask))[:, : x_start.shape[1]]
+        return {"loss": mean_per_sample((output - (noise - x_start)).square(), mask)}
 
     def walk(
         self,
@@ -144,7 +148,19 @@ class FlowMatch(Sampler):
         generator: Generators,
         display: Display,
     ) -> Tensor:
-        """Steps of diffusers' scheduler along the guided prediction; see `Sampler.walk`."""
+        """Steps of diffusers' scheduler along the guided prediction; see `Sampler.walk`.
+
+        Raises:
+            ConfigError: frames that are neither kept nor made: a solver that looks back has no past
+                for them.
+        """
+        live = None if mask is None else mask == 1  # [B, T]
+        if mask is not None and not ((mask == 0) | (mask == 1)).all():
+            raise ConfigError(
+                "scheduler flow-match keeps frames exactly or makes them from noise; use edit_ratio"
+                " 0 or 1 in mask_strategy."
+            )
+        kept = z
         steps = self._steps(self.shift_for(z))
         if self.solver == "euler-even":
             sigmas = np.linspace(1, 1 / self.num_sampling_steps, self.num_sampling_steps)
@@ -152,7 +168,9 @@ class FlowMatch(Sampler):
         else:
             steps.set_timesteps(self.num_sampling_steps, device=z.device)
         for t in display(list(steps.timesteps)):
-            z = steps.step(network(z, t.expand(len(z))), t, z, return_dict=False)[0]
+            z = steps.step(network(z, t.expand(len(z)), x_mask=live), t, z, return_dict=False)[0]
+            if live is not None:
+                z = torch.where(frame_view(live), z, kept)
         return z
 
     def shift_for(self, latents: Tensor) -> float:

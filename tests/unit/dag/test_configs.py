@@ -113,6 +113,21 @@ def test_references_are_known_by_their_content(tmp_path: Path) -> None:
     assert len(reference_hashes(path, "not/there/yet.txt")) == 1
 
 
+def test_references_of_a_table_of_prompts_are_known_by_their_content(tmp_path: Path) -> None:
+    for name in ("one.png", "two.png"):
+        (tmp_path / name).write_text(name)
+    path, prompts = write(tmp_path, "a.py", ""), tmp_path / "prompts.csv"
+    prompts.write_text(f"text,reference_path\na cat,{tmp_path}/one.png;{tmp_path}/two.png\na,\n")
+    before = reference_hashes(path, prompts)
+    assert [Path(name).name for name in before] == ["one.png", "two.png"]
+    (tmp_path / "two.png").write_text("other")
+    after = reference_hashes(path, prompts)
+    assert [name for name in before if before[name] != after[name]] == [f"{tmp_path}/two.png"]
+    prompts.write_text("text,reference_path\na cat,gone.png\n")
+    with pytest.raises(ConfigError, match=r"gone\.png': no such file"):
+        reference_hashes(path, prompts)
+
+
 def test_references_behind_prompts_with_breaks_inside_are_those_that_sample_reads(tmp_path):
     path, prompts = tmp_path / "sample.py", tmp_path / "prompts.txt"
     path.write_text("")

@@ -61,14 +61,6 @@ def test_a_prompt_of_nothing_but_breaks_is_none_and_fields_behind_one_stay(tmp_p
     assert split_fields(prompt) == ("a cat, asleep", {"reference_path": "cat.png"})
 
 
-@pytest.mark.parametrize("name", ["manifest.csv", "manifest.parquet", "data.JSON"])
-def test_a_table_is_not_read_as_prompts(tmp_path, name):
-    path = tmp_path / name
-    path.write_text("a cat\n")
-    with pytest.raises(ConfigError, match="pass a text file with one prompt per line"):
-        read_prompts(path)
-
-
 @pytest.mark.parametrize(
     "line",
     [

@@ -33,6 +33,38 @@ def images(tmp_path):
     return [str(path) for path in paths]
 
 
+def test_a_table_gives_each_prompt_its_references(settings, tmp_path, images):
+    path = tmp_path / "prompts.csv"
+    path.write_text(
+        f"text,reference_path,mask_strategy\na cat,{images[0]},0\n"
+        f'"a dog, asleep",{images[0]};{images[1]},"0;0,1,0,-1"\na bird,,\n'
+    )
+    others = {"reference_path": [images[1]] * 3, "mask_strategy": ["0,0,0,-1"] * 3}
+    for more in ({}, others):
+        one, two, three = prompts_of({"prompt_path": str(path), **more}, settings)
+        assert (one.text, one.rules) == ("a cat", (MaskRule(0),))
+        assert [reference.name for reference in one.references] == images[:1]
+        assert (two.text, two.rules) == ("a dog, asleep", (MaskRule(0), MaskRule(0, 1, 0, -1)))
+        assert [reference.name for reference in two.references] == images
+        assert three == Prompt("a bird")
+
+
+def test_a_single_strategy_is_that_of_all_prompts_with_references(settings, tmp_path, images):
+    path = tmp_path / "prompts.csv"
+    path.write_text(
+        f"text,reference_path,mask_strategy\na cat,{images[0]},\na bird,,\n"
+        f'a dog,{images[1]},"0,0,0,3"\n'
+    )
+    one, two, three = prompts_of({"prompt_path": str(path), "mask_strategy": ["0"]}, settings)
+    assert [one.rules, two.rules] == [(MaskRule(0),), ()]
+    assert three.rules == (MaskRule(0, 0, 0, 3),)
+    text = f'a cat{{"reference_path": "{images[1]}"}}'
+    config = {"prompt": [text, "b", "c"], "reference_path": [None, images[0]], "mask_strategy": 0}
+    assert [prompt.rules for prompt in prompts_of(config, settings)] == [*[(MaskRule(0),)] * 2, ()]
+    with pytest.raises(ConfigError, match="no effect without a reference_path"):
+        prompts_of({"prompt": ["a"], "mask_strategy": "0"}, settings)
+
+
 def test_the_prompts_of_a_config_are_its_list_or_the_lines_of_its_file(settings, tmp_path):
     path = tmp_path / "prompts.txt"
     path.write_text("c\nd\n")
@@ -82,7 +114,7 @@ def test_fields_behind_a_prompt_replace_those_of_the_config(settings, images):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"mask_strategy": ["0"]}, "prompt 1 .'a'.: mask_strategy has no effect without"),
+        ({"mask_strategy": ["0"]}, "mask_strategy has no effect without a reference"),
         ({"reference_path": ["{0}"]}, "reference_path has no effect without a mask_strategy"),
         ({"reference_path": ["{0}"], "mask_strategy": [""]}, "no effect without a mask_strategy"),
         ({"mask_strategy": [None, None, "0"]}, "mask_strategy has 3 entries for 2 prompts"),
