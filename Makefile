@@ -1,5 +1,6 @@
 # make demo    set up, run the demo world to its report
 # make demo-iddpm  the same with noise prediction instead of rectified flow, an hour
+# make demo-wan  the same with a small transformer of Wan, docs/open_models.md
 # make setup   set up
 # make test    set up, run every test; WORKERS=8 files of tests side by side instead of 2
 # make faults  run every fault of docs/reliability.md: kills, signals, full disks; hours
@@ -22,7 +23,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: setup demo demo-iddpm test faults cluster cluster-faults gpu matrix fuzz map versions lint pictures vendor lock clean
+.PHONY: setup demo demo-iddpm demo-wan test faults cluster cluster-faults gpu matrix fuzz map versions lint pictures vendor lock clean
 
 setup: $(READY)
 
@@ -31,6 +32,9 @@ demo: $(READY)
 
 demo-iddpm: $(READY)
 	snakemake --profile profiles/local all --configfile configs/workflow/demo_iddpm.yaml
+
+demo-wan: $(READY)
+	snakemake --profile profiles/local all --configfile configs/workflow/demo_wan.yaml
 
 # side by side by file: what a file's tests share is made once; in the order of tests/conftest.py
 WORKERS ?= 2

@@ -19,10 +19,10 @@ from opensora.core.io import atomic_path, read_json, sha256_file
 from opensora.sampling.pipeline import Pipeline, load_pipeline
 from opensora.sampling.prompt_text import split_fields
 from opensora.sampling.prompts import prompts_of
-from opensora.sampling.references import DOWNLOADS
 from opensora.sampling.run import sample_prompts
 from opensora.sampling.settings import SamplingSettings
 from opensora.tables.io import read_table
+from opensora.tables.prompts import REFERENCES
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class Studio:
     def _keep(self, reference: Path) -> Path:
         """Copy a reference beside the samples, under a hash, for a replay needs it."""
         suffix = re.sub(r"[^.a-z0-9]", "", reference.suffix.lower())[:8]
-        kept = self.save_dir / DOWNLOADS / f"{sha256_file(reference)[:16]}{suffix}"
+        kept = self.save_dir / REFERENCES / f"{sha256_file(reference)[:16]}{suffix}"
         if not kept.is_file():
             with atomic_path(kept) as temporary:
                 shutil.copyfile(reference, temporary)

@@ -1,8 +1,8 @@
 """The types of text encoders that read captions. Nothing here loads torch."""
 
 # tokens of a text where nothing else is asked for: the encoders' own defaults
-_TRAINED = {"t5": 120, "clip": 77}  # a run has one of its own where none is given
-OPEN_LENGTHS = {"umt5": 512, "t5-ltx": 128, "t5-cogvideox": 226, "gemma-sana": 300}
-TEXT_LENGTHS = {**_TRAINED, **OPEN_LENGTHS}
+_TRAINED = {"t5": 120, "clip": 77, "umt5": 512}  # a run trains one where none is given
+GIVEN_LENGTHS = {"t5-ltx": 128, "t5-cogvideox": 226, "gemma-sana": 300}
+TEXT_LENGTHS = {**_TRAINED, **GIVEN_LENGTHS}
 TEXT_TYPES = (*TEXT_LENGTHS, "classes")
 LENGTHS_IN_WORDS = ", ".join(f"{kind} {length}" for kind, length in TEXT_LENGTHS.items())

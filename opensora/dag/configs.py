@@ -140,7 +140,8 @@ def check_configs(config: dict[str, Any], repository: Path, run: str) -> None:
     for name in _TRAINED:
         model = config["models"][name]
         if model["config"] and not model["from_pretrained"]:
-            resolved(str(repository / model["config"]))
+            fields = resolved(str(repository / model["config"]))
+            _check_trained_type(model, fields.get("type", "t5"))
     grid = run_grid(config, lambda path: resolved(str(repository / path)))
     for stage in config["stages"]:
         check_config_frames(
@@ -245,6 +246,17 @@ def _is_same(one: str, other: str) -> bool:
 
 def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
+
+
+def _check_trained_type(model: dict[str, Any], trained: str) -> None:
+    """Refuse a text encoder that is trained as one network and read as another."""
+    wanted = model.get("type", trained)
+    if wanted in OWN_LENGTHS and wanted != "clip" and wanted != trained:
+        raise ConfigError(
+            f"workflow config: models.text_encoder: type is {wanted} and {model['config']} trains a"
+            f" {trained}; give a config of that type, as configs/demo/umt5.py for umt5, or"
+            " from_pretrained"
+        )
 
 
 def _reference_behind(prompt: str) -> str | None:

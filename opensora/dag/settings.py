@@ -14,7 +14,7 @@ from opensora.config.run_sources import (
     settle_clips,
     settle_sources,
 )
-from opensora.config.text_types import OPEN_LENGTHS
+from opensora.config.text_types import GIVEN_LENGTHS
 from opensora.core.errors import ConfigError, did_you_mean
 from opensora.core.io import write_text
 from opensora.core.text import visible
@@ -232,7 +232,7 @@ def _check_idle(
 def _check_text_encoder(config: dict[str, Any]) -> None:
     """Only what the type of the text encoder takes may be given."""
     fields, place = config["models"]["text_encoder"], "workflow config: models.text_encoder"
-    if fields["type"] in OPEN_LENGTHS and not fields["from_pretrained"]:
+    if fields["type"] in GIVEN_LENGTHS and not fields["from_pretrained"]:
         raise ConfigError(
             f"{place}: type {fields['type']} has no small encoder that a run trains; give"
             " from_pretrained, the folder of a pipeline of diffusers or of its text_encoder"

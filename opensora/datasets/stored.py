@@ -118,6 +118,15 @@ class LatentDataset:
         absent = (zip(table["id"], table["bucket"], strict=True) for table in (latents, captions))
         return {pair for pairs in absent for pair in pairs}
 
+    def latent_sizes(self) -> dict[str, tuple[int, int, int]]:
+        """Latent frames, rows and columns of each bucket of the plan."""
+        firsts = self.plan.items().drop_duplicates("bucket")
+        sizes = {}
+        for name, bucket in zip(firsts["id"], firsts["bucket"], strict=True):
+            t, h, w = self._latents.get(name, Bucket.parse(bucket)).shape[1:]
+            sizes[bucket] = (t, h, w)
+        return sizes
+
     def read_clips(self, epoch: int, bucket: Bucket, ids: list[str]) -> LatentBatch:
         """Read clips of one bucket as an epoch sees them."""
         rows = [self._window(epoch, bucket, name) for name in ids]

@@ -17,8 +17,8 @@ from opensora.evaluation.statistics import summarise
 from opensora.evaluation.stills import embed_stills, ssim
 from opensora.media.frames import iter_fitted, psnr, to_uint8
 from opensora.sampling.conditioning import MaskRule, parse_mask_strategy
-from opensora.sampling.references import DOWNLOADS
 from opensora.tables.columns import ID, PATH
+from opensora.tables.prompts import REFERENCES
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def _find(reference: dict[str, str], folder: Path) -> Path | None:
 
     Nothing is fetched here.
     """
-    fetched = folder / DOWNLOADS
+    fetched = folder / REFERENCES
     places = [Path(reference["name"]), *(sorted(fetched.iterdir()) if fetched.is_dir() else [])]
     for place in places:
         if place.is_file() and sha256_once(place) == reference["sha256"]:

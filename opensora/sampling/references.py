@@ -20,15 +20,16 @@ from urllib.request import (
 )
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from opensora.core.errors import ConfigError
 from opensora.core.guard import fault_of
 from opensora.core.io import atomic_path, sha256_file
 from opensora.media.formats import is_media
-from opensora.media.frames import iter_fitted
+from opensora.media.frames import iter_fitted, to_uint8
+from opensora.tables.prompts import REFERENCES, reference_picture
 
-DOWNLOADS = "references"  # folder beside the samples
 _CHUNK = 32  # frames encoded at once where the autoencoder sees each frame alone
 _TIMEOUT_S = 60.0
 MAX_BYTES = 2**30  # of a file that is fetched
@@ -65,7 +66,7 @@ def find_references(names: Sequence[str], save_dir: Path) -> tuple[Reference, ..
     """
     found = []
     for name in names:
-        path = _download(name, save_dir / DOWNLOADS) if _is_url(name) else Path(name)
+        path = _download(name, save_dir / REFERENCES) if _is_url(name) else Path(name)
         if not path.is_file():
             raise ConfigError(
                 f"reference_path {name!r}: no such file; give a video or an image on this disk."
@@ -105,6 +106,25 @@ def encode_reference(
     if not parts:
         raise _unreadable(reference, "it shows no frame")
     return torch.cat(parts, dim=1)
+
+
+def keep_picture(reference: Reference, size: tuple[int, int], save_dir: Path) -> None:
+    """Keep the first frame of a reference as it is encoded, beside the samples, for the report.
+
+    Raises:
+        ConfigError: the file can not be read.
+    """
+    target = save_dir / reference_picture(reference.sha256)
+    if target.is_file():
+        return
+    try:
+        first = next(iter_fitted(reference.path, size), None)
+    except BaseException as error:
+        raise _unreadable(reference, fault_of(error).detail) from error
+    if first is None:
+        raise _unreadable(reference, "it shows no frame")
+    with atomic_path(target) as temporary:
+        Image.fromarray(to_uint8(first[:, None])[0]).save(temporary, "PNG")
 
 
 def whole_frames(vae: Any, num_frames: int) -> int:

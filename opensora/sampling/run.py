@@ -23,7 +23,7 @@ from opensora.sampling.preview import remove_preview
 from opensora.sampling.prompt_text import loop_texts
 from opensora.sampling.prompts import Prompt, SampleRequest, of_each, requests
 from opensora.sampling.records import is_sampled, save_sample
-from opensora.sampling.references import encode_reference
+from opensora.sampling.references import encode_reference, keep_picture
 from opensora.sampling.settings import SamplingSettings
 from opensora.sampling.table import write_samples
 from opensora.text.cut import count_cut, warn_cut
@@ -117,6 +117,8 @@ def _make(
 
     def encode(prompt: Prompt) -> None:
         encode_references(pipeline, prompt, settings, latents)
+        for reference in prompt.references if not workers.place else ():
+            keep_picture(reference, settings.image_size, settings.save_dir)
 
     fresh = dict.fromkeys(request.prompt for request in todo)
     are_many = config.get("prompt_path") is not None

@@ -8,6 +8,7 @@ from opensora.tables.columns import MASK_STRATEGY, PROMPT, REFERENCE_PATH, TEXT
 from opensora.tables.io import read_table
 
 SUFFIXES = frozenset({".csv", ".tsv", ".parquet", ".json", ".jsonl"})
+REFERENCES = "references"  # folder beside samples, of what is fetched and of first frames
 _COLUMNS = (TEXT, REFERENCE_PATH, MASK_STRATEGY)
 
 
@@ -61,3 +62,8 @@ def read_prompt_table(path: str | Path) -> list[PromptRow]:
     if not prompts:
         raise ConfigError(f"{path}: the table of prompts is empty; write a prompt a row")
     return prompts
+
+
+def reference_picture(sha256: str) -> str:
+    """Where the first frame of a reference stands, from the folder of the samples on."""
+    return f"{REFERENCES}/{sha256[:16]}.first.png"

@@ -38,7 +38,7 @@ class BatchSource(Protocol):
         windows: the most latents that are stored of a clip, of which each epoch draws one.
         captions: the most embeddings, likewise.
         latent_channels: C.
-        latent_size: (t, h, w) where all batches have one, else None.
+        latent_sizes: (t, h, w) of each bucket of the plan.
         text_dim: D.
         max_length: L.
         num_readers: threads that may read at the same time; None = any number.
@@ -51,7 +51,7 @@ class BatchSource(Protocol):
     windows: int
     captions: int
     latent_channels: int
-    latent_size: tuple[int, int, int] | None
+    latent_sizes: dict[str, tuple[int, int, int]]
     text_dim: int
     max_length: int
     num_readers: int | None
@@ -100,10 +100,7 @@ class StoredSource:
         self.latent_channels = dataset.latent_channels
         self.text_dim = dataset.text_dim
         self.max_length = dataset.max_length
-        self.latent_size = None
-        if only_bucket(self.plan) is not None:
-            t, h, w = dataset[0]["latents"].shape[2:]
-            self.latent_size = (t, h, w)
+        self.latent_sizes = dataset.latent_sizes()
 
     def read(self, position: int) -> LatentBatch:
         """Read the micro batch at a position."""
@@ -143,10 +140,11 @@ class OnlineSource:
         self._captions = CaptionEncoder(build_module(config.text_encoder, MODELS, **place))
         self.plan = dataset.plan
         self.rejects: Rejects | None = dataset.rejects
-        bucket = only_bucket(self.plan)
-        self.latent_size = (
-            None if bucket is None else self._vae.get_latent_size((bucket.num_frames, *bucket.size))
-        )
+        buckets = {name: Bucket.parse(name) for name in self.plan.items()["bucket"].unique()}
+        self.latent_sizes = {
+            name: self._vae.get_latent_size((bucket.num_frames, *bucket.size))
+            for name, bucket in buckets.items()
+        }
         self.latent_channels = int(self._vae.out_channels)
         self.text_dim = self._captions.text_dim
         self.max_length = self._captions.max_length
@@ -209,12 +207,6 @@ class OnlineSource:
         """Captions of this worker's micro batches behind a position, as they are planned."""
         for later in range(position, len(self.plan), self._workers.num_groups):
             yield from self._dataset.texts(later)
-
-
-def only_bucket(plan: BatchPlan) -> Bucket | None:
-    """The bucket that all batches of a plan belong to; None where there are several."""
-    names = plan.items()["bucket"].unique()
-    return Bucket.parse(str(names[0])) if len(names) == 1 else None
 
 
 def read_ahead(source: BatchSource, positions: Sequence[int], num_ahead: int) -> Iterator[Any]:

@@ -225,8 +225,8 @@ def build_model(
             raise ConfigError(
                 f"model.{name} is {asked} and the encoders give {size}; leave the field out"
             )
-    if source.latent_size is not None:
-        sizes["input_size"] = source.latent_size
+    if len(source.latent_sizes) == 1:
+        (sizes["input_size"],) = source.latent_sizes.values()
     torch.manual_seed(derive_seed(config.seed, "weights"))
     is_seeded = config.load is None and config.model.get("from_pretrained") is None
     try:
@@ -236,6 +236,7 @@ def build_model(
         raise ConfigError(f"model: {error}") from error
     if isinstance(model, OpenTransformer):
         model.check_text_encoder(str(source.embedding_identity.get("type")))
+        model.check_buckets(source.latent_sizes)
     if config.grad_checkpoint:
         use_grad_checkpoint(model)
     accepted = inspect.signature(type(model)).parameters

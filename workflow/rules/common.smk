@@ -256,6 +256,7 @@ def model_folder(name):
         return given or trained
     return {
         "t5": f"{RUN}/models/text_encoder",
+        "umt5": f"{RUN}/models/text_encoder",
         "clip": model_folder("clip"),
         "classes": None,
     }.get(

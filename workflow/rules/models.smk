@@ -81,7 +81,7 @@ rule train_clip:
 
 
 rule train_text_encoder:
-    """Train a small byte-level T5 encoder on the captions."""
+    """Train a small byte-level T5 or UMT5 encoder on the captions."""
     input:
         captions=ancient([*shard_tables("captions"), *ready_tables("captions")]),
     output:

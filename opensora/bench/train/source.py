@@ -55,7 +55,7 @@ class MemorySource:
         self.text_dim, self.max_length = text_dim, max_length
         height, width = bucket.size
         size = (bucket.num_frames, height // STRIDE, width // STRIDE)
-        self.latent_size: tuple[int, int, int] | None = size
+        self.latent_sizes = {str(bucket): size}
         self.path = folder / "plan.parquet"
         write_plan(_plan(bucket, batch_size, steps), self.path)
         self.plan = BatchPlan(self.path)
@@ -73,7 +73,7 @@ class MemorySource:
         """Normal latents and captions in half precision, as stores keep them."""
         generator = torch.Generator().manual_seed(0)
         height, width = bucket.size
-        shape = (batch_size, CHANNELS, *(self.latent_size or ()))
+        shape = (batch_size, CHANNELS, *self.latent_sizes[str(bucket)])
         latents = torch.randn(shape, generator=generator)
         y = torch.randn(batch_size, 1, self.max_length, self.text_dim, generator=generator)
         lengths = torch.linspace(min(_FEWEST, self.max_length), self.max_length, batch_size)

@@ -4,7 +4,7 @@ A family is a mixin in front of the class of diffusers, so that weights keep the
 whatever is saved loads where it came from.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
@@ -85,12 +85,24 @@ class OpenTransformer(nn.Module):
         Raises:
             ConfigError: names the side.
         """
-        for name, side, patch in zip(("T", "H", "W"), x.shape[2:], self.patch_size, strict=True):
+        self._check_sides(x.shape[2:], "")
+
+    def check_buckets(self, sizes: Mapping[str, Sequence[int]]) -> None:
+        """Refuse buckets, each with its latent size (T, H, W), that are not whole patches.
+
+        Raises:
+            ConfigError: names the bucket and the side.
+        """
+        for bucket, size in sizes.items():
+            self._check_sides(size, f" of bucket {bucket}")
+
+    def _check_sides(self, size: Sequence[int], where: str) -> None:
+        for name, side, patch in zip(("T", "H", "W"), size, self.patch_size, strict=True):
             if side % patch:
                 raise ConfigError(
                     f"model: {type(self).__name__} has patches of {patch} latent values and {name}"
-                    f" is {side}; choose sizes in bucket_config or image_size whose latents are"
-                    f" multiples of {patch}"
+                    f"{where} is {side}; choose sizes in bucket_config or image_size whose latents"
+                    f" are multiples of {patch}"
                 )
 
     def set_grad_checkpoint(self, enabled: bool = True) -> None:

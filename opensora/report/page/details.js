@@ -40,7 +40,7 @@ report.details = function (set) {
       ["checkpoint", report.sample.label(sample)], ["size", report.sample.size(sample)], ["seed", String(sample.seed)],
       ...report.sample.values(sample, Object.keys(sample.values)),
     ];
-    body.append(frame,
+    body.append(frame, report.sample.references(sample) || "",
       sample.media && sample.absent ? report.el("p", { class: "warning" }, sample.absent) : "",
       report.el("p", {}, report.quote(sample.prompt, 2000)),
       ...cleaned.map((text) => report.el("p", { class: "note" }, "read as: ", report.quote(text))),

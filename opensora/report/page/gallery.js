@@ -67,6 +67,7 @@
     const button = (text, click) => report.el("button", { type: "button", class: "link", "aria-label": `${text}: ${sample.prompt.slice(0, 100)}`, on: { click } }, text);
     return report.el("li", { class: "sample", "data-sample": name },
       report.sample.lazy(sample),
+      report.sample.references(sample),
       report.quote(sample.prompt, 140),
       report.el("p", { class: "note" }, report.sample.label(sample), value ? report.el("strong", {}, ` · ${value}`) : null),
       report.sample.chips(sample, true),

@@ -88,6 +88,12 @@ report.sample = (function () {
     return frame;
   }
 
+  /* What a sample was made from, beside it. */
+  function references(sample) {
+    const shown = sample.references.map((address, k) => report.el("img", { src: address, alt: `reference ${k + 1} of: ${sample.prompt.slice(0, 200)}`, loading: "lazy", decoding: "async" }));
+    return shown.length ? report.el("div", { class: "references" }, report.el("span", { class: "note" }, "made from"), shown) : null;
+  }
+
   /* Forget the players below an element that is about to go. */
   function leave(root) {
     root.querySelectorAll(".player").forEach((frame) => seen.unobserve(frame));
@@ -125,5 +131,5 @@ report.sample = (function () {
       rows.length ? report.table({ caption: "Made with", columns, rows, limit: 200 }) : null);
   }
 
-  return { all, point, name, find, label, size, video, picture, release, lazy, leave, chips, values, provenance };
+  return { all, point, name, find, label, size, video, picture, release, lazy, references, leave, chips, values, provenance };
 })();

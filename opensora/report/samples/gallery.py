@@ -15,6 +15,7 @@ from opensora.report.samples.evaluation import sample_values
 from opensora.report.samples.posters import poster
 from opensora.report.samples.records import Keyed, exact, keyed_rows, replay_command
 from opensora.tables.columns import ID, PATH
+from opensora.tables.prompts import reference_picture
 
 # fields of a record that belong to one sample; the others are shared by many and stand once
 _OWN = ("k", "noise_seed", "clean_prompts", "mask_strategy", "references", "fingerprint", "sha256")
@@ -33,8 +34,9 @@ def gallery(run: RunFolder, media: Media) -> dict[str, Any] | None:
         with counts), `settings` (what samples were made with, each once) and `samples`: id, point
         and setting (numbers in those lists), pair (equal for equal prompt, seed and number: the
         same noise at another checkpoint), prompt, seed, k, width, height, frames, fps, is_video,
-        media and poster (addresses, or ""), absent (why there is nothing to see), tags, values
-        (metric -> number), own (fields of its record), replay (a command, or "").
+        media and poster (addresses, or ""), references (addresses), absent (why there is nothing
+        to see), tags, values (metric -> number), own (fields of its record), replay (a command,
+        or "").
     """
     shown = [stage for stage in run.stages if len(stage.samples)]
     if not shown:
@@ -95,8 +97,16 @@ def _sample(stage: StageFolder, keyed: Keyed, media: Media, guard: Guard) -> dic
         **{"frames": frames, "fps": float(row["fps"])},
         **{"is_video": file.suffix.lower() in VIDEOS, "media": address, "poster": picture},
         **{"absent": absent, "own": {name: exact(record[name]) for name in _OWN if name in record}},
+        "references": _references(record, stage, media),
         "replay": replay_command(file.with_suffix(".json")) if record else "",
     }
+
+
+def _references(record: Mapping[str, Any], stage: StageFolder, media: Media) -> list[str]:
+    """Addresses of the first frames of what a sample was made from, those that were kept."""
+    names = [reference_picture(str(one["sha256"])) for one in record.get("references", [])]
+    taken = [media.take(stage.samples_dir / name, stage.places)[0] for name in names]
+    return [address for address in taken if address]
 
 
 def _verdicts(stage: StageFolder) -> dict[str, Mapping[str, Any]]:

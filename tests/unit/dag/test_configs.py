@@ -199,6 +199,17 @@ def test_workers_that_form_no_groups_are_said_before_any_job(tmp_path: Path) -> 
     check_configs(config, tmp_path, "results/x")
 
 
+def test_a_text_encoder_that_is_trained_as_another_network_is_said(tmp_path: Path) -> None:
+    config = workflow(tmp_path, "")
+    config["models"]["text_encoder"] |= {"type": "umt5"}
+    write(tmp_path, config["models"]["text_encoder"]["config"], "num_steps = 2\n")
+    with pytest.raises(ConfigError, match=r"type is umt5 and .* trains a t5"):
+        check_configs(config, tmp_path, "results/x")
+    write(tmp_path, config["models"]["text_encoder"]["config"], "type = 'umt5'\n")
+    resolved.cache_clear()
+    check_configs(config, tmp_path, "results/x")
+
+
 def test_a_missing_config_is_one_sentence(tmp_path: Path) -> None:
     config = workflow(tmp_path, "")
     config["models"]["clip"]["config"] = "nowhere.py"

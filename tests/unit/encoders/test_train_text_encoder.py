@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from opensora.core.errors import ConfigError
 from opensora.core.io import sha256_file
 from opensora.encoders.train_text_encoder import TextEncoderConfig, hide, train_text_encoder
 from opensora.models.text_encoder.t5 import T5Encoder
+from opensora.models.text_encoder.umt5 import UMT5Encoder
 
 TINY = TextEncoderConfig(
     d_model=32, d_ff=64, num_layers=1, num_heads=2, num_steps=180, batch_size=8, log_every=60
@@ -34,6 +36,15 @@ def test_the_folder_loads_as_a_byte_level_t5(trained: Path) -> None:
     assert encoded["y"].shape == (2, 1, 12, 32)
     # five bytes and the end token; the end token alone
     assert encoded["mask"].sum(dim=1).tolist() == [6, 1]
+
+
+def test_a_umt5_is_trained_as_one(world, tmp_path: Path) -> None:
+    config = replace(TINY, type="umt5", num_steps=2, num_layers=2)
+    train_text_encoder(config, [world.captions], tmp_path / "umt5")
+    encoded = UMT5Encoder(str(tmp_path / "umt5"), model_max_length=12).encode(["a red"])
+    assert encoded["y"].shape == (1, 1, 12, 32)
+    with pytest.raises(ConfigError, match="expected 't5' or 'umt5'"):
+        replace(TINY, type="t6")
 
 
 def test_words_are_told_apart(trained: Path) -> None:

@@ -19,6 +19,7 @@ from opensora.sampling.run import sample_prompts
 from opensora.sampling.settings import SamplingSettings
 from opensora.tables.columns import SAMPLES
 from opensora.tables.io import read_table
+from opensora.tables.prompts import reference_picture
 
 BT709 = (0.2126, 0.7152, 0.0722)  # brightness of red, green and blue
 
@@ -200,6 +201,8 @@ def test_a_reference_is_kept_and_recorded(pipeline, conditioned, image, read_rec
     record = read_record(table.parent / f"{row['id']}.json")
     assert record["references"] == [{"name": str(image), "sha256": sha256_file(image)}]
     assert record["mask_strategy"] == "0,0,0,0,1,0"
+    first = np.array(Image.open(table.parent / reference_picture(sha256_file(image))))
+    assert np.array_equal(first, np.array(Image.open(image)))  # it has the size of the samples
     # the first frame is the image as the VAE shows it, whatever the prompt
     pixels = torch.from_numpy(np.array(Image.open(image))).permute(2, 0, 1)[None, :, None]
     with torch.no_grad():

@@ -117,7 +117,7 @@ def test_a_draw_is_that_of_latents_stored_as_moments(source):
 def test_identities_and_sizes_are_those_of_the_encoders(source, video_world, tmp_path):
     assert source.latent_channels == 4
     assert (source.text_dim, source.max_length) == (16, 12)
-    assert source.latent_size is None  # two buckets
+    assert source.latent_sizes == {"24px|1|1.00": (1, 6, 6), "24px|4|1.00": (4, 6, 6)}
     assert source.latent_identity["posterior"] == "sample"
     mean = open_online(video_world, tmp_path / "plan.parquet", "mean")
     assert mean.latent_identity == {**source.latent_identity, "posterior": "mean"}

@@ -16,6 +16,7 @@ from opensora.report.media import Media
 from opensora.report.samples.gallery import gallery
 from opensora.report.samples.posters import LONGER_SIDE, poster
 from opensora.report.samples.records import replay_command
+from opensora.tables.prompts import reference_picture
 from tests.unit.report.conftest import HOSTILE
 
 
@@ -48,6 +49,19 @@ def test_a_sample_says_what_was_asked_measured_and_seen(run_dir):
     assert data["settings"][first["setting"]] == {"checkpoint": "ema"}
     assert (second["prompt"], second["replay"], second["own"]) == (HOSTILE, "", {})
     assert data["points"] == [{"name": "stage1", "stage": "stage1", "step": 8}]
+
+
+def test_a_reference_is_shown_beside_its_sample_where_its_first_frame_was_kept(run_dir):
+    known, gone = ("ab" * 32), ("cd" * 32)
+    record_of(run_dir, 0, references=[{"name": "x.png", "sha256": s} for s in (known, gone)])
+    kept = run_dir / "samples/stage1" / reference_picture(known)
+    kept.parent.mkdir()
+    Image.new("RGB", (4, 4), "red").save(kept)
+    first, second = shown(run_dir)["samples"]
+    (address,) = first["references"]
+    assert (run_dir.parent / "page" / address).read_bytes() == kept.read_bytes()
+    assert "with reference" in first["tags"]
+    assert second["references"] == []
 
 
 def test_equal_prompts_seeds_and_numbers_are_pairs_over_checkpoints(run_dir):
