@@ -9,12 +9,14 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers.guiders import ClassifierFreeGuidance
 from torch import Tensor
 
-from tests import tiny_open, tiny_open_cogvideox, tiny_open_ltx, tiny_open_sana
+from tests import tiny_open, tiny_open_cogvideox, tiny_open_hunyuan, tiny_open_ltx, tiny_open_sana
 
 FRAMES, LENGTH = 9, 32
 FPS = 25.0
+Texts = list[tuple[Tensor, Tensor | None]]
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,12 @@ class Family:
         loss: what a plain loop would write at two timesteps, which it returns as well.
         normalise: of raw latents.
         pack: latents as its pipeline takes and gives them.
+        texts: what its pipeline makes of prompts, and of as many empty ones: embeddings [B, L, D],
+            and their mask [B, L] or None.
+        guide: the pipeline and the arguments that set its guidance.
         arguments: of its pipeline.
-        encoding: arguments of its `encode_prompt`.
-        frames: what its pipeline calls the number of frames.
+        length: tokens of a text.
+        text_channels: D.
         side: pixels of a video.
     """
 
@@ -46,14 +51,27 @@ class Family:
     normalise: Callable[[Tensor], Tensor] = lambda raw: by_channel(raw)
     pack: Callable[[Tensor], Tensor] = lambda latents: latents
     arguments: dict[str, Any] = field(default_factory=dict)
-    encoding: dict[str, Any] = field(default_factory=dict)
-    frames: str = "num_frames"
+    texts: Callable[[Any, list[str]], Texts] = lambda *given: read_texts(*given)
+    guide: Callable[[Any, float], dict[str, Any]] = lambda _, scale: plain_guidance(scale)
+    length: int = LENGTH
+    text_channels: int = tiny_open.TEXT_CHANNELS
     side: int = 32
 
 
 def by_channel(raw: Tensor) -> Tensor:
     mean, std = (torch.tensor(v).view(-1, 1, 1, 1) for v in (tiny_open.MEAN, tiny_open.STD))
     return (raw - mean) / std
+
+
+def read_texts(pipeline: Any, prompts: list[str], **given: Any) -> Texts:
+    found = pipeline.encode_prompt(prompts, max_sequence_length=LENGTH, **given)
+    if len(found) == 2:
+        return [(y, None) for y in found]
+    return [(found[0], found[1]), (found[2], found[3])]
+
+
+def plain_guidance(scale: float) -> dict[str, Any]:
+    return {"guidance_scale": scale, "max_sequence_length": LENGTH, "num_frames": FRAMES}
 
 
 def of_wan(network: Any, x: Tensor, t: Tensor, text: Tensor, _: Tensor) -> Tensor:
@@ -119,6 +137,56 @@ def flow(shift: float) -> Callable[..., tuple[Tensor, Tensor]]:
     return loss
 
 
+def texts_of_sana(pipeline: Any, prompts: list[str]) -> Texts:
+    return read_texts(pipeline, prompts, complex_human_instruction=sana_instruction())
+
+
+def guide_sana(_: Any, scale: float) -> dict[str, Any]:
+    return {"guidance_scale": scale, "max_sequence_length": LENGTH, "frames": FRAMES}
+
+
+def of_hunyuan(network: Any, x: Tensor, t: Tensor, text: Tensor, mask: Tensor) -> Tensor:
+    quoted = (text[..., -1] > 0.5) & mask.bool()
+    words = mask.bool() & ~quoted
+    both = []
+    for kept in (words, quoted):
+        rows = [row[keep] for row, keep in zip(text[..., :-1], kept, strict=True)]
+        filled = torch.zeros(len(text), LENGTH, text.shape[2] - 1)
+        valid = torch.zeros(len(text), LENGTH)
+        for place, own, counts in zip(filled, rows, valid, strict=True):
+            place[: len(own)], counts[: len(own)] = own, 1
+        both += [filled, valid]
+    inputs = torch.cat([x, torch.zeros_like(x), torch.zeros_like(x[:, :1])], 1)
+    names = "encoder_hidden_states_2", "encoder_attention_mask_2"
+    given = dict(zip(names, both[2:], strict=True))
+    image = torch.zeros(len(x), 729, network.config.image_embed_dim)
+    return network(inputs, t, *both[:2], image_embeds=image, return_dict=False, **given)[0]
+
+
+def texts_of_hunyuan(pipeline: Any, prompts: list[str]) -> Texts:
+    pipeline.tokenizer_max_length = LENGTH
+    return [
+        packed(*pipeline.encode_prompt(one, batch_size=len(one)))
+        for one in (prompts, [""] * len(prompts))
+    ]
+
+
+def packed(words: Tensor, mask: Tensor, quoted: Tensor, quoted_mask: Tensor) -> Any:
+    """The rows of both encoders one after the other, and a channel that is 1 in the second."""
+    rows = torch.zeros(len(words), LENGTH + 256, words.shape[2] + 1)
+    for place, *parts in zip(rows, words, mask, quoted, quoted_mask, strict=True):
+        own, its = parts[0][parts[1].bool()], parts[2][parts[3].bool()]
+        place[: len(own), :-1] = own
+        place[len(own) : len(own) + len(its)] = torch.nn.functional.pad(its, (0, 1), value=1.0)
+    return rows, torch.arange(rows.shape[1])[None] < (mask.sum(1) + quoted_mask.sum(1))[:, None]
+
+
+def guide_hunyuan(pipeline: Any, scale: float) -> dict[str, Any]:
+    pipeline.tokenizer_max_length = LENGTH
+    pipeline.guider = ClassifierFreeGuidance(guidance_scale=scale)
+    return {"num_frames": FRAMES}
+
+
 def sana_instruction() -> list[str]:
     return (
         signature(diffusers.SanaVideoPipeline.__call__)
@@ -167,6 +235,19 @@ FAMILIES = {
         normalise=lambda raw: raw * tiny_open_cogvideox.FACTOR,
         pack=frames_first,
     ),
+    "hunyuan-1.5": Family(
+        tiny_open_hunyuan.hunyuan,
+        "HunyuanVideo15Pipeline",
+        "hunyuan-1.5",
+        {"type": "flow-match", "solver": "euler-even", "shift": 5.0},
+        of_hunyuan,
+        flow(5),
+        normalise=lambda raw: raw * tiny_open_hunyuan.FACTOR,
+        texts=texts_of_hunyuan,
+        guide=guide_hunyuan,
+        length=LENGTH + 256,
+        text_channels=tiny_open.TEXT_CHANNELS + 1,
+    ),
     "sana-video": Family(
         tiny_open_sana.sana,
         "SanaVideoPipeline",
@@ -175,7 +256,7 @@ FAMILIES = {
         of_sana,
         flow(8),
         arguments={"use_resolution_binning": False},
-        encoding={"complex_human_instruction": sana_instruction()},
-        frames="frames",
+        texts=texts_of_sana,
+        guide=guide_sana,
     ),
 }

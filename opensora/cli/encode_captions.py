@@ -2,7 +2,7 @@
 
 import argparse
 
-from opensora.config.text_types import LENGTHS_IN_WORDS, TEXT_TYPES
+from opensora.config.text_types import LENGTHS_IN_WORDS, SECOND_PARTS, TEXT_PARTS, TEXT_TYPES
 
 HELP = (
     "Find the embeddings of captions in a store that runs share, encode each different one that it"
@@ -77,8 +77,11 @@ def _hash(args: argparse.Namespace) -> str:
     name, kind = args.text_encoder, args.type
     if not name:
         return ""
-    parts = ("text_encoder", "tokenizer")
-    return encoder_sha256(*(resolve_folder(name, kind=kind, part=part) for part in parts))
+    pairs = [TEXT_PARTS, *([SECOND_PARTS[kind]] if kind in SECOND_PARTS else [])]
+    return " ".join(
+        encoder_sha256(*(resolve_folder(name, kind=kind, part=part) for part in pair))
+        for pair in pairs
+    )
 
 
 def run(args: argparse.Namespace) -> str:

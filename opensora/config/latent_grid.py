@@ -103,6 +103,11 @@ def _opensora(config: Mapping[str, Any]) -> LatentGrid:
     return LatentGrid((4, 8, 8), 4, int(config.get("micro_frame_size") or 17))
 
 
+def _hunyuan(config: Mapping[str, Any]) -> LatentGrid:
+    side, time = int(config["spatial_compression_ratio"]), int(config["temporal_compression_ratio"])
+    return LatentGrid((time, side, side), time)
+
+
 def _levels(widths: Sequence[Any]) -> int:
     return int(2 ** (len(widths) - 1))
 
@@ -112,6 +117,7 @@ _GRIDS: dict[str, Callable[[Mapping[str, Any]], LatentGrid]] = {
     "AutoencoderKL": _frame_by_frame,
     "AutoencoderKLTemporalDecoder": _frame_by_frame,
     "AutoencoderKLCogVideoX": _cogvideox,
+    "AutoencoderKLHunyuanVideo15": _hunyuan,
     "AutoencoderKLLTXVideo": _ltx,
     "AutoencoderKLWan": _wan,
     "VideoAutoencoderPipeline": _opensora,  # of Open-Sora 1.2, which says it as its model_type

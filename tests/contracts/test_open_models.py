@@ -18,7 +18,7 @@ from opensora.schedulers.common import size_conditions
 from tests import tiny_open
 from tests.open_families import FAMILIES, FPS, FRAMES, LENGTH
 
-PROMPTS = ["a red ball", "two blue cubes roll"]
+PROMPTS = ["a red ball", 'two blue cubes say "hi"']
 EACH = pytest.mark.parametrize("name", FAMILIES)
 
 
@@ -40,7 +40,7 @@ def ours(folders: dict[str, Path], name: str) -> Any:
 
 def reader(folders: dict[str, Path], name: str) -> Any:
     fields = {"type": FAMILIES[name].text_encoder, "from_pretrained": str(folders[name])}
-    return build_module({**fields, "model_max_length": LENGTH}, MODELS)
+    return build_module({**fields, "model_max_length": FAMILIES[name].length}, MODELS)
 
 
 def autoencoder(folders: dict[str, Path], name: str) -> Any:
@@ -53,7 +53,7 @@ def noised(folders: dict[str, Path], name: str) -> tuple[torch.Tensor, ...]:
     size = autoencoder(folders, name).get_latent_size((FRAMES, side, side))
     generator = torch.Generator().manual_seed(1)
     latents, noise = torch.randn(2, 2, tiny_open.CHANNELS, *size, generator=generator)
-    text = torch.randn(2, LENGTH, tiny_open.TEXT_CHANNELS, generator=generator)
+    text = torch.randn(2, LENGTH, FAMILIES[name].text_channels, generator=generator)
     mask = torch.ones(2, LENGTH, dtype=torch.long)
     mask[1, 9:] = 0
     return latents, noise, text * mask[..., None], mask
@@ -86,15 +86,11 @@ def test_latents_are_those_of_the_pipelines_autoencoder(folders, name):
 def test_embeddings_are_those_of_the_pipeline(folders, name):
     encoder, pipeline = reader(folders, name), official(folders, name)
     with torch.no_grad():
-        given = pipeline.encode_prompt(
-            PROMPTS, max_sequence_length=LENGTH, **FAMILIES[name].encoding
-        )
-    found = [encoder.encode(PROMPTS), encoder.null(2)]
-    texts, masks = (given, None) if len(given) == 2 else (given[::2], given[1::2])
-    for place, one in enumerate(found):
-        torch.testing.assert_close(one["y"][:, 0], texts[place], atol=1e-5, rtol=1e-5)
-        if masks is not None:
-            assert torch.equal(one["mask"].bool(), masks[place].bool())
+        expected = FAMILIES[name].texts(pipeline, PROMPTS)
+    for found, (y, mask) in zip([encoder.encode(PROMPTS), encoder.null(2)], expected, strict=True):
+        torch.testing.assert_close(found["y"][:, 0], y, atol=1e-5, rtol=1e-5)
+        if mask is not None:
+            assert torch.equal(found["mask"].bool(), mask.bool())
 
 
 @EACH
@@ -117,13 +113,12 @@ def test_a_sample_is_that_of_the_pipeline(folders, name, guidance):
     noise = noised(folders, name)[1]
     expected = pipeline(
         PROMPTS,
-        **{"height": family.side, "width": family.side, family.frames: FRAMES},
+        **{"height": family.side, "width": family.side},
         **family.arguments,
         num_inference_steps=4,
-        guidance_scale=guidance,
+        **family.guide(pipeline, guidance),
         latents=family.pack(noise),
         generator=torch.Generator().manual_seed(3),
-        max_sequence_length=LENGTH,
         output_type="latent",
     ).frames
     fields = {**family.scheduler, "num_sampling_steps": 4, "cfg_scale": guidance}
@@ -154,7 +149,9 @@ def test_a_step_has_the_gradients_of_a_plain_loop_of_diffusers(folders, name):
     expected = {n: p.grad for n, p in network.named_parameters()}
     for parameter_name, parameter in model.named_parameters():
         wanted = expected[parameter_name]
-        assert parameter.grad is not None, parameter_name
+        if wanted is None:  # of the text in the last block of HunyuanVideo, where nobody reads it
+            assert parameter.grad is None and "transformer_blocks.1." in parameter_name
+            continue
         torch.testing.assert_close(parameter.grad, wanted, atol=1e-6, rtol=1e-4)
 
 

@@ -3,6 +3,7 @@
 from opensora.models.text_encoder.classes import ClassEncoder
 from opensora.models.text_encoder.clip import ClipTextEncoder
 from opensora.models.text_encoder.gemma import GemmaTextEncoder
+from opensora.models.text_encoder.hunyuan import HunyuanTextEncoder
 from opensora.models.text_encoder.t5 import T5Encoder
 from opensora.models.text_encoder.t5_padded import CogVideoXTextEncoder, LTXTextEncoder
 from opensora.models.text_encoder.umt5 import UMT5Encoder
@@ -12,6 +13,7 @@ __all__ = [
     "ClipTextEncoder",
     "CogVideoXTextEncoder",
     "GemmaTextEncoder",
+    "HunyuanTextEncoder",
     "LTXTextEncoder",
     "T5Encoder",
     "UMT5Encoder",

@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from opensora.config.text_types import TEXT_PARTS
 from opensora.models.layers.embeddings import CaptionEmbedder
 from opensora.models.text_encoder.vocabulary import check_fit, load_tokenizer
 from opensora.models.weights.folders import resolve_folder, weights_sha256
 from opensora.models.weights.pretrained import load_network
-
-PARTS = "text_encoder", "tokenizer"  # of a pipeline of diffusers
 
 
 class TextEncoder:
@@ -52,8 +51,9 @@ class TextEncoder:
     ) -> None:
         self.kind = kind
         options: Any = {"cache_dir": cache_dir, "local_files_only": local_files_only}
-        self.folder = resolve_folder(from_pretrained, kind=kind, part=PARTS[0], **options)
-        self.tokenizer_folder = resolve_folder(from_pretrained, kind=kind, part=PARTS[1], **options)
+        self.folder, self.tokenizer_folder = (
+            resolve_folder(from_pretrained, kind=kind, part=part, **options) for part in TEXT_PARTS
+        )
         self.model_max_length = model_max_length
         self.y_embedder: nn.Module | None = None
         self.tokenizer: Any = self.load_tokenizer(self.tokenizer_folder)

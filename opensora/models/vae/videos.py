@@ -1,4 +1,4 @@
-"""Video autoencoders of diffusers that compress time as well: CogVideoX, LTX-Video, Wan.
+"""Video autoencoders of diffusers that compress time as well, one class a family.
 
 All are causal: the first frame becomes one latent frame, each further group of s = `patch_size[0]`
 frames one more, so a video has 1, 1 + s, 1 + 2 s, ... frames (CogVideoX: 1, 1 + 2 s, 1 + 4 s, ...).
@@ -119,6 +119,16 @@ class CogVideoXVAE(CausalVideoAutoencoder):
 
     def _scaling_identity(self) -> dict[str, Any]:
         return {"scaling_factor": self.scaling_factor, "shift_factor": self.shift_factor}
+
+
+@MODELS.register_module("HunyuanVideo15VAE")
+class HunyuanVideo15VAE(CogVideoXVAE):
+    """diffusers' AutoencoderKLHunyuanVideo15. Arguments as CausalVideoAutoencoder.
+
+    Source: Hunyuan Foundation Model Team 2025, arXiv:2511.18870.
+    """
+
+    network: ClassVar[str] = "AutoencoderKLHunyuanVideo15"
 
 
 class ChannelScaledAutoencoder(CausalVideoAutoencoder):

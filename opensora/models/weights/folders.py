@@ -12,7 +12,7 @@ from opensora.core.errors import CheckpointError
 from opensora.core.io import read_json, sha256_once
 
 _WEIGHTS = (".safetensors", ".bin")
-_SETTINGS = (".json", ".model", ".txt")  # configurations, tokenizers, vocabularies
+_SETTINGS = (".json", ".model", ".txt", ".jinja")  # configurations, tokenizers, how chats read
 _WANTED = [f"*{suffix}" for suffix in (*_WEIGHTS, *_SETTINGS)]
 # what training an encoder here writes beside it for people
 _TRAINED = "sha256"  # field of these
