@@ -238,7 +238,7 @@ FAMILIES = {
     "hunyuan-1.5": Family(
         tiny_open_hunyuan.hunyuan,
         "HunyuanVideo15Pipeline",
-        "hunyuan-1.5",
+        "qwen-hunyuan",
         {"type": "flow-match", "solver": "euler-even", "shift": 5.0},
         of_hunyuan,
         flow(5),

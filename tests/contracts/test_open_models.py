@@ -72,11 +72,11 @@ def test_each_known_family_has_a_row(folders):
 def test_latents_are_those_of_the_pipelines_autoencoder(folders, name):
     side = FAMILIES[name].side
     generator = torch.Generator().manual_seed(0)
-    videos = torch.rand(1, 3, FRAMES, side, side, generator=generator) * 2 - 1
+    videos = torch.rand(2, 3, FRAMES, side, side, generator=generator) * 2 - 1
     vae = autoencoder(folders, name)
     network = official(folders, name).vae
     with torch.no_grad():
-        raw = network.encode(videos).latent_dist.mode()
+        raw = torch.cat([network.encode(one[None]).latent_dist.mode() for one in videos])
     expected = FAMILIES[name].normalise(raw)
     torch.testing.assert_close(vae.encode(videos, posterior="mean"), expected, atol=1e-5, rtol=1e-5)
     assert vae.get_latent_size((FRAMES, side, side)) == tuple(expected.shape[2:])
@@ -149,8 +149,8 @@ def test_a_step_has_the_gradients_of_a_plain_loop_of_diffusers(folders, name):
     expected = {n: p.grad for n, p in network.named_parameters()}
     for parameter_name, parameter in model.named_parameters():
         wanted = expected[parameter_name]
-        if wanted is None:  # of the text in the last block of HunyuanVideo, where nobody reads it
-            assert parameter.grad is None and "transformer_blocks.1." in parameter_name
+        assert parameter.requires_grad == (wanted is not None), parameter_name
+        if wanted is None:
             continue
         torch.testing.assert_close(parameter.grad, wanted, atol=1e-6, rtol=1e-4)
 

@@ -9,7 +9,7 @@ model = dict(
 )
 vae = dict(from_pretrained="hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-480p_t2v")
 text_encoder = dict(
-    type="hunyuan-1.5",
+    type="qwen-hunyuan",
     from_pretrained="hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-480p_t2v",
     model_max_length=1256,
 )

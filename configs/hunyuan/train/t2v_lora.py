@@ -7,7 +7,7 @@ lora = dict(
     alpha=32,  # the adapters count alpha / rank
     targets=[
         *("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"),
-        *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"),
+        *("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
     ],
 )
 lr = 1e-4

@@ -21,7 +21,7 @@ class HunyuanVideo15(OpenTransformer):
     Its captions are read by two encoders, whose rows stand in one text: see `HunyuanTextEncoder`.
     """
 
-    text_encoder_type: ClassVar[str] = "hunyuan-1.5"
+    text_encoder_type: ClassVar[str] = "qwen-hunyuan"
 
     def settle(self) -> None:
         """Set the attributes from `config`.
@@ -40,6 +40,11 @@ class HunyuanVideo15(OpenTransformer):
         side = int(config.patch_size)
         self.patch_size = (int(config.patch_size_t), side, side)
         self.caption_channels = max(config.text_embed_dim, config.text_embed_2_dim) + 1
+        # what the last block makes of the text is read by nobody, and workers that average
+        # gradients wait for those of each weight that is trained
+        last: Any = self.all_blocks[-1]
+        for idle in (last.attn.to_add_out, last.ff_context):
+            idle.requires_grad_(False)
 
     @property
     def x_embedder(self) -> nn.Module:

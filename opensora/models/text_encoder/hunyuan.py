@@ -22,7 +22,7 @@ from opensora.models.weights.pretrained import load_network
 QUOTED = 256  # tokens of what stands in quotation marks
 
 
-@MODELS.register_module("hunyuan-1.5")
+@MODELS.register_module("qwen-hunyuan")
 class HunyuanTextEncoder(OpenTextEncoder):
     """Clean captions to one embedding per token of the caption and per letter of its quotations.
 
@@ -54,7 +54,7 @@ class HunyuanTextEncoder(OpenTextEncoder):
         from transformers import Qwen2_5_VLTextModel, T5EncoderModel
 
         super().__init__(
-            "hunyuan-1.5", from_pretrained, model_max_length, cache_dir, local_files_only
+            "qwen-hunyuan", from_pretrained, model_max_length, cache_dir, local_files_only
         )
         options: Any = {"cache_dir": cache_dir, "local_files_only": local_files_only}
         second, tokenizer = (

@@ -130,6 +130,11 @@ class HunyuanVideo15VAE(CogVideoXVAE):
 
     network: ClassVar[str] = "AutoencoderKLHunyuanVideo15"
 
+    def read_config(self, config: Any) -> None:
+        """One factor for all channels."""
+        super().read_config(config)
+        self.module.use_slicing = True  # diffusers' attention between places takes one video alone
+
 
 class ChannelScaledAutoencoder(CausalVideoAutoencoder):
     """Base of those that normalise each channel: (raw - mean) / std * factor.

@@ -39,12 +39,16 @@ def test_there_is_a_type_for_every_text_encoder(video_world, tmp_path):
     folders = {"t5": video_world / "t5", "clip": video_world / "clip"}
     folders["umt5"] = tiny_open.wan(tmp_path / "wan")
     folders["t5-ltx"] = folders["t5-cogvideox"] = folders["t5"]
-    folders["hunyuan-1.5"] = tiny_open_hunyuan.hunyuan(tmp_path / "hunyuan")
+    folders["qwen-hunyuan"] = tiny_open_hunyuan.hunyuan(tmp_path / "hunyuan")
     folders["gemma-sana"] = tiny_open_sana.sana(tmp_path / "sana")
     built = [
         build(kind, num_classes=3)
         if kind == "classes"
-        else build(kind, from_pretrained=str(folders[kind]), max_length=272)
+        else build(
+            kind,
+            from_pretrained=str(folders[kind]),
+            max_length=272 if kind == "qwen-hunyuan" else 16,
+        )
         for kind in TEXT_TYPES
     ]
     assert {type(encoder).__name__ for encoder in built} == set(text_encoder.__all__)
