@@ -94,13 +94,14 @@ class CogVideoX(OpenTransformer):
             config.sample_height // self.patch_size[1],
             config.sample_width // self.patch_size[2],
         )
-        return get_3d_rotary_pos_embed(  # type: ignore[no-any-return]
+        places: Any = get_3d_rotary_pos_embed(
             embed_dim=config.attention_head_dim,
             crops_coords=centred(grid, trained),
             grid_size=grid,
             temporal_size=x.shape[2],
             device=x.device,
         )
+        return places  # type: ignore[no-any-return]
 
 
 def centred(

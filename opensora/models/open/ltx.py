@@ -62,7 +62,7 @@ class LTX(OpenTransformer):
         Returns:
             [B, C, T, H, W] float32.
         """
-        _, _, T, H, W = x.shape
+        T, H, W = x.shape[2:]
         steps = (num_frames - 1) / max(T - 1, 1) / fps, height / H, width / W
         network: Any = super()
         output = network.forward(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from opensora.config.registry import MODELS
 from opensora.config.text_types import SECOND_PARTS
+from opensora.core.errors import ConfigError
 from opensora.models.device import parse_dtype
 from opensora.models.text_encoder.base import OpenTextEncoder
 from opensora.models.text_encoder.vocabulary import load_tokenizer
@@ -37,6 +38,7 @@ class HunyuanTextEncoder(OpenTextEncoder):
 
     Raises:
         CheckpointError: the folder can not be loaded.
+        ConfigError: L leaves nothing for the caption.
 
     Source: Bai et al. 2025, arXiv:2502.13923; Xue et al. 2022, arXiv:2105.13626 (ByT5).
     """
@@ -53,6 +55,11 @@ class HunyuanTextEncoder(OpenTextEncoder):
         from diffusers import HunyuanVideo15Pipeline  # takes seconds, see t5.py
         from transformers import Qwen2_5_VLTextModel, T5EncoderModel
 
+        if model_max_length <= QUOTED:
+            raise ConfigError(
+                f"qwen-hunyuan: model_max_length is {model_max_length} and {QUOTED} of it are for"
+                f" quotations; give more, HunyuanVideo 1.5 reads {1000 + QUOTED}"
+            )
         super().__init__(
             "qwen-hunyuan", from_pretrained, model_max_length, cache_dir, local_files_only
         )
