@@ -25,6 +25,16 @@ def cogvideox():
     )
 
 
+def hunyuan():
+    return diffusers.AutoencoderKLHunyuanVideo15(
+        latent_channels=4,
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        spatial_compression_ratio=8,
+        scaling_factor=1.5,
+    )
+
+
 def ltx():
     network = diffusers.AutoencoderKLLTXVideo(
         latent_channels=4,
@@ -59,10 +69,12 @@ def wan():
 # type -> network, factor of all channels, frames that a video has besides the first
 NETWORKS = {
     "CogVideoXVAE": (cogvideox, 1.5, 8),
+    "HunyuanVideo15VAE": (hunyuan, 1.5, 4),
     "LTXVideoVAE": (ltx, 1.5, 4),
     "WanVAE": (wan, 1, 4),
 }
 NAMES = pytest.mark.parametrize("name", NETWORKS)
+ONE_FACTOR = ("CogVideoXVAE", "HunyuanVideo15VAE")
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +130,7 @@ def test_latents_are_normalised_and_decoded_from_what_the_network_gave(folders, 
     vae = exact(folders, name)
     x, factor = videos().double(), NETWORKS[name][1]
     posterior = vae.module.encode(x).latent_dist
-    mean, std = (torch.zeros(4), torch.ones(4)) if name == "CogVideoXVAE" else map(
+    mean, std = (torch.zeros(4), torch.ones(4)) if name in ONE_FACTOR else map(
         torch.tensor, (MEAN, STD)
     )  # fmt: skip
     mean, std = mean.view(4, 1, 1, 1), std.view(4, 1, 1, 1)
@@ -170,6 +182,7 @@ def test_micro_batches_hold_whole_videos_and_change_nothing(folders, name, monke
         ("CogVideoXVAE", (16, 16, 16), r"16 frames, expected 1 \+ a multiple of 8; use 9 or 17"),
         ("CogVideoXVAE", (13, 16, 16), r"13 frames, expected 1 \+ a multiple of 8; use 9 or 17"),
         ("LTXVideoVAE", (16, 16, 16), r"16 frames, expected 1 \+ a multiple of 4; use 13 or 17"),
+        ("HunyuanVideo15VAE", (8, 16, 16), r"8 frames, .* a multiple of 4; use 5 or 9"),
         ("WanVAE", (2, 16, 16), r"2 frames, expected 1 \+ a multiple of 4; use 1 or 5"),
         ("WanVAE", (5, 20, 16), "height 20, expected a multiple of 8; use 16"),
         ("LTXVideoVAE", (5, 16, 6), "width 6, expected a multiple of 8; use 8"),
@@ -190,7 +203,7 @@ def test_tiles_are_part_of_the_identity(folders, name):
     assert not whole.module.use_tiling
     assert {**tiled.identity(), "tiling": False} == whole.identity()
     assert whole.identity() == build(folders, name).identity()
-    statistics = {"CogVideoXVAE": {"scaling_factor": 1.5, "shift_factor": 0.0}}.get(
+    statistics = {kind: {"scaling_factor": 1.5, "shift_factor": 0.0} for kind in ONE_FACTOR}.get(
         name, {"latents_mean": MEAN, "latents_std": STD, "scaling_factor": NETWORKS[name][1]}
     )
     assert statistics.items() <= whole.identity().items()
