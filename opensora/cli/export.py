@@ -21,6 +21,8 @@ _FORMATS = (
     *("musubi", "diffusion-pipe", "finetrainers", "ltx"),
 )
 _SHARDED = ("webdataset", "parquet")
+_WITH_CARD = (*_SHARDED, "videofolder")
+_MB = 1_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,11 +36,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard-size", type=int, default=1000, help="clips a file of webdataset, parquet (1000)"
     )
     parser.add_argument(
+        "--shard-mb", type=int, default=1000, help="MB of clips in such a file at most (1000)"
+    )
+    parser.add_argument(
+        "--push",
+        metavar="NAME",
+        help="upload webdataset, parquet or videofolder to this data set of the hub, which is made"
+        " private; the token is HF_TOKEN of the environment",
+    )
+    parser.add_argument(
         "--media",
         choices=("copy", "none"),
         default="copy",
-        help="none leaves the clips where they are, and the tables of jsonl, musubi and ltx name"
-        " them there (default: copy)",
+        help="none leaves the clips where they are, and the tables of jsonl, parquet, musubi and"
+        " ltx name them there (default: copy)",
     )
     parser.add_argument(
         "--frames",
@@ -70,8 +81,10 @@ def run(args: argparse.Namespace) -> str:
     from opensora.tables.io import write_table
     from opensora.tables.manifest import read_manifest
 
-    if args.shard_size < 1:
-        raise ConfigError(f"--shard-size {args.shard_size}: expected at least 1")
+    if min(args.shard_size, args.shard_mb) < 1:
+        raise ConfigError("--shard-size and --shard-mb: expected at least 1")
+    if args.push:
+        _check_push(args)
     if args.fps is not None and not 0 < args.fps <= 1000:
         raise ConfigError(f"--fps {args.fps:g}: expected frames a second, above 0")
     if args.size is not None and min(args.size) < 1:
@@ -80,11 +93,31 @@ def run(args: argparse.Namespace) -> str:
     if args.format == "csv":
         write_table(manifest, args.output, MANIFEST)
         return f"{len(manifest)} clips -> {args.output}"
-    if args.format in _SHARDED:
-        return _sharded(args, manifest)
+    summary = _sharded(args, manifest) if args.format in _SHARDED else _in_folder(args, manifest)
+    if args.push:
+        from opensora.core.hub import DATASET, push_folder
+
+        message = "clips by opensora export"
+        summary += f" -> {push_folder(args.output, args.push, kind=DATASET, message=message)}"
+    return summary
+
+
+def _check_push(args: argparse.Namespace) -> None:
+    from opensora.core.errors import ConfigError
+    from opensora.core.hub import check_push
+
+    if args.format not in _WITH_CARD or args.media != "copy":
+        raise ConfigError(
+            f"--push: a hub takes clips and a card, as of --format {', '.join(_WITH_CARD)} with"
+            " --media copy"
+        )
+    check_push(args.push)
+
+
+def _in_folder(args: argparse.Namespace, manifest: "pd.DataFrame") -> str:
     from opensora.curation.export.folders import LEFT_OUT, Choice, export_folder
 
-    choice = Choice(args.frames, args.size and tuple(args.size), args.fps)
+    choice = Choice(args.frames, args.size and tuple(args.size), args.fps, _card_of(args.manifest))
     left = export_folder(
         manifest, args.output, args.format, copy=args.media == "copy", choice=choice
     )
@@ -93,12 +126,21 @@ def run(args: argparse.Namespace) -> str:
 
 
 def _sharded(args: argparse.Namespace, manifest: "pd.DataFrame") -> str:
-    from opensora.curation.export.formats import export_parquet, export_webdataset
+    from opensora.core.errors import ConfigError
+    from opensora.curation.export.formats import Shards, export_parquet, export_webdataset
 
-    if args.format == "webdataset":
-        files = export_webdataset(manifest, args.output, args.shard_size)
+    shards, card = Shards(args.shard_size, args.shard_mb * _MB), _card_of(args.manifest)
+    copy = args.media == "copy"
+    if args.format == "parquet":
+        files = export_parquet(manifest, args.output, shards, card, copy=copy)
+    elif copy:
+        files = export_webdataset(manifest, args.output, shards, card)
     else:
-        card = args.manifest.with_name("data_card.md")
-        text = card.read_text(encoding="utf-8") if card.is_file() else "# Video clips\n"
-        files = export_parquet(manifest, args.output, args.shard_size, text)
+        raise ConfigError("--media none: webdataset holds the clips; leave it out")
     return f"{len(manifest)} clips in {len(files)} files -> {args.output}"
+
+
+def _card_of(manifest: Path) -> str:
+    """The data card beside a manifest; a title where there is none."""
+    card = manifest.with_name("data_card.md")
+    return card.read_text(encoding="utf-8") if card.is_file() else "# Video clips\n"

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from opensora.config.endpoint import Endpoint, parse_endpoint
 from opensora.config.load import load_config, override_config, parse_overrides
 from opensora.config.registry import CAPTIONERS, SCORERS, check_fields, registered_names
 from tests.contracts.shown_paths import REPOSITORY, Refused, bring
@@ -148,7 +149,9 @@ def check_scores(args: Namespace) -> None:
 
 def check_captions(args: Namespace) -> None:
     assert args.captioner in registered_names(CAPTIONERS)
-    assert (args.captioner == "transformers") == (args.model is not None)
+    assert (args.captioner in ("transformers", "openai")) == (args.model is not None)
+    if args.captioner == "openai":
+        assert Endpoint is type(parse_endpoint(args.endpoint))
 
 
 def check_manifest(args: Namespace) -> None:

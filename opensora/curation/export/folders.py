@@ -17,8 +17,9 @@ import pandas as pd
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.io import atomic_path
 from opensora.core.log import progress
+from opensora.curation.export.dataset_card import CARD, dataset_card, splits_of
 from opensora.curation.export.frames import assign_counts, choose_counts, choose_size, frames_at
-from opensora.curation.export.names import SPLIT, check_names
+from opensora.curation.export.names import SPLIT, check_names, without_places
 from opensora.curation.export.trainers import TRAINERS, Trained
 from opensora.tables.columns import CAPTION, DETAIL, ID, PATH, TEXT
 
@@ -35,11 +36,13 @@ class Choice:
         frames: counts of frames to train on.
         size: height and width in pixels.
         fps: rate at which the trainer samples frames; None is each clip's own.
+        card: Markdown that describes the data, for the layouts that hold a card.
     """
 
     frames: Sequence[int] | None = None
     size: tuple[int, int] | None = None
     fps: float | None = None
+    card: str = ""
 
 
 def export_folder(
@@ -143,14 +146,18 @@ def _lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _facts(row: Any) -> dict[str, Any]:
-    """Columns of a row that say something, as JSON knows them."""
+def _facts(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Of each row the columns that say something, as JSON knows them."""
     unknown = (*(PATH, TEXT, CAPTION, DETAIL, SPLIT), "file", "frames")
-    return {
-        str(name): value
-        for name, value in row.items()
-        if name not in unknown and not pd.isna(value) and value != ""
-    }
+    columns = []
+    for name in rows.columns:
+        if name not in unknown:
+            cells = rows[name].astype(object)
+            columns.append((str(name), cells.where(cells.notna() & (cells != ""), None).tolist()))
+    return [
+        {name: cells[k] for name, cells in columns if cells[k] is not None}
+        for k in range(len(rows))
+    ]
 
 
 def _folder(place: Place, rows: pd.DataFrame, choice: Choice) -> pd.DataFrame:
@@ -163,8 +170,8 @@ def _jsonl(place: Place, rows: pd.DataFrame, choice: Choice) -> pd.DataFrame:
         _lines(
             place.now / f"{split}.jsonl",
             (
-                {PATH: row["file"], TEXT: row[CAPTION], **_facts(row)}
-                for row in part.to_dict("records")
+                {PATH: file, TEXT: text, **facts}
+                for file, text, facts in zip(part["file"], part[CAPTION], _facts(part), strict=True)
             ),
         )
     return rows.iloc[:0]
@@ -173,12 +180,15 @@ def _jsonl(place: Place, rows: pd.DataFrame, choice: Choice) -> pd.DataFrame:
 def _videofolder(place: Place, rows: pd.DataFrame, choice: Choice) -> pd.DataFrame:
     """As `load_dataset("videofolder", data_dir=...)` reads it: one metadata.jsonl a split."""
     left = rows[rows["num_frames"] == 1].assign(**{DETAIL: _NO_IMAGES})
-    for split, part in rows.drop(left.index).groupby(SPLIT):
+    kept = without_places(rows.drop(left.index))
+    patterns = {split: f"{split}/*" for split in splits_of(kept)}
+    (place.now / CARD).write_text(dataset_card(kept, choice.card, patterns), encoding="utf-8")
+    for split, part in kept.groupby(SPLIT):
         _lines(
             place.now / str(split) / "metadata.jsonl",
             (
-                {"file_name": Path(row["file"]).name, TEXT: row[CAPTION], **_facts(row)}
-                for row in part.to_dict("records")
+                {"file_name": Path(file).name, TEXT: text, **facts}
+                for file, text, facts in zip(part["file"], part[CAPTION], _facts(part), strict=True)
             ),
         )
     return left

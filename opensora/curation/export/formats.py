@@ -1,9 +1,11 @@
 """Other projects' formats: WebDataset shards, and Parquet that Hugging Face `datasets` reads."""
 
 import io
+import itertools
 import json
 import tarfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,79 +16,117 @@ import pyarrow.parquet as pq
 from opensora.core.errors import TableError
 from opensora.core.io import atomic_path, write_text
 from opensora.core.log import progress
-from opensora.curation.export.names import DEFAULT_SUFFIX, SPLIT, check_names, member_name
+from opensora.curation.export.dataset_card import CARD, dataset_card, splits_of
+from opensora.curation.export.names import (
+    DEFAULT_SUFFIX,
+    SPLIT,
+    check_names,
+    member_name,
+    without_places,
+)
 from opensora.tables.columns import ID, PATH, TEXT
 
 
-def export_webdataset(manifest: pd.DataFrame, folder: Path, shard_size: int) -> list[Path]:
+@dataclass(frozen=True)
+class Shards:
+    """How many clips one file holds at most; one clip that is larger has its own file.
+
+    Attributes:
+        clips: their number.
+        num_bytes: of all of them.
+    """
+
+    clips: int = 1000
+    num_bytes: int = 1_000_000_000
+
+
+def export_webdataset(
+    manifest: pd.DataFrame, folder: Path, shards: Shards, card: str
+) -> list[Path]:
     """Write `{split}-{k:06d}.tar`; each sample is `{id}.mp4` (or its suffix), `.txt` and `.json`.
 
     Equal clips give equal bytes: members carry no times or owners.
 
     Args:
         manifest: a MANIFEST table.
-        folder: of the shards.
-        shard_size: clips a shard.
-
-    Raises:
-        TableError: a name that is no file name or that two clips would share, a clip's file is
-            missing, or the folder holds files already.
-    """
-    check_names(manifest, without_dots=True)
-    return _export(manifest, folder, shard_size, "tar", _write_tar)
-
-
-def export_parquet(manifest: pd.DataFrame, folder: Path, shard_size: int, card: str) -> list[Path]:
-    """Write `data/{split}-{k:06d}.parquet` with the clips' bytes, and a card `README.md`.
-
-    The column `video` is a struct of bytes and path, as the Video feature of `datasets` stores it.
-
-    Args:
-        manifest: a MANIFEST table.
-        folder: of the data set.
-        shard_size: clips a file.
+        folder: of the shards and of the card README.md.
+        shards: their size.
         card: Markdown that describes the data, put below the header that names the splits.
 
     Raises:
         TableError: a name that is no file name or that two clips would share, a clip's file is
             missing, or the folder holds files already.
     """
+    check_names(manifest, without_dots=True)
+    rows = without_places(manifest)
+    files = _export(rows, folder, "", shards, "tar", _write_tar)
+    patterns = {split: f"{split}-*.tar" for split in splits_of(manifest)}
+    write_text(folder / CARD, dataset_card(manifest, card, patterns))
+    return files
+
+
+def export_parquet(
+    manifest: pd.DataFrame, folder: Path, shards: Shards, card: str, *, copy: bool = True
+) -> list[Path]:
+    """Write `data/{split}-{k:06d}.parquet`, and a card `README.md`.
+
+    The column `video` is a struct of bytes and path, as the Video feature of `datasets` stores it.
+
+    Args:
+        manifest: a MANIFEST table.
+        folder: of the data set.
+        shards: the size of files.
+        card: Markdown that describes the data, put below the header that names the splits.
+        copy: with the clips' bytes; otherwise `path` names the clips where they stand.
+
+    Raises:
+        TableError: a name that is no file name or that two clips would share, a clip's file is
+            missing, or the folder holds files already.
+    """
     check_names(manifest, without_dots=False)
-    files = _export(manifest, folder / "data", shard_size, "parquet", _write_parquet)
-    splits = "".join(
-        f"      - split: {split}\n        path: data/{split}-*.parquet\n"
-        for split in _splits(manifest)
+    rows = without_places(manifest) if copy else manifest
+    files = _export(
+        rows, folder, "data", shards, "parquet", _write_parquet if copy else _write_rows
     )
-    header = f"---\nconfigs:\n  - config_name: default\n    data_files:\n{splits}---\n\n"
-    write_text(folder / "README.md", header + card)
+    patterns = {split: f"data/{split}-*.parquet" for split in splits_of(manifest)}
+    write_text(folder / CARD, dataset_card(manifest, card, patterns))
     return files
 
 
 def _export(
     manifest: pd.DataFrame,
     folder: Path,
-    shard_size: int,
+    below: str,
+    shards: Shards,
     suffix: str,
     write: Callable[[pd.DataFrame, Path], None],
 ) -> list[Path]:
     if folder.is_dir() and any(folder.iterdir()):  # shards of another manifest would mix in
         raise TableError(f"{folder}: holds files already; export into an empty folder")
     files = []
-    for split, number, rows in progress(list(_shards(manifest, shard_size)), description="export"):
-        files.append(folder / f"{split}-{number:06d}.{suffix}")
+    parts = list(_parts(manifest, shards, sizes=write is not _write_rows))
+    for split, number, rows in progress(parts, description="export"):
+        files.append(folder / below / f"{split}-{number:06d}.{suffix}")
         write(rows, files[-1])
     return files
 
 
-def _shards(manifest: pd.DataFrame, size: int) -> Iterator[tuple[str, int, pd.DataFrame]]:
-    for split in _splits(manifest):
+def _parts(
+    manifest: pd.DataFrame, shards: Shards, *, sizes: bool
+) -> Iterator[tuple[str, int, pd.DataFrame]]:
+    """Split, number and rows of each file."""
+    for split in splits_of(manifest):
         rows = manifest[manifest[SPLIT] == split].sort_values(ID)
-        for number, start in enumerate(range(0, len(rows), size)):
-            yield split, number, rows.iloc[start : start + size]
-
-
-def _splits(manifest: pd.DataFrame) -> list[str]:
-    return sorted(manifest[SPLIT].unique())
+        bounds, num_bytes = [0], 0
+        for place, path in enumerate(rows[PATH] if sizes else [""] * len(rows)):
+            size = _size(Path(path)) if sizes else 0
+            full = place - bounds[-1] >= shards.clips or num_bytes + size > shards.num_bytes
+            if full and place > bounds[-1]:
+                bounds.append(place)
+                num_bytes = 0
+            num_bytes += size
+        for number, (start, end) in enumerate(itertools.pairwise([*bounds, len(rows)])):
+            yield split, number, rows.iloc[start:end]
 
 
 def _write_tar(rows: pd.DataFrame, path: Path) -> None:
@@ -105,6 +145,10 @@ def _write_tar(rows: pd.DataFrame, path: Path) -> None:
                 archive.addfile(member, io.BytesIO(content))
 
 
+def _write_rows(rows: pd.DataFrame, path: Path) -> None:
+    _write_table(pa.Table.from_pandas(rows, preserve_index=False), path)
+
+
 def _write_parquet(rows: pd.DataFrame, path: Path) -> None:
     table = pa.Table.from_pandas(rows.drop(columns=[PATH]), preserve_index=False)
     clips = [(name, Path(path)) for name, path in zip(rows[ID], rows[PATH], strict=True)]
@@ -113,6 +157,10 @@ def _write_parquet(rows: pd.DataFrame, path: Path) -> None:
     table = table.add_column(
         0, "video", pa.array(videos, pa.struct({"bytes": pa.binary(), "path": pa.string()}))
     )
+    _write_table(table, path)
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
     features = {field.name: _feature(field) for field in table.schema}
     info = json.dumps({"info": {"features": features}})
     with atomic_path(path) as temporary:
@@ -139,6 +187,17 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise TableError(
-            f"{path}: {error.strerror}; the manifest names this clip: run split_clips again"
-        ) from error
+        raise _gone(path, error) from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise _gone(path, error) from error
+
+
+def _gone(path: Path, error: OSError) -> TableError:
+    return TableError(
+        f"{path}: {error.strerror}; the manifest names this clip: run split_clips again"
+    )

@@ -4,6 +4,7 @@ Whoever unpacks a shard lets its members name files. So a name is one plain file
 clips share one; both are checked before anything is written.
 """
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from opensora.core.errors import TableError
 from opensora.core.text import visible
 from opensora.tables.columns import ID, PATH
 
-SPLIT = "split"
+SPLIT, SOURCE = "split", "source"
 DEFAULT_SUFFIX = ".mp4"  # of a clip whose file has none
 _SPLIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _SUFFIX = re.compile(r"(\.[A-Za-z0-9_]{1,10})?")
@@ -27,6 +28,23 @@ _SHOWN = 80  # characters of a name in an error
 def member_name(name: object) -> str:
     """The name of a WebDataset sample: an id whose dots, which would start a suffix, are `_`."""
     return str(name).replace(".", "_")
+
+
+def without_places(manifest: pd.DataFrame) -> pd.DataFrame:
+    """The rows with sources named from the folder that holds them all: where it stands is private.
+
+    Args:
+        manifest: a MANIFEST table; sources that are no absolute paths stay as they are.
+    """
+    if SOURCE not in manifest:
+        return manifest
+    given = [str(value) for value in manifest[SOURCE].unique()]
+    folders = [os.path.dirname(path) for path in given if os.path.isabs(path)]
+    if not folders:
+        return manifest
+    root = os.path.commonpath(folders)
+    short = {path: os.path.relpath(path, root) for path in given if os.path.isabs(path)}
+    return manifest.assign(**{SOURCE: manifest[SOURCE].map(lambda path: short.get(path, path))})
 
 
 def check_names(manifest: pd.DataFrame, *, without_dots: bool) -> None:

@@ -4,12 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from opensora.curation.manifest.selection import Selection
 from opensora.tables.checks import VALIDATION
 from opensora.tables.columns import COST, LICENCE, NUM_CAPTIONS, SOURCE_NAME, TOKENS
 
+_BINS = 10
+_SIGNS = "·▁▂▃▄▅▆▇█"
 _SHOWN_SCORES = 20  # columns of the table of scores
 
 
@@ -32,7 +35,9 @@ def data_card(
         _table("Licences", ["licence", "clips", "footage", "sources"], _per(manifest, LICENCE)),
         _table("Stages", ["stage", "rows in", "kept", "footage kept"], _stages(funnel)),
         _table("Rules", ["rule", "value"], _rules(selection, scorers)),
-        _table("Columns", ["column", "5 %", "median", "95 %"], _spread(manifest)),
+        _table(
+            "Columns", ["column", "5 %", "median", "95 %", "from least to most"], _spread(manifest)
+        ),
     ]
     return "\n".join(sections)
 
@@ -113,9 +118,20 @@ def _spread(manifest: pd.DataFrame) -> list[list[str]]:
     numbers = manifest.select_dtypes("number").drop(columns=["start", "end"])
     quantiles = numbers.quantile([0.05, 0.5, 0.95]).T.head(_SHOWN_SCORES)
     return [
-        [str(name), *(f"{value:.4g}" for value in row)]
+        [str(name), *(f"{value:.4g}" for value in row), _bars(numbers[name])]
         for name, row in zip(quantiles.index, quantiles.to_numpy(), strict=True)
     ]
+
+
+def _bars(values: pd.Series) -> str:
+    """A histogram as a row of signs: ten equal steps from the least value to the most."""
+    known = values.dropna().astype("float64")
+    known = known[np.isfinite(known)]
+    if known.empty or known.min() == known.max():
+        return ""
+    counts, _ = np.histogram(known, bins=_BINS)
+    levels = np.ceil(counts / counts.max() * (len(_SIGNS) - 1)).astype(int)  # 0 is none at all
+    return "".join(_SIGNS[level] for level in levels)
 
 
 def _table(title: str, header: list[str], rows: list[list[str]]) -> str:

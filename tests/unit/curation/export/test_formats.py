@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from opensora.core.errors import TableError
-from opensora.curation.export.formats import export_parquet, export_webdataset
+from opensora.curation.export.formats import Shards, export_parquet, export_webdataset
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def manifest(tmp_path: Path) -> pd.DataFrame:
 def test_webdataset_shards_hold_every_clip_once_and_equal_bytes(
     manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
-    files = export_webdataset(manifest, tmp_path / "a", shard_size=2)
-    again = export_webdataset(manifest, tmp_path / "b", shard_size=2)
+    files = export_webdataset(manifest, tmp_path / "a", Shards(2), "# Card\n")
+    again = export_webdataset(manifest, tmp_path / "b", Shards(2), "# Card\n")
     assert [f.name for f in files] == [
         "train-000000.tar",
         "train-000001.tar",
@@ -51,7 +51,7 @@ def test_webdataset_shards_hold_every_clip_once_and_equal_bytes(
 def test_parquet_names_its_features_and_the_card_its_splits(
     manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
-    files = export_parquet(manifest, tmp_path / "hub", 10, "# Card\n")
+    files = export_parquet(manifest, tmp_path / "hub", Shards(10), "# Card\n")
     table = pq.read_table(files[0])
     assert table.column("video").to_pylist()[0] == {"bytes": b"\x00" * 10, "path": "a.b_0.mp4"}
     info = json.loads(table.schema.metadata[b"huggingface"])
@@ -65,12 +65,12 @@ def test_parquet_names_its_features_and_the_card_its_splits(
 def test_a_missing_clip_and_a_used_folder_are_errors(
     manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
-    export_webdataset(manifest, tmp_path / "a", shard_size=2)
+    export_webdataset(manifest, tmp_path / "a", Shards(2), "# Card\n")
     with pytest.raises(TableError, match="holds files already"):
-        export_webdataset(manifest, tmp_path / "a", shard_size=2)
+        export_webdataset(manifest, tmp_path / "a", Shards(2), "# Card\n")
     Path(manifest["path"][3]).unlink()
     with pytest.raises(TableError, match=r"clip3\.mp4: No such file"):
-        export_webdataset(manifest, tmp_path / "c", shard_size=2)
+        export_webdataset(manifest, tmp_path / "c", Shards(2), "# Card\n")
     assert not list((tmp_path / "c").glob("train-000001*"))
 
 
@@ -97,8 +97,8 @@ def test_names_that_are_paths_or_shared_are_refused_before_anything_is_written(
         ("id", "a.b_0", "ids 'a.b_0' and 'a.b_0' would both be named"),
     ]
     exports = (
-        lambda table, folder: export_webdataset(table, folder, shard_size=2),
-        lambda table, folder: export_parquet(table, folder, 2, "# Card\n"),
+        lambda table, folder: export_webdataset(table, folder, Shards(2), ""),
+        lambda table, folder: export_parquet(table, folder, Shards(2), ""),
     )
     for column, value, words in cases:
         wrong = manifest.copy()
@@ -111,3 +111,37 @@ def test_names_that_are_paths_or_shared_are_refused_before_anything_is_written(
                 export(wrong, out)
             assert not out.parent.exists()
     assert sorted(tmp_path.iterdir()) == sorted([*clips, caption])
+
+
+def test_a_shard_ends_where_its_clips_are_as_many_bytes_as_it_may_hold(
+    manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    files = export_webdataset(manifest, tmp_path / "a", Shards(num_bytes=25), "")
+    assert [f.name for f in files] == [
+        "train-000000.tar",
+        "train-000001.tar",
+        "validation-000000.tar",
+    ]
+    files = export_webdataset(manifest, tmp_path / "b", Shards(num_bytes=1), "")
+    assert len(files) == len(manifest)  # a clip that is larger has its own
+
+
+def test_without_bytes_the_table_names_the_clips_where_they_stand(
+    manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    files = export_parquet(manifest, tmp_path / "hub", Shards(), "", copy=False)
+    table = pq.read_table(files[0])
+    assert "video" not in table.column_names
+    assert table.column("path").to_pylist() == [manifest["path"][k] for k in (0, 1, 3)]
+    info = json.loads(table.schema.metadata[b"huggingface"])
+    assert info["info"]["features"]["path"] == {"dtype": "string", "_type": "Value"}
+
+
+def test_no_folder_of_this_machine_is_given_away(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    sources = [f"/home/me/films/{name}" for name in ("a/x.mp4", "a/x.mp4", "b/x.mp4", "y.mp4")]
+    table = manifest.assign(source=sources)
+    files = export_parquet(table, tmp_path / "hub", Shards(), "")
+    files += export_webdataset(table, tmp_path / "tars", Shards(), "")
+    for file in files:
+        assert b"/home/me" not in file.read_bytes()
+    assert pq.read_table(files[0]).column("source").to_pylist() == ["a/x.mp4", "a/x.mp4", "y.mp4"]

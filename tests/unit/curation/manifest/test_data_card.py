@@ -27,4 +27,4 @@ def test_the_card_counts_hours_per_licence_and_names_the_rules() -> None:
     assert "| unknown | 1 | 1.5 h | 1 |" in card
     assert "| build_manifest | 4 | 3 | 2.5 h |" in card
     assert "| filters | `{'flow': {'min': 1}}` |" in card
-    assert "| flow | 1.1 | 2 | 2.9 |" in card
+    assert "| flow | 1.1 | 2 | 2.9 | █····█···█ |" in card
