@@ -1,7 +1,7 @@
 """Captions that came with the data: tables of captions, or a text file beside each source."""
 
-import ast
 import logging
+import math
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,17 +10,15 @@ from typing import Any, NamedTuple
 
 from opensora.config.registry import CAPTIONERS
 from opensora.core.errors import TableError
-from opensora.core.limits import check_depth
 from opensora.curation.captions.beside import Beside
 from opensora.curation.captions.caption_clips import Captioner, Clip, NoCaption
 from opensora.curation.captions.spans import Span, seconds_in
-from opensora.tables.clock import seconds_of
 from opensora.tables.io import read_table, with_known_names
+from opensora.tables.public import public_table, video_ids
 from opensora.tables.text_tables import first_text, texts_of
 
 log = logging.getLogger(__name__)
 
-PANDA_COLUMNS = frozenset({"videoID", "timestamp", "caption"})
 MIN_OVERLAP = 0.5  # of the shorter of the two spans; less than this is a neighbour's caption
 
 
@@ -34,12 +32,12 @@ class SidecarCaptioner(Captioner):
     Args:
         paths: CSV or Parquet tables with the columns `path, text` and, for videos, `start, end`
             in seconds or as h:mm:ss.sss; `path` is relative to the table's folder. Rows with an
-            empty start and end speak of the whole file. Tables as Panda-70M has them are read too:
-            `videoID` (the file's name without suffix), and lists in `timestamp` and `caption`. With
-            no tables, `SOURCE.txt` (one caption for the whole file) or `SOURCE.json` (an object
-            with `text`, or a list of objects with `text`, `start`, `end`) beside the source is
-            read, SOURCE being its name without the suffix; see `beside.py`. Where several captions
-            are asked for, each line of `SOURCE.txt` is one.
+            empty start and end speak of the whole file. Tables of public sets, whose videos are
+            told by their ids, are read too: see `tables/public.py`. With no tables, `SOURCE.txt`
+            (one caption for the whole file) or `SOURCE.json` (an object with `text`, or a list of
+            objects with `text`, `start`, `end`) beside the source is read, SOURCE being its name
+            without the suffix; see `beside.py`. Where several captions are asked for, each line of
+            `SOURCE.txt` is one.
 
     Raises:
         TableError: a table is missing or lacks a column.
@@ -66,7 +64,7 @@ class SidecarCaptioner(Captioner):
             TableError: it does not.
         """
         sources = {clip.source.resolve() for clip in clips}
-        stems = {source.stem for source in sources}
+        stems = {name for source in sources for name in video_ids(source)}
         met = [table.meets(sources, stems) for table in self._tables]
         for table, meets in zip(self._tables, met, strict=True):
             if not meets and not (table.has_files() if table.by_source else any(met)):
@@ -91,7 +89,8 @@ class SidecarCaptioner(Captioner):
     def _texts(self, clip: Clip) -> list[str | NoCaption]:
         if self._tables:
             spans = self._spans.get(clip.source.resolve(), [])
-            spans = spans or self._by_stem.get(clip.source.stem, [])
+            for name in () if spans else video_ids(clip.source):
+                spans = spans or self._by_stem.get(name, [])
         else:
             found = self._beside.spans(clip.source, lines=self._most > 1)
             if isinstance(found, NoCaption):
@@ -137,9 +136,16 @@ class _Table(NamedTuple):
 def _read_table(path: Path) -> _Table:
     table = read_table(path, keep_lists=True)
     found = _Table(path, defaultdict(list), defaultdict(list))
-    if set(table.columns) >= PANDA_COLUMNS:
+    if public := public_table(table.columns):
         for row in table.to_dict("records"):
-            found.by_stem[str(row["videoID"])].extend(_panda_spans(row, path))
+            try:
+                spans = public.spans_of(row)
+            except ValueError as error:
+                raise TableError(f"{path}: {error}") from error
+            found.by_stem[public.video_of(row)].extend(
+                Span(span.start, math.inf if span.end is None else span.end, span.text)
+                for span in spans
+            )
     else:
         table = with_known_names(table)
         for name in ("path", "text"):
@@ -163,35 +169,6 @@ def _spans(row: dict[Any, Any], where: Path) -> list[Span]:
     except ValueError as error:
         raise TableError(f"{where}: {error}") from error
     return [Span(start, end, text) for text in texts_of(row["text"]) or [""]]
-
-
-def _panda_spans(row: dict[Any, Any], where: Path) -> list[Span]:
-    """The clips of one Panda-70M video: lists of ["0:00:02.6", "0:00:11.6"] and of captions."""
-    try:
-        times, texts = (_listed(row[name]) for name in ("timestamp", "caption"))
-        return [
-            Span(seconds_of(start) or 0.0, seconds_of(end) or 0.0, _text(text))
-            for (start, end), text in zip(times, texts, strict=True)
-        ]
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
-        raise TableError(
-            f"{where}: videoID {row['videoID']!r}: expected as many [start, end] pairs in timestamp"
-            f" as texts in caption ({error})"
-        ) from error
-
-
-def _listed(cell: Any) -> Any:
-    """The list of a cell: as text in CSV, as it is in Parquet."""
-    if not isinstance(cell, str):
-        return list(cell)
-    check_depth(cell)
-    return ast.literal_eval(cell)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
 
 
 def _best(spans: Sequence[Span], clip: Clip) -> Span | None:

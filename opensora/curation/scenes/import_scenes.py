@@ -1,5 +1,6 @@
 """Scenes from a table of others: joined with the videos of a shard by path."""
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -15,12 +16,17 @@ from opensora.curation.ingest.discovery import shard_of
 from opensora.curation.isolation import WorkerFailure, map_isolated
 from opensora.curation.scenes.boundaries import SceneSettings, scene_row, scenes_of
 from opensora.curation.scenes.detect_scenes import TIMEOUT_S
+from opensora.media.formats import VIDEO_SUFFIXES
 from opensora.media.timeline import timeline
 from opensora.media.unchanged import check_unchanged
 from opensora.tables.clock import seconds_of
 from opensora.tables.columns import NO_VIDEO, OK, PATH, SCENES, SPELLINGS
 from opensora.tables.io import read_table, with_known_names
 from opensora.tables.manifest import make_id
+from opensora.tables.public import PublicTable, public_table, video_ids
+from opensora.tables.text_tables import fill_text
+
+log = logging.getLogger(__name__)
 
 # how tables of others spell when a scene begins and ends
 _TIMES = {"start": ("start", "start_time", "begin"), "end": ("end", "end_time", "stop")}
@@ -46,7 +52,8 @@ def import_scenes(
     Args:
         videos: a VIDEOS table; rows that are not ok are carried through as one marked scene.
         table: columns path, start and end (seconds or h:mm:ss.sss; empty is the begin or the end
-            of the file); paths are absolute, or relative to the table's folder or to a root.
+            of the file); paths are absolute, or relative to the table's folder or to a root. Or
+            that of a public set, whose videos are told by their ids: see `tables/public.py`.
         roots: folders of the videos.
         shard: (number, of how many) that `videos` is; None where it is all of them.
         workers: processes that look up when frames appear.
@@ -54,12 +61,13 @@ def import_scenes(
     Returns:
         A SCENES table. A video without a row has status `no_scene`, a row that names no frame of
         its video `out_of_range`, one that begins before the row before it ends `overlapping`, and a
-        row without a video `no_video`, in the shard of its path. Images are one scene each.
+        row without a video `no_video`, in the shard of its path; of a public set all rows of a
+        video are one. Images are one scene each.
 
     Raises:
         TableError: the table lacks a column, or a time is none.
     """
-    spans = _read(Path(table), roots)
+    spans = _read(Path(table), roots, videos[PATH])
     records: list[dict[Any, Any]] = videos.to_dict("records")
     films = [row for row in records if row["status"] == OK and row["kind"] == "video"]
     wanted = [(film, spans.get(os.path.realpath(film[PATH]), [])) for film in films]
@@ -127,9 +135,12 @@ def _limit_s(wanted: tuple[dict[Any, Any], list[Span]], timeout_s: float) -> flo
     return timeout_s
 
 
-def _read(table: Path, roots: Sequence[str | Path]) -> dict[str, list[Span]]:
-    """Spans by the real path of their file."""
-    rows = with_known_names(read_table(table))
+def _read(table: Path, roots: Sequence[str | Path], videos: Iterable[str]) -> dict[str, list[Span]]:
+    """Spans by the real path of their file, or by the id of a video that is not there."""
+    rows = read_table(table, keep_lists=True)
+    if public := public_table(rows.columns):
+        return _of_public(public, rows, table, _files_by_id(roots, videos))
+    rows = with_known_names(fill_text(rows))
     columns = {}
     for name, spellings in ((PATH, SPELLINGS[PATH]), *_TIMES.items()):
         there = next((spelling for spelling in spellings if spelling in rows), None)
@@ -146,6 +157,39 @@ def _read(table: Path, roots: Sequence[str | Path]) -> dict[str, list[Span]]:
             ) from error
         spans.setdefault(_place(path, [table.parent, *roots]), []).append(span)
     return spans
+
+
+def _of_public(
+    public: PublicTable, rows: pd.DataFrame, table: Path, files: dict[str, str]
+) -> dict[str, list[Span]]:
+    """Spans of a public set's table."""
+    spans: dict[str, list[Span]] = {}
+    for number, row in enumerate(rows.to_dict("records"), start=1):
+        try:
+            found = [Span(span.start, span.end) for span in public.spans_of(row)]
+        except ValueError as error:
+            raise TableError(f"{table}: row {number}: {error}") from error
+        name = public.video_of(row)
+        spans.setdefault(files.get(name, name), []).extend(found)
+    missing = [name for name in spans if not os.path.isabs(name)]
+    for name in missing:  # of millions of videos few are here: a row each is enough
+        del spans[name][1:]
+    log.info("import_scenes set=%s videos=%d not_there=%d", public.name, len(spans), len(missing))
+    return spans
+
+
+def _files_by_id(roots: Sequence[str | Path], videos: Iterable[str]) -> dict[str, str]:
+    """Real paths of a shard's videos, and of those below the roots, by the ids of their names."""
+    paths = list(videos)
+    for root in roots:
+        for folder, _, names in os.walk(root, followlinks=True):
+            paths += [os.path.join(folder, name) for name in names]
+    found: dict[str, str] = {}
+    for path in paths:
+        if os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES:
+            for name in video_ids(path):
+                found.setdefault(name, os.path.realpath(path))
+    return found
 
 
 def _place(path: str, folders: Sequence[str | Path]) -> str:

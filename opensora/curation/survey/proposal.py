@@ -122,8 +122,10 @@ def _of_clips(folder: Path, sample: Sample, words: Words) -> tuple[list[str], fl
 
 
 def _of_videos(folder: Path, words: Words) -> list[str]:
+    scenes = [f"scenes: {{table: {_quoted(words.scenes)}}}"] if words.scenes else []
     return [
         f"videos: [{_quoted(str(folder))}]",
+        *scenes,
         "# Small clips for the small models below; for real work {min_s: 2, max_s: 16, fps: 24,",
         "# short_side: 512}.",
         f"clips: {{min_s: {_CLIP_MIN_S}, max_s: {_CLIP_MAX_S}, fps: {CLIP_FPS},"

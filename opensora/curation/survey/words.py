@@ -2,8 +2,12 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from opensora.core.errors import TableError
 from opensora.core.io import lines_of
@@ -15,6 +19,7 @@ from opensora.curation.readers.reader import first_texts, layout_of
 from opensora.curation.survey.walk import Contents
 from opensora.tables.columns import PATH, TEXT
 from opensora.tables.io import read_table, with_known_names
+from opensora.tables.public import PublicTable, public_table, video_ids
 
 PROMPTS = 4
 _LARGEST_TABLE = 64 << 20  # bytes of a table that is read to see what it says
@@ -33,6 +38,7 @@ class Words:
         in_tables: files that they name.
         has_times: a table says from when to when a text holds.
         unread: tables that are too large to look into, or that can not be read.
+        scenes: a table of a public set, with the seconds of videos that are here.
         ready: what is clips with their captions in a layout of its own, with which a run begins.
         prompts: some of the texts.
     """
@@ -42,6 +48,7 @@ class Words:
     in_tables: int = 0
     has_times: bool = False
     unread: list[str] = field(default_factory=list)
+    scenes: str = ""
     ready: str = ""
     prompts: list[str] = field(default_factory=list)
 
@@ -66,10 +73,15 @@ def find_words(folder: Path, found: Contents) -> Words:
             words.unread.append(table)
             continue
         try:
-            rows = with_known_names(read_table(table))
+            rows = read_table(table)
         except TableError:
             words.unread.append(table)
             continue
+        if public := public_table(rows.columns):
+            if spans := _of_public(public, rows, found.videos):
+                return Words(scenes=table, tables=[table], has_times=True, **spans)
+            continue
+        rows = with_known_names(rows)
         if PATH not in rows or TEXT not in rows:
             continue
         folder = os.path.dirname(table)
@@ -85,6 +97,20 @@ def find_words(folder: Path, found: Contents) -> Words:
         texts = [_beside(Path(path)) for path in sorted(found.captioned)[:PROMPTS]]
     words.prompts = prompts_of(texts) or _of_folders(found.media) or [_ANY_PROMPT]
     return words
+
+
+def _of_public(public: PublicTable, rows: pd.DataFrame, videos: Sequence[str]) -> dict[str, Any]:
+    """Files that a public set's table speaks of, and some of its texts; empty where it does not."""
+    ids = {name: path for path in videos for name in video_ids(path)}
+    named, texts = set(), []
+    for row in rows.to_dict("records"):
+        if (path := ids.get(public.video_of(row))) is not None:
+            named.add(path)
+            if len(texts) < PROMPTS:
+                with suppress(ValueError):  # the run names the row
+                    texts += [span.text for span in public.spans_of(row)]
+    prompts = prompts_of(texts) or [_ANY_PROMPT]
+    return {"in_tables": len(named), "prompts": prompts} if named else {}
 
 
 def _ready_table(folder: Path, found: Contents) -> str:

@@ -129,3 +129,34 @@ def test_a_video_that_was_replaced_gets_no_scene_of_the_old_one(folder: Path) ->
     scenes = import_scenes(videos, folder / "scenes.csv")
     assert rows(scenes) == [(0, 0, "changed")]
     assert "tiny.mp4 changed since ingest" in scenes.loc[scenes["kind"] == "video", "detail"].item()
+
+
+def test_a_public_table_is_joined_by_the_ids_of_videos(folder: Path) -> None:
+    (folder / "videos/tiny.mp4").rename(folder / "videos/A film [abc].mp4")
+    text = (
+        "YoutubeID,Start_timestamp,End_timestamp,Caption\n"
+        'abc,00:00:00.000,00:00:02.000,one\nabc,00:00:02.000,00:00:04.000,"two, too"\n'
+        "gone,00:00:00.000,00:00:02.000,not here\ngone,00:00:02.000,00:00:04.000,nor this\n"
+    )
+    scenes = scenes_of(folder, text, roots=[folder / "videos"])
+    assert rows(scenes) == [(0, 16, "ok"), (16, 32, "ok"), (0, 0, "no_video")]
+    assert scenes["path"].tolist()[-1] == "gone"  # a row for the video, not for each of its scenes
+    videos = ingest_videos([folder / "videos"])
+    table = folder / "scenes.csv"
+    parts = [
+        import_scenes(
+            videos[[shard_of(path, 3) == number for path in videos["path"]]],
+            table,
+            roots=[folder / "videos"],
+            shard=(number, 3),
+        )
+        for number in range(3)
+    ]
+    assert sum((part["status"] == "no_video").sum() for part in parts) == 1
+    assert sum((part["status"] == "ok").sum() for part in parts) == 3  # two scenes, one picture
+
+
+def test_a_broken_row_of_a_public_table_is_named(folder: Path) -> None:
+    text = "videoID,timestamp,caption\nabc,[],\"['one']\"\n"
+    with pytest.raises(TableError, match=r"scenes.csv: row 1: videoID 'abc': expected as many"):
+        scenes_of(folder, text)

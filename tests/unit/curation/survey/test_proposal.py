@@ -96,6 +96,18 @@ def test_a_table_with_times_keeps_the_search_for_cuts(tmp_path: Path) -> None:
     assert config["captions"]["sidecar"] == [str(tmp_path / "captions.csv")]
 
 
+def test_the_table_of_a_public_set_says_where_scenes_are(tmp_path: Path) -> None:
+    film(tmp_path / "v/A film [abc].mp4", 6)
+    columns = "YoutubeID,Start_timestamp,End_timestamp,Caption"
+    table = tmp_path / "internvid.csv"
+    table.write_text(f"{columns}\ngone,0:00,0:01,no\nabc,0:00,0:03,one\nabc,0:03,0:05,two\n")
+    (tmp_path / "other.csv").write_text(f"{columns}\nelse,0:00,0:01,no\n")
+    config, made, _, words = proposed(tmp_path)
+    assert config["scenes"]["table"] == str(table)
+    assert config["captions"]["sidecar"] == [str(table)]
+    assert (made.mode, words.prompts) == ("reencode", ["one", "two"])
+
+
 def test_settings_of_a_trainer_begin_with_its_clips(tmp_path: Path) -> None:
     film(tmp_path / "clips/a.mp4")
     (tmp_path / "clips/a.txt").write_text("a car")
