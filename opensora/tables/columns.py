@@ -43,6 +43,7 @@ STRINGS = frozenset(
         *(ID, PATH, TEXT, STATUS, DETAIL, LICENCE, SOURCE_NAME, "phash", "cmotion"),
         *("kind", "sha256", "codec", "pixel_format", "video_id", "source", "split", "stage"),
         *("reason", PROMPT, REFERENCE_PATH, MASK_STRATEGY, "scorer", MARK),
+        *("url", "etag", "host"),
         *(name for names in SPELLINGS.values() for name in names),
         *("bucket_resolution", "bucket_aspect_ratio", "colour", "shape", "direction"),
     }
@@ -50,7 +51,7 @@ STRINGS = frozenset(
 WHOLE_NUMBERS = frozenset(
     {
         *("num_frames", "height", "width", "resolution", "text_len", "rotation", "seed", SHARD),
-        *(K, NUM_CAPTIONS, NUMBER, *TOKENS),
+        *(K, NUM_CAPTIONS, NUMBER, "bytes", *TOKENS),
         *(
             "start_frame",
             "end_frame",
@@ -104,6 +105,9 @@ def type_of(name: str) -> str:
 _SIZE = ("num_frames", "fps", "height", "width", "aspect_ratio", "resolution")
 _MARK = (STATUS, DETAIL)
 
+FETCHED = Table(
+    "fetched", "fetch", (PATH, "url", LICENCE, "bytes", "sha256", "etag", "host", *_MARK)
+)
 VIDEOS = Table(
     "videos",
     "ingest_videos",

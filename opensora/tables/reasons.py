@@ -16,6 +16,7 @@ _OF_FILES = (
     *("no_frames", "too_large", "no_decoder", "colour_matrix", "changes_shape", "corrupt"),
     *("duplicate", "changed"),
 )
+_OF_FETCHES = ("fetch_failed", "wrong_hash", "over_limit")
 _OF_WORKERS = ("crashed", "timeout", "out_of_memory", "unexpected_error")
 _OF_SCENES = ("transition", "too_short", "no_scene", "out_of_range", "overlapping", NO_VIDEO)
 _OF_CLIPS = ("too_long", "no_key_frame", "encode_failed", "copy_failed", "unscorable")
@@ -27,7 +28,16 @@ _OF_IMPORTS = ("duplicate_id", "bad_value")
 _OF_ENCODERS = ("no_class", "no_token", "bad_values")
 
 STATUSES = frozenset(
-    (*_OF_FILES, *_OF_WORKERS, *_OF_SCENES, *_OF_CLIPS, *_OF_CAPTIONS, *_OF_IMPORTS, *_OF_ENCODERS)
+    (
+        *_OF_FILES,
+        *_OF_FETCHES,
+        *_OF_WORKERS,
+        *_OF_SCENES,
+        *_OF_CLIPS,
+        *_OF_CAPTIONS,
+        *_OF_IMPORTS,
+        *_OF_ENCODERS,
+    )
 )
 SELECTION = frozenset(
     ("marked_out", "keep_if", "licence_not_allowed", "near_duplicate", "source_cap")

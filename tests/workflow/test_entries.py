@@ -65,6 +65,15 @@ def test_a_manifest_enters_at_assign_buckets(tmp_path: Path) -> None:
     assert jobs(tmp_path, "curate_all") == {"import_manifest": 1, "curate_all": 1}
 
 
+def test_a_folder_of_clips_enters_as_a_manifest(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards/a.tar").touch()
+    configure(tmp_path, manifest="shards")
+    assert jobs(tmp_path, "curate_all") == {"import_manifest": 1, "curate_all": 1}
+    said = snakemake(tmp_path, "curate_all", "--dry-run", "--verbose", "--printshellcmds")
+    assert "import-manifest shards --store results/store/unpacked" in " ".join(said.split())
+
+
 def test_a_table_of_scenes_enters_at_split_clips(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     (tmp_path / "scenes.csv").touch()

@@ -23,7 +23,7 @@ NUMBERS = {
     **dict.fromkeys(("fps", "aspect_ratio", "duration", "start", "end"), pa.float64()),
     **dict.fromkeys(("variable_frame_rate", "hdr", "interlaced"), pa.bool_()),
     **dict.fromkeys(("pulldown", "has_audio"), pa.bool_()),
-    **dict.fromkeys(("source_height", "source_width", "number"), pa.int64()),
+    **dict.fromkeys(("source_height", "source_width", "number", "bytes"), pa.int64()),
     "sar": pa.float64(),
 }
 

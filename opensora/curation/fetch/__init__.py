@@ -1,0 +1,1 @@
+"""Videos that lie on servers, brought to this machine: asked for by name, checked, never run."""
