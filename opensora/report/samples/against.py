@@ -1,4 +1,4 @@
-"""Evaluations compared with one another, as `opensora evaluate --against` wrote them."""
+"""Evaluations compared with one another, as `evaluate --against` wrote them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def comparisons(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """Read comparisons for the page.
 
     Args:
-        paths: JSON files of `opensora evaluate --against ... --output`.
+        paths: JSON files of `evaluate --against` with `--output`.
 
     Returns:
         Of each file `base`, `names`, `skipped` (name, why), and `lines`: metric, of, better, value
