@@ -4,7 +4,6 @@ import argparse
 from contextlib import suppress
 from pathlib import Path
 
-CORRECTIONS = Path("mine/corrections.csv")  # where no config names another file
 HELP = (
     "Open a page of a run's clips, or of any stage's table: filter, sort, play, see every score and"
     " reason, correct captions, mark clips out. Only this machine can open it."
@@ -32,13 +31,12 @@ def run(args: argparse.Namespace) -> str:
     """Serve the page until it is ended; returns the summary line."""
     import sys
 
-    from opensora.report.browse.rows import named_corrections, read_rows
+    from opensora.report.browse.rows import choose_corrections, named_corrections, read_rows
     from opensora.report.browse.server import Browser
 
     rows = read_rows(args.table)
-    named = named_corrections(rows.run)
-    corrections = args.corrections or named or CORRECTIONS
-    with Browser(rows, corrections, args.port, named) as server:
+    corrections = choose_corrections(rows.run, args.corrections)
+    with Browser(rows, corrections, args.port, named_corrections(rows.run)) as server:
         sys.stdout.write(f"browse: {server.address}\n")
         sys.stdout.flush()
         with suppress(KeyboardInterrupt):

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from opensora.core.errors import OpenSoraError, TableError
+from opensora.core.errors import ConfigError, OpenSoraError, TableError
 from opensora.report.footage.candidates import candidates, stage_table, with_corrections
+from opensora.report.media import is_inside
 from opensora.tables.columns import (
     DETAIL,
     ID,
@@ -21,6 +22,7 @@ from opensora.tables.columns import (
 )
 from opensora.tables.io import read_table, with_known_names
 
+CORRECTIONS = Path("mine/corrections.csv")  # where no config names another file
 _PARTS = "*.parquet"
 _CONFIG = "config.yaml"
 _STAGE, _REASON, _SPLIT = "stage", "reason", "split"
@@ -136,3 +138,21 @@ def named_corrections(run: Path | None) -> Path | None:
     except (OSError, ValueError, AttributeError, yaml.YAMLError):
         return None
     return run.resolve().parent.parent / named if isinstance(named, str) else None
+
+
+def choose_corrections(run: Path | None, given: Path | None) -> Path:
+    """The file that is written: the one that was given, that of the run's config, or the usual one.
+
+    Raises:
+        ConfigError: the config names a file outside of the project; the folder of a run may come
+            from anybody.
+    """
+    named = named_corrections(run)
+    if given or run is None or named is None:
+        return given or CORRECTIONS
+    if not is_inside(named, [run.resolve().parent.parent]):
+        raise ConfigError(
+            f"{run / _CONFIG}: corrections names {named}, outside of the project; to write there"
+            " give --corrections with this path"
+        )
+    return named

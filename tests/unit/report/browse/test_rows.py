@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from opensora.core.errors import OpenSoraError, TableError
-from opensora.report.browse.rows import named_corrections, read_rows
-from tests.browser.run_folder import HOSTILE, Made, make_run
+from opensora.core.errors import ConfigError, OpenSoraError, TableError
+from opensora.report.browse.rows import CORRECTIONS, choose_corrections, read_rows
+from tests.browser.run_folder import Made, make_run
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_a_table_of_others_needs_a_path(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("video,cap\nx.mp4,hello\n")
     rows = read_rows(tmp_path / "a.csv")
     assert rows.table.to_dict("records") == [{"id": "x.mp4", "path": "x.mp4", "text": "hello"}]
-    assert named_corrections(rows.run) is None
+    assert choose_corrections(rows.run, None) == CORRECTIONS
     (tmp_path / "b.csv").write_text("a,b\n1,2\n")
     with pytest.raises(TableError, match="has no column 'id' and no column 'path'"):
         read_rows(tmp_path / "b.csv")
@@ -77,14 +77,19 @@ def test_a_run_without_captions_says_what_to_give(tmp_path: Path) -> None:
 
 
 def test_the_config_of_the_run_names_the_file(made: Made) -> None:
-    config = made.run / "config.yaml"
+    config, project = made.run / "config.yaml", made.run.resolve().parents[1]
     before = config.read_text()
     try:
-        assert named_corrections(made.run) is None
+        assert choose_corrections(made.run, None) == CORRECTIONS
         config.write_text(before + "corrections: mine/others.csv\n")
-        assert named_corrections(made.run) == made.run.resolve().parents[1] / "mine/others.csv"
+        assert choose_corrections(made.run, None) == project / "mine/others.csv"
+        assert choose_corrections(made.run, Path("a.csv")) == Path("a.csv")
+        for outside in ("/etc/cron.d/x", "../x.csv", "mine/../../x.csv"):
+            config.write_text(before + f"corrections: {outside}\n")
+            with pytest.raises(ConfigError, match="outside of the project"):
+                choose_corrections(made.run, None)
+            assert choose_corrections(made.run, Path(outside)) == Path(outside)
         config.write_text("- {")
-        assert named_corrections(made.run) is None
+        assert choose_corrections(made.run, None) == CORRECTIONS
     finally:
         config.write_text(before)
-    assert HOSTILE[0] in before
