@@ -1,8 +1,9 @@
 """The pictures of the documentation, taken in Chromium from a finished run: `make pictures`.
 
-Takes the report as it is in the run, the page of `opensora app` after one try with the last two
-checkpoints, and puts samples of the last stage side by side, which move: of prompts that lie evenly
-among all, the first sample of each. Needs chromium, playwright and gradio; the demo's run is meant.
+Takes the report as it is in the run, the page of `opensora browse` with one clip open, that of
+`opensora app` after one try with the last two checkpoints, and puts samples of the last stage side
+by side, which move: of prompts that lie evenly among all, the first sample of each. Needs chromium,
+playwright and gradio; the demo's run is meant.
 """
 
 import argparse
@@ -96,10 +97,10 @@ def take_report(browser: Any, report: Path) -> None:
 
 
 @contextmanager
-def served(run: Path, scratch: Path) -> Iterator[str]:
-    """The address of `opensora app`, while it runs."""
-    words = ["-m", "opensora.cli.main", "app", str(run), "--port", "0", "--save-dir", str(scratch)]
-    server = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True)
+def served(*words: str) -> Iterator[str]:
+    """The address that a command prints, while it runs."""
+    command = [sys.executable, "-m", "opensora.cli.main", *words, "--port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
         yield server.stdout.readline().split()[1]
@@ -108,19 +109,37 @@ def served(run: Path, scratch: Path) -> Iterator[str]:
         server.wait()
 
 
+def take_browse(browser: Any, address: str) -> None:
+    """The page of `opensora browse` with a clip that is open."""
+    page = browser.new_page(viewport=SIZE)
+    page.goto(address)
+    page.wait_for_selector("[data-ready]", state="attached")
+    page.select_option("#filter select >> nth=0", label="split: train")
+    page.locator("tbody th button").nth(2).click()
+    page.wait_for_timeout(1_500)
+    page.evaluate("scrollTo(0, document.querySelector('#section-rows').offsetTop)")
+    page.wait_for_timeout(1_000)
+    save(page.screenshot(), "browse")
+    page.close()
+
+
 def take_app(browser: Any, address: str) -> None:
     """The page after one try with the last two checkpoints."""
     page = browser.new_page(viewport=SIZE)
     page.set_default_timeout(PATIENCE)
     page.goto(address)
     page.fill("#prompt textarea", PROMPT)
-    for box in page.query_selector_all("#checkpoints input")[-2:]:
+    chosen = page.query_selector_all("#checkpoints input")[-2:]
+    for box in chosen:
         box.set_checked(True)
     page.click("button#sample")
     page.wait_for_function(
-        "document.querySelectorAll('#side-by-side video').length == 2"
-        " && [...document.querySelectorAll('video')].every(v => v.readyState > 1)"
-        " && document.querySelectorAll('#gallery video').length == 2"
+        """count => {
+          const shown = [...document.querySelectorAll("#side-by-side video")];
+          return shown.length === count && shown.every((video) => video.readyState > 1)
+            && document.querySelectorAll("#gallery video").length === count;
+        }""",
+        arg=len(chosen),
     )
     page.wait_for_timeout(3_000)
     save(page.screenshot(full_page=True), "app")
@@ -133,7 +152,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("results/demo"), help="a finished run")
-    parser.add_argument("--only", choices=("samples", "report", "app"), help="one of the three")
+    parser.add_argument("--only", choices=("samples", "report", "browse", "app"), help="one part")
     args = parser.parse_args()
     scratch = Path("mine/pictures")
     if args.only in (None, "samples"):
@@ -144,8 +163,12 @@ def main() -> None:
         )
         if args.only in (None, "report"):
             take_report(browser, args.run / "report/index.html")
+        if args.only in (None, "browse"):
+            with served("browse", str(args.run)) as address:
+                take_browse(browser, address)
         if args.only in (None, "app"):
-            with served(args.run, scratch) as address:
+            shutil.rmtree(scratch, ignore_errors=True)  # of one that broke off: the page shows all
+            with served("app", str(args.run), "--save-dir", str(scratch)) as address:
                 take_app(browser, address)
             shutil.rmtree(scratch)
         browser.close()

@@ -155,4 +155,5 @@ def choose_corrections(run: Path | None, given: Path | None) -> Path:
             f"{run / _CONFIG}: corrections names {named}, outside of the project; to write there"
             " give --corrections with this path"
         )
-    return named
+    here = Path.cwd()  # as people would write it
+    return named.relative_to(here) if named.is_relative_to(here) else named

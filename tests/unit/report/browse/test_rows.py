@@ -76,7 +76,7 @@ def test_a_run_without_captions_says_what_to_give(tmp_path: Path) -> None:
         read_rows(tmp_path)
 
 
-def test_the_config_of_the_run_names_the_file(made: Made) -> None:
+def test_the_config_of_the_run_names_the_file(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     config, project = made.run / "config.yaml", made.run.resolve().parents[1]
     before = config.read_text()
     try:
@@ -84,6 +84,8 @@ def test_the_config_of_the_run_names_the_file(made: Made) -> None:
         config.write_text(before + "corrections: mine/others.csv\n")
         assert choose_corrections(made.run, None) == project / "mine/others.csv"
         assert choose_corrections(made.run, Path("a.csv")) == Path("a.csv")
+        monkeypatch.chdir(project)
+        assert choose_corrections(made.run, None) == Path("mine/others.csv")
         for outside in ("/etc/cron.d/x", "../x.csv", "mine/../../x.csv"):
             config.write_text(before + f"corrections: {outside}\n")
             with pytest.raises(ConfigError, match="outside of the project"):
