@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from opensora.core.errors import ConfigError, OpenSoraError, TableError
-from opensora.report.footage.candidates import candidates, stage_table, with_corrections
+from opensora.report.footage.candidates import LIMIT, candidates, stage_table, with_corrections
 from opensora.report.media import is_inside
 from opensora.tables.columns import (
     DETAIL,
@@ -81,9 +81,10 @@ def read_rows(place: Path) -> Rows:
     Raises:
         OpenSoraError: there is nothing to look at.
     """
-    run = next((p for p in (place, *place.absolute().parents) if (p / _CONFIG).is_file()), None)
+    run = next((path for path in (place, *place.absolute().parents) if _is_run(path)), None)
     if place.is_dir() and (place / "clips").is_dir():
-        return Rows(f"{place.resolve().name}: clips", clips_of(place), place)
+        clips, total = clips_of(place)
+        return Rows(_title(f"{place.resolve().name}: clips", len(clips), total), clips, place)
     if place.is_dir():
         table = stage_table(place.parent, place.name)
         if table.empty:
@@ -99,11 +100,27 @@ def read_rows(place: Path) -> Rows:
             raise TableError(f"{place}: has no column 'id' and no column 'path'; is it of clips?")
         table.insert(0, ID, table[PATH])
     name = place.name if run is None else f"{run.resolve().name}: {place.absolute().name}"
-    return Rows(name, table, run)
+    total = len(table)
+    if total > LIMIT:
+        hashes = pd.util.hash_array(table[ID].astype(str).to_numpy(object))
+        table = table[hashes.argsort().argsort() < LIMIT].reset_index(drop=True)
+    return Rows(_title(name, len(table), total), table, run)
 
 
-def clips_of(run: Path) -> pd.DataFrame:
-    """All clips of a run with captions, scores, split, and why one is not in the manifest.
+def _is_run(path: Path) -> bool:
+    return (path / _CONFIG).is_file() and path.absolute().parent.name == "results"
+
+
+def _title(name: str, held: int, total: int) -> str:
+    """The name, and how many rows a page holds where it can not hold all."""
+    return name if held == total else f"{name}, {held:,} of {total:,}, an even part"
+
+
+def clips_of(run: Path) -> tuple[pd.DataFrame, int]:
+    """The clips of a run with captions, scores, split, and why one is not in the manifest.
+
+    Returns:
+        At most `LIMIT` clips, an even part, and how many there are.
 
     Raises:
         OpenSoraError: the run has no clips, or no captions yet.
@@ -125,7 +142,7 @@ def clips_of(run: Path) -> pd.DataFrame:
         kept = manifest.set_index(ID).reindex(clips[ID])
         clips[_SPLIT] = kept[_SPLIT].fillna("").to_numpy(object)
         clips = with_corrections(clips, manifest)
-    return clips
+    return clips, len(ids)
 
 
 def named_corrections(run: Path | None) -> Path | None:

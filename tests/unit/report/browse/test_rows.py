@@ -70,6 +70,17 @@ def test_a_table_of_others_needs_a_path(tmp_path: Path) -> None:
         read_rows(tmp_path / "c.csv")
 
 
+def test_of_more_rows_than_a_page_holds_an_even_part_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opensora.report.browse.rows.LIMIT", 10)
+    table = pd.DataFrame({"id": [f"clip{k}" for k in range(40)], "path": "x.mp4"})
+    table.to_csv(tmp_path / "a.csv", index=False)
+    rows = read_rows(tmp_path / "a.csv")
+    assert (len(rows.table), rows.name) == (10, "a.csv, 10 of 40, an even part")
+    assert rows.table["id"].is_unique
+
+
 def test_a_run_without_captions_says_what_to_give(tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     with pytest.raises(OpenSoraError, match="no clips with captions yet"):
