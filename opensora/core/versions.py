@@ -33,5 +33,5 @@ VERSIONS = {
     "train": 3,
     "sample": 3,
     "evaluate": 3,
-    "report": 4,
+    "report": 5,
 }
