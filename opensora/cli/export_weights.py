@@ -52,17 +52,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> str:
     """Write, and push; returns the summary line."""
     from opensora.core.errors import ConfigError
+    from opensora.core.hub import MODEL, check_push, push_folder
     from opensora.core.io import atomic_path, write_text
     from opensora.sampling.taken_away.card import model_card
     from opensora.sampling.taken_away.model_folder import (
-        copy_samples,
         encoders_of,
         hub_name,
         read_data_card,
-        read_samples,
         read_training,
     )
-    from opensora.sampling.taken_away.push import check_push, push_folder
+    from opensora.sampling.taken_away.samples import copy_samples, read_samples
 
     if args.push:
         check_push(args.push)
@@ -85,7 +84,10 @@ def run(args: argparse.Namespace) -> str:
             encoders=encoders_of(samples) if kind == "model" else {},
         )
         write_text(folder / "README.md", card)
-    pushed = f" and {push_folder(args.output, args.push)}" if args.push else ""
+    pushed = ""
+    if args.push:
+        message = "weights by opensora export-weights"
+        pushed = f" and {push_folder(args.output, args.push, kind=MODEL, message=message)}"
     return f"{kind} and model card -> {args.output}{pushed}"
 
 

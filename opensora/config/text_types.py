@@ -1,9 +1,9 @@
 """The types of text encoders that read captions. Nothing here loads torch."""
 
 # tokens of a text where nothing else is asked for: the encoders' own defaults
-_TRAINED = {"t5": 120, "clip": 77, "umt5": 512}  # a run trains one where none is given
+TRAINED_LENGTHS = {"t5": 120, "clip": 77, "umt5": 512}  # a run trains one where none is given
 GIVEN_LENGTHS = {"t5-ltx": 128, "t5-cogvideox": 226, "qwen-hunyuan": 1256, "gemma-sana": 300}
-TEXT_LENGTHS = {**_TRAINED, **GIVEN_LENGTHS}
+TEXT_LENGTHS = {**TRAINED_LENGTHS, **GIVEN_LENGTHS}
 TEXT_TYPES = (*TEXT_LENGTHS, "classes")
 LENGTHS_IN_WORDS = ", ".join(f"{kind} {length}" for kind, length in TEXT_LENGTHS.items())
 

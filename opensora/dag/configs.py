@@ -17,7 +17,7 @@ from opensora.config.fields import ConfigKind
 from opensora.config.groups import count_groups
 from opensora.config.latent_grid import check_config_frames, run_grid
 from opensora.config.parts import plan_part, sampling_part, training_part
-from opensora.config.text_types import TEXT_LENGTHS
+from opensora.config.text_types import TEXT_LENGTHS, TRAINED_LENGTHS
 from opensora.core.errors import ConfigError
 from opensora.core.io import lines_of, sha256_file
 from opensora.core.text_files import TextEncodingError, read_text
@@ -251,7 +251,7 @@ def _absolute(path: str) -> str:
 def _check_trained_type(model: dict[str, Any], trained: str) -> None:
     """Refuse a text encoder that is trained as one network and read as another."""
     wanted = model.get("type", trained)
-    if wanted in OWN_LENGTHS and wanted != "clip" and wanted != trained:
+    if wanted in TRAINED_LENGTHS and wanted != "clip" and wanted != trained:
         raise ConfigError(
             f"workflow config: models.text_encoder: type is {wanted} and {model['config']} trains a"
             f" {trained}; give a config of that type, as configs/demo/umt5.py for umt5, or"

@@ -17,14 +17,9 @@ from opensora.config.load import read_saved_config, save_config
 from opensora.config.parts import PLAN_FIELDS, TRAINING_FIELDS
 from opensora.core.errors import CheckpointError, ConfigError, OpenSoraError
 from opensora.core.io import read_json, write_json
-from opensora.models.weights.folders import files_sha256
-from opensora.sampling.table import TABLE_NAME
-from opensora.tables.columns import SAMPLES
-from opensora.tables.io import read_table
 
 WEIGHTS, CONFIG, START, SAMPLES_FOLDER = "ema.safetensors", "config.py", "sample.json", "samples"
 ENCODERS = ("vae", "text_encoder")
-_SHOWN = 12  # samples that go with the weights
 _NAME = "from_pretrained"
 # of a record's config, what belongs to one run and one machine
 _OF_A_RUN = ("prompt_path", "reference_path", "mask_strategy", "sp_size", "num_samples", "lora")
@@ -45,35 +40,6 @@ def read_training(outputs: Path) -> dict[str, Any]:
     told = {name: value for name, value in fields.items() if name in _TOLD and value is not None}
     told["model"] = _without(fields.get("model") or {}, (_NAME, *_MACHINE))
     return told
-
-
-def read_samples(folder: Path, outputs: Path) -> list[dict[str, Any]]:
-    """The records of the first samples of a folder; `file` is where each sample lies.
-
-    Raises:
-        ConfigError: no samples of these weights.
-        OpenSoraError: a record can not be read.
-    """
-    if not (folder / TABLE_NAME).is_file():
-        raise ConfigError(
-            f"--samples {folder}: has no {TABLE_NAME}; give the folder that `opensora sample` made"
-            " with these weights"
-        )
-    found: list[dict[str, Any]] = []
-    for name in read_table(folder / TABLE_NAME, SAMPLES)["path"].head(_SHOWN):
-        file = folder / str(name)
-        record = read_json(file.with_suffix(".json"))
-        if not file.is_file() or not isinstance(record, dict) or "config" not in record:
-            raise OpenSoraError(f"{file}: the sample or its record is missing; sample again")
-        found.append({**record, "file": file})
-    if not found:
-        raise ConfigError(f"--samples {folder}: its table is empty; sample a prompt first")
-    if found[0].get("checkpoint_sha256") != files_sha256([outputs / WEIGHTS]):
-        raise ConfigError(
-            f"--samples {folder}: these are samples of {found[0].get('checkpoint')}, whose weights"
-            f" are others than {outputs / WEIGHTS}; sample with these"
-        )
-    return found
 
 
 def write_model(outputs: Path, samples: list[dict[str, Any]], folder: Path) -> None:
@@ -102,13 +68,6 @@ def write_model(outputs: Path, samples: list[dict[str, Any]], folder: Path) -> N
         if start.get(part):
             start[part] = _encoder(part, start[part], folder)
     write_json(folder / START, start)
-
-
-def copy_samples(samples: list[dict[str, Any]], folder: Path) -> None:
-    """Copy the files of samples into `samples/` of a folder."""
-    (folder / SAMPLES_FOLDER).mkdir(exist_ok=True)
-    for sample in samples:
-        shutil.copyfile(sample["file"], folder / SAMPLES_FOLDER / sample["file"].name)
 
 
 def encoders_of(samples: list[dict[str, Any]]) -> dict[str, str]:
