@@ -6,7 +6,7 @@ A run without `sources` has one, without a name: its `videos`, or the demo world
 import copy
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -139,29 +139,29 @@ def _error(name: str, sentence: str) -> ConfigError:
     return ConfigError(f"workflow config: sources: {name}: {sentence}")
 
 
-def sources_of(config: dict[str, Any]) -> list[Source]:
+def sources_of(config: Mapping[str, Any]) -> list[Source]:
     """The sources in the order of their shards: those of videos before those of ready clips."""
     if not config.get("sources"):
         return [{"name": None, **{name: config.get(name) for name in ("videos", *INHERITED)}}]
     return sorted(config["sources"], key=lambda source: bool(source["manifest"]))
 
 
-def num_shards_of(config: dict[str, Any]) -> int:
+def num_shards_of(config: Mapping[str, Any]) -> int:
     """Shards of all sources, each of which has `num_shards`."""
     return len(sources_of(config)) * int(config["num_shards"])
 
 
-def inputs_of(config: dict[str, Any]) -> list[str]:
+def inputs_of(config: Mapping[str, Any]) -> list[str]:
     """All videos that a run reads."""
     return [name for source in sources_of(config) for name in source["videos"]]
 
 
-def captions_of(config: dict[str, Any]) -> list[dict[str, Any]]:
+def captions_of(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """How the clips of each source of videos get their captions."""
     return [source["captions"] for source in sources_of(config) if not source.get("manifest")]
 
 
-def rules_of_sources(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def rules_of_sources(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What build-manifest is told of each source."""
     fields = ("filters", "keep_if", "validation_fraction")
     return {

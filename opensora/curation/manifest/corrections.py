@@ -1,7 +1,7 @@
 """Corrections by hand: captions are replaced before they are joined, marks are set after."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -73,7 +73,7 @@ def correct_rows(rows: pd.DataFrame, corrections: Corrections) -> pd.DataFrame:
     return mark_out(rows.assign(**{TEXT: corrected.fillna(rows[TEXT])}), corrections)
 
 
-def account_of(corrections: Corrections | None, ids: pd.Series) -> dict[str, Any]:
+def account_of(corrections: Corrections | None, ids: Iterable[str]) -> dict[str, Any]:
     """`corrections` for `funnel.json`, {} where there is no table; warns of ids that no clip has.
 
     Args:

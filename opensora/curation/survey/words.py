@@ -154,7 +154,9 @@ def _of_folders(files: Sequence[str]) -> list[str]:
     """What the captioner `template` says of files of different folders."""
     firsts = {os.path.dirname(path): path for path in reversed(files)}
     clips = [
-        Clip(id="", path=Path(path), kind="video", source=Path(path), start=0.0, end=0.0)
+        Clip(
+            id="", path=Path(path), kind="video", source=Path(path), start=0.0, end=0.0, sha256=""
+        )
         for _, path in sorted(firsts.items())[:PROMPTS]
     ]
     return prompts_of(map(str, TemplateCaptioner().caption(clips)))
