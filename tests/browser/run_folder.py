@@ -235,7 +235,12 @@ def _summary() -> dict:
         "32px|8|1.00": {**cell, "num_frames": 8, "samples": 10, "tokens_per_sample": 128},
     }
     totals = {"batches_first_epoch": 6, "clips": 22}
-    return {"buckets": buckets, "dropped": {"remainder": 2}, "hash": "8" * 64, "totals": totals}
+    sources = {
+        "web": {"clips": 16, "samples": 30, "weight": 3.0},
+        "own": {"clips": 6, "samples": 10, "weight": 1.0},
+    }
+    facts = {"dropped": {"remainder": 2}, "hash": "8" * 64, "totals": totals}
+    return {"buckets": buckets, "sources": sources, **facts}
 
 
 def _video(path: Path, seed: int) -> Path:

@@ -59,3 +59,10 @@ def test_hostile_text_is_shown_and_never_run(page):
     page.open("configuration")
     page.page.locator("#section-configuration summary").first.click()
     assert HOSTILE[0] in page.page.locator("pre").first.inner_text()
+
+
+def test_each_source_of_a_run_has_a_bar(page):
+    page.open("buckets")
+    text = page.page.locator("#section-buckets").inner_text()
+    assert "30 samples of 16 clips, 75.0 %; weight 3" in text
+    assert "10 samples of 6 clips, 25.0 %; weight 1" in text
