@@ -56,13 +56,13 @@ def listings(source, beside=()):
     """
     if config["demo"]:
         return [""] * config["num_shards"]
-    name = f"{'beside' if beside else 'files'}{'-' if source['name'] else ''}"
-    known = Path(f"{RUN}/listing/{name}{source['name'] or ''}.json")
+    name = "-".join(filter(None, ["beside" if beside else "files", source["name"]]))
+    known = Path(f"{RUN}/listing/{name}.json")
     given = [videos(source), config["num_shards"], list(beside)]
     if not workflow.is_main_process:  # a job reads what the run has found
         hashes = read_listing(known, given)
         if hashes:
-            return [f"files {name}" for name in hashes]
+            return [f"files {found}" for found in hashes]
     # takes a second to load, so only where it is needed
     from opensora.curation.ingest.discovery import shard_listings
 
@@ -78,7 +78,7 @@ def listings(source, beside=()):
     hashes = [shard.hash for shard in found]
     if workflow.is_main_process:
         keep_listing(known, given, hashes, max(shard.bytes for shard in found))
-    return [f"files {name}" for name in hashes]
+    return [f"files {found}" for found in hashes]
 
 
 def sidecars(source):

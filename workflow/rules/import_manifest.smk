@@ -29,8 +29,14 @@ rule import_manifest:
             num_shards=config["num_shards"],
             validation_fraction=config["validation_fraction"],
             test_fraction=config["test_fraction"],
-            **layout_fields(config),
-            **stamps(CORRECTIONS),
+            **(
+                {
+                    "layout": lambda wildcards: layout_fields(config),
+                    **stamps(CORRECTIONS),
+                }
+                if config["format"] or Path(config["manifest"]).is_dir()
+                else stamps([config["manifest"], *CORRECTIONS])
+            ),
         ),
         # a function of input is not compared
         table=lambda wildcards, input: config["manifest"],
