@@ -46,6 +46,7 @@ class SourceMix:
         self._rates = rates
         self._seen = np.zeros(len(self.source), dtype=np.int64)  # times in the epochs so far
         self._owed: dict[Bucket, float] = {}  # clips that a cell did not get so far
+        self._short = np.zeros(len(self.names))  # the same of each source
 
     def epoch_shares(self, clips: np.ndarray) -> np.ndarray:
         """How many clips of each source an epoch should have.
@@ -120,7 +121,7 @@ class SourceMix:
         wanted = clips * each[:, None]
         total = round(shares.sum())
         if not drop_last:
-            rows = largest_remainder(shares * (total / max(shares.sum(), 1e-300)), total)
+            rows = self._rows(shares, total)
             scaled = wanted * (rows / np.maximum(shares, 1e-300))[:, None]
             parts = [largest_remainder(*part) for part in zip(scaled, rows, strict=True)]
             return np.array(parts, dtype=np.int64).reshape(clips.shape)
@@ -132,9 +133,14 @@ class SourceMix:
                 number[index] += 1
         columns = number * batch_sizes
         self._owed = dict(zip(cells, (owed - columns).tolist(), strict=True))
-        total = int(columns.sum())
-        rows = largest_remainder(shares * (total / max(shares.sum(), 1e-300)), total)
-        return fit_margins(wanted, rows, columns)
+        return fit_margins(wanted, self._rows(shares, int(columns.sum())), columns)
+
+    def _rows(self, shares: np.ndarray, total: int) -> np.ndarray:
+        """Int [S], the clips of each source; who was rounded down before is rounded up first."""
+        values = shares * (total / max(shares.sum(), 1e-300))
+        rows = largest_remainder(values, total, self._short)
+        self._short = self._short + values - rows
+        return rows
 
 
 def shares_of(clips: np.ndarray, rates: Sequence[Mapping[str, float]]) -> np.ndarray:

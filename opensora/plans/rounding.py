@@ -5,19 +5,23 @@ import numpy as np
 _ROUNDS = 50  # of scaling rows and columns in turn
 
 
-def largest_remainder(values: np.ndarray, total: int) -> np.ndarray:
+def largest_remainder(values: np.ndarray, total: int, owed: np.ndarray | None = None) -> np.ndarray:
     """Round numbers so that they sum to a total; each is less than one away from its own.
 
     Args:
         values: float [N], not negative, whose sum is `total` but for round-off.
         total: of the whole numbers.
+        owed: [N], what each did not get before; who is owed more is rounded up first.
 
     Returns:
         int64 [N]; the largest fractions are rounded up, of equals the first.
     """
+    values = np.round(values, 9)  # 2.9999999999999996 is 3
     whole = np.floor(values).astype(np.int64)
-    up = np.argsort(whole - values, kind="stable")[: total - int(whole.sum())]
-    whole[up] += 1
+    first = values - whole
+    if owed is not None:
+        first = np.where(first > 0, first + owed, -np.inf)
+    whole[np.argsort(-first, kind="stable")[: total - int(whole.sum())]] += 1
     return whole
 
 

@@ -57,6 +57,21 @@ def test_over_each_epoch_sources_count_as_their_weights_within_one_clip(seed):
     assert {len(batch) for batch in plan["ids"]} <= SIZES
 
 
+def test_over_many_epochs_too_they_are_within_few_clips():
+    """What rounding takes from a source in one epoch it gets in another."""
+    clips = manifest(14).assign(num_frames=20, height=144, width=256)
+    clips["source_name"] = ["web"] * 9 + ["own"] * 3 + ["rare"] * 2
+    weights = np.array([3.0, 1.0, 1.0])
+    rates = {name: {"weight": w} for name, w in zip(NAMES, weights, strict=True)}
+    plan = made_of(clips, rates, bucket_config={"144p": {16: (1.0, 2)}}, epochs=30).plan
+    sums = pd.Series(0.0, NAMES)
+    for epoch in range(30):
+        counts = counts_of(clips, plan, epoch)
+        assert (counts - counts.sum() * weights / 5).abs().max() < 1
+        sums += counts - counts.sum() * weights / 5
+        assert sums.abs().max() < 2
+
+
 @pytest.mark.parametrize("drop_last", [True, False])
 def test_sources_that_share_no_bucket_hold_their_shares_too(drop_last):
     """Images and videos: the last batch of a bucket may be smaller."""

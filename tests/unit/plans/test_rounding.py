@@ -8,6 +8,8 @@ def test_the_largest_fractions_are_rounded_up():
     assert largest_remainder(np.array([1.5, 2.3, 0.2]), 4).tolist() == [2, 2, 0]
     assert largest_remainder(np.array([0.5, 0.5]), 1).tolist() == [1, 0]
     assert largest_remainder(np.array([3.0, 0.0]), 3).tolist() == [3, 0]
+    owed = np.array([0.0, 0.9, 5.0])
+    assert largest_remainder(np.array([1.6, 1.4, 2.0]), 5, owed).tolist() == [1, 2, 2]
 
 
 @pytest.mark.parametrize("seed", range(20))
