@@ -20,9 +20,10 @@ from opensora.core.errors import ConfigError, PassingError, Stopped, VideoError
 from opensora.core.signals import StopSignals
 from opensora.core.versions import VERSIONS
 from opensora.curation.captions.caption_clips import Captioner, Clip, NoCaption
+from opensora.curation.captions.chat import Reply
 from opensora.curation.captions.generated import PROMPT
 from opensora.curation.captions.pictures import data_url, spread_frames
-from opensora.curation.captions.server import NoReply, Reply, Server
+from opensora.curation.captions.server import NoReply, Server
 from opensora.stores.rows import RowStore
 from opensora.tables.columns import COST, TOKENS
 from opensora.text.replies import REFUSED, UNFINISHED, whole_sentences

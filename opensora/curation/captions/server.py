@@ -4,7 +4,6 @@ The key is read from the environment, goes into one header and nowhere else: wha
 in replies and errors alike, is masked before anyone sees it.
 """
 
-import email.utils
 import http.client
 import json
 import os
@@ -13,12 +12,12 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from opensora.core import limits
 from opensora.core.errors import ConfigError, shown
 from opensora.core.seed import derive_seed
+from opensora.curation.captions.chat import Reply, message_of, parse_reply, seconds_of
 
 ATTEMPTS = 7
 BACK_OFF_S = 1.0  # before the second attempt at most; doubled before each that follows
@@ -31,23 +30,6 @@ _PASSING = frozenset({408, 409, 425, 429})  # and all from 500 on: another try m
 _LEAST_SECRET = 6  # characters; "EMPTY" and its like are no keys, and may be words of a reply
 _FILTERED = re.compile(r"content[ _-]?(?:policy|filter)|moderation", re.I)
 _STEPS = 1 << 20  # of the random part of a pause
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a model wrote.
-
-    Attributes:
-        text: its words, "" for none.
-        ending: why it ended, as the server calls it: "stop", "length", "content_filter".
-        prompt_tokens: of the request, 0 where the server does not say.
-        completion_tokens: of the reply.
-    """
-
-    text: str
-    ending: str
-    prompt_tokens: int
-    completion_tokens: int
 
 
 class NoReply(Exception):
@@ -68,11 +50,15 @@ class NoReply(Exception):
         self.wait_s = wait_s
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A key goes to the host that the user named, to no other."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
+# all that an opener usually has, but what follows redirects: a key goes to the host that the user
+# named and to no other
+_HANDLERS = (
+    urllib.request.ProxyHandler,
+    urllib.request.HTTPHandler,
+    urllib.request.HTTPSHandler,
+    urllib.request.HTTPErrorProcessor,
+    urllib.request.HTTPDefaultErrorHandler,
+)
 
 
 class Server:
@@ -92,7 +78,9 @@ class Server:
         self._key = _key_of(key_env)
         self._key_env = key_env
         self._timeout_s = timeout_s
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._opener = urllib.request.OpenerDirector()
+        for handler in _HANDLERS:
+            self._opener.add_handler(handler())
         self.stop = threading.Event()  # ends all pauses
 
     def ask(self, body: dict[str, Any], name: str) -> Reply:
@@ -151,23 +139,11 @@ class Server:
 
     def _parsed(self, content: bytes) -> Reply:
         try:
-            text = content.decode()
-            limits.check_depth(text)
-            value = json.loads(text)
-            choice = value["choices"][0]
-            message = choice["message"]
-            words = _words(message)
-        except (ValueError, LookupError, TypeError, AttributeError):
+            reply = parse_reply(content)
+        except ValueError:
             said = self._shown(content.decode(errors="replace"))
             raise NoReply(f"not the JSON of a chat completion: {said!r}", passing=True) from None
-        used = value.get("usage")
-        counts = [
-            _count(used, name) if isinstance(used, dict) else 0
-            for name in ("prompt_tokens", "completion_tokens")
-        ]
-        if not words and message.get("refusal"):
-            words, choice = str(message["refusal"]), {"finish_reason": "content_filter"}
-        return Reply(self._masked(words), str(choice.get("finish_reason") or "stop"), *counts)
+        return replace(reply, text=self._masked(reply.text), ending=self._masked(reply.ending))
 
     def _fault(self, error: urllib.error.HTTPError) -> Exception:
         """What an answer with a number of an error means."""
@@ -176,7 +152,7 @@ class Server:
         except (OSError, http.client.HTTPException):
             said = ""
         error.close()
-        words = self._shown(_message(said) or str(error.reason))
+        words = self._shown(message_of(said) or str(error.reason))
         where = f"{self.url} answers {error.code} ({words})"
         if error.code in (401, 403):
             key = f"the key in ${self._key_env}" if self._key else "captions.endpoint.key_env"
@@ -194,7 +170,7 @@ class Server:
             f"answer {error.code}: {words}",
             passing=passing,
             is_refused=not passing and bool(_FILTERED.search(said)),
-            wait_s=_seconds(error.headers.get("Retry-After")) if passing else 0.0,
+            wait_s=seconds_of(error.headers.get("Retry-After")) if passing else 0.0,
         )
 
     def _masked(self, text: str) -> str:
@@ -223,40 +199,3 @@ def _key_of(name: str | None) -> str | None:
             " breaks"
         )
     return key
-
-
-def _words(message: dict[str, Any]) -> str:
-    """The text of a message, which may come in parts."""
-    content = message.get("content")
-    if isinstance(content, list):
-        return "".join(str(part["text"]) for part in content if part.get("type") == "text")
-    if not isinstance(content, str | None):
-        raise TypeError("no text")
-    return content or ""
-
-
-def _count(used: dict[str, Any], name: str) -> int:
-    value = used.get(name)
-    return value if isinstance(value, int) and 0 <= value < 1 << 40 else 0
-
-
-def _message(said: str) -> str:
-    """The sentence in an error of such servers; else all of it."""
-    try:
-        limits.check_depth(said)
-        error = json.loads(said)["error"]
-        return str(error["message"] if isinstance(error, dict) else error)
-    except (ValueError, LookupError, TypeError):
-        return said
-
-
-def _seconds(text: str | None) -> float:
-    """What Retry-After asks for, in seconds from now; 0 for what says nothing."""
-    text = (text or "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
-        return float(text)
-    try:
-        date = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return 0.0
-    return max(0.0, date.timestamp() - time.time())

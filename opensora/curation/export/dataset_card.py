@@ -74,11 +74,11 @@ def _hub_name(text: str) -> str:
 def size_category(rows: int) -> str:
     """The hub's word for a number of rows, as 1K<n<10K."""
     low, bound = 0, 1000
-    while rows >= bound and bound < _LARGEST:
+    while rows >= bound and low < _LARGEST:
         low, bound = bound, bound * 10
     if not low:
         return "n<1K"
-    return f"n>{_short(low)}" if bound >= _LARGEST else f"{_short(low)}<n<{_short(bound)}"
+    return f"n>{_short(low)}" if low >= _LARGEST else f"{_short(low)}<n<{_short(bound)}"
 
 
 def _short(number: int) -> str:

@@ -161,6 +161,11 @@ def _write_parquet(rows: pd.DataFrame, path: Path) -> None:
 
 
 def _write_table(table: pa.Table, path: Path) -> None:
+    plain = [
+        field.with_type(pa.string()) if pa.types.is_large_string(field.type) else field
+        for field in table.schema
+    ]
+    table = table.cast(pa.schema(plain))
     features = {field.name: _feature(field) for field in table.schema}
     info = json.dumps({"info": {"features": features}})
     with atomic_path(path) as temporary:

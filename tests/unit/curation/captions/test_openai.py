@@ -285,6 +285,7 @@ ECHOES = {
     "status line": lambda h: h.wfile.write(f"HTTP/1.1 500 {KEY}\r\n\r\n".encode()) or True,
     "no status line": lambda h: h.wfile.write(f"{KEY}\r\n\r\n".encode()) or True,
     "in the caption": lambda h: send(h, 200, completion(f"A sign that says {KEY} stands there.")),
+    "in the ending": lambda h: send(h, 200, completion("A box slides home.", KEY)),
     "in a refusal": lambda h: send(h, 200, completion(None, refusal=f"not with {KEY}")),
 }
 
