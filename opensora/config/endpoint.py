@@ -91,6 +91,27 @@ def parse_endpoint(text: str | None) -> Endpoint:
     return Endpoint(**given)
 
 
+def check_asked(captions: Mapping[str, Any], place: str) -> None:
+    """Check what the `captions` of a workflow config say of models and of a server.
+
+    Args:
+        captions: with its defaults.
+        place: start of a sentence.
+
+    Raises:
+        ConfigError: no model, a server that nobody asks, or a field of it that can not be.
+    """
+    if captions["endpoint"] is not None:
+        Endpoint(**captions["endpoint"])
+    if (captions["endpoint"] is None) == (captions["captioner"] == "openai"):
+        raise ConfigError(
+            f"{place}: the captioner openai and `endpoint`, the server that it asks, come together;"
+            " give both or neither"
+        )
+    if captions["captioner"] in ("openai", "transformers") and not captions["model"]:
+        raise ConfigError(f"{place}: captioner {captions['captioner']} needs `model`")
+
+
 def _check_url(url: object) -> None:
     text = str(url)
     try:

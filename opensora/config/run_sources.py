@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from opensora.config.endpoint import Endpoint
+from opensora.config.endpoint import check_asked
 from opensora.config.registry import READERS, registered_names
 from opensora.config.sources import check_rates, given_rates
 from opensora.core.errors import ConfigError, did_you_mean
@@ -117,17 +117,7 @@ def settle_clips(clips: dict[str, Any], given: dict[str, Any], place: str = "") 
 
 def check_captions(captions: dict[str, Any], place: str = "") -> None:
     """Several captions of a clip come from files alone, and a server is asked by `openai`."""
-    if captions["endpoint"] is not None:
-        Endpoint(**captions["endpoint"])
-    if (captions["endpoint"] is None) == (captions["captioner"] == "openai"):
-        raise ConfigError(
-            f"workflow config: {place}captions: the captioner openai and `endpoint`, the server"
-            " that it asks, come together; give both or neither"
-        )
-    if captions["captioner"] in ("openai", "transformers") and not captions["model"]:
-        raise ConfigError(
-            f"workflow config: {place}captions: captioner {captions['captioner']} needs `model`"
-        )
+    check_asked(captions, f"workflow config: {place}captions")
     if captions["per_clip"] > 1 and captions["captioner"] != "sidecar":
         raise ConfigError(
             f"workflow config: {place}captions.per_clip {captions['per_clip']} has no effect with"
