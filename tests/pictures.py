@@ -67,7 +67,7 @@ def take_samples(run: Path) -> None:
             frame.paste(Image.fromarray(clip[t]).resize((TILE - 4, TILE - 4)), (x, y))
             lines = textwrap.wrap(prompt, 26)[:2]
             draw.multiline_text((x + 2, y + TILE), "\n".join(lines), "black", text)
-        frames.append(frame.quantize(COLOURS, dither=Image.Dither.NONE))
+        frames.append(frame.quantize(COLOURS // 2, dither=Image.Dither.NONE))
     path = IMAGES / "samples.gif"
     ms = round(1000 / rows["fps"].iloc[0])
     frames[0].save(
