@@ -9,6 +9,7 @@ from opensora.curation.survey.proposal import Proposal
 from opensora.curation.survey.walk import Contents
 from opensora.curation.survey.words import Words
 
+_FEW = 8  # clips; a batch of the small model holds four of one shape
 _MOST = 3  # of sizes, rates and reasons that a line names
 
 
@@ -41,6 +42,8 @@ def account(
             ("captions", _captions(words, sample.total)),
             ("left out", _left_out(sample, proposal)),
         ]
+    if 0 < proposal.clips < _FEW:
+        rows.append(("mind", f"{proposal.clips} clips may be too few to fill a batch: add some"))
     return rows
 
 
@@ -55,14 +58,14 @@ def size(count: float) -> str:
 
 def _files(found: Contents) -> str:
     kinds = (
-        (len(found.videos), "videos"),
-        (len(found.images), "images"),
-        (len(found.archives), "archives"),
-        (len(found.tables), "tables"),
-        (len(found.unnamed) + found.others.total(), "others"),
-        (len(found.unreadable), "folders that could not be listed"),
+        (len(found.videos), "video"),
+        (len(found.images), "image"),
+        (len(found.archives), "archive"),
+        (len(found.tables), "table"),
+        (len(found.unnamed) + found.others.total(), "other"),
+        (len(found.unreadable), "unreadable folder"),
     )
-    return ", ".join(f"{number:,} {kind}" for number, kind in kinds if number)
+    return ", ".join(f"{number:,} {kind}{'s' * (number > 1)}" for number, kind in kinds if number)
 
 
 def _captions(words: Words, total: int) -> str:

@@ -133,6 +133,8 @@ def seen_file(path: str) -> Seen:
     except OSError:
         return Seen(path, None, "unreadable", size, time.monotonic() - begin, 0.0)
     probe_s = time.monotonic() - begin
+    if info.kind == "image":  # was read as a whole
+        return Seen(path, info, "", size, probe_s, probe_s)
     begin, frames = time.monotonic(), 0
     try:
         for frames, _ in enumerate(iter_thumbnails(path, _THUMBNAIL), 1):

@@ -11,6 +11,7 @@ from opensora.core.errors import TableError
 from opensora.curation.survey.look import Sample
 from opensora.curation.survey.walk import Contents
 from opensora.curation.survey.words import Words
+from opensora.media.probe import VideoInfo
 
 _READY_S = 20.0  # seconds that most ready clips stay below
 _READY_SHARE = 0.9
@@ -81,7 +82,7 @@ def propose(
         mode, clips = "copy", round(sample.scaled(len(sample.good)))
     else:
         lines, mode, min_s = _of_videos(folder, words), "reencode", _CLIP_MIN_S
-        clips = round(sample.scaled(sum(_cut(info.duration_s) for _, info in sample.good)))
+        clips = round(sample.scaled(sum(_cut(info) for _, info in sample.good)))
     tail = [f"validation_fraction: {_held_out(number)}", *_MODELS]
     tail += ["sample:", f"  prompts: {_quoted(str(prompts))}", "  num_samples: 1"]
     return Proposal("\n".join([*head, *lines, *tail]) + "\n", mode, clips, min_s)
@@ -91,6 +92,7 @@ def _nothing(folder: Path, found: Contents, sample: Sample) -> str:
     if not sample.total:
         others = ", ".join(f"{count} {name}" for name, count in found.others.most_common(3))
         there = f" among its files ({others})" if others else "; it is empty"
+        there = " beside its tables (`manifest:` takes one of clips)" if found.tables else there
         return f"{folder}: no video, picture or archive of clips{there}; name the folder with them"
     reasons = ", ".join(f"{name} {count}" for name, count in sample.left_out.most_common(3))
     return (
@@ -160,9 +162,11 @@ _MODELS = (
 )
 
 
-def _cut(seconds: float) -> int:
-    """Clips that a scene of so many seconds gives."""
-    return max(int(seconds >= _CLIP_MIN_S), int(seconds / _CLIP_MAX_S))
+def _cut(info: VideoInfo) -> int:
+    """Clips that a file gives, where it is one scene."""
+    if info.kind == "image":
+        return 1
+    return max(int(info.duration_s >= _CLIP_MIN_S), int(info.duration_s / _CLIP_MAX_S))
 
 
 def _shards(number: int) -> int:

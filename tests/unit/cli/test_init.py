@@ -35,6 +35,7 @@ def test_the_config_runs_as_written(here: Path, capsys: pytest.CaptureFixture[st
         *("a grey film 0", "a grey film 1")
     ]
     assert said[0].split() == ["files", "2", "videos,", "2", "others"]
+    assert said[-2].split()[:3] == ["mind", "2", "clips"]
     assert "jobs, about 2 clips, about" in said[-1]  # snakemake has described them
     assert said[-1].endswith("--configfile mine/my_videos.yaml")
 

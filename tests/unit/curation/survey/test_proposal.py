@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 
 from opensora.core.errors import TableError
 from opensora.curation.survey.account import account, size
@@ -72,6 +73,14 @@ def test_clips_with_texts_beside_are_copied(tmp_path: Path) -> None:
     assert (config["captions"]["captioner"], config["captions"]["sidecar"]) == ("sidecar", [])
     assert words.prompts == ["a cat", "a dog that runs"]  # none that would bring settings
     assert (made.clips, clip_bytes(sample, made)) == (3, sample.bytes)
+
+
+def test_pictures_are_footage_too(tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    config, made, sample, _ = proposed(tmp_path)
+    assert (made.mode, sample.left_out, sample.footage_s) == ("reencode", {}, 0.0)
+    assert made.clips == 1
+    assert config["videos"] == [str(tmp_path)]
 
 
 def test_a_table_of_captions_is_named(tmp_path: Path) -> None:
@@ -143,6 +152,7 @@ def test_archives_begin_with_the_folder(tmp_path: Path) -> None:
     ("names", "sentence"),
     [
         ([], r"no video, picture or archive of clips; it is empty; name the folder"),
+        (["a.csv"], r"no video, picture or archive of clips beside its tables"),
         (["a.pdf", "b.pdf"], r"among its files \(2 \.pdf\)"),
         (["a.mp4"], r"none of 1 files that were looked into can be used \(empty_file 1\)"),
     ],
