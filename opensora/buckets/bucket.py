@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from opensora.buckets.aspect import get_size
 from opensora.buckets.assignment import DRAW_BITS, REASONS, BucketLookup
 from opensora.buckets.bucket_config import IMAGE_FRAMES, BucketConfig, parse_bucket_config
+from opensora.config.latent_grid import LatentGrid
 from opensora.core.seed import draw, hash_ids
 from opensora.tables.columns import ASSIGNMENT, ID
 
@@ -114,10 +115,12 @@ class TokenGrid:
     Attributes:
         vae_stride: frames, rows and columns of pixels of one latent value.
         patch_size: frames, rows and columns of latent values of one token.
+        chunk: frames after which latent frames begin anew; None never.
     """
 
     vae_stride: Size3 = DEFAULT_VAE_STRIDE
     patch_size: Size3 = DEFAULT_PATCH_SIZE
+    chunk: int | None = None
 
     @property
     def token_size(self) -> Size3:
@@ -127,9 +130,9 @@ class TokenGrid:
 
     def latent_size(self, bucket: Bucket) -> Size3:
         """Latent (T, H, W) of a bucket: a started group of frames counts, started rows do not."""
-        stride_t, stride_h, stride_w = self.vae_stride
+        _, stride_h, stride_w = self.vae_stride
         height, width = bucket.size
-        t = -(-bucket.num_frames // stride_t)
+        t = LatentGrid(self.vae_stride, chunk=self.chunk).latent_frames(bucket.num_frames)
         return t, max(height // stride_h, 1), max(width // stride_w, 1)
 
     def token_grid(self, bucket: Bucket) -> Size3:

@@ -71,6 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the autoencoder takes 1 + a multiple of N frames (default: as the config's vae says,"
         " or the frames of --vae-stride)",
     )
+    parser.add_argument(
+        "--frame-chunk",
+        type=int,
+        metavar="N",
+        help="frames after which the latents of the autoencoder begin anew (default: as the"
+        " config's vae says, or never)",
+    )
 
 
 def _config(args: argparse.Namespace) -> dict[str, Any]:
@@ -90,7 +97,11 @@ def _grid(args: argparse.Namespace, config: dict[str, Any]) -> "LatentGrid":
     from opensora.config.latent_grid import check_config_frames, config_grid
 
     grid = config_grid(config, args.vae_stride)
-    grid = replace(grid, frame_step=args.frame_step or grid.frame_step)
+    grid = replace(
+        grid,
+        frame_step=args.frame_step or grid.frame_step,
+        chunk=args.frame_chunk or grid.chunk,
+    )
     check_config_frames(config, grid, args.config)
     return grid
 
@@ -110,7 +121,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.plans.stage_plan import plan_training
     from opensora.tables.manifest import read_manifest
 
-    for name in ("world_size", "num_shards", "windows", "frame_step"):
+    for name in ("world_size", "num_shards", "windows", "frame_step", "frame_chunk"):
         if (value := getattr(args, name)) is not None and value < 1:
             raise ConfigError(f"--{name.replace('_', '-')} {value}: expected at least 1")
     if args.windows > 1 and not args.items:
@@ -119,18 +130,24 @@ def run(args: argparse.Namespace) -> str:
         raise ConfigError("--items are those of the plan; give --plan FILE too")
     check_plot_path(args.plot)
     config = _config(args)
-    stride = _grid(args, config).stride
+    grid = _grid(args, config)
     sample_cost = None
     if check_balance_mode(config.get("balance")) == COST and config.get("model"):
         from opensora.plans.budget.cost import (
             sample_cost_of,  # loads the models, which takes seconds
         )
 
-        sample_cost = sample_cost_of(config, stride)
+        sample_cost = sample_cost_of(config, grid.stride, grid.chunk)
     manifest = read_manifest(args.data_path)
-    settings = {"world_size": args.world_size, "vae_stride": stride, "sample_cost": sample_cost}
-    settings["rates"] = rates_of(args.sources) if args.sources else None
-    made = plan_training(manifest, config, **settings)
+    made = plan_training(
+        manifest,
+        config,
+        world_size=args.world_size,
+        vae_stride=grid.stride,
+        frame_chunk=grid.chunk,
+        sample_cost=sample_cost,
+        rates=rates_of(args.sources) if args.sources else None,
+    )
     for warning in made.summary["warnings"]:
         logging.getLogger(__name__).warning("plan %s", warning)
     _write_tables(args, manifest, config, made)

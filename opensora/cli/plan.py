@@ -159,7 +159,8 @@ def _propose(args: argparse.Namespace) -> str:
     if args.config:
         config = load_config(args.config, args.overrides, known=KNOWN_FIELDS).to_dict()
     clips = training_clips(read_manifest(args.propose_buckets, needs_text=False))
-    grid = token_grid(config, config_grid(config, args.vae_stride).stride)
+    latents = config_grid(config, args.vae_stride)
+    grid = token_grid(config, latents.stride, latents.chunk)
     interval = frame_interval_of(config)
     measured, limit, smallest = {}, None, None
     if args.config:
@@ -190,6 +191,7 @@ def _forecast(args: argparse.Namespace) -> str:
     import sys
     from pathlib import Path
 
+    from opensora.buckets.bucket import TokenGrid
     from opensora.config.latent_grid import config_grid
     from opensora.config.load import load_config
     from opensora.core.errors import ConfigError
@@ -199,7 +201,6 @@ def _forecast(args: argparse.Namespace) -> str:
     from opensora.plans.budget.forecast import forecast, measured_mfu
     from opensora.plans.budget.machine import Machine, gpu_memory, gpu_peak
     from opensora.plans.figures import forecast_table, plot_forecast
-    from opensora.plans.stage_plan import token_grid
     from opensora.tables.manifest import read_manifest
     from opensora.training.config import KNOWN_FIELDS
 
@@ -207,14 +208,15 @@ def _forecast(args: argparse.Namespace) -> str:
     if args.mfu is not None and args.measured is not None:
         raise ConfigError("--mfu and --measured are both given; keep one")
     config = load_config(args.config, args.overrides, known=KNOWN_FIELDS).to_dict()
-    stride = config_grid(config, args.vae_stride).stride
+    latents = config_grid(config, args.vae_stride)
     peak = gpu_peak(args.gpu) if args.peak_tflops is None else args.peak_tflops
     mfu = args.mfu or 0.4
     if args.measured is not None:
+        cost = model_cost(config)
         mfu = measured_mfu(
             Path(args.measured),
-            model_cost(config),
-            token_grid(config, stride),
+            cost,
+            TokenGrid(latents.stride, cost.patch_size, latents.chunk),
             grad_checkpoint=bool(config.get("grad_checkpoint")),
             gpus=args.gpus,
             peak_tflops=peak,
@@ -229,7 +231,8 @@ def _forecast(args: argparse.Namespace) -> str:
     found = forecast(
         read_manifest(args.data_path),
         config,
-        vae_stride=stride,
+        vae_stride=latents.stride,
+        frame_chunk=latents.chunk,
         storage=_storage(args),
         machine=machine,
     )

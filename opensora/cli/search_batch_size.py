@@ -80,7 +80,8 @@ def run(args: argparse.Namespace) -> str:
     require_parts(config)
     buckets = bucket_config_of(config)
     rules = parse_bucket_config(buckets, ranges=True)
-    grid = token_grid(config, config_grid(config, args.vae_stride).stride)
+    latents = config_grid(config, args.vae_stride)
+    grid = token_grid(config, latents.stride, latents.chunk)
     timer = StepTimer(config, grid, torch.device(choose_device(args.device)), repeats=args.repeats)
     base = choose_base(
         rules,

@@ -174,7 +174,9 @@ def _nothing_to_train_on(manifest: pd.DataFrame) -> str:
     )
 
 
-def token_grid(config: Mapping[str, Any], vae_stride: Size3 = DEFAULT_VAE_STRIDE) -> TokenGrid:
+def token_grid(
+    config: Mapping[str, Any], vae_stride: Size3 = DEFAULT_VAE_STRIDE, chunk: int | None = None
+) -> TokenGrid:
     """Return how many tokens a sample is for the model of a config, without building it.
 
     Where the config does not say, the end of the model's type does: XL/2 or XL/2x2.
@@ -182,7 +184,7 @@ def token_grid(config: Mapping[str, Any], vae_stride: Size3 = DEFAULT_VAE_STRIDE
     model = config.get("model") or {}
     named = PATCH_SIZES.get(str(model.get("type", "")).rpartition("/")[2], DEFAULT_PATCH_SIZE)
     t, h, w = model.get("patch_size") or named
-    return TokenGrid(vae_stride, (t, h, w))
+    return TokenGrid(vae_stride, (t, h, w), chunk)
 
 
 class EpochAssignments(Sequence[pd.DataFrame]):
@@ -243,6 +245,7 @@ def plan_training(
     *,
     world_size: int = 1,
     vae_stride: Size3 = DEFAULT_VAE_STRIDE,
+    frame_chunk: int | None = None,
     sample_cost: SampleCost | None = None,
     rates: Rates | None = None,
 ) -> TrainingPlan:
@@ -254,6 +257,7 @@ def plan_training(
             num_steps, accumulate, balance, drop_last, max_crop, sp_size.
         world_size: processes that train; groups of `sp_size` of them are data-parallel ranks.
         vae_stride: pixels of one latent value, to count tokens.
+        frame_chunk: frames that the autoencoder compresses together; None = all.
         sample_cost: what balances the steps where `balance` is "cost"; None counts tokens.
         rates: of the sources that the manifest's column `source_name` tells; None counts all alike.
 
@@ -271,7 +275,8 @@ def plan_training(
     accumulate = check_accumulate(config.get("accumulate", 1))
     clips = training_clips(manifest)
     assignments = EpochAssignments(clips, config)
-    grid, sources = token_grid(config, vae_stride), sources_of(manifest, clips)
+    grid = token_grid(config, vae_stride, frame_chunk)
+    sources = sources_of(manifest, clips)
     plan = compile_plan(
         assignments,
         buckets,

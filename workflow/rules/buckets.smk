@@ -25,7 +25,10 @@ rule assign_buckets:
         identity=identity(
             version=VERSIONS["assign_buckets"],
             world_size=lambda wildcards: world_size(wildcards.stage),
-            vae_stride=lambda wildcards: list(vae_grid().stride),
+            vae_stride=lambda wildcards: [
+                *vae_grid().stride,
+                *filter(None, [vae_grid().chunk]),
+            ],
             num_shards=len(SHARDS),
             # what was made before there were windows stays as it is
             **({"windows": WINDOWS} if WINDOWS > 1 else {}),
@@ -52,7 +55,9 @@ rule assign_buckets:
         world_size=lambda wildcards: world_size(wildcards.stage),
         # a function of input is not compared: it stands in the identity
         vae_grid=lambda wildcards, input: options(
-            vae_stride=list(vae_grid().stride), frame_step=vae_grid().frame_step
+            vae_stride=list(vae_grid().stride),
+            frame_step=vae_grid().frame_step,
+            frame_chunk=vae_grid().chunk,
         ),
         seed=config["seed"],
         epochs=lambda wildcards: options(epochs=STAGE[wildcards.stage]["epochs"]),

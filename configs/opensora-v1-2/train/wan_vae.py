@@ -8,3 +8,4 @@ bucket_config = {
     "480p": {1: (0.3, 60), 49: (0.5, 4), 97: (0.3, 2)},
 }
 vae = dict(_delete_=True, from_pretrained="Wan-AI/Wan2.1-T2V-1.3B-Diffusers")
+model = dict(in_channels=16)

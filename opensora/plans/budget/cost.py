@@ -26,7 +26,6 @@ from opensora.models.open.door import OPEN, describe, named_architecture
 from opensora.models.open.family import OpenTransformer
 from opensora.plans.balance import COST, SampleCost, check_balance_mode
 from opensora.plans.budget.counted import CountedCost
-from opensora.plans.stage_plan import token_grid
 
 BACKWARD = 2.0  # gradients of inputs and of weights: each as many products as the forward pass
 RECOMPUTE = 1.0  # gradient checkpointing runs the forward pass once more
@@ -249,8 +248,11 @@ def text_sizes(config: Mapping[str, Any]) -> dict[str, int]:
     return {} if length is None else {"model_max_length": int(length)}
 
 
-def sample_cost_of(config: Mapping[str, Any], vae_stride: Size3) -> SampleCost | None:
+def sample_cost_of(
+    config: Mapping[str, Any], vae_stride: Size3, chunk: int | None = None
+) -> SampleCost | None:
     """Return what balances the plan of a training config; None where it is not balanced."""
     if check_balance_mode(config.get("balance")) != COST:
         return None
-    return model_cost(config).sample_cost(token_grid(config, vae_stride))
+    cost = model_cost(config)
+    return cost.sample_cost(TokenGrid(vae_stride, cost.patch_size, chunk))

@@ -21,7 +21,6 @@ from opensora.plans.stage_plan import (
     EpochAssignments,
     bucket_config_of,
     check_accumulate,
-    token_grid,
     training_clips,
 )
 from opensora.plans.summary import cut_away, describe_buckets
@@ -33,6 +32,7 @@ def forecast(
     config: Mapping[str, Any],
     *,
     vae_stride: Size3,
+    frame_chunk: int | None = None,
     storage: Storage,
     machine: Machine,
 ) -> dict[str, Any]:
@@ -42,6 +42,7 @@ def forecast(
         manifest: clips with id, text, num_frames, height, width.
         config: of training: buckets, epochs, model, grad_checkpoint.
         vae_stride: pixels of one latent value.
+        frame_chunk: frames that the autoencoder compresses together; None = all.
         storage: how latents and embeddings are stored.
         machine: GPUs and time.
 
@@ -51,7 +52,8 @@ def forecast(
         and per sample beside the reference's; `budget`: what the machine's time buys; `memory`: of
         the largest micro batch, and what makes it fit; `model` and `machine`.
     """
-    cost, grid = model_cost(config), token_grid(config, vae_stride)
+    cost = model_cost(config)
+    grid = TokenGrid(vae_stride, cost.patch_size, frame_chunk)
     clips = training_clips(manifest)
     buckets = _buckets(clips, config, cost, grid, storage, machine)
     sums = ("samples", "cut", "batches", "trained", "tokens", "flops", "latent_bytes", "gpu_hours")

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
+from opensora.buckets.bucket import Bucket, TokenGrid
 from opensora.cli.main import main
 from opensora.config.latent_grid import read_grid
-from opensora.core.io import sha256_file
+from opensora.core.io import read_json, sha256_file
 from opensora.media.encode import write_video
 from opensora.tables.columns import MANIFEST
 from opensora.tables.io import read_table, write_table
@@ -60,6 +61,7 @@ def test_it_trains_and_samples(
     words += ["--bucket-config", f"{{'32x32': {{{frames}: (1.0, 1)}}}}", "--num-steps", "2"]
     words += ["--dtype", "fp32", "--plugin", "ddp", "--warmup-steps", "0", "--grad-checkpoint"]
     words += ["False", "--num-workers", "1", "--ema-decay", "0.0", "--lr", "0.01"]
+    words += ["--model.in-channels", "4"] if vae == "wan" else []  # of the tiny one
     train = ["train", str(CONFIGS / "train" / config), "--outputs", str(outputs)]
     assert main([*train, *words]) == 0
     weights: dict[str, Any] = load_file(outputs / "ema.safetensors")
@@ -87,4 +89,16 @@ def test_a_length_that_it_can_not_take_is_refused_first(
     ]
     assert main(["assign-buckets", *words, "--plan", str(tmp_path / "plan.parquet")]) == 2
     assert "20 frames, expected 1 + a multiple of 4, or as much" in capsys.readouterr().err
-    assert read_grid(world / "v1_2").latent_frames(51) == 15
+    grid = read_grid(world / "v1_2")
+    tokens = TokenGrid(grid.stride, (1, 2, 2), grid.chunk)
+    assert tokens.latent_size(Bucket("256", 51, "1.0")) == (15, 32, 32)
+    assert TokenGrid(grid.stride).latent_size(Bucket("256", 51, "1.0"))[0] == 13
+
+
+def test_the_plan_counts_the_tokens_of_such_a_length(world: Path, tmp_path: Path) -> None:
+    words = ["--data-path", f"{world}/manifest.csv", "--summary", str(tmp_path / "summary.json")]
+    words += ["--vae.from-pretrained", f"{world}/v1_2"]
+    words += ["--bucket-config", "{'32x32': {22: (1.0, 1)}}", "--epochs", "1"]
+    assert main(["assign-buckets", str(CONFIGS / "train/stage1.py"), *words]) == 0
+    (row,) = read_json(tmp_path / "summary.json")["buckets"].values()
+    assert row["tokens_per_sample"] == 7 * 2 * 2
