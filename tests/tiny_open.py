@@ -31,6 +31,7 @@ def wan(
     text_channels: int = TEXT_CHANNELS,
     channels: int = CHANNELS,
     shift: float = 3.0,
+    patch_size: tuple[int, int, int] = (1, 2, 2),
     vae_fields: dict[str, Any] | None = None,
     **fields: Any,
 ) -> Path:
@@ -38,6 +39,7 @@ def wan(
     torch.manual_seed(0)
     vae = tiny_wan_vae(**(vae_fields or {}))
     transformer = diffusers.WanTransformer3DModel(
+        patch_size=patch_size,
         num_attention_heads=2,
         attention_head_dim=12,
         in_channels=channels,

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,12 +30,16 @@ class Training:
     Args:
         folder: where configs and outputs are.
         processes: workers.
-        epochs: of the plan.
+        text_encoder: what its captions were encoded with.
+        **changes: fields of the training config.
     """
 
-    def __init__(self, folder: Path, processes: int) -> None:
+    def __init__(
+        self, folder: Path, processes: int, *, text_encoder: str = "t5", **changes: Any
+    ) -> None:
         self.outputs, self._processes = folder / "out", processes
-        stores = make_stores(folder / "stores", epochs=4 * processes, world_size=processes)
+        plan = {"epochs": 4 * processes, "world_size": processes}
+        stores = make_stores(folder / "stores", **plan, text_encoder=text_encoder)
         self._config = folder / "config.py"
         model = {"type": "STDiT2", "patch_size": (1, 1, 1), "hidden_size": 24, "depth": 1}
         save_config(
@@ -46,6 +51,7 @@ class Training:
                 "num_steps": STEPS,
                 "ckpt_every": EVERY,
                 "log_every": 1,
+                **changes,
             },
             self._config,
         )

@@ -34,6 +34,7 @@ def make_stores(
     images: int = BATCH,
     balance: bool = False,
     windows: int = 1,
+    text_encoder: str = TEXT["type"],
 ) -> dict[str, str]:
     """Stores of two-frame clips and as many images, and a plan of `epochs` passes.
 
@@ -72,7 +73,8 @@ def make_stores(
         for name in assignment["id"]
     }
     captions = {name: name for name in tokens}
-    tiny_stores.fill_embeddings(root / "embeddings/0000.parquet", tokens, captions, TEXT)
+    identity = {**TEXT, "type": text_encoder}
+    tiny_stores.fill_embeddings(root / "embeddings/0000.parquet", tokens, captions, identity)
     buckets = {"24px": {2: (1.0, BATCH), 1: (1.0, images)}}
     cost = (lambda bucket: float(bucket.num_frames)) if balance else None
     plan = compile_plan(
