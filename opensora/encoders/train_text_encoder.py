@@ -167,7 +167,7 @@ def _train(
 
     matrices = [
         weight
-        for name, weight in encoder.encoder.block.named_parameters()
+        for name, weight in encoder.get_submodule("encoder.block").named_parameters()
         if weight.ndim == 2 and "relative_attention_bias" not in name
     ]
     encoder.train()

@@ -143,8 +143,9 @@ def form_batches(
     sizes = batch_sizes(rules)
     wanted = [sizes[cell.resolution, cell.num_frames] for cell in final]
     if mix:
-        settings = {"seed": seed, "epoch": epoch, "drop_last": drop_last}
-        order, held = mix.choose(place, final, wanted, hashes, **settings)
+        order, held = mix.choose(
+            place, final, wanted, hashes, seed=seed, epoch=epoch, drop_last=drop_last
+        )
     else:
         # by chance first, then by cell: the second sort keeps the order of the first
         order = np.argsort(draw(hashes, seed, "order", epoch), kind="stable")

@@ -272,8 +272,7 @@ def plan_training(
     if not isinstance(drop_last, bool):
         raise ConfigError(f"drop_last is {drop_last!r}; expected True or False")
     buckets, num_steps = bucket_config_of(config), config.get("num_steps")
-    accumulate = check_accumulate(config.get("accumulate", 1))
-    clips = training_clips(manifest)
+    accumulate, clips = check_accumulate(config.get("accumulate", 1)), training_clips(manifest)
     assignments = EpochAssignments(clips, config)
     grid = token_grid(config, vae_stride, frame_chunk)
     sources = sources_of(manifest, clips)
@@ -290,18 +289,30 @@ def plan_training(
         mix=_mix_of(sources, rates),
     )
     if num_steps:
-        dealt = {"world_size": world_size, "accumulate": accumulate}
-        require_steps(num_steps, len(plan), epochs=epochs, **dealt)
-    described = (clips, assignments[0], plan, buckets)
-    summary = summarize_plan(*described, grid=grid, drop_last=drop_last, is_mixed=bool(rates))
-    if sources is not None:
-        summary["sources"] = describe_sources(sources, plan, rates or {})
-    if config.get("bucket_config") and field_of(config, "batch_size") is not None:
-        summary["warnings"].append("batch_size has no effect: bucket_config says it per bucket")
+        require_steps(
+            num_steps, len(plan), epochs=epochs, world_size=world_size, accumulate=accumulate
+        )
+    described, is_mixed = (clips, assignments[0], plan, buckets), bool(rates)
+    summary = summarize_plan(*described, grid=grid, drop_last=drop_last, is_mixed=is_mixed)
+    _complete(summary, config, plan, sources, rates)
     settings = {"seed": seed, "frame_interval": frame_interval_of(config), "balance": balance}
     settings |= {"drop_last": drop_last, "num_steps": num_steps}
     rules = parse_bucket_config(buckets)
     return TrainingPlan(plan, summary, settings, assignments, rules, rates or {})
+
+
+def _complete(
+    summary: dict[str, Any],
+    config: Mapping[str, Any],
+    plan: pd.DataFrame,
+    sources: np.ndarray | None,
+    rates: Rates | None,
+) -> None:
+    """Add what the sources are, and what of the config has no effect."""
+    if sources is not None:
+        summary["sources"] = describe_sources(sources, plan, rates or {})
+    if config.get("bucket_config") and field_of(config, "batch_size") is not None:
+        summary["warnings"].append("batch_size has no effect: bucket_config says it per bucket")
 
 
 def _mix_of(sources: np.ndarray | None, rates: Rates | None) -> SourceMix | None:

@@ -62,7 +62,9 @@ def count_good(captions: pd.DataFrame, ids: Iterable[str]) -> pd.Series:
 
 def sum_replies(captions: pd.DataFrame) -> dict[str, float]:
     """Tokens and cost of all captions that a server wrote; {} for a table without any."""
-    counts = {name: int(captions[name].fillna(0).sum()) for name in TOKENS if name in captions}
+    counts: dict[str, float] = {
+        name: int(captions[name].fillna(0).sum()) for name in TOKENS if name in captions
+    }
     if COST not in captions or captions[COST].isna().all():
         return counts
     return {**counts, COST: round(float(captions[COST].fillna(0).sum()), 6)}
@@ -109,5 +111,6 @@ def _with_corrected(captions: pd.DataFrame, clips: pd.DataFrame) -> pd.DataFrame
     """The captions, in place of those that a person corrected the manifest's own."""
     if CORRECTED not in clips:
         return captions
-    own = clips.loc[clips[CORRECTED], [ID, TEXT]].assign(**{STATUS: OK, K: 0})
+    own = clips.loc[clips[CORRECTED], [ID, TEXT]]
+    own[STATUS], own[K] = OK, 0
     return pd.concat([captions[~captions[ID].isin(own[ID])], own], ignore_index=True)

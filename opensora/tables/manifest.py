@@ -196,7 +196,10 @@ def of_source(rows: pd.DataFrame, name: str) -> pd.DataFrame:
         rows: of a table with ids.
         name: of letters, digits and dashes, so that no two sources make one id.
     """
-    return rows.assign(**{ID: f"{name}_" + rows[ID].astype(str), SOURCE_NAME: name})
+    named = rows.copy()
+    named[ID] = f"{name}_" + rows[ID].astype(str)
+    named[SOURCE_NAME] = name
+    return named
 
 
 def make_id(path: str, content: str) -> str:

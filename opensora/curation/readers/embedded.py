@@ -40,7 +40,7 @@ class EmbeddedClips(Reader):
         store = self.need_store(path)
         rows: Rows = []
         for file in _files(path):
-            rows += rows_once(file, store, lambda file=file: list(_rows(file, store)))
+            rows += rows_once(file, store, _rows)
         if not rows:
             raise TableError(f"{path}: no row in {len(_files(path))} files")
         return fill_text(pd.DataFrame(rows))

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,19 +13,20 @@ from opensora.curation.ingest.journal import key_of
 from opensora.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from opensora.tables.columns import PATH
 
-Rows = list[dict[str, Any]]
+Row = dict[str, Any]
+Rows = list[Row]
 
 _PART = 1 << 20
 _SUFFIX = ".mp4"  # of what comes without a name
 
 
-def rows_once(archive: Path, store: Path, read: Callable[[], Rows]) -> Rows:
+def rows_once(archive: Path, store: Path, read: Callable[[Path, Path], Iterator[Row]]) -> Rows:
     """The rows of an archive: as they were noted, where it and its clips are still there.
 
     Args:
         archive: a file that holds clips.
         store: folder that clips are brought out into; notes lie in its `archives`.
-        read: reads the archive.
+        read: reads an archive into a store.
     """
     key = key_of(str(archive.absolute()))
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
@@ -36,7 +37,7 @@ def rows_once(archive: Path, store: Path, read: Callable[[], Rows]) -> Rows:
             return rows
     except (OSError, ValueError, KeyError, TypeError):
         pass  # none yet, or cut off: the archive says it again
-    rows = read()
+    rows = list(read(archive, store))
     note.parent.mkdir(parents=True, exist_ok=True)
     write_text(note, json.dumps(rows))  # columns in the order in which they came
     return rows

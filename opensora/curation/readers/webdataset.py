@@ -48,7 +48,7 @@ class WebDataset(Reader):
         store = self.need_store(path)
         rows: Rows = []
         for shard in _shards(path):
-            rows += rows_once(shard, store, lambda shard=shard: list(_rows(shard, store)))
+            rows += rows_once(shard, store, _rows)
         if not rows:
             raise TableError(f"{path}: no sample in {len(_shards(path))} archives")
         return fill_text(pd.DataFrame(rows))

@@ -60,8 +60,8 @@ def find_words(folder: Path, found: Contents) -> Words:
     of the names of folders.
     """
     if ready := _ready_table(folder, found):
-        texts = prompts_of(first_texts(Path(ready), PROMPTS))
-        return Words(ready=ready, prompts=texts or [_ANY_PROMPT])
+        prompts = prompts_of(first_texts(Path(ready), PROMPTS))
+        return Words(ready=ready, prompts=prompts or [_ANY_PROMPT])
     words = Words(beside=len(found.captioned))
     files = {os.path.normpath(path) for path in found.media}
     named: set[str] = set()
@@ -84,8 +84,8 @@ def find_words(folder: Path, found: Contents) -> Words:
         rows = with_known_names(rows)
         if PATH not in rows or TEXT not in rows:
             continue
-        folder = os.path.dirname(table)
-        theirs = {os.path.normpath(os.path.join(folder, name)) for name in rows[PATH]} & files
+        beside = os.path.dirname(table)
+        theirs = {os.path.normpath(os.path.join(beside, name)) for name in rows[PATH]} & files
         if theirs:
             named |= theirs
             words.tables.append(table)
@@ -102,7 +102,8 @@ def find_words(folder: Path, found: Contents) -> Words:
 def _of_public(public: PublicTable, rows: pd.DataFrame, videos: Sequence[str]) -> dict[str, Any]:
     """Files that a public set's table speaks of, and some of its texts; empty where it does not."""
     ids = {name: path for path in videos for name in video_ids(path)}
-    named, texts = set(), []
+    named: set[str] = set()
+    texts: list[str] = []
     for row in rows.to_dict("records"):
         if (path := ids.get(public.video_of(row))) is not None:
             named.add(path)
@@ -154,9 +155,7 @@ def _of_folders(files: Sequence[str]) -> list[str]:
     """What the captioner `template` says of files of different folders."""
     firsts = {os.path.dirname(path): path for path in reversed(files)}
     clips = [
-        Clip(
-            id="", path=Path(path), kind="video", source=Path(path), start=0.0, end=0.0, sha256=""
-        )
+        Clip(id="", path=Path(path), kind="video", source=Path(path), start=0.0, end=0.0, sha256="")
         for _, path in sorted(firsts.items())[:PROMPTS]
     ]
     return prompts_of(map(str, TemplateCaptioner().caption(clips)))

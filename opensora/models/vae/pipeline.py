@@ -123,7 +123,7 @@ class OpenSoraVAE(VideoAutoencoder):
         return torch.cat([mean for mean, _ in runs], 2), torch.cat([std for _, std in runs], 2)
 
     def _decode(self, z: Tensor) -> Tensor:
-        run = self.grid.latent_frames(self.grid.chunk)
+        run = self.grid.latent_frames(self.grid.chunk or self.grid.frames_of(z.shape[2]))
         frames = torch.cat(
             [
                 self.module.temporal_vae.decode(part, self.grid.frames_of(part.shape[2]))
@@ -165,7 +165,7 @@ def _image_autoencoder(weights: Mapping[str, Tensor]) -> nn.Module:
     Raises:
         KeyError: a weight is missing.
     """
-    from diffusers import AutoencoderKL
+    import diffusers
 
     levels = _count(weights, r"encoder\.down_blocks\.(\d+)\.")
     depth = _count(weights, r"encoder\.down_blocks\.0\.resnets\.(\d+)\.")
@@ -173,7 +173,8 @@ def _image_autoencoder(weights: Mapping[str, Tensor]) -> nn.Module:
         len(weights[f"encoder.down_blocks.{level}.resnets.0.conv2.weight"])
         for level in range(levels)
     ]
-    network: nn.Module = AutoencoderKL(
+    build: Any = diffusers.AutoencoderKL  # whose types are not told
+    network: nn.Module = build(
         block_out_channels=widths,
         down_block_types=["DownEncoderBlock2D"] * levels,
         up_block_types=["UpDecoderBlock2D"] * levels,

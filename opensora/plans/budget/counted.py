@@ -83,7 +83,7 @@ class CountedCost:
         try:
             with FakeTensorMode(allow_non_fake_inputs=True):
                 x = torch.empty(1, self.in_channels, frames, height, width)
-                conditions = size_conditions(1, **sizes, device="cpu")
+                conditions = dict(size_conditions(1, **sizes, device="cpu"))
                 conditions["y"] = torch.empty(1, 1, words, self.caption_channels)
                 conditions["mask"] = torch.ones(1, words, dtype=torch.int64)
                 args = (x, torch.empty(1))

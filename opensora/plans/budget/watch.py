@@ -92,7 +92,7 @@ def _kind(block: nn.Module) -> tuple[Any, ...]:
 def watched_pass(
     model: OpenTransformer,
     args: tuple[Tensor, ...],
-    conditions: Mapping[str, Tensor],
+    conditions: Mapping[str, Any],
     *,
     half: bool,
 ) -> Pass:
