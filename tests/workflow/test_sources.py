@@ -26,11 +26,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 Config = dict[str, Any]
 
 
-def config_of() -> Config:
+def config_of(folder: Path) -> Config:
     config = yaml.safe_load((REPOSITORY / "configs/workflow/test.yaml").read_text())
     for name in ("demo", "filters", "captions"):
         config.pop(name, None)
-    config["stages"] = [{"name": "stage1", "config": "stage1.py"}]
+    config["stages"] = [{"name": "stage1", "config": str(folder / "stage1.py")}]
     config["sample"]["prompts"] = "prompts.txt"
     config |= {"scorers": ["technical"], "validation_fraction": 0.0}
     config["clips"] = {"fps": 8, "short_side": 32, "min_s": 0.5}
@@ -86,7 +86,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run up to the plan of its stage."""
     folder = tmp_path_factory.mktemp("sources")
     make_sources(folder)
-    snakemake(folder, config_of(), "--until", "assign_buckets", "--", TARGET)
+    snakemake(folder, config_of(folder), "--until", "assign_buckets", "--", TARGET)
     return folder
 
 
@@ -145,7 +145,7 @@ def test_the_plan_has_the_weights(finished: Path) -> None:
 
 
 def test_nothing_starts_again_unchanged(finished: Path) -> None:
-    assert planned(finished, config_of()) == []
+    assert planned(finished, config_of(finished)) == []
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_nothing_starts_again_unchanged(finished: Path) -> None:
 def test_a_change_of_a_source_starts_what_it_changes(
     place: int, field: str, value: Any, expected: dict[str, int], finished: Path
 ) -> None:
-    config = config_of()
+    config = config_of(finished)
     config["sources"][place][field] = value
     assert started(finished, config) == expected
 
@@ -175,13 +175,13 @@ def test_a_file_more_in_a_folder_of_ready_clips_imports_it_again(finished: Path)
     more = finished / "bought/more.txt"
     more.write_text("a clip to come")
     try:
-        assert started(finished, config_of()) == {"import_manifest": 1}
+        assert started(finished, config_of(finished)) == {"import_manifest": 1}
     finally:
         more.unlink()
 
 
 def test_a_run_of_ready_clips_alone_cuts_nothing(finished: Path) -> None:
-    config = config_of()
+    config = config_of(finished)
     config["sources"] = [config["sources"][1], {"name": "more", "manifest": "bought", "weight": 2}]
     config["run"] = "ready"
     path = finished / "config.yaml"
