@@ -107,6 +107,18 @@ def test_the_forward_pass_and_the_names_of_weights_are_those_of_diffusers(folder
 
 
 @EACH
+def test_weights_in_bf16_take_the_latents_and_texts_of_sampling(folders, name):
+    model = ours(folders, name).eval()
+    latents, _, text, mask = noised(folders, name)
+    t, given = torch.tensor([3.0, 900.0]), {"y": text[:, None], "mask": mask, **sizes(name)}
+    with torch.no_grad():
+        exact = model(latents, t, **given)
+        found = model.to(torch.bfloat16)(latents, t, **given)
+    assert found.dtype == torch.float32
+    assert (found - exact).abs().mean() < 0.05 * exact.std()
+
+
+@EACH
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
 def test_a_sample_is_that_of_the_pipeline(folders, name, guidance):
     family, pipeline = FAMILIES[name], official(folders, name)

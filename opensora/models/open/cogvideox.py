@@ -73,6 +73,7 @@ class CogVideoX(OpenTransformer):
                 f" text_encoder.model_max_length (encode.max_length of a workflow) to {length}"
             )
         network: Any = super()
+        x = x.to(self.dtype)
         output = network.forward(
             x.transpose(1, 2),  # [B, T, C, H, W]
             y[:, 0].to(x.dtype),

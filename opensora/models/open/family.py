@@ -7,6 +7,7 @@ whatever is saved loads where it came from.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from opensora.core.errors import ConfigError
@@ -47,6 +48,7 @@ class OpenTransformer(nn.Module):
     graphs_per_size: ClassVar[int] = 1
     y_embedder: None = None
     config: Any  # of diffusers
+    dtype: torch.dtype  # of the weights, likewise
     in_channels: int
     out_channels: int
     patch_size: tuple[int, int, int]

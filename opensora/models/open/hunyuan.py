@@ -70,6 +70,7 @@ class HunyuanVideo15(OpenTransformer):
             ConfigError: latents that are not whole patches.
         """
         self.check_size(x)
+        x = x.to(self.dtype)
         used = int(mask.sum(1).max())  # what is padding everywhere would be computed for nothing
         rows, text_mask = y[:, 0, :used].to(x.dtype), mask[:, :used].bool()
         quoted = text_mask & (rows[..., -1] > 0.5)
@@ -77,7 +78,7 @@ class HunyuanVideo15(OpenTransformer):
         network: Any = super()
         output = network.forward(
             torch.cat([x, torch.zeros_like(x), torch.zeros_like(x[:, :1])], 1),  # no given frames
-            timestep,
+            timestep.to(x.dtype),  # as its pipeline: what embeds it computes in the type of this
             rows[..., : config.text_embed_dim],
             text_mask & ~quoted,
             encoder_hidden_states_2=rows[..., : config.text_embed_2_dim],

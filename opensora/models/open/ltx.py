@@ -62,6 +62,7 @@ class LTX(OpenTransformer):
         Returns:
             [B, C, T, H, W] float32.
         """
+        x = x.to(self.dtype)
         T, H, W = x.shape[2:]
         steps = (num_frames - 1) / max(T - 1, 1) / fps, height / H, width / W
         network: Any = super()

@@ -54,6 +54,7 @@ class SanaVideo(OpenTransformer):
         """
         self.check_size(x)
         network: Any = super()
+        x = x.to(self.dtype)
         output = network.forward(
             x, y[:, 0].to(x.dtype), timestep, encoder_attention_mask=mask, return_dict=False
         )

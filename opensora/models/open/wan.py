@@ -72,6 +72,7 @@ class Wan(OpenTransformer):
         """
         self.check_size(x)
         network: Any = super()
+        x = x.to(self.dtype)
         text = y[:, 0].to(x.dtype)
         if x_mask is not None:
             timestep = self._of_tokens(timestep, x_mask, x)
