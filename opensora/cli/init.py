@@ -71,8 +71,10 @@ def run(args: argparse.Namespace) -> str:
         cores=os.cpu_count() or 1,
     )
     clips = f", about {proposal.clips:,} clips" if proposal.clips else ""
+    disk = clip_bytes(sample, proposal)
+    written = f", {size(disk)} of clips" if disk else ""
     return (
-        f"{count(len(jobs), 'job')}{clips}, about {duration(seconds)} on this machine,"
-        f" {size(clip_bytes(sample, proposal))} of clips -> {output}; next:"
+        f"{count(len(jobs), 'job')}{clips}, about {duration(seconds)} on this machine{written}"
+        f" -> {output}; next:"
         f" snakemake --profile profiles/local report --configfile {output}"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from opensora.core.io import put_first, scratch_folder, write_text
+from opensora.core.versions import VERSIONS
 from opensora.curation.ingest.journal import key_of
 from opensora.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from opensora.tables.columns import PATH
@@ -28,7 +29,7 @@ def rows_once(archive: Path, store: Path, read: Callable[[Path, Path], Iterator[
         store: folder that clips are brought out into; notes lie in its `archives`.
         read: reads an archive into a store.
     """
-    key = key_of(str(archive.absolute()))
+    key = [VERSIONS["import_manifest"], key_of(str(archive.absolute()))]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     note = store / "archives" / f"{name}.json"
     try:

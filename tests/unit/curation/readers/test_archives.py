@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def film(tmp_path: Path) -> bytes:
     return (tmp_path / "film.mp4").read_bytes()
 
 
-def tar(path: Path, entries: dict[str, bytes | tarfile.TarInfo], **options: object) -> Path:
+def tar(path: Path, entries: Mapping[str, bytes | tarfile.TarInfo], **options: object) -> Path:
     path.parent.mkdir(exist_ok=True)
     with tarfile.open(path, "w", **options) as archive:  # type: ignore[call-overload]
         for name, content in entries.items():
