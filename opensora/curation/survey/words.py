@@ -69,12 +69,11 @@ def find_words(folder: Path, found: Contents) -> Words:
     for table in found.tables[:_MOST_TABLES]:
         if table.lower().endswith(".toml"):
             continue
-        if os.path.getsize(table) > _LARGEST_TABLE:
-            words.unread.append(table)
-            continue
         try:
-            rows = read_table(table)
-        except TableError:
+            rows = read_table(table) if os.path.getsize(table) <= _LARGEST_TABLE else None
+        except (TableError, OSError):
+            rows = None
+        if rows is None:
             words.unread.append(table)
             continue
         if public := public_table(rows.columns):
@@ -122,9 +121,17 @@ def _ready_table(folder: Path, found: Contents) -> str:
     """
     tables = [Path(path) for path in found.tables if Path(path).parent == folder]
     for path in tables:
-        if path.suffix.lower() in (".toml", ".json") and layout_of(path):
+        if path.suffix.lower() in (".toml", ".json") and _layout(path):
             return str(path)
-    return str(folder) if layout_of(folder) in ("parquet", "two_lists", "webdataset") else ""
+    return str(folder) if _layout(folder) in ("parquet", "two_lists", "webdataset") else ""
+
+
+def _layout(path: Path) -> str:
+    """The layout of a file or folder; "" also where it can not be read, which others may be."""
+    try:
+        return layout_of(path)
+    except (TableError, OSError):
+        return ""
 
 
 def prompts_of(texts: Iterable[str]) -> list[str]:

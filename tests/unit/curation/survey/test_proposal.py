@@ -90,11 +90,13 @@ def test_a_table_of_captions_is_named(tmp_path: Path) -> None:
     )
     (tmp_path / "others.csv").write_text("path,text\nz.mp4,of no file here\n")
     (tmp_path / "broken.csv").write_bytes(b"path,text\n\xff\xfe,\n")
+    (tmp_path / "broken.toml").write_text("datasets = [")
+    (tmp_path / "gone.csv").symlink_to(tmp_path / "nowhere.csv")
     config, made, _, words = proposed(tmp_path)
     assert config["captions"]["sidecar"] == [str(tmp_path / "metadata.jsonl")]
     assert made.mode == "copy"
     assert words.prompts == ["a car"]
-    assert words.unread == [str(tmp_path / "broken.csv")]
+    assert words.unread == [str(tmp_path / name) for name in ("broken.csv", "gone.csv")]
 
 
 def test_a_table_with_times_keeps_the_search_for_cuts(tmp_path: Path) -> None:
