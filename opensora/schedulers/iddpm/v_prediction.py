@@ -127,6 +127,8 @@ class VPrediction(Sampler):
         """Steps of diffusers' scheduler along the guided prediction; see `Sampler.walk`."""
         steps = self._steps()
         steps.set_timesteps(self.num_sampling_steps)
+        if not isinstance(generator, torch.Generator | None):
+            generator = list(generator)  # diffusers takes no other sequence
         before = earlier = None  # timestep and prediction of x_0 of the step before
         for t in display(list(steps.timesteps)):
             v = network(z, t.to(z.device).expand(len(z)))

@@ -21,6 +21,30 @@ def test_each_timestep_has_the_data_and_noise_of_diffusers_own_chain(shift):
     assert found["data"][-1] == 0
 
 
+def test_dpm_draws_the_noise_of_a_sample_from_its_own_generator():
+    scheduler = build_module(
+        {"type": "v-prediction", "solver": "dpm", "num_sampling_steps": 4}, SCHEDULERS
+    )
+
+    class Texts:
+        def encode(self, prompts):
+            return {"y": torch.zeros(len(prompts), 1, 1, 1)}
+
+    def make(seeds):
+        generators = tuple(torch.Generator().manual_seed(seed) for seed in seeds)
+        return scheduler.sample(
+            lambda x, t, **_: x * 0.5,
+            *(Texts(), ["a"] * len(seeds), (3, 2, 2, 2), "cpu"),
+            guidance_scale=1.0,
+            generator=generators,
+        )
+
+    together = make([5, 6])
+    for row, seed in enumerate([5, 6]):
+        torch.testing.assert_close(make([seed])[0], together[row], atol=1e-6, rtol=1e-6)
+    assert (together[0] - together[1]).abs().max() > 0.1
+
+
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
