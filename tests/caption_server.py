@@ -76,8 +76,8 @@ def picture_of(body: dict[str, Any]) -> str:
     """The colour in the middle of the first picture, as six digits."""
     url = body["messages"][0]["content"][0]["image_url"]["url"]
     image = Image.open(io.BytesIO(base64.b64decode(url.partition("base64,")[2])))
-    red, green, blue = image.getpixel((image.width // 2, image.height // 2))
-    return f"{red:02x}{green:02x}{blue:02x}"
+    x, y = image.width // 2, image.height // 2
+    return image.convert("RGB").crop((x, y, x + 1, y + 1)).tobytes().hex()
 
 
 @contextmanager
