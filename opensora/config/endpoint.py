@@ -92,14 +92,14 @@ def parse_endpoint(text: str | None) -> Endpoint:
 
 
 def check_asked(captions: Mapping[str, Any], place: str) -> None:
-    """Check what the `captions` of a workflow config say of models and of a server.
+    """Check what the `captions` of a workflow config say of a server.
 
     Args:
         captions: with its defaults.
         place: start of a sentence.
 
     Raises:
-        ConfigError: no model, a server that nobody asks, or a field of it that can not be.
+        ConfigError: a server that nobody asks, no model of it, or a field that can not be.
     """
     if captions["endpoint"] is not None:
         Endpoint(**captions["endpoint"])
@@ -108,8 +108,8 @@ def check_asked(captions: Mapping[str, Any], place: str) -> None:
             f"{place}: the captioner openai and `endpoint`, the server that it asks, come together;"
             " give both or neither"
         )
-    if captions["captioner"] in ("openai", "transformers") and not captions["model"]:
-        raise ConfigError(f"{place}: captioner {captions['captioner']} needs `model`")
+    if captions["captioner"] == "openai" and not captions["model"]:
+        raise ConfigError(f"{place}: captioner openai needs `model`, as the server calls it")
 
 
 def _check_url(url: object) -> None:
