@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 from opensora.config.registry import MODELS, build_module
 from tests import forked, tiny_open
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(__file__).parents[3] / "configs/wan/train/t2v_1_3b_full.py"
 WEIGHTS = "ema.safetensors"
 
