@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
     ByT5Tokenizer,
-    PreTrainedModel,
     T5Config,
     T5EncoderModel,
     UMT5Config,
@@ -42,7 +41,11 @@ _SPACE_ID = ord(" ") + 3  # ByT5 puts three special tokens before the bytes
 _NUM_BYTE_IDS = 256 + 3
 _HIDDEN_ID = _NUM_BYTE_IDS  # the first of ByT5's sentinel tokens
 _MAX_PAIRS = 400  # measured at the end
-_NETWORKS = {"t5": (T5Config, T5EncoderModel), "umt5": (UMT5Config, UMT5EncoderModel)}
+Encoder = T5EncoderModel | UMT5EncoderModel
+_NETWORKS: dict[str, tuple[Any, Any]] = {
+    "t5": (T5Config, T5EncoderModel),
+    "umt5": (UMT5Config, UMT5EncoderModel),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +123,11 @@ def train_text_encoder(
     )
 
 
-def build_encoder(config: TextEncoderConfig, vocab_size: int) -> PreTrainedModel:
+def build_encoder(config: TextEncoderConfig, vocab_size: int) -> Encoder:
     """Build the network with random weights."""
     fields, network = _NETWORKS[config.type]
-    return network(
-        fields(  # type: ignore[call-arg]
+    encoder: Encoder = network(
+        fields(
             vocab_size=vocab_size,
             d_model=config.d_model,
             d_kv=config.d_model // config.num_heads,
@@ -137,6 +140,7 @@ def build_encoder(config: TextEncoderConfig, vocab_size: int) -> PreTrainedModel
             tie_word_embeddings=False,
         )
     )
+    return encoder
 
 
 def tokenize(tokenizer: ByT5Tokenizer, texts: list[str], max_length: int) -> tuple[Tensor, Tensor]:
@@ -148,7 +152,7 @@ def tokenize(tokenizer: ByT5Tokenizer, texts: list[str], max_length: int) -> tup
 
 
 def _train(
-    encoder: PreTrainedModel, ids: Tensor, mask: Tensor, config: TextEncoderConfig
+    encoder: Encoder, ids: Tensor, mask: Tensor, config: TextEncoderConfig
 ) -> list[dict[str, Any]]:
     head = nn.Linear(config.d_model, _NUM_BYTE_IDS)  # thrown away at the end
     draw = torch.Generator().manual_seed(derive_seed(config.seed, "text_encoder", "batches"))
@@ -194,7 +198,7 @@ def hide(ids: Tensor, ratio: float, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def measure_words(
-    encoder: PreTrainedModel, tokenizer: ByT5Tokenizer, texts: list[str], max_length: int
+    encoder: Encoder, tokenizer: ByT5Tokenizer, texts: list[str], max_length: int
 ) -> dict[str, Any]:
     """Compare captions that differ in one word.
 

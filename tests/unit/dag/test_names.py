@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from opensora.dag.identity import identity
-from opensora.dag.names import as_given, folder_stamp, plain_names, stamps
+from opensora.dag.names import as_given, plain_names, stamps
 
 
 def test_only_plain_names_are_inputs() -> None:
@@ -30,18 +30,3 @@ def test_an_identity_changes_with_a_file_that_is_no_input_and_else_stays(tmp_pat
         found.append(identity(version=1, **stamps([str(plain), str(marked)]))({}))
     assert len(set(found)) == 3
     assert found[2] == found[3]
-
-
-def test_a_folder_has_another_stamp_when_a_file_in_it_changes(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    file = tmp_path / "in/a.tar"
-    file.write_text("x")
-    assert folder_stamp(str(file)) == {}
-    found = [folder_stamp(str(tmp_path))["folder"]]
-    found.append(folder_stamp(str(tmp_path))["folder"])
-    for text, time in (("x", 1), ("y", 2)):
-        file.write_text(text)
-        os.utime(file, ns=(time, time))
-        found.append(folder_stamp(str(tmp_path))["folder"])
-    assert found[0] == found[1]
-    assert len(set(found)) == 3
