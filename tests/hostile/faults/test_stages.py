@@ -21,7 +21,7 @@ STAGES = [
     if name
     not in {
         *("import-scenes", "import-manifest", "plan", "search-batch-size", "doctor", "export"),
-        *("convert-checkpoint", "bench"),
+        *("convert-checkpoint", "bench", "init", "fetch", "app", "export-weights"),
     }
 ]
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
