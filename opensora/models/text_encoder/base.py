@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from opensora.config.text_types import TEXT_PARTS
+from opensora.core.errors import CheckpointError
+from opensora.core.io import read_json
 from opensora.models.layers.embeddings import CaptionEmbedder
 from opensora.models.text_encoder.vocabulary import check_fit, load_tokenizer
 from opensora.models.weights.folders import resolve_folder, weights_sha256
@@ -74,9 +76,18 @@ class TextEncoder:
             dtype: of the weights.
 
         Raises:
-            CheckpointError: weights are missing, or the tokenizer is that of another model.
+            CheckpointError: weights are missing, or the tokenizer or the folder is that of another
+                model.
         """
         network = load_network(load, self.folder, kind=self.kind, dtype=dtype)
+        # transformers reads a UMT5 as a T5, with a warning, and leaves out the positions of all
+        # layers but the first
+        said = read_json(self.folder / "config.json").get("model_type")
+        if said == "umt5" and self.kind != said:
+            raise CheckpointError(
+                f"{self.folder}: holds a UMT5, which has other layers than a {self.kind} reads; use"
+                " type umt5, or another folder"
+            )
         rows = network.get_input_embeddings().num_embeddings
         check_fit(self.tokenizer, rows, self.tokenizer_folder, kind=self.kind)
         return network

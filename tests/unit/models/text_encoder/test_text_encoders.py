@@ -13,6 +13,8 @@ from transformers import (
     CLIPTokenizer,
     T5Config,
     T5EncoderModel,
+    UMT5Config,
+    UMT5EncoderModel,
 )
 
 from opensora.config.registry import MODELS, build_module
@@ -53,6 +55,14 @@ def test_t5_tokens_are_the_bytes_of_the_caption(t5):
 def test_t5_of_a_caption_does_not_depend_on_its_neighbours(t5):
     alone, beside = t5.encode(["ab"])["y"], t5.encode(["xyz", "ab"])["y"]
     torch.testing.assert_close(alone[0, 0, :3], beside[1, 0, :3], atol=1e-5, rtol=1e-4)
+
+
+def test_a_umt5_is_not_read_as_a_t5(tmp_path):
+    config = UMT5Config(vocab_size=384, d_model=16, d_kv=4, d_ff=32, num_layers=2, num_heads=2)
+    UMT5EncoderModel(config).save_pretrained(tmp_path)
+    ByT5Tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="holds a UMT5.* use type umt5"):
+        build_module(dict(type="t5", from_pretrained=str(tmp_path)), MODELS)
 
 
 def test_null_captions_are_those_of_the_model(t5):
