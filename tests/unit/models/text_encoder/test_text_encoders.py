@@ -61,7 +61,7 @@ def test_a_umt5_is_not_read_as_a_t5(tmp_path):
     config = UMT5Config(vocab_size=384, d_model=16, d_kv=4, d_ff=32, num_layers=2, num_heads=2)
     UMT5EncoderModel(config).save_pretrained(tmp_path)
     ByT5Tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="holds a UMT5.* use type umt5"):
+    with pytest.raises(CheckpointError, match=r"holds a UMT5.* use type umt5"):
         build_module(dict(type="t5", from_pretrained=str(tmp_path)), MODELS)
 
 
