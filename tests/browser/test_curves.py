@@ -60,7 +60,7 @@ def test_differences_that_are_more_than_noise_are_marked(page):
           report.go("evaluation");
         }"""
     )
-    chips = page.page.locator("td .chip")
+    chips = page.page.locator("table:has(caption:has-text('between checkpoints')) .chip")
     assert chips.all_inner_texts() == ["rises", "within noise", "worse"]
     kinds = chips.evaluate_all("all => all.map(one => one.className.trim())")
     assert kinds == ["chip marked", "chip", "chip bad"]

@@ -53,7 +53,7 @@ def test_a_sample_that_begins_with_a_picture_is_that_of_the_pipeline(
     size = vae.get_latent_size((FRAMES, SIDE, SIDE))
     noise = drawn(1, 1, tiny_open.CHANNELS, *size)
     scheduler = build_module({**FLOW, "cfg_scale": guidance, "solver": solver}, SCHEDULERS)
-    pipeline.scheduler = scheduler._steps()
+    pipeline.scheduler = scheduler._steps(scheduler.shift)
     expected = pipeline(
         picture,
         "a red ball",

@@ -59,10 +59,9 @@ def export_webdataset(
     """
     check_names(manifest, without_dots=True)
     rows = without_places(manifest)
-    files = _export(rows, folder, "", shards, "tar", _write_tar)
     patterns = {split: f"{split}-*.tar" for split in splits_of(manifest)}
-    write_text(folder / CARD, dataset_card(manifest, card, patterns))
-    return files
+    whole = dataset_card(manifest, card, patterns)
+    return _export(rows, folder, "", shards, "tar", _write_tar, whole)
 
 
 def export_parquet(
@@ -85,12 +84,10 @@ def export_parquet(
     """
     check_names(manifest, without_dots=False)
     rows = without_places(manifest) if copy else manifest
-    files = _export(
-        rows, folder, "data", shards, "parquet", _write_parquet if copy else _write_rows
-    )
+    write = _write_parquet if copy else _write_rows
     patterns = {split: f"data/{split}-*.parquet" for split in splits_of(manifest)}
-    write_text(folder / CARD, dataset_card(manifest, card, patterns))
-    return files
+    whole = dataset_card(manifest, card, patterns)
+    return _export(rows, folder, "data", shards, "parquet", write, whole)
 
 
 def _export(
@@ -100,14 +97,18 @@ def _export(
     shards: Shards,
     suffix: str,
     write: Callable[[pd.DataFrame, Path], None],
+    card: str,
 ) -> list[Path]:
     if folder.is_dir() and any(folder.iterdir()):  # shards of another manifest would mix in
         raise TableError(f"{folder}: holds files already; export into an empty folder")
     files = []
     parts = list(_parts(manifest, shards, sizes=write is not _write_rows))
-    for split, number, rows in progress(parts, description="export"):
-        files.append(folder / below / f"{split}-{number:06d}.{suffix}")
-        write(rows, files[-1])
+    with atomic_path(folder, folder=True) as temporary:
+        for split, number, rows in progress(parts, description="export"):
+            name = Path(below, f"{split}-{number:06d}.{suffix}")
+            write(rows, temporary / name)
+            files.append(folder / name)
+        write_text(temporary / CARD, card)
     return files
 
 

@@ -78,12 +78,12 @@ def describe_need(
     model: Any = run.engine.module
     try:
         cost = live_cost(model, run.source.max_length, run.config.lora)
-    except ConfigError:  # a model whose layers are not known
+        sizes = zip(shape[2:], model.patch_size, strict=True)
+        tokens = math.prod(-(-size // patch) for size, patch in sizes)
+        setup = Setup.of(vars(run.config), gpus=run.workers.world_size, frozen=cost.frozen)
+        needed = training_gb(cost, shape[0] * tokens, setup)
+    except ConfigError:  # a model whose layers are not known, or can not be counted
         return batch if save else ""
-    sizes = zip(shape[2:], model.patch_size, strict=True)
-    tokens = math.prod(-(-size // patch) for size, patch in sizes)
-    setup = Setup.of(vars(run.config), gpus=run.workers.world_size, frozen=cost.frozen)
-    needed = training_gb(cost, shape[0] * tokens, setup)
     if needed <= usable:
         return ""
     limit = needed * (1 - save) if save else usable

@@ -1,5 +1,6 @@
 """How fast a run is: clips, tokens and operations a second, time waited for data, memory."""
 
+import logging
 import math
 import resource
 import time
@@ -16,6 +17,8 @@ from opensora.plans.budget.machine import peak_of_device
 from opensora.training.start import TrainingRun
 
 MFU_COUNTS = "products of forward and backward pass; what checkpointing recomputes is left out"
+
+log = logging.getLogger(__name__)
 
 
 class Clock:
@@ -121,8 +124,18 @@ class Work:
         frames, rows, columns = (-(-size // patch) for size, patch in sizes)
         grid = (frames, rows, columns)
         if grid not in self._flops:
-            self._flops[grid] = 0.0 if self._cost is None else self._cost.training_flops(grid)
+            self._flops[grid] = self._count(grid)
         return shape[0] * math.prod(grid), shape[0] * self._flops[grid]
+
+    def _count(self, grid: tuple[int, int, int]) -> float:
+        if self._cost is None:
+            return 0.0
+        try:
+            return self._cost.training_flops(grid)
+        except ConfigError as error:  # what an open model does follows from values
+            log.info("train_pace mfu=unknown reason=%r", str(error))
+            self._cost = None
+            return 0.0
 
 
 def peak_memory_gb(device: torch.device) -> float:
