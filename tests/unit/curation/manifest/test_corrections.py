@@ -117,3 +117,14 @@ def test_ready_clips_are_corrected_too(tmp_path) -> None:
     }
     assert made.rejected[["id", "reason"]].to_numpy().tolist() == [["b", "marked_out"]]
     assert made.funnel["corrections"]["unknown"] == ["d"]
+
+
+def test_ready_clips_of_a_source_are_corrected_by_the_id_they_have_there(tmp_path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    rows = pd.DataFrame({"id": ["a"], "path": ["a.mp4"], "text": ["Old"]})
+    rows = rows.assign(num_frames=8, fps=8.0, height=32, width=32, sha256="0")
+    given = {"web_a": Correction("web_a", "New One"), "film_a": Correction("film_a", "x")}
+    made = import_manifest(rows, root=tmp_path, source_name="web", corrections=given)
+    assert made.manifest[["id", "text"]].to_numpy().tolist() == [["web_a", "new one"]]
+    # another source may have the other: what no source has is said where they join
+    assert made.funnel["corrections"] == {"captions": 1, "out": 0, "unknown": []}

@@ -18,6 +18,7 @@ from opensora.curation.manifest.of_sources import mark_known_videos, names_in, r
 from opensora.curation.manifest.selection import Selection, SourceRules, select
 from opensora.media.encode import write_video
 from opensora.tables.columns import REJECTED
+from opensora.tables.corrections import Correction
 from opensora.tables.io import read_table
 from opensora.tables.manifest import read_manifest
 
@@ -117,6 +118,16 @@ def test_videos_of_a_source_have_its_name_and_licence(tmp_path: Path):
     assert named["status"].tolist() == ["ok", "ok", "duplicate"]
 
 
+def test_corrections_of_ready_clips_are_not_unknown_where_sources_join(own: Path):
+    ready = read_ready(own)
+    left_out = str(ready.rejected["id"].iloc[0])
+    given = {name: Correction(name, "x") for name in (ready.clips["id"].iloc[0], left_out, "web_a")}
+    built = build_manifest(
+        None, Selection(), validation_fraction=0.0, ready=[ready], corrections=given
+    )
+    assert built.funnel["corrections"]["unknown"] == ["web_a"]
+
+
 def test_ready_clips_alone_are_a_manifest(own: Path):
     ready = read_ready(own)
     assert ready.num_shards == 2
@@ -130,7 +141,7 @@ def test_ready_clips_alone_are_a_manifest(own: Path):
     rules = {"own": SourceRules(filters={"num_frames": {"min": 9}})}
     selection = Selection(of_sources=rules)
     built = build_manifest(None, selection, validation_fraction=0.0, ready=[ready])
-    assert built.manifest["num_frames"].tolist() == [9, 10]
+    assert sorted(built.manifest["num_frames"]) == [9, 10]  # ids are made of paths
     card = data_card(built.manifest, built.funnel, selection, [])
     assert "| own | 2 |" in card
     assert "filters of own" in card
