@@ -98,6 +98,21 @@ class OpenTransformer(nn.Module):
         for bucket, size in sizes.items():
             self._check_sides(size, f" of bucket {bucket}")
 
+    def of_tokens(self, timestep: Tensor, x_mask: Tensor, x: Tensor) -> Tensor:
+        """A timestep for each token of x, 0 in given frames.
+
+        Args:
+            timestep: [B].
+            x_mask: bool [B, T], True = noised frame.
+            x: latents [B, C, T, H, W].
+
+        Returns:
+            [B, S] of the S tokens of a video.
+        """
+        patch_t, patch_h, patch_w = self.patch_size
+        tokens = (x.shape[3] // patch_h) * (x.shape[4] // patch_w)  # of a frame
+        return (timestep[:, None] * x_mask[:, ::patch_t]).repeat_interleave(tokens, dim=1)
+
     def _check_sides(self, size: Sequence[int], where: str) -> None:
         for name, side, patch in zip(("T", "H", "W"), size, self.patch_size, strict=True):
             if side % patch:

@@ -1,4 +1,4 @@
-"""LTX-Video: text to video.
+"""LTX-Video: text to video, which also goes on from given frames.
 
 Axes: B batch, C latent channels, T H W latent size, L text tokens, D text channels.
 
@@ -16,10 +16,12 @@ from opensora.models.open.family import OpenTransformer, register_family
 class LTX(OpenTransformer):
     """diffusers' LTXVideoTransformer3DModel; predicts noise minus data, of captions read by T5.
 
-    A latent value is a token. Its place is that in the video, in seconds and pixels.
+    A latent value is a token. Its place is that in the video, in seconds and pixels. Given frames
+    are tokens of timestep 0, as the family was trained with the first frame.
     """
 
     text_encoder_type: ClassVar[str] = "t5-ltx"
+    keeps_frames: ClassVar[bool] = True
 
     def settle(self) -> None:
         """Set the attributes from `config`."""
@@ -44,6 +46,7 @@ class LTX(OpenTransformer):
         height: Tensor,
         width: Tensor,
         fps: Tensor,
+        x_mask: Tensor | None = None,
         **_: Tensor | None,
     ) -> Tensor:
         """Predict noise minus data.
@@ -57,6 +60,7 @@ class LTX(OpenTransformer):
             height: [B] pixels.
             width: [B] pixels.
             fps: [B] frames per second.
+            x_mask: bool [B, T], True = noised frame; None = all are.
             **_: conditions of other models.
 
         Returns:
@@ -64,6 +68,8 @@ class LTX(OpenTransformer):
         """
         x = x.to(self.dtype)
         T, H, W = x.shape[2:]
+        if x_mask is not None:
+            timestep = self.of_tokens(timestep, x_mask, x)
         steps = (num_frames - 1) / max(T - 1, 1) / fps, height / H, width / W
         network: Any = super()
         output = network.forward(

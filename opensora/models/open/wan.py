@@ -75,11 +75,5 @@ class Wan(OpenTransformer):
         x = x.to(self.dtype)
         text = y[:, 0].to(x.dtype)
         if x_mask is not None:
-            timestep = self._of_tokens(timestep, x_mask, x)
+            timestep = self.of_tokens(timestep, x_mask, x)
         return network.forward(x, timestep, text, return_dict=False)[0].float()
-
-    def _of_tokens(self, timestep: Tensor, x_mask: Tensor, x: Tensor) -> Tensor:
-        """A timestep for each token [B, S], 0 in given frames."""
-        patch_t, patch_h, patch_w = self.patch_size
-        tokens = (x.shape[3] // patch_h) * (x.shape[4] // patch_w)  # of a frame
-        return (timestep[:, None] * x_mask[:, ::patch_t]).repeat_interleave(tokens, dim=1)

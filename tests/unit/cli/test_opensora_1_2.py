@@ -20,6 +20,7 @@ from tests import tiny_open
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / "configs/opensora-v1-2"
+MODES = ("i2v", "first_last", "extend")  # of sampling, with the references that are shipped
 FRAMES = {"v1_2": 22, "wan": 9}  # 17 and 5 more; 1 + 2 x 4
 SHAPES = ("--model.type", "STDiT3", "--model.hidden-size", "24", "--model.depth", "1")
 SHAPES += ("--model.num-heads", "2")
@@ -54,8 +55,14 @@ def encoders(world: Path, video_world: Path, vae: str) -> list[str]:
 
 @pytest.mark.parametrize(("vae", "config"), [("v1_2", "stage1.py"), ("wan", "wan_vae.py")])
 def test_it_trains_and_samples(
-    vae: str, config: str, world: Path, video_world: Path, tmp_path: Path
+    vae: str,
+    config: str,
+    world: Path,
+    video_world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(ROOT)  # where the references of the configs are found from
     outputs, frames = tmp_path / "out", FRAMES[vae]
     words = [*SHAPES, *encoders(world, video_world, vae), "--data-path", f"{world}/manifest.csv"]
     words += ["--bucket-config", f"{{'32x32': {{{frames}: (1.0, 1)}}}}", "--num-steps", "2"]
@@ -67,14 +74,17 @@ def test_it_trains_and_samples(
     weights: dict[str, Any] = load_file(outputs / "ema.safetensors")
     assert weights["x_embedder.proj.weight"].shape[1] == 4  # channels of both
     made = tmp_path / "samples"
-    words = [*encoders(world, video_world, vae), "--ckpt-path", str(outputs)]
-    words += ["--num-frames", str(frames), "--image-size", "32", "32", "--dtype", "fp32"]
-    words += ["--num-sampling-steps", "2", "--prompt", "a box", "--save-dir", str(made)]
+    words = [*encoders(world, video_world, vae), "--ckpt-path", str(outputs), "--device", "cpu"]
+    words += ["--image-size", "32", "32", "--dtype", "fp32", "--num-sampling-steps", "2"]
+    words += ["--model.type", "STDiT3"] if vae == "v1_2" else []
     name = "sample.py" if vae == "v1_2" else "wan_vae.py"
-    more = ["--model.type", "STDiT3"] if vae == "v1_2" else []
-    sample = ["sample", str(CONFIGS / "inference" / name), *more]
-    assert main([*sample, *words, "--device", "cpu"]) == 0
+    own = ["--num-frames", str(frames), "--prompt", "a box", "--save-dir", str(made)]
+    assert main(["sample", str(CONFIGS / "inference" / name), *words, *own]) == 0
     assert read_table(made / "samples.csv")["num_frames"].tolist() == [frames]
+    for mode in MODES if vae == "v1_2" else ():
+        own = ["--num-frames", "34", "--save-dir", str(tmp_path / mode)]  # two times 17
+        assert main(["sample", str(CONFIGS / f"inference/{mode}.py"), *words, *own]) == 0
+        assert read_table(tmp_path / mode / "samples.csv")["num_frames"].tolist() == [34, 34]
 
 
 def test_a_length_that_it_can_not_take_is_refused_first(
