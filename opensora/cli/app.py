@@ -5,6 +5,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from opensora.core.arguments import count, port
+
 HELP = (
     "Open a page that samples a prompt with one or several checkpoints of a run, side by side; only"
     " this machine can open it, and it calls no other one."
@@ -31,10 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--save-dir", default="mine/app", metavar="DIR", help="of the samples (default: mine/app)"
     )
     parser.add_argument(
-        "--batch-size", type=int, default=1, help="samples per forward (default: 1)"
+        "--batch-size", type=count, default=1, help="samples per forward (default: 1)"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=7860, help="0 for any (default: 7860)")
+    parser.add_argument("--port", type=port, default=7860, help="0 for any (default: 7860)")
     parser.add_argument("--device", help="cpu or cuda; cuda where there is one")
 
 

@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from opensora.core.arguments import count
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -35,11 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what encode-videos has to encode for the plans: a table a shard, {0000..}.parquet",
     )
     parser.add_argument(
-        "--num-shards", type=int, default=1, metavar="N", help="tables of --items (default: 1)"
+        "--num-shards", type=count, default=1, metavar="N", help="tables of --items (default: 1)"
     )
     parser.add_argument(
         "--windows",
-        type=int,
+        type=count,
         default=1,
         metavar="N",
         help="different windows of a long clip in --items; each epoch trains on one (default: 1)",
@@ -55,10 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--summary", metavar="FILE", help="counts (.json)")
     parser.add_argument("--plot", metavar="FILE", help="the table as bars (.svg)")
-    parser.add_argument("--world-size", type=int, default=1, metavar="W", help="training processes")
+    parser.add_argument(
+        "--world-size", type=count, default=1, metavar="W", help="training processes"
+    )
     parser.add_argument(
         "--vae-stride",
-        type=int,
+        type=count,
         nargs=3,
         metavar=("T", "H", "W"),
         help="pixels of one latent value, to count tokens (default: as the config's vae says, or"
@@ -66,14 +70,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--frame-step",
-        type=int,
+        type=count,
         metavar="N",
         help="the autoencoder takes 1 + a multiple of N frames (default: as the config's vae says,"
         " or the frames of --vae-stride)",
     )
     parser.add_argument(
         "--frame-chunk",
-        type=int,
+        type=count,
         metavar="N",
         help="frames after which the latents of the autoencoder begin anew (default: as the"
         " config's vae says, or never)",
@@ -121,9 +125,6 @@ def run(args: argparse.Namespace) -> str:
     from opensora.plans.stage_plan import plan_training
     from opensora.tables.manifest import read_manifest
 
-    for name in ("world_size", "num_shards", "windows", "frame_step", "frame_chunk"):
-        if (value := getattr(args, name)) is not None and value < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} {value}: expected at least 1")
     if args.windows > 1 and not args.items:
         raise ConfigError("--windows are rows of the items; give --items DIR too")
     if args.items and not args.plan:

@@ -4,6 +4,8 @@ import argparse
 from contextlib import suppress
 from pathlib import Path
 
+from opensora.core.arguments import port
+
 HELP = (
     "Open a page of a run's clips, or of any stage's table: filter, sort, play, see every score and"
     " reason, correct captions, mark clips out. Only this machine can open it."
@@ -24,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="table to write (default: that of the run's config, else mine/corrections.csv)",
     )
-    parser.add_argument("--port", type=int, default=0, help="0 for any (default: 0)")
+    parser.add_argument("--port", type=port, default=0, help="0 for any (default: 0)")
 
 
 def run(args: argparse.Namespace) -> str:

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from opensora.core.arguments import count, fraction, whole
+
 if TYPE_CHECKING:
     from opensora.curation.manifest.build_manifest import StageTables
 
@@ -31,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--num-shards",
-        type=int,
+        type=count,
         metavar="N",
         help="a table named {shard}.parquet stands for those of 0000 to N - 1",
     )
@@ -80,17 +82,26 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--licences", nargs="+", metavar="NAME", help="allowed licences")
     parser.add_argument(
-        "--max-distance", type=int, metavar="BITS", help="drop near-duplicates; needs scorer phash"
+        "--max-distance",
+        type=whole,
+        metavar="BITS",
+        help="drop near-duplicates; needs scorer phash",
     )
-    parser.add_argument("--max-clips-per-source", type=int, metavar="N", help="keep the best N")
+    parser.add_argument("--max-clips-per-source", type=count, metavar="N", help="keep the best N")
     parser.add_argument(
         "--prefer", metavar="COLUMN", help="score that decides among duplicates and under the cap"
     )
     parser.add_argument(
-        "--validation-fraction", type=float, default=0.1, help="share of source videos kept apart"
+        "--validation-fraction",
+        type=fraction,
+        default=0.1,
+        help="share of source videos kept apart",
     )
     parser.add_argument(
-        "--test-fraction", type=float, default=0.0, help="share of source videos for the test set"
+        "--test-fraction",
+        type=fraction,
+        default=0.0,
+        help="share of source videos for the test set",
     )
 
 

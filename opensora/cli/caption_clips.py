@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from opensora.core.arguments import count
+
 HELP = "Give each clip its caption; a clip without one is marked no_caption."
 EXAMPLE = (
     "opensora caption-clips --clips mine/clips/0000.csv --output mine/captions/0000.csv"
@@ -30,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " openai",
     )
     parser.add_argument("--prompt", help="what the model is asked")
-    parser.add_argument("--num-frames", type=int, help="frames it sees of each clip (4)")
-    parser.add_argument("--batch-size", type=int, help="clips it sees at once (4)")
+    parser.add_argument("--num-frames", type=count, help="frames it sees of each clip (4)")
+    parser.add_argument("--batch-size", type=count, help="clips it sees at once (4)")
     parser.add_argument("--device", help="of transformers: cpu or cuda; cuda where there is one")
     parser.add_argument(
         "--endpoint",
@@ -47,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--per-clip",
-        type=int,
+        type=count,
         default=1,
         metavar="N",
         help="most captions of a clip, of sidecar: rows of one span, lines of SOURCE.txt (1)",

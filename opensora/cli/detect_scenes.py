@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import count, not_negative, positive
+
 HELP = "Find the cuts, dissolves and fades in each video of a table."
 EXAMPLE = "opensora detect-scenes --videos mine/shards/0000.csv --output mine/scenes/0000.csv"
 
@@ -18,12 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--threshold",
-        type=float,
+        type=positive,
         help="of the detector (content 27, adaptive 3, threshold 12, hash 0.35, histogram 0.2)",
     )
     parser.add_argument(
         "--min-scene-s",
-        type=float,
+        type=not_negative,
         default=0.5,
         help="a scene between cuts that is shorter goes no further",
     )
@@ -32,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="drop",
         help="dissolves and fades: drop them, split them in the middle, or off",
     )
-    parser.add_argument("--workers", type=int, default=1, help="videos looked at side by side")
+    parser.add_argument("--workers", type=count, default=1, help="videos looked at side by side")
     parser.add_argument(
         "--timeout-s",
-        type=float,
+        type=positive,
         default=300.0,
         help="seconds for a video, and one more for every 10 million pixels",
     )

@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import not_negative
+
 HELP = (
     "Examine what indexes name: every checksum, NaN, mean and deviation, and with the encoders what"
     " a few clips and captions become when they are decoded or encoded again. Changes nothing."
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--min-psnr",
-        type=float,
+        type=not_negative,
         default=15.0,
         metavar="DB",
         help="a bucket whose decoded latents are worse than this is bad (default: 15)",

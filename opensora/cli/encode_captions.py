@@ -3,6 +3,7 @@
 import argparse
 
 from opensora.config.text_types import LENGTHS_IN_WORDS, SECOND_PARTS, TEXT_PARTS, TEXT_TYPES
+from opensora.core.arguments import count, whole
 
 HELP = (
     "Find the embeddings of captions in a store that runs share, encode each different one that it"
@@ -46,11 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", required=True, metavar="DIR", help="embeddings that runs share")
     parser.add_argument(
         "--max-length",
-        type=int,
+        type=count,
         metavar="L",
         help=f"tokens a caption (default: {LENGTHS_IN_WORDS})",
     )
-    parser.add_argument("--num-classes", type=int, metavar="N", help="of classes: 0 to N - 1")
+    parser.add_argument("--num-classes", type=count, metavar="N", help="of classes: 0 to N - 1")
     parser.add_argument(
         "--dtype", choices=("bf16", "fp32"), default="bf16", help="stored type (default: bf16)"
     )
@@ -61,12 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--shard",
-        type=int,
+        type=whole,
         default=0,
         metavar="K",
         help="index of the shard: rows whose column `shard` says so, else by a hash of their ids",
     )
-    parser.add_argument("--num-shards", type=int, default=1, metavar="N", help="shards in all")
+    parser.add_argument("--num-shards", type=count, default=1, metavar="N", help="shards in all")
     parser.add_argument("--device", help="cpu, cuda or cuda:1; cuda where there is one")
 
 

@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import count, not_negative, whole
+
 HELP = (
     "Find the latents of the clips of one or more stages in a store that runs share, encode those"
     " that it lacks with a VAE, and write an index for each stage. A second run encodes nothing and"
@@ -32,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--store", required=True, metavar="DIR", help="latents that runs share")
     parser.add_argument(
-        "--shard", type=int, default=0, metavar="K", help="index of the shard of the tables"
+        "--shard", type=whole, default=0, metavar="K", help="index of the shard of the tables"
     )
-    parser.add_argument("--num-shards", type=int, default=1, metavar="N", help="shards in all")
+    parser.add_argument("--num-shards", type=count, default=1, metavar="N", help="shards in all")
     parser.add_argument("--vae", required=True, metavar="FOLDER", help="folder or hub name")
     parser.add_argument(
         "--dtype", choices=("bf16", "fp32"), default="bf16", help="stored type (default: bf16)"
@@ -48,11 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=42, help="base of the draws (default: 42)")
     parser.add_argument(
-        "--batch-size", type=int, default=16, metavar="N", help="frames per forward (default: 16)"
+        "--batch-size", type=count, default=16, metavar="N", help="frames per forward (default: 16)"
     )
     parser.add_argument(
         "--min-psnr",
-        type=float,
+        type=not_negative,
         default=15.0,
         metavar="DB",
         help="stop if decoded latents of a bucket are worse than this (default: 15)",
@@ -65,7 +67,6 @@ def run(args: argparse.Namespace) -> str:
     from pathlib import Path
     from typing import Any
 
-    from opensora.core.errors import ConfigError
     from opensora.models.weights.folders import (
         clips_learned_from,
         encoder_sha256,
@@ -78,8 +79,6 @@ def run(args: argparse.Namespace) -> str:
     from opensora.stores.keys import check_shard
 
     check_shard(args.shard, args.num_shards)
-    if args.batch_size < 1:
-        raise ConfigError(f"--batch-size {args.batch_size}: expected at least 1 frame per forward")
     encoding = VideoEncoding(
         dtype=args.dtype,
         posterior=args.posterior,

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from opensora.core.arguments import count, positive
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -33,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, required=True, help="folder of the files, or the CSV file"
     )
     parser.add_argument(
-        "--shard-size", type=int, default=1000, help="clips a file of webdataset, parquet (1000)"
+        "--shard-size", type=count, default=1000, help="clips a file of webdataset, parquet (1000)"
     )
     parser.add_argument(
-        "--shard-mb", type=int, default=1000, help="MB of clips in such a file at most (1000)"
+        "--shard-mb", type=count, default=1000, help="MB of clips in such a file at most (1000)"
     )
     parser.add_argument(
         "--push",
@@ -53,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--frames",
-        type=int,
+        type=count,
         nargs="+",
         metavar="N",
         help="counts of frames that the trainer gets; each clip has the longest that it fills"
@@ -61,14 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--size",
-        type=int,
+        type=count,
         nargs=2,
         metavar=("HEIGHT", "WIDTH"),
         help="of the trainer's pictures in pixels (default: the middle of the clips')",
     )
     parser.add_argument(
         "--fps",
-        type=float,
+        type=positive,
         help="rate at which the trainer's model samples, as 16 for Wan: frames are counted at it"
         " (default: each clip's own)",
     )
@@ -81,14 +83,10 @@ def run(args: argparse.Namespace) -> str:
     from opensora.tables.io import write_table
     from opensora.tables.manifest import read_manifest
 
-    if min(args.shard_size, args.shard_mb) < 1:
-        raise ConfigError("--shard-size and --shard-mb: expected at least 1")
     if args.push:
         _check_push(args)
-    if args.fps is not None and not 0 < args.fps <= 1000:
-        raise ConfigError(f"--fps {args.fps:g}: expected frames a second, above 0")
-    if args.size is not None and min(args.size) < 1:
-        raise ConfigError(f"--size {args.size[0]} {args.size[1]}: expected pixels, at least 1")
+    if args.fps is not None and args.fps > 1000:
+        raise ConfigError(f"--fps {args.fps:g}: expected frames a second, at most 1000")
     manifest = read_manifest(args.manifest).drop(columns=SHARD, errors="ignore")
     if args.format == "csv":
         write_table(manifest, args.output, MANIFEST)

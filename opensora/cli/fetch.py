@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import count, positive
+
 HELP = (
     "Bring the videos of a list (a table with a column path or url of http://, https://, s3:// or"
     " hf:// addresses) to this machine: each once, checked by size and sha256, tried again with"
@@ -18,15 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", required=True, metavar="FILE", help="what became of each row")
     parser.add_argument(
         "--max-gb",
-        type=float,
+        type=positive,
         default=100.0,
         metavar="GB",
         help="what would take more together stays away, as over_limit (default: 100)",
     )
-    parser.add_argument("--workers", type=int, default=4, help="files at a time (default: 4)")
+    parser.add_argument("--workers", type=count, default=4, help="files at a time (default: 4)")
     parser.add_argument(
         "--timeout-s",
-        type=float,
+        type=positive,
         default=60.0,
         metavar="S",
         help="seconds without a byte after which a try ends (default: 60)",

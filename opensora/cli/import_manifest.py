@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import count, fraction, positive
+
 HELP = (
     "Take ready clips: a table (path, text; Open-Sora's CSV, Parquet, JSON lines), a folder with"
     " captions beside the clips or with metadata.jsonl, WebDataset shards, Parquet with the clips"
@@ -39,20 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--validation-fraction",
-        type=float,
+        type=fraction,
         default=0.0,
         help="share of sources kept apart, where the table has no column split (default: 0)",
     )
     parser.add_argument(
-        "--test-fraction", type=float, default=0.0, help="the same for the test set (default: 0)"
+        "--test-fraction", type=fraction, default=0.0, help="the same for the test set (default: 0)"
     )
     parser.add_argument(
         "--corrections", metavar="FILE", help="what browse wrote: captions, clips to leave out"
     )
-    parser.add_argument("--workers", type=int, default=2, help="processes that look into files")
+    parser.add_argument("--workers", type=count, default=2, help="processes that look into files")
     parser.add_argument(
         "--timeout-s",
-        type=float,
+        type=positive,
         default=120.0,
         help="seconds for a file, and one more for every 5 MB; what takes longer gets a row",
     )
@@ -74,7 +76,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         " (default: auto)",
     )
     parser.add_argument(
-        "--num-shards", type=int, default=1, help="partitions that folders get (default: 1)"
+        "--num-shards", type=count, default=1, help="partitions that folders get (default: 1)"
     )
     parser.add_argument("--rejected", required=True, help="table of all other rows, with reasons")
     parser.add_argument("--funnel", required=True, help="JSON: rows and seconds in, kept, lost")
@@ -105,8 +107,6 @@ def run(args: argparse.Namespace) -> str:
     from opensora.tables.manifest import write_manifest_csv
     from opensora.tables.partitions import shard_names, write_parts
 
-    if args.num_shards < 1:
-        raise ConfigError(f"--num-shards {args.num_shards}: expected at least 1")
     source = Path(args.table)
     rows = read_clips(source, args.format, Path(args.store) if args.store else None)
     if args.root is not None and not is_table(source, args.format):

@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import count, whole
+
 HELP = "Take scenes from a table (path, start, end) instead of looking for cuts."
 EXAMPLE = (
     "opensora import-scenes mine/scenes.csv --videos mine/shards/0000.csv --roots mine/videos"
@@ -23,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where relative paths of the table start, besides its own folder",
     )
-    parser.add_argument("--shard", type=int, help="number of the shard that --videos is")
-    parser.add_argument("--num-shards", type=int, help="number of shards")
+    parser.add_argument("--shard", type=whole, help="number of the shard that --videos is")
+    parser.add_argument("--num-shards", type=count, help="number of shards")
     parser.add_argument("--output", required=True, help="table of scenes")
-    parser.add_argument("--workers", type=int, default=1, help="videos looked at side by side")
+    parser.add_argument("--workers", type=count, default=1, help="videos looked at side by side")
 
 
 def run(args: argparse.Namespace) -> str:

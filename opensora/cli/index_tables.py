@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import count
+
 HELP = (
     "Write bytes and sha256 of tables into one file, which changes when any of them does: what"
     " reads the tables of all shards depends on it."
@@ -17,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("tables", nargs="+", metavar="TABLE", help="of any kind")
     parser.add_argument(
         "--num-shards",
-        type=int,
+        type=count,
         metavar="N",
         help="a table named {shard}.parquet stands for those of 0000 to N - 1",
     )

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from opensora.core.arguments import count, positive, whole
+
 HELP = "Find, probe and hash videos and images; every file gets one row, readable or not."
 EXAMPLE = (
     "opensora ingest-videos mine/videos --output mine/videos.csv --shards-dir mine/shards"
@@ -21,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, help="table of the videos")
     shards = parser.add_mutually_exclusive_group()
     shards.add_argument("--shards-dir", help="folder of 0000, 0001, ... in the format of --output")
-    shards.add_argument("--shard", type=int, help="put this shard alone into --output")
-    parser.add_argument("--num-shards", type=int, help="number of shards")
+    shards.add_argument("--shard", type=whole, help="put this shard alone into --output")
+    parser.add_argument("--num-shards", type=count, help="number of shards")
     parser.add_argument(
         "--source-name",
         metavar="NAME",
@@ -32,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--licence", metavar="NAME", help="of the files of which no list tells another"
     )
     parser.add_argument("--listing", help="keep here what tells a file's shard, to open it once")
-    parser.add_argument("--workers", type=int, default=2, help="processes that probe files")
+    parser.add_argument("--workers", type=count, default=2, help="processes that probe files")
     parser.add_argument(
         "--timeout-s",
-        type=float,
+        type=positive,
         default=120.0,
         help="seconds for a file, and one more for every 5 MB; what takes longer gets a row",
     )
@@ -51,9 +53,7 @@ def run(args: argparse.Namespace) -> str:
     in_shards = args.shards_dir is not None or args.shard is not None
     if in_shards != (args.num_shards is not None):
         raise ConfigError("--num-shards belongs to --shards-dir or --shard; give both or neither")
-    if in_shards and args.num_shards < 1:
-        raise ConfigError(f"--num-shards {args.num_shards}: expected at least 1")
-    if args.shard is not None and not 0 <= args.shard < args.num_shards:
+    if args.shard is not None and args.shard >= args.num_shards:
         raise ConfigError(f"--shard {args.shard}: expected 0 to {args.num_shards - 1}")
     videos = ingest_videos(
         args.inputs,

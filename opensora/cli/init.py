@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import count
+
 HELP = (
     "Look at what is in a folder (videos, clips, captions beside them or in tables) and write a"
     " workflow config that fits it, with a forecast of jobs, time and disk. Names are read once,"
@@ -20,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="write over a config that is there")
     parser.add_argument(
-        "--workers", type=int, default=2, help="processes that look into files (default: 2)"
+        "--workers", type=count, default=2, help="processes that look into files (default: 2)"
     )
 
 

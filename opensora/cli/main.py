@@ -6,6 +6,7 @@ import sys
 from collections.abc import Collection, Sequence
 
 from opensora import __version__
+from opensora.core.arguments import Parser, UsageError, count
 from opensora.core.errors import (
     OpenSoraError,
     PassingError,
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"opensora: no command {words[0]!r}; `opensora --help` lists them\n")
         return EXIT_USER
     module = importlib.import_module(f"opensora.cli.{name.replace('-', '_')}")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"opensora {name}",
         description=module.HELP,
         epilog=f"example:\n  {module.EXAMPLE}",
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if getattr(module, "TAKES_THREADS", False):
         parser.add_argument(
             "--threads",
-            type=int,
+            type=count,
             metavar="N",
             help="threads to compute with (default: OMP_NUM_THREADS, or every core)",
         )
@@ -101,10 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="of a workflow: where this output is appended to; an error that you must mend is kept"
         " beside it, and tries with nothing changed end at once",
     )
-    known, rest = parser.parse_known_args(words[1:])
-    if rest and not getattr(module, "TAKES_OVERRIDES", False):
-        hint = did_you_mean(rest[0].partition("=")[0], parser._option_string_actions)
-        parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+    try:
+        known, rest = parser.parse_known_args(words[1:])
+        if rest and not getattr(module, "TAKES_OVERRIDES", False):
+            hint = did_you_mean(rest[0].partition("=")[0], parser._option_string_actions)
+            parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+    except UsageError as error:
+        sys.stderr.write(f"{visible(str(error))}\n")
+        return EXIT_USER
     known.overrides = rest
     if not known.job_log:
         return _run(name, module, known, options=parser._option_string_actions)

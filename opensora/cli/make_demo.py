@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import count, whole
+
 HELP = "Render the built-in demo world: raw videos, images, captions, and the truth about them."
 EXAMPLE = "opensora make-demo --output mine/world"
 
@@ -11,10 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, help="folder to make; an older world is replaced"
     )
-    parser.add_argument("--num-videos", type=int, default=64, help="raw videos (default 64)")
-    parser.add_argument("--num-images", type=int, default=240, help="still images (default 240)")
+    parser.add_argument("--num-videos", type=count, default=64, help="raw videos (default 64)")
+    parser.add_argument("--num-images", type=whole, default=240, help="still images (default 240)")
     parser.add_argument(
-        "--scenes-per-video", type=int, default=10, help="scenes in each video (default 10)"
+        "--scenes-per-video", type=count, default=10, help="scenes in each video (default 10)"
     )
     parser.add_argument("--seed", type=int, default=42, help="seed of the whole world (default 42)")
 

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from opensora.core.arguments import count, positive, share
+
 HELP = (
     "Forecast tokens, operations, GPU memory, disk and GPU-hours of a training stage, bucket by"
     " bucket, and what a budget of GPUs and hours buys. Any field of the config can be given as"
@@ -33,16 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target", metavar="NAME", help="with --explain: train_all or a file (default: all)"
     )
     parser.add_argument("--data-path", metavar="FILE", help="manifest, for a forecast")
-    parser.add_argument("--gpus", type=int, default=8, metavar="N", help="GPUs (default: 8)")
+    parser.add_argument("--gpus", type=count, default=8, metavar="N", help="GPUs (default: 8)")
     parser.add_argument(
-        "--hours", type=float, default=24.0, metavar="H", help="hours they may run (default: 24)"
+        "--hours", type=positive, default=24.0, metavar="H", help="hours they may run (default: 24)"
     )
     parser.add_argument("--gpu", default="h100", help="kind, whose peak is known (default: h100)")
     parser.add_argument(
-        "--peak-tflops", type=float, metavar="P", help="dense bf16 TFLOP/s of another kind of GPU"
+        "--peak-tflops",
+        type=positive,
+        metavar="P",
+        help="dense bf16 TFLOP/s of another kind of GPU",
     )
     parser.add_argument(
-        "--mfu", type=float, metavar="M", help="share of the peak that is used (default: 0.4)"
+        "--mfu", type=share, metavar="M", help="share of the peak that is used (default: 0.4)"
     )
     parser.add_argument(
         "--measured",
@@ -53,16 +58,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype", choices=("bf16", "fp32"), default="bf16", help="stored type (default: bf16)"
     )
     parser.add_argument(
-        "--windows", type=int, default=1, metavar="N", help="windows stored of a clip (default: 1)"
+        "--windows",
+        type=count,
+        default=1,
+        metavar="N",
+        help="windows stored of a clip (default: 1)",
     )
     parser.add_argument("--moments", action="store_true", help="latents stored as moments")
     parser.add_argument("--int8", action="store_true", help="embeddings stored as int8 rows")
     parser.add_argument(
-        "--text-tokens", type=float, metavar="L", help="mean tokens of a caption, if known"
+        "--text-tokens", type=positive, metavar="L", help="mean tokens of a caption, if known"
     )
     parser.add_argument(
         "--vae-stride",
-        type=int,
+        type=count,
         nargs=3,
         metavar=("T", "H", "W"),
         help="pixels of one latent value (default: as the config's vae says, or 1 8 8)",
@@ -81,7 +90,7 @@ def _add_proposal(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--gpu-memory",
-        type=float,
+        type=positive,
         metavar="GB",
         help="memory of one GPU (default: that of --gpu)",
     )

@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from opensora.core.arguments import count, number, positive, whole
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -39,16 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--prompt-path", metavar="FILE", help="text file with one prompt per line")
     _add(parser, "--prompt", nargs="+", metavar="TEXT", help="prompts, instead of a file")
     _add(parser, "--save-dir", metavar="DIR", help="where the samples go")
-    _add(parser, "--num-samples", type=int, metavar="K", help="samples per prompt")
+    _add(parser, "--num-samples", type=count, metavar="K", help="samples per prompt")
     _add(parser, "--seed", type=int, help="base of every sample's own seed")
-    _add(parser, "--batch-size", type=int, help="samples per forward; changes rounding only")
-    _add(parser, "--image-size", type=int, nargs=2, metavar=("H", "W"), help="size in pixels")
-    _add(parser, "--num-frames", type=int, help="frames per clip; 1 makes images")
-    _add(parser, "--fps", type=float, help="frames per second")
-    _add(parser, "--frame-interval", type=int, metavar="N", help="files play at fps / N")
-    _add(parser, "--loop", type=int, metavar="N", help="clips joined to one video")
+    _add(parser, "--batch-size", type=count, help="samples per forward; changes rounding only")
+    _add(parser, "--image-size", type=count, nargs=2, metavar=("H", "W"), help="size in pixels")
+    _add(parser, "--num-frames", type=count, help="frames per clip; 1 makes images")
+    _add(parser, "--fps", type=positive, help="frames per second")
+    _add(parser, "--frame-interval", type=count, metavar="N", help="files play at fps / N")
+    _add(parser, "--loop", type=count, metavar="N", help="clips joined to one video")
     _add(
-        parser, "--condition-frame-length", type=int, metavar="T", help="frames joined clips share"
+        parser,
+        "--condition-frame-length",
+        type=whole,
+        metavar="T",
+        help="frames joined clips share",
     )
     _add(
         *(parser, "--reference-path"),
@@ -62,11 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RULES",
         help="per prompt: loop,reference,reference_start,start,length,edit_ratio;...",
     )
-    _add(parser, "--num-sampling-steps", type=int, metavar="N", help="steps of the scheduler")
-    _add(parser, "--cfg-scale", type=float, metavar="S", help="guidance scale of the scheduler")
+    _add(parser, "--num-sampling-steps", type=count, metavar="N", help="steps of the scheduler")
+    _add(parser, "--cfg-scale", type=number, metavar="S", help="guidance scale of the scheduler")
     _add(
         *(parser, "--sp-size"),
-        type=int,
+        type=count,
         metavar="N",
         help="workers that share each sample, N processes on this machine, on N GPUs if any",
     )
@@ -78,7 +84,7 @@ def _add_ways(parser: argparse.ArgumentParser) -> None:
     """Options that say who makes the samples, and which of them again."""
     parser.add_argument(
         "--processes",
-        type=int,
+        type=count,
         metavar="N",
         help="processes on this machine, on N GPUs if any, that deal the samples out; a multiple of"
         " sp_size, which is the default",
@@ -88,7 +94,7 @@ def _add_ways(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--join-parts",
-        type=int,
+        type=count,
         metavar="N",
         help="join the tables of all N parts in --save-dir, and make nothing",
     )
@@ -160,7 +166,7 @@ def _join(args: argparse.Namespace) -> str:
     from opensora.sampling.table import join_parts
     from opensora.tables.io import read_table
 
-    if not args.save_dir or args.overrides or args.join_parts < 1:
+    if not args.save_dir or args.overrides:
         raise ConfigError("--join-parts takes a number of parts and --save-dir, the folder of them")
     table = join_parts(Path(args.save_dir), args.join_parts)
     return f"samples={len(read_table(table))} parts={args.join_parts} table={table}"

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from opensora.core.arguments import count
+
 HELP = (
     "Find the batch size of every bucket: on a GPU the largest that fits and takes no longer than"
     " the base bucket, on a CPU by time alone. Writes the config with what was found. Any field of"
@@ -31,17 +33,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-batch-size",
-        type=int,
+        type=count,
         default=512,
         metavar="N",
         help="end of the search where the config gives no range (default: 512)",
     )
     parser.add_argument(
-        "--repeats", type=int, default=3, metavar="N", help="timed steps per size (default: 3)"
+        "--repeats", type=count, default=3, metavar="N", help="timed steps per size (default: 3)"
     )
     parser.add_argument(
         "--vae-stride",
-        type=int,
+        type=count,
         nargs=3,
         metavar=("T", "H", "W"),
         help="pixels of one latent value (default: as the config's vae says, or 1 8 8)",
@@ -58,7 +60,6 @@ def run(args: argparse.Namespace) -> str:
     from opensora.buckets.bucket_config import parse_bucket_config
     from opensora.config.latent_grid import config_grid
     from opensora.config.load import load_config, save_config
-    from opensora.core.errors import ConfigError
     from opensora.models.device import choose_device
     from opensora.plans.stage_plan import bucket_config_of, token_grid
     from opensora.training.config import KNOWN_FIELDS
@@ -70,11 +71,6 @@ def run(args: argparse.Namespace) -> str:
     )
     from opensora.training.fit.step_timer import StepTimer, require_parts
 
-    for name in ("max_batch_size", "repeats"):
-        if getattr(args, name) < 1:
-            raise ConfigError(
-                f"--{name.replace('_', '-')} {getattr(args, name)}: expected at least 1"
-            )
     loaded = load_config(args.config, args.overrides, known=KNOWN_FIELDS)
     config = loaded.to_dict()
     require_parts(config)
@@ -114,7 +110,7 @@ def _held(path: str, config: dict[str, Any], rules: Any) -> dict[tuple[str, int]
     table = BucketLookup(rules, frame_interval_of(config), max_crop=most)
     frames, height, width = (clips[name].to_numpy() for name in ("num_frames", "height", "width"))
     held: dict[tuple[str, int], int] = {}
-    for (resolution, length, _), count in table.expected_clips(frames, height, width, 1).items():
+    for (resolution, length, _), clips_in in table.expected_clips(frames, height, width, 1).items():
         key = (resolution, length)
-        held[key] = max(held.get(key, 0), round(count))
+        held[key] = max(held.get(key, 0), round(clips_in))
     return held

@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import share
+
 HELP = (
     "Deal the clips that could not be encoded out of a batch plan, and write the ledger of a stage:"
     " how often each clip is seen, or why it never is. Without indexes, as for training from"
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-rejected",
-        type=float,
+        type=share,
         default=0.01,  # plans.settle_plan.MAX_REJECTED, which is slow to import
         metavar="SHARE",
         help="largest share of the plan's clips that may be missing (default: 0.01)",

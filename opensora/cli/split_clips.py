@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import count, not_negative, positive
+
 HELP = "Cut scenes into clip files; a clip that is in the store is not cut again."
 EXAMPLE = (
     "opensora split-clips --scenes mine/scenes/0000.csv --output mine/clips/0000.csv"
@@ -19,21 +21,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of the clip files, named by what decides their content; runs may share it",
     )
-    parser.add_argument("--min-s", type=float, default=1.0, help="shortest clip in seconds")
-    parser.add_argument("--max-s", type=float, default=10.0, help="longest clip in seconds")
-    parser.add_argument("--fps", type=float, help="target rate; slower sources keep theirs")
+    parser.add_argument("--min-s", type=not_negative, default=1.0, help="shortest clip in seconds")
+    parser.add_argument("--max-s", type=positive, default=10.0, help="longest clip in seconds")
+    parser.add_argument("--fps", type=positive, help="target rate; slower sources keep theirs")
     parser.add_argument(
-        "--short-side", type=int, help="target short side in pixels; smaller sources keep theirs"
+        "--short-side", type=count, help="target short side in pixels; smaller sources keep theirs"
     )
     parser.add_argument(
         "--mode",
         default="reencode",
         help="reencode cuts at any frame; copy takes the stream as it is, between keyframes",
     )
-    parser.add_argument("--workers", type=int, default=1, help="videos cut side by side")
+    parser.add_argument("--workers", type=count, default=1, help="videos cut side by side")
     parser.add_argument(
         "--timeout-s",
-        type=float,
+        type=positive,
         default=300.0,
         help="seconds for a video, and half a second more for every frame",
     )

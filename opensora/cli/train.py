@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from opensora.core.arguments import count, whole
+
 if TYPE_CHECKING:
     from mmengine.config import Config
 
@@ -48,16 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " outputs",
     )
     parser.add_argument(
-        "--steps", type=int, help="with --verify-resume: steps that are checked (default: 8)"
+        "--steps", type=count, help="with --verify-resume: steps that are checked (default: 8)"
     )
     parser.add_argument(
-        "--nodes", type=int, help="nodes of the SLURM job, or those of torchrun (default: 1)"
+        "--nodes", type=count, help="nodes of the SLURM job, or those of torchrun (default: 1)"
     )
     parser.add_argument(
-        "--gpus", type=int, default=0, help="GPUs per node; 0 trains on the CPU (default: 0)"
+        "--gpus", type=whole, default=0, help="GPUs per node; 0 trains on the CPU (default: 0)"
     )
     parser.add_argument(
-        "--processes", type=int, help="processes per node (default: one per GPU, or 1)"
+        "--processes", type=count, help="processes per node (default: one per GPU, or 1)"
     )
 
 
@@ -168,10 +170,9 @@ def _size(args: argparse.Namespace) -> tuple[int, int, bool]:
 
     nodes = 1 if args.nodes is None else args.nodes
     processes = args.processes or args.gpus or 1
-    if nodes < 1 or processes < 1 or (args.gpus and processes != args.gpus):
+    if args.gpus and processes != args.gpus:
         raise ConfigError(
-            f"--nodes {nodes} --gpus {args.gpus} --processes {processes}: expected at least one"
-            " node and one process, and one process per GPU"
+            f"--gpus {args.gpus} --processes {processes}: expected one process per GPU"
         )
     started = torchrun_size(args.nodes, args.processes or args.gpus or None)
     if started is None:

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from opensora.core.arguments import count
+
 HELP = (
     "Train a small CLIP on clips and captions. Any field of the config can be given as"
     " --field VALUE."
@@ -22,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--captions", nargs="+", required=True, help="tables of captions")
     parser.add_argument(
         "--num-shards",
-        type=int,
+        type=count,
         metavar="N",
         help="a table named {shard}.parquet stands for those of 0000 to N - 1",
     )

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from opensora.core.arguments import count, fraction
+
 HELP = (
     "Train a small image VAE on the frames of clips. Any field of the config can be given as"
     " --field VALUE."
@@ -22,14 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, default in (("validation", 0.1), ("test", 0.0)):
         parser.add_argument(
             f"--{name}-fraction",
-            type=float,
+            type=fraction,
             default=default,
             metavar="F",
             help=f"share of source videos held out, as in build-manifest (default: {default:g})",
         )
     parser.add_argument(
         "--num-shards",
-        type=int,
+        type=count,
         metavar="N",
         help="a table named {shard}.parquet stands for those of 0000 to N - 1",
     )

@@ -9,9 +9,9 @@ states that results are equal. It keeps a hash of the code behind each number in
 VERSIONS = {
     "make_demo": 3,
     "ingest_videos": 4,
-    "detect_scenes": 3,
+    "detect_scenes": 4,
     "import_scenes": 2,
-    "split_clips": 6,
+    "split_clips": 7,
     "caption_clips": 4,
     "technical": 4,
     "flow": 2,

@@ -5,7 +5,9 @@ descriptions and indexes of subtitles name other files, patterns stand for many 
 kinds of pictures make a reader start another program.
 """
 
+import errno
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,6 +54,13 @@ _REFUSED = (
     (b"MM\0*", "a TIFF picture"),
     (b"8BPS", "a Photoshop picture"),
 )
+_SPECIAL = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 
@@ -81,7 +90,7 @@ def check_file(path: Path) -> None:
     if not path.exists():
         raise VideoError("missing", f"{path.name} does not exist")
     if not path.is_file():
-        raise VideoError("unreadable", f"{path.name} is not a file")
+        raise VideoError("unreadable", f"{path.name} is {_special(path)} and not a file")
     if path.stat().st_size == 0:
         raise VideoError("empty_file", f"{path.name} has zero bytes")
 
@@ -90,8 +99,10 @@ def content_of(path: str | Path) -> Content:
     """Look at the first bytes of a file.
 
     Raises:
-        OSError: it can not be read.
+        OSError: it can not be read, or is no file: to open a pipe may wait for ever.
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(errno.EINVAL, f"{_special(Path(path))} and not a file", os.fspath(path))
     with open(path, "rb") as file:
         head = file.read(_HEAD)
         if picture := _picture(head):
@@ -114,6 +125,12 @@ def is_media(path: str | Path) -> bool:
     except Exception:  # of no access, or of what a damaged head makes of its reader
         return False
     return bool(content.container or content.picture)
+
+
+def _special(path: Path) -> str:
+    """What is there in place of a file, as "a named pipe"."""
+    mode = path.stat().st_mode
+    return next((name for holds, name in _SPECIAL if holds(mode)), "something else")
 
 
 def _picture(head: bytes) -> str:

@@ -31,10 +31,22 @@ def frames_of(container: InputContainer, stream: VideoStream) -> Iterator[VideoF
     """
     codec = codec_of(stream)
     if codec == _CODEC:
-        return _woven(container.decode(stream))
+        return _woven(_decoded(container, stream))
     if codec in _READ_BOTH and stream.metadata.get("alpha_mode") == "1":
         return _with_alpha(container, stream, _READ_BOTH[codec])
-    return container.decode(stream)
+    return _decoded(container, stream)
+
+
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """All frames. An empty packet repeats a picture (Theora), and only the last one is the end."""
+    end = None
+    for packet in container.demux(stream):
+        if packet.size:
+            yield from packet.decode()
+        else:
+            end = packet
+    if end is not None:
+        yield from end.decode()
 
 
 def _with_alpha(

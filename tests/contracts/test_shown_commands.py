@@ -149,7 +149,7 @@ SAMPLE = "opensora sample configs/demo/inference/sample.py --ckpt-path mine/w.pt
 FAULTS = {
     f"{SAMPLE} --promt-path mine/prompts.txt": "did you mean '--prompt-path'",
     f"{SAMPLE} --scheduler.num_steps 4": "unknown field 'num_steps'",
-    f"{SAMPLE} --num-frames many": "invalid int value: 'many'",
+    f"{SAMPLE} --num-frames many": "expected a whole number of at least 1, not 'many'",
     f"{SAMPLE} --prompt-path assets/texts/none.txt": "assets/texts/none.txt: not in the repository",
     f"{SAMPLE} --vae results/demo/models/vea": "results/test/models/vea: not in the repository",
     "opensora sample configs/demo/sample.py --prompt x": "configs/demo/sample.py: not in the",

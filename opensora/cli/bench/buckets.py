@@ -2,20 +2,21 @@
 
 import argparse
 
+from opensora.core.arguments import count
+
 HELP = (
     "Time the bucket assignment of a synthetic manifest against a loop over its rows; with"
     " --stragglers, compare how long ranks wait for the slowest in random and in balanced order;"
     " with --epochs, compile a plan of so many and say what it takes."
 )
 ROWS, STRAGGLER_ROWS = 10_000_000, 1_000_000
-_COUNTS = ("sample", "repeats", "ranks", "epochs")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--rows",
-        type=int,
+        type=count,
         metavar="N",
         help=f"clips (default: {ROWS:,}; {STRAGGLER_ROWS:,} with --stragglers)",
     )
@@ -23,16 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", metavar="FILE", help="training config (default: stage 2 of Open-Sora 1.1)"
     )
     parser.add_argument(
-        "--sample", type=int, default=20_000, metavar="N", help="rows of the loop (default: 20000)"
+        "--sample",
+        type=count,
+        default=20_000,
+        metavar="N",
+        help="rows of the loop (default: 20000)",
     )
     parser.add_argument(
-        "--repeats", type=int, default=5, metavar="N", help="timings, median counts (default: 5)"
+        "--repeats", type=count, default=5, metavar="N", help="timings, median counts (default: 5)"
     )
     parser.add_argument("--stragglers", action="store_true", help="simulate the ranks of a step")
     parser.add_argument(
-        "--ranks", type=int, default=64, metavar="W", help="ranks of the simulation (default: 64)"
+        "--ranks", type=count, default=64, metavar="W", help="ranks of the simulation (default: 64)"
     )
-    parser.add_argument("--epochs", type=int, metavar="N", help="compile a plan of so many")
+    parser.add_argument("--epochs", type=count, metavar="N", help="compile a plan of so many")
     parser.add_argument("--output", metavar="FILE", help="the figures (.json)")
 
 
@@ -50,7 +55,6 @@ def run(args: argparse.Namespace) -> str:
 
     default = STRAGGLER_ROWS if args.stragglers else ROWS
     rows = default if args.rows is None else args.rows
-    _require_counts(rows=rows, **{name: getattr(args, name) for name in _COUNTS})
     config: BucketConfig = STAGE_2
     interval, model = FRAME_INTERVAL, {"type": "STDiT2-XL/2", "qk_norm": True}
     if args.config:
@@ -94,11 +98,3 @@ def run(args: argparse.Namespace) -> str:
         write_json(args.output, result)
     sys.stdout.write(text)
     return summary
-
-
-def _require_counts(**counts: int | None) -> None:
-    from opensora.core.errors import ConfigError
-
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name} {value}: expected at least 1")

@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import count, positive
+
 HELP = (
     "Time ingest, scenes, clips and scores (technical, flow) on your videos, against a plain decode"
     " and encode of the same frames; or see what memory they take on a long video."
@@ -12,11 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("videos", nargs="*", metavar="VIDEOS", help="folders or files")
     parser.add_argument(
-        "--workers", type=int, default=2, metavar="N", help="processes (default: 2)"
+        "--workers", type=count, default=2, metavar="N", help="processes (default: 2)"
     )
     parser.add_argument(
         "--long-video",
-        type=float,
+        type=positive,
         metavar="SECONDS",
         help="in place of VIDEOS: generate one 1080p video of this length",
     )
@@ -38,8 +40,8 @@ def run(args: argparse.Namespace) -> str:
 
     if bool(args.videos) == (args.long_video is not None):
         raise ConfigError("give either folders of videos or --long-video SECONDS")
-    if args.workers < 1 or (args.long_video is not None and args.long_video < 1):
-        raise ConfigError("--workers and --long-video: expected at least 1")
+    if args.long_video is not None and args.long_video < 1:
+        raise ConfigError("--long-video: expected at least 1")
     if args.videos:
         found = bench_curation(args.videos, workers=args.workers)
     else:

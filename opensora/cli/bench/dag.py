@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import count
+
 HELP = (
     "Time `snakemake -n` and the start of a job of this workflow, beside a bare workflow with the"
     " same rules, files and jobs, in turns."
@@ -12,17 +14,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--shards",
-        type=int,
+        type=count,
         nargs="+",
         default=[100, 1000],
         metavar="N",
         help="numbers of shards, one after the other (default: 100 1000)",
     )
     parser.add_argument(
-        "--files", type=int, default=100, metavar="N", help="input videos (default: 100)"
+        "--files", type=count, default=100, metavar="N", help="input videos (default: 100)"
     )
     parser.add_argument(
-        "--repeats", type=int, default=1, metavar="N", help="timings, median counts (default: 1)"
+        "--repeats", type=count, default=1, metavar="N", help="timings, median counts (default: 1)"
     )
     parser.add_argument("--output", metavar="FILE", help="all figures (.json)")
 
@@ -33,11 +35,8 @@ def run(args: argparse.Namespace) -> str:
     from pathlib import Path
 
     from opensora.bench.dag import bench_dag, dag_report, dag_summary
-    from opensora.core.errors import ConfigError
     from opensora.core.io import write_json
 
-    if min(*args.shards, args.files, args.repeats, 1) < 1:
-        raise ConfigError("--shards, --files and --repeats: expected at least 1")
     found = bench_dag(args.shards, repository=Path(), files=args.files, repeats=args.repeats)
     if args.output:
         write_json(args.output, found)

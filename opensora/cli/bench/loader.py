@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import count
+
 HELP = (
     "Time the loader of precomputed latents against a plain read of the same files, or with"
     " --manifest the online loader against decoding just the frames it needs."
@@ -16,25 +18,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stored.add_argument("--plan", metavar="FILE", help="plan of assign-buckets")
     stored.add_argument(
         "--synthetic",
-        type=int,
+        type=count,
         default=2000,
         metavar="N",
         help="without stores: random ones of N clips of 256x256x16 in the temporary folder"
         " (default: 2000, about 1.4 GB)",
     )
     stored.add_argument(
-        "--rounds", type=int, default=5, metavar="R", help="measurements of each kind (default: 5)"
+        "--rounds",
+        type=count,
+        default=5,
+        metavar="R",
+        help="measurements of each kind (default: 5)",
     )
     online = parser.add_argument_group("video files")
     online.add_argument("--manifest", metavar="FILE", help="clips to decode")
-    online.add_argument("--num-clips", type=int, default=64, help="clips to read (default: 64)")
-    online.add_argument("--num-frames", type=int, default=16, help="of a clip (default: 16)")
+    online.add_argument("--num-clips", type=count, default=64, help="clips to read (default: 64)")
+    online.add_argument("--num-frames", type=count, default=16, help="of a clip (default: 16)")
     online.add_argument(
-        "--frame-interval", type=int, default=3, help="source frames per used one (default: 3)"
+        "--frame-interval", type=count, default=3, help="source frames per used one (default: 3)"
     )
     online.add_argument(
         "--image-size",
-        type=int,
+        type=count,
         nargs=2,
         default=(256, 256),
         metavar=("H", "W"),
@@ -42,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--batch-size",
-        type=int,
+        type=count,
         metavar="B",
         help="of the random stores (default: 16) or of the online loader (default: 4)",
     )

@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import count
+
 HELP = (
     "Time the forward pass and the training step of transformers, with operations per second,"
     " their share of the machine's peak, and memory."
@@ -16,14 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="registered models (default: the XL/2 of every family)",
     )
-    parser.add_argument("--num-frames", type=int, default=16, metavar="T")
-    parser.add_argument("--image-size", type=int, nargs=2, default=(256, 256), metavar=("H", "W"))
-    parser.add_argument("--batch-size", type=int, default=1, metavar="B")
+    parser.add_argument("--num-frames", type=count, default=16, metavar="T")
+    parser.add_argument("--image-size", type=count, nargs=2, default=(256, 256), metavar=("H", "W"))
+    parser.add_argument("--batch-size", type=count, default=1, metavar="B")
     parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), help="default: cuda where there is one"
     )
-    parser.add_argument("--depth", type=int, metavar="N", help="blocks, instead of all")
+    parser.add_argument("--depth", type=count, metavar="N", help="blocks, instead of all")
     parser.add_argument(
         "--compile",
         nargs="?",
@@ -33,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time the blocks compiled, or eager and compiled (takes a minute a model on a CPU)",
     )
     parser.add_argument("--grad-checkpoint", action="store_true", help="recompute the blocks")
-    parser.add_argument("--steps", type=int, default=5, metavar="N", help="timed runs (default: 5)")
+    parser.add_argument(
+        "--steps", type=count, default=5, metavar="N", help="timed runs (default: 5)"
+    )
     parser.add_argument(
         "--compare", action="store_true", help="time diffusers' model of the same layout as well"
     )

@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import count
+
 HELP = (
     "Time online training, which decodes and encodes while it trains, on a folder of images that"
     " it makes, with --against CHECKOUT beside another checkout's, in turns."
@@ -10,14 +12,14 @@ HELP = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--clips", type=int, default=96, help="images (default: 96)")
-    parser.add_argument("--batch-size", type=int, default=8, help="of a step (default: 8)")
+    parser.add_argument("--clips", type=count, default=96, help="images (default: 96)")
+    parser.add_argument("--batch-size", type=count, default=8, help="of a step (default: 8)")
     parser.add_argument(
-        "--width", type=int, default=768, help="channels of the text encoder (default: 768)"
+        "--width", type=count, default=768, help="channels of the text encoder (default: 768)"
     )
-    parser.add_argument("--depth", type=int, default=12, help="its blocks (default: 12)")
+    parser.add_argument("--depth", type=count, default=12, help="its blocks (default: 12)")
     parser.add_argument(
-        "--rounds", type=int, default=1, help="runs of each; the median counts (default: 1)"
+        "--rounds", type=count, default=1, help="runs of each; the median counts (default: 1)"
     )
     parser.add_argument("--against", metavar="CHECKOUT", help="folder of another checkout")
 
@@ -29,10 +31,10 @@ def run(args: argparse.Namespace) -> str:
     from opensora.bench.checkout import find_checkout
     from opensora.core.errors import ConfigError
 
-    if not 1 <= args.batch_size <= args.clips or args.rounds < 1 or args.depth < 1:
+    if args.batch_size > args.clips:
         raise ConfigError(
-            "bench online: expected at least one batch of --clips, and --rounds and --depth of at"
-            " least 1"
+            f"--batch-size {args.batch_size} is more than --clips {args.clips}; give at least one"
+            " batch of clips"
         )
     if args.width < 64 or args.width % 64:
         raise ConfigError(f"--width is {args.width}; expected a multiple of 64")

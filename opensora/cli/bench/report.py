@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import at_least, count
+
 HELP = (
     "Time, in Chromium, how long reports of made-up runs with few and many samples and clips take"
     " to open and to filter."
@@ -12,17 +14,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--samples",
-        type=int,
+        type=at_least(2),
         nargs="+",
         default=[10, 100, 1_000],
         metavar="N",
         help="of each run, rising (default: 10 100 1000)",
     )
     parser.add_argument(
-        "--clips", type=int, default=100_000, help="of the run with many (default: 100,000)"
+        "--clips",
+        type=at_least(10),
+        default=100_000,
+        help="of the run with many (default: 100,000)",
     )
     parser.add_argument(
-        "--rounds", type=int, default=3, help="openings; the median counts (default: 3)"
+        "--rounds", type=count, default=3, help="openings; the median counts (default: 3)"
     )
 
 
@@ -31,14 +36,8 @@ def run(args: argparse.Namespace) -> str:
     import sys
 
     from opensora.bench.report.measure import bench_report
-    from opensora.core.errors import ConfigError
     from opensora.report.pages import write_report
 
-    if args.clips < 10 or args.rounds < 1 or min(args.samples) < 2:
-        raise ConfigError(
-            "bench report: expected --samples of at least 2 each, --clips of at least 10 and"
-            " --rounds of at least 1"
-        )
     table, line = bench_report(
         write_report, samples=sorted(args.samples), clips=args.clips, rounds=args.rounds
     )

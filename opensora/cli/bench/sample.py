@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import count
+
 HELP = (
     "Time whole samples, from the prompt to the frames, with random weights: seconds, steps a"
     " second, shares of text encoder and VAE, memory; beside a sampler as the reference's, which"
@@ -12,23 +14,27 @@ HELP = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--type", default="STDiT-XL/2", metavar="NAME", help="registered model")
-    parser.add_argument("--num-frames", type=int, default=16, metavar="T")
-    parser.add_argument("--image-size", type=int, nargs=2, default=(256, 256), metavar=("H", "W"))
-    parser.add_argument("--batch-size", type=int, default=1, metavar="B")
-    parser.add_argument("--num-sampling-steps", type=int, default=10, metavar="N")
+    parser.add_argument("--num-frames", type=count, default=16, metavar="T")
+    parser.add_argument("--image-size", type=count, nargs=2, default=(256, 256), metavar=("H", "W"))
+    parser.add_argument("--batch-size", type=count, default=1, metavar="B")
+    parser.add_argument("--num-sampling-steps", type=count, default=10, metavar="N")
     parser.add_argument("--dtype", choices=("fp32", "bf16"), default="bf16")
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), help="default: cuda where there is one"
     )
     parser.add_argument(
-        "--text-channels", type=int, default=4096, metavar="D", help="of a T5 (default: 4096)"
+        "--text-channels", type=count, default=4096, metavar="D", help="of a T5 (default: 4096)"
     )
     parser.add_argument(
-        "--text-length", type=int, default=120, metavar="L", help="padding included (default: 120)"
+        "--text-length",
+        type=count,
+        default=120,
+        metavar="L",
+        help="padding included (default: 120)",
     )
     parser.add_argument(
         "--vae-channels",
-        type=int,
+        type=count,
         nargs="+",
         default=(128, 256, 512, 512),
         metavar="C",
@@ -40,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="time on all processors in place of the wall's, for a machine that others use",
     )
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="timed batches")
+    parser.add_argument("--repeats", type=count, default=3, metavar="N", help="timed batches")
     parser.add_argument(
         "--cfg-options", nargs="+", default=[], metavar="NAME=VALUE", help="fields of the model"
     )

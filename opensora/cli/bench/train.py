@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import count
+
 HELP = (
     "Time whole steps of training (optimizer, average, metrics included) on batches in memory:"
     " tokens a second, share of the peak, memory, and what the time goes into. Four minutes on a"
@@ -21,10 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cpu", action="store_true", help="the small table, where there is a GPU as well"
     )
     parser.add_argument(
-        "--steps", type=int, default=3, metavar="N", help="in each repeat (default: 3)"
+        "--steps", type=count, default=3, metavar="N", help="in each repeat (default: 3)"
     )
     parser.add_argument(
-        "--repeats", type=int, default=3, metavar="N", help="timed stretches (default: 3)"
+        "--repeats", type=count, default=3, metavar="N", help="timed stretches (default: 3)"
     )
     parser.add_argument("--no-compile", action="store_true", help="blocks stay eager")
     parser.add_argument(
@@ -34,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--against", metavar="CHECKOUT", help="folder of another checkout, timed in turn with this"
     )
     parser.add_argument(
-        "--turns", type=int, default=2, metavar="N", help="of --against (default: 2)"
+        "--turns", type=count, default=2, metavar="N", help="of --against (default: 2)"
     )
     parser.add_argument("--json", metavar="FILE", help="the figures")
 
@@ -53,12 +55,8 @@ def run(args: argparse.Namespace) -> str:
     from opensora.bench.train.measure import Setup, measure_train, peak_of
     from opensora.bench.train.table import against_table, train_summary, train_table
     from opensora.config.load import parse_overrides
-    from opensora.core.errors import ConfigError
     from opensora.core.io import write_json
 
-    for name in ("steps", "repeats", "turns"):
-        if getattr(args, name) < 1:
-            raise ConfigError(f"--{name} {getattr(args, name)}: expected at least 1")
     on_gpu = torch.cuda.is_available() and not args.cpu
     cases = choose_cases(args.cases, GPU_CASES if on_gpu else CPU_CASES)
     if args.against:

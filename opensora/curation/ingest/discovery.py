@@ -80,7 +80,7 @@ def find_media(inputs: Sequence[str | Path]) -> FoundFiles:
             _walk(given, licences, found)
         elif os.path.isfile(given) and given.lower().endswith(LIST_SUFFIXES):
             _read_list(given, licences)
-        elif os.path.isfile(given) or os.path.islink(given):
+        elif os.path.lexists(given):
             licences.setdefault(given, "")  # named by the user: gets a row whatever its suffix
         elif glob.has_magic(given):
             matches = sorted(glob.glob(given, recursive=True))

@@ -74,4 +74,6 @@ def test_the_command_prints_and_writes(capsys, tmp_path):
     assert "million rows/s" in out.splitlines()[-1]
     assert json.loads(output.read_text())["rows"] == 2000
     assert main(["bench", "buckets", "--rows", "0"]) == 2
-    assert "--rows 0: expected at least 1" in capsys.readouterr().err
+    assert (
+        "argument --rows: expected a whole number of at least 1, not '0'" in capsys.readouterr().err
+    )

@@ -39,7 +39,7 @@ def test_another_shape_is_refused(tmp_path: Path, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--shards", "0"], "--shards, --files and --repeats: expected at least 1"),
+        (["--shards", "0"], "argument --shards: expected a whole number of at least 1, not '0'"),
         ([], "no Snakefile; run this in the folder of the workflow"),
     ],
 )

@@ -22,7 +22,7 @@ def test_both_checkouts_train_on_the_same_images(capsys) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--clips", "3"], "expected at least one batch of --clips"),
+        (["--clips", "3"], "--batch-size 8 is more than --clips 3; give at least one batch"),
         (["--width", "100"], "--width is 100; expected a multiple of 64"),
         (["--against", "/nowhere"], "--against /nowhere: no checkout of opensora"),
     ],

@@ -130,8 +130,8 @@ def test_scores_without_a_value_are_a_warning(run, config, manifest):
     ("words", "sentence"),
     [
         (("--data-path", "nowhere.csv"), "nowhere.csv: no such table"),
-        (("--world-size", "0"), "--world-size 0"),
-        (("--windows", "0"), "--windows 0: expected at least 1"),
+        (("--world-size", "0"), "argument --world-size"),
+        (("--windows", "0"), "argument --windows: expected a whole number of at least 1, not '0'"),
         (("--windows", "2"), "give --items DIR too"),
         (("--plot", "a.png"), "expected a name that ends in .svg"),
         (("--bucket-config", "{'250p': {8: (1.0, 1)}}"), "did you mean '240p'"),
@@ -167,7 +167,7 @@ def test_plan_forecasts_and_writes(run, config, manifest, tmp_path):
     clips = pd.read_csv(manifest).assign(num_frames=9)
     clips.to_csv(manifest, index=False)
     assert "20 latents of clips at buckets" in run(*words, 4)[1]
-    assert "--windows 0: expected at least 1" in run(*words, 0)[2]
+    assert "argument --windows: expected a whole number of at least 1, not '0'" in run(*words, 0)[2]
 
 
 def test_plan_takes_the_speed_of_a_run(run, config, manifest, tmp_path):
@@ -207,7 +207,7 @@ def test_search_batch_size_writes_a_config_that_can_be_planned(run, config, mani
     ("words", "sentence"),
     [
         (("--base-bucket", "64px:8"), "expected one of 32px:8, 32px:1, 24px:8"),
-        (("--max-batch-size", 0), "--max-batch-size 0"),
+        (("--max-batch-size", 0), "argument --max-batch-size"),
         (("--scheduler", None), "the config has no scheduler"),
         (("--bucket-config", "{'32px': {8: (0.0, None)}}"), "nothing to search"),
     ],

@@ -1,5 +1,6 @@
 """Pictures that decoders give in parts: fields of HEVC, transparency of WebM."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -144,3 +145,28 @@ def test_frames_of_other_codecs_come_as_decoded(tmp_path: Path) -> None:
         file.mux(stream.encode(None))
     with av.open(str(path)) as file:
         assert [frame.height for frame in frames_of(file, file.streams.video[0])] == [96] * 3
+
+
+class Repeating:
+    """A container that says after each packet, as Theora does, that its picture stays."""
+
+    def __init__(self, container: av.container.InputContainer) -> None:
+        self._container = container
+
+    def demux(self, stream: av.VideoStream) -> Iterator[av.Packet]:
+        for packet in self._container.demux(stream):
+            yield packet
+            if packet.size:
+                empty = av.Packet()
+                empty.stream, empty.pts, empty.dts = stream, packet.pts, packet.dts
+                yield empty
+
+
+def test_a_picture_that_an_empty_packet_repeats_is_no_end(tmp_path: Path) -> None:
+    path = write_fields(tmp_path / "f.mkv", [picture(k) for k in range(COUNT)], "prog")
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        times = [frame.pts for frame in frames_of(Repeating(container), stream)]  # type: ignore[arg-type]
+    with av.open(str(path)) as container:
+        assert times == [frame.pts for frame in container.decode(container.streams.video[0])]
+    assert len(times) == COUNT

@@ -117,7 +117,10 @@ def test_the_command_prints_and_writes(tmp_path, capsys):
 
 def test_numbers_below_one_are_refused(capsys):
     assert main(["bench", "train", "--cpu", "--steps", "0"]) == 2
-    assert "--steps 0: expected at least 1" in capsys.readouterr().err
+    assert (
+        "argument --steps: expected a whole number of at least 1, not '0'"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_summary_says_ratios_of_what_was_measured():
