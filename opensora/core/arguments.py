@@ -1,0 +1,82 @@
+"""Values of the command line: read, bounded and, where one is wrong, refused in one sentence."""
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import NoReturn
+
+from opensora.core.errors import ConfigError
+
+_LAST_PORT = 65_535
+
+
+class UsageError(ConfigError):
+    """A command line that can not be read; the message begins with the command."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that says what is wrong and not, before it, every option there is."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line.
+
+        Raises:
+            UsageError: always, one sentence.
+        """
+        raise UsageError(f"{self.prog}: {message}; `{self.prog} --help` shows the options")
+
+
+def at_least(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A type of whole numbers within bounds, for `add_argument(type=...)`."""
+    bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"expected a whole number {bounds}, not {text!r}")
+        return value
+
+    return read
+
+
+count = at_least(1)
+whole = at_least(0)
+port = at_least(0, _LAST_PORT)
+
+
+def number(text: str) -> float:
+    """Any finite number."""
+    return _within(text, lambda value: True, "a number")
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    return _within(text, lambda value: value > 0, "a number above 0")
+
+
+def not_negative(text: str) -> float:
+    """A finite number of at least 0."""
+    return _within(text, lambda value: value >= 0, "a number of at least 0")
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, both included."""
+    return _within(text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+
+
+def fraction(text: str) -> float:
+    """A number from 0 to below 1: of a part beside which something is left."""
+    return _within(text, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+
+
+def _within(text: str, holds: Callable[[float], bool], meaning: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and holds(value)):
+        raise argparse.ArgumentTypeError(f"expected {meaning}, not {text!r}")
+    return value

@@ -1,0 +1,87 @@
+"""Values of the command line, and that no command takes a number without bounds."""
+
+import argparse
+import importlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from opensora.cli.main import COMMANDS, main
+from opensora.core.arguments import (
+    at_least,
+    count,
+    fraction,
+    not_negative,
+    number,
+    port,
+    positive,
+    share,
+    whole,
+)
+
+WITHOUT_BOUNDS = {"--seed"}
+
+
+@pytest.mark.parametrize(
+    ("read", "good", "bad"),
+    [
+        (count, ["1", "99"], ["0", "-1", "1.5", "x", "", "1e3"]),
+        (whole, ["0", "7"], ["-1", "0.5", "nan"]),
+        (at_least(2, 4), ["2", "4"], ["1", "5"]),
+        (port, ["0", "65535"], ["-1", "65536"]),
+        (number, ["-1.5", "0"], ["nan", "inf", "x"]),
+        (positive, ["0.1", "1e9"], ["0", "-1", "inf", "nan", "-0.0"]),
+        (not_negative, ["0", "2.5"], ["-0.1", "inf"]),
+        (share, ["0", "0.5", "1"], ["-0.1", "1.01", "nan"]),
+        (fraction, ["0", "0.99"], ["1", "-0.1"]),
+    ],
+)
+def test_bounds(read: Callable[[str], float], good: list[str], bad: list[str]) -> None:
+    assert [read(text) for text in good] == [float(text) for text in good]
+    for text in bad:
+        with pytest.raises(argparse.ArgumentTypeError, match="expected a"):
+            read(text)
+
+
+def parsers() -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    for name in COMMANDS:
+        module = importlib.import_module(f"opensora.cli.{name.replace('-', '_')}")
+        parser = argparse.ArgumentParser(prog=name)
+        module.add_arguments(parser)
+        yield name, parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                yield from ((f"{name} {part}", inner) for part, inner in action.choices.items())
+
+
+def test_no_number_of_a_command_is_without_bounds() -> None:
+    loose = [
+        f"{name} {action.option_strings[0]}"
+        for name, parser in parsers()
+        for action in parser._actions
+        if action.type in (int, float) and not WITHOUT_BOUNDS.intersection(action.option_strings)
+    ]
+    assert loose == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("bench", "online", "--clips", "0"),
+        ("detect-scenes", "--videos", "v", "--output", "o", "--workers", "-1"),
+        ("plan", "mine/x.py", "--gpus", "0"),
+        ("train", "mine/x.py", "--outputs", "o", "--processes", "0"),
+        ("export", "--manifest", "m", "--output", "o", "--shard-size", "0"),
+        ("sample", "mine/x.py", "--num-frames", "0"),
+        ("app", "mine/run", "--port", "70000"),
+        ("sample", "mine/x.py", "--threads", "0"),
+    ],
+)
+def test_a_number_out_of_bounds_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"argument {words[-2]}" in said
+    assert f"not '{words[-1]}'" in said
