@@ -25,6 +25,18 @@ def tiny_wan_vae(**fields: Any) -> diffusers.AutoencoderKLWan:
     )
 
 
+def tiny_wan_transformer(**fields: Any) -> diffusers.WanTransformer3DModel:
+    """Two blocks of 24 channels."""
+    return diffusers.WanTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=12,
+        freq_dim=16,
+        ffn_dim=32,
+        num_layers=2,
+        **fields,
+    )
+
+
 def wan(
     folder: Path,
     *,
@@ -38,16 +50,11 @@ def wan(
     """A WanPipeline, text to video, with a tokenizer that needs no vocabulary file."""
     torch.manual_seed(0)
     vae = tiny_wan_vae(**(vae_fields or {}))
-    transformer = diffusers.WanTransformer3DModel(
+    transformer = tiny_wan_transformer(
         patch_size=patch_size,
-        num_attention_heads=2,
-        attention_head_dim=12,
         in_channels=channels,
         out_channels=channels,
         text_dim=text_channels,
-        freq_dim=16,
-        ffn_dim=32,
-        num_layers=2,
     )
     config = UMT5Config(
         vocab_size=384, d_model=TEXT_CHANNELS, d_kv=8, d_ff=32, num_layers=2, num_heads=2
@@ -71,3 +78,12 @@ def wan_2_2(folder: Path) -> Path:
     patches = {"is_residual": True, "patch_size": 2, "in_channels": 12, "out_channels": 12}
     patches |= {"scale_factor_spatial": 16, "decoder_base_dim": 4}
     return wan(folder, shift=5.0, vae_fields=patches, expand_timesteps=True)
+
+
+def wan_2_2_a14b(folder: Path) -> Path:
+    """As Wan 2.2 A14B: two transformers, one above a noise of 0.875 and one below."""
+    torch.manual_seed(1)
+    second = tiny_wan_transformer(
+        in_channels=CHANNELS, out_channels=CHANNELS, text_dim=TEXT_CHANNELS
+    )
+    return wan(folder, transformer_2=second, boundary_ratio=0.875)

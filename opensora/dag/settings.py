@@ -175,8 +175,16 @@ def _check_stages(config: dict[str, Any]) -> None:
                 f"workflow config: stages: {stage['name']}: processes {stage['processes']} has no"
                 f" effect beside gpus {stage['gpus']}, which start a process each; leave it out"
             )
+    earlier: list[str] = []
+    for stage in config["stages"]:
+        if stage["other"] is not None and stage["other"] not in earlier:
+            raise ConfigError(
+                f"workflow config: stages: {stage['name']}: other is {stage['other']!r}; expected a"
+                f" stage before it, one of {', '.join(earlier) or 'none'}"
+            )
+        earlier.append(stage["name"])
     for before, stage in zip(config["stages"], config["stages"][1:], strict=False):
-        if stage["load"] is not None:
+        if stage["load"] is not None and stage["other"] is None:
             raise ConfigError(
                 f"workflow config: stages: {stage['name']}: load {stage['load']!r} has no effect,"
                 f" because it starts from the weights of {before['name']}; leave it out, or give"

@@ -11,11 +11,12 @@ import torch
 
 from opensora.acceleration.precision import autocast, effective_dtype
 from opensora.buckets.bucket import Bucket
-from opensora.config.registry import METRICS, MODELS, SCHEDULERS, build_module
+from opensora.config.registry import METRICS, MODELS, build_module
 from opensora.core.errors import OpenSoraError
 from opensora.datasets.stored import LatentDataset
 from opensora.evaluation.metric import EvaluationInputs, Metric
 from opensora.evaluation.statistics import summarise
+from opensora.models.open.bands import Band, noise_band, scheduler_of
 from opensora.models.weights.checkpoint import load_checkpoint
 from opensora.plans.compile import BatchPlan
 from opensora.sampling.checkpoint import TrainedModel, find_trained_model
@@ -74,7 +75,7 @@ class HeldOutLoss(Metric):
         model = build_module(source.model, MODELS)
         check_complete(source.path, load_checkpoint(model, source.path))
         model.to(device).eval()
-        scheduler = build_module(source.training["scheduler"], SCHEDULERS)
+        scheduler = scheduler_of(model, source.training["scheduler"])
         losses: dict[str, list[float]] = {}
         buckets: dict[str, str] = {}
         with torch.no_grad(), autocast(_dtype(source.training, device), device):
@@ -85,7 +86,7 @@ class HeldOutLoss(Metric):
                 for name, row in zip(ids, rows.tolist(), strict=True):
                     losses[name], buckets[name] = row, str(bucket)
         return {
-            **_summaries(losses, buckets, _sources(inputs, losses)),
+            **_summaries(losses, buckets, _sources(inputs, losses), noise_band(model)),
             "scheduler": source.training["scheduler"],
             "model": {"weights": source.sha256()},
             "missing_clips": absent,
@@ -93,7 +94,7 @@ class HeldOutLoss(Metric):
 
 
 def _trained(inputs: EvaluationInputs) -> TrainedModel:
-    return find_trained_model({"from_pretrained": str(inputs.checkpoint)})
+    return find_trained_model({"from_pretrained": str(inputs.checkpoint)}, alone=True)
 
 
 def _batches(
@@ -135,7 +136,10 @@ def _sources(inputs: EvaluationInputs, losses: Mapping[str, Any]) -> dict[str, s
 
 
 def _summaries(
-    losses: Mapping[str, list[float]], buckets: Mapping[str, str], sources: Mapping[str, str]
+    losses: Mapping[str, list[float]],
+    buckets: Mapping[str, str],
+    sources: Mapping[str, str],
+    noise: Band | None,
 ) -> dict[str, Any]:
     def of(values: dict[str, float]) -> dict[str, Any]:
         found = summarise(values, sources)
@@ -146,7 +150,7 @@ def _summaries(
     return {
         **summarise(means, sources),
         "by_band": {
-            band_name(band): of({key: row[band] for key, row in losses.items()})
+            band_name(band, noise): of({key: row[band] for key, row in losses.items()})
             for band in range(BANDS)
         },
         "by_bucket": {

@@ -111,6 +111,19 @@ def check_variance(model: nn.Module, scheduler: Any) -> None:
         )
 
 
+def check_second_scale(model: nn.Module, scheduler: Mapping[str, Any]) -> None:
+    """Refuse a second guidance scale for a model of one transformer.
+
+    Raises:
+        ConfigError: it has no effect.
+    """
+    if scheduler.get("cfg_scale_2") is not None and getattr(model, "boundary", None) is None:
+        raise ConfigError(
+            f"scheduler.cfg_scale_2 is {scheduler['cfg_scale_2']} and the model is no one of two"
+            " transformers, so it has no effect; leave it out."
+        )
+
+
 def check_image_size(
     settings: SamplingSettings, vae_patch: tuple[int, ...], model: nn.Module
 ) -> None:

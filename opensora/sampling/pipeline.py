@@ -14,6 +14,7 @@ from opensora.core.io import sha256_file
 from opensora.models.build import build_autoencoder
 from opensora.models.device import parse_dtype
 from opensora.models.lora.merge import apply_adapters
+from opensora.models.open.bands import both
 from opensora.models.text_encoder import ClassEncoder
 from opensora.models.weights.checkpoint import load_checkpoint
 from opensora.sampling.checkpoint import TrainedModel, find_trained_model
@@ -23,6 +24,7 @@ from opensora.sampling.checks import (
     check_conditions,
     check_image_size,
     check_multi_resolution,
+    check_second_scale,
     check_shared_frames,
     check_variance,
     warn_unseen_size,
@@ -103,7 +105,12 @@ def load_pipeline(
     prepare_decoding(vae, settings, device)
     text_encoder = build_text_encoder(config["text_encoder"], source.model, dtype, device)
     model = load_model(source, settings, vae, text_encoder)
+    check_second_scale(model, config["scheduler"])
     adapters = _apply(config.get("lora"), model)
+    if source.other is not None:
+        second = load_model(source.other, settings, vae, text_encoder)
+        model = both(model, second)  # type: ignore[arg-type]  # both open models
+        adapters["other_sha256"] = source.other.sha256()
     model.to(device, dtype).eval()
     compile_blocks(model, settings, device)
     text_encoder.y_embedder = model.y_embedder

@@ -4,7 +4,7 @@ Axis letters: B sample, C channel, T frame, H height, W width, L text token, D t
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -12,6 +12,18 @@ from torch import Tensor
 from opensora.schedulers.common import Conditions, Model
 
 Watch = Callable[[int, Tensor], None]
+
+
+class SecondScale(NamedTuple):
+    """Guidance of the second of two transformers.
+
+    Attributes:
+        below: the timestep below which it holds.
+        scale: guidance scale.
+    """
+
+    below: float
+    scale: float
 
 
 class GuidedModel:
@@ -32,6 +44,7 @@ class GuidedModel:
             others: where only y is given, the mask of the prompt, as caption dropout does.
         apart: run the halves one after the other, for half of the activations' memory.
         watch: told the number of each call, from 1, and its latents.
+        second: another scale for little noise; None = the same.
 
     Source: Ho and Salimans 2022, arXiv:2207.12598.
     """
@@ -45,11 +58,12 @@ class GuidedModel:
         *,
         apart: bool = False,
         watch: Watch | None = None,
+        second: SecondScale | None = None,
     ) -> None:
-        self._model, self._scale = model, scale
+        self._model, self._scale, self._second = model, scale, second
         self._watch, self._calls = watch, 0
         self.conditions = conditions
-        self.is_guided = scale != 1
+        self.is_guided = scale != 1 or (second is not None and second.scale != 1)
         runs = [conditions]  # conditions of each call of the model
         if self.is_guided:
             assert null is not None
@@ -93,9 +107,15 @@ class GuidedModel:
             return output
         channels = x.shape[1] if channels is None else channels
         conditional, unconditional = output[:, :channels].chunk(2)
-        guided = unconditional + self._scale * (conditional - unconditional)
+        guided = unconditional + self._scale_at(t) * (conditional - unconditional)
         rest = output[: len(x), channels:]
         return torch.cat([guided, rest], dim=1) if rest.shape[1] else guided
+
+    def _scale_at(self, t: Tensor) -> float:
+        """The scale at timesteps [B], of which the first one speaks for all."""
+        if self._second is not None and bool((t[0] < self._second.below).item()):
+            return self._second.scale
+        return self._scale
 
     def _call(self, run: Conditions, x: Tensor, t: Tensor, x_mask: Tensor | None) -> Tensor:
         if x_mask is not None:

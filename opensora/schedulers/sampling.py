@@ -20,7 +20,7 @@ from opensora.schedulers.common import (
     draw_noise,
     map_conditions,
 )
-from opensora.schedulers.guidance import GuidedModel, Watch
+from opensora.schedulers.guidance import GuidedModel, SecondScale, Watch
 
 Step = TypeVar("Step")
 
@@ -38,10 +38,14 @@ class Sampler(ABC):
 
     Attributes:
         cfg_scale: guidance scale; 1 skips the unconditional half.
+        cfg_scale_2: that of the second of two transformers; None = the same.
+        num_timesteps: t of pure noise.
         keeps_frames: `sample` takes a mask.
     """
 
     cfg_scale: float
+    cfg_scale_2: float | None = None
+    num_timesteps: int
     keeps_frames: ClassVar[bool] = True
 
     @abstractmethod
@@ -117,10 +121,22 @@ class Sampler(ABC):
         z = start_noise(len(prompts), z_size, device, z, generator)
         encoded: dict[str, Any] = {**text_encoder.encode(prompts), **(additional_args or {})}
         conditions = map_conditions(lambda value: value.to(device), encoded)
-        null = text_encoder.null(len(prompts)) if scale != 1 else None
-        network = GuidedModel(model, conditions, scale, null, apart=apart, watch=watch)
+        second = self._second(model, scale)
+        is_guided = scale != 1 or (second is not None and second.scale != 1)
+        null = text_encoder.null(len(prompts)) if is_guided else None
+        network = GuidedModel(
+            model, conditions, scale, null, apart=apart, watch=watch, second=second
+        )
         mask = None if mask is None else mask.to(device, torch.float32)
         return self.walk(network, z, mask, generator, _with_bar if progress else iter)
+
+    def _second(self, model: Model, scale: float) -> SecondScale | None:
+        """The guidance of the second of two transformers, whose noise ends at a boundary."""
+        boundary = getattr(model, "boundary", None)
+        if boundary is None:
+            return None
+        own = scale if self.cfg_scale_2 is None else self.cfg_scale_2
+        return SecondScale(boundary * self.num_timesteps, own)
 
 
 def start_noise(

@@ -14,12 +14,13 @@ from opensora.acceleration.optimizer import LrSchedule, build_optimizer
 from opensora.acceleration.plugins import Engine, check_plugin
 from opensora.acceleration.sequence import share_videos
 from opensora.acceleration.workers import Workers
-from opensora.config.registry import MODELS, SCHEDULERS, build_module
+from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.lock import RunLock
 from opensora.core.seed import derive_seed
 from opensora.datasets.masks import MaskGenerator
 from opensora.models.build import takes_frame_mask, use_grad_checkpoint
+from opensora.models.open.bands import scheduler_of
 from opensora.models.open.door import describe
 from opensora.models.open.family import OpenTransformer
 from opensora.plans.compile import BatchPlan
@@ -157,7 +158,7 @@ def prepare_run(config: TrainConfig, workers: Workers, given: Given | None = Non
         workers=workers,
         source=source,
         model_config=model_config,
-        scheduler=build_module(config.scheduler, SCHEDULERS),
+        scheduler=scheduler_of(model, config.scheduler),
         masks=masks,
         engine=engine,
         schedule=LrSchedule(config.warmup_steps, config.lr_decay, total_steps),

@@ -3,16 +3,19 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
 from opensora.config.load import load_config
+from opensora.core.io import read_json, sha256_file
 from opensora.media.encode import write_video
 from opensora.tables.io import read_table
 from tests.open_families import FAMILIES
 from tests.tiny_encoders import save_clip
+from tests.tiny_open import wan_2_2_a14b
 
 REPOSITORY = Path(__file__).parents[2]
 SIDE, FRAMES, NUM_VIDEOS = 32, 16, 4
@@ -45,48 +48,92 @@ ROWS = {
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ROWS)
 def test_adapters_of_a_tiny_model_go_from_clips_to_samples(name: str, tmp_path: Path) -> None:
-    (tmp_path / "videos").mkdir()
+    family, (train, sample) = FAMILIES[name], ROWS[name]
+    family.make(tmp_path / "pipeline")
+    results = run(tmp_path, {"lora": train}, sample, family.text_encoder, family.length)
+    saved = load_config(results / "train/lora/config.py").to_dict()
+    assert saved["model"]["architecture"]["_class_name"].endswith("Transformer3DModel")
+    assert saved["encoders"]["text_encoder"]["type"] == family.text_encoder
+    assert (results / "train/lora/lora.safetensors").is_file()
+    assert len(sampled(results / "samples/lora")) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_stages_train_two_transformers_and_both_make_the_samples(tmp_path: Path) -> None:
+    wan_2_2_a14b(tmp_path / "pipeline")
+    stages = {name: f"wan/train/t2v_a14b_{name}_lora" for name in ("high", "low")}
+    results = run(tmp_path, stages, "wan/inference/t2v_a14b", "umt5", 32, low={"other": "high"})
+    for name, part in (("high", "transformer"), ("low", "transformer_2")):
+        saved = load_config(results / f"train/{name}/config.py").to_dict()
+        assert (saved["model"]["part"], saved["model"]["boundary"]) == (part, 0.875)
+        assert saved.get("load") is None
+    (record,) = sampled(results / "samples/low")
+    assert record["checkpoint"] == "results/wan/train/low/ema.safetensors"
+    assert record["config"]["model"]["other"] == "results/wan/train/high/ema.safetensors"
+    assert record["other_sha256"] == sha256_file(results / "train/high/ema.safetensors")
+
+
+def sampled(folder: Path) -> list[dict[str, Any]]:
+    """The records of the samples of a table, whose files are there."""
+    paths = [folder / path for path in read_table(folder / "samples.csv")["path"]]
+    assert all(path.is_file() for path in paths)
+    return [read_json(path.with_suffix(".json")) for path in paths]
+
+
+def run(
+    folder: Path,
+    stages: dict[str, str],
+    sample: str,
+    kind: str,
+    length: int,
+    **more: dict[str, Any],
+) -> Path:
+    """The whole DAG on a few drawn videos and the pipeline in `folder`; returns its results.
+
+    Args:
+        folder: where everything lies.
+        stages: name -> config of training.
+        sample: config of sampling.
+        kind: of text encoder.
+        length: of a text, in tokens.
+        **more: further fields of a stage.
+    """
+    (folder / "videos").mkdir()
     for number in range(NUM_VIDEOS):
         shade = np.random.default_rng(number).integers(60, 200, 3)
         frames = np.broadcast_to(shade, (FRAMES, SIDE, SIDE, 3)).astype(np.uint8).copy()
         for t, frame in enumerate(frames):
             frame[8:16, 2 + t : 10 + t] = 255 - frame[0, 0]
-        path = tmp_path / f"videos/{number}.mp4"
+        path = folder / f"videos/{number}.mp4"
         write_video(path, frames, 8)
         path.with_suffix(".txt").write_text(f"square {number} moves")
-    family = FAMILIES[name]
-    family.make(tmp_path / "pipeline")
-    save_clip(tmp_path / "clip")
-    (tmp_path / "prompts.txt").write_text("a square moves\n")
-    for path, text in zip(ROWS[name], (STAGE, SAMPLE), strict=True):
-        base = REPOSITORY / f"configs/{path}.py"
-        target = tmp_path / f"{Path(path).parent.name}.py"
-        target.write_text(text.format(base=base, length=family.length))
+    save_clip(folder / "clip")
+    (folder / "prompts.txt").write_text("a square moves\n")
+    for name, path in {**stages, "sample": sample}.items():
+        base, text = REPOSITORY / f"configs/{path}.py", SAMPLE if path == sample else STAGE
+        (folder / f"{name}.py").write_text(text.format(base=base, length=length))
     config = yaml.safe_load((REPOSITORY / "configs/workflow/wan.yaml").read_text())
     config |= {"videos": ["videos"], "num_shards": 1, "validation_fraction": 0.0}
     config["captions"] = {"captioner": "sidecar"}
     config["clips"] = {"min_s": 1.0, "max_s": 4.0, "fps": 8, "short_side": SIDE}
     config["models"]["vae"]["from_pretrained"] = "./pipeline"
-    texts = {"type": family.text_encoder, "from_pretrained": "./pipeline"}
-    config["models"]["text_encoder"] = texts
+    config["models"]["text_encoder"] = {"type": kind, "from_pretrained": "./pipeline"}
     config["models"]["clip"]["from_pretrained"] = "./clip"
-    config["encode"] = {"dtype": "fp32", "min_psnr": 0, "max_length": family.length}
-    config["stages"] = [{"name": "lora", "config": str(tmp_path / "train.py")}]
-    config["sample"] = {"config": str(tmp_path / "inference.py"), "prompts": "prompts.txt"}
+    config["encode"] = {"dtype": "fp32", "min_psnr": 0, "max_length": length}
+    config["stages"] = [
+        {"name": name, "config": str(folder / f"{name}.py"), **more.get(name, {})}
+        for name in stages
+    ]
+    config["sample"] = {"config": str(folder / "sample.py"), "prompts": "prompts.txt"}
     config["scorers"] = ["technical"]
     config.pop("resources")
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")),
         *("sample_all", "--profile", str(REPOSITORY / "profiles/test"), "--cores", "2"),
-        *("--directory", str(tmp_path), "--configfile", str(tmp_path / "config.yaml")),
+        *("--directory", str(folder), "--configfile", str(folder / "config.yaml")),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=580, check=False)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-8000:]
-    results = tmp_path / "results/wan"
-    saved = load_config(results / "train/lora/config.py").to_dict()
-    assert saved["model"]["architecture"]["_class_name"].endswith("Transformer3DModel")
-    assert saved["encoders"]["text_encoder"]["type"] == family.text_encoder
-    assert (results / "train/lora/lora.safetensors").is_file()
-    (sample,) = read_table(results / "samples/lora/samples.csv").to_dict("records")
-    assert (results / "samples/lora" / sample["path"]).is_file()
+    return folder / "results/wan"

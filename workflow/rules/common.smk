@@ -71,7 +71,10 @@ SAMPLED_POINTS = [
     if point != name or name in SAMPLED_STAGES
 ]
 FRAME_SCORERS = [name for name in config["scorers"] if name != "match"]
-PREVIOUS_STAGE = dict(zip(STAGES[1:], STAGES))
+# a stage beside another one does not go on from weights of its kind
+PREVIOUS_STAGE = {
+    name: before for name, before in zip(STAGES[1:], STAGES) if not STAGE[name]["other"]
+}
 STORE = "results/store"  # what runs share: kept, looked up, nobody's output
 MANIFEST = f"{RUN}/manifest"  # folder of a partition a shard
 PARTITIONS = expand(f"{MANIFEST}/{{shard}}.parquet", shard=SHARDS)

@@ -22,12 +22,19 @@ def sample_parts(wildcards):
     return expand(rules.sample_part.output, part=numbers, stage=wildcards.stage)
 
 
+def other_weights(wildcards):
+    """Those of the stage that trained the other one of two transformers, where there is one."""
+    other = STAGE[stage_of(wildcards.stage)]["other"]
+    return [f"{RUN}/train/{other}/ema.safetensors"] if other else []
+
+
 def sampling_options(wildcards, input):
     """What `opensora sample` is told; a function of input is not compared, the identity is."""
     gpus = asks.gpus("sample")(wildcards) or 1
     return [
         *(SAMPLE_CONFIG, "--ckpt-path", input.ema, "--vae", model_folder("vae")),
         *options(text_encoder=model_folder("text_encoder")),
+        *(["--model.other", *input.other] if input.other else []),
         *("--prompt-path", prompts(), "--seed", config["seed"]),
         *("--num-samples", config["sample"]["num_samples"]),
         *options(processes=gpus if gpus > 1 else None),

@@ -5,6 +5,7 @@ rule sample_part:
     """Sample one part of the prompts with the averaged weights of a stage."""
     input:
         ema=f"{RUN}/train/{{stage}}/ema.safetensors",
+        other=other_weights,
         prompts=plain_names([prompts()]),
         vae=plain_names(model_files("vae")),
         text_encoder=plain_names(model_files("text_encoder")),
@@ -37,6 +38,7 @@ rule sample:
     input:
         parts=sample_parts,
         ema=f"{RUN}/train/{{stage}}/ema.safetensors",
+        other=other_weights,
         prompts=plain_names([prompts()]),
         vae=plain_names(model_files("vae")),
         text_encoder=plain_names(model_files("text_encoder")),

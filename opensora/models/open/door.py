@@ -9,12 +9,12 @@ from torch import nn
 from opensora.config.registry import MODELS
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import read_json
+from opensora.models.open.bands import PART, check_part, limit, read_boundary
 from opensora.models.open.family import FAMILIES, OpenTransformer
 from opensora.models.weights.folders import resolve_folder
 from opensora.models.weights.pretrained import load_network, load_parts
 
 OPEN = "diffusers"  # the type of all of them
-PART = "transformer"  # of a pipeline
 _CLASS = "_class_name"
 
 
@@ -22,6 +22,9 @@ _CLASS = "_class_name"
 def build_open(
     from_pretrained: str | None = None,
     architecture: dict[str, Any] | None = None,
+    part: str | None = None,
+    boundary: float | None = None,
+    other: str | None = None,
     in_channels: int | None = None,
     caption_channels: int | None = None,
     cache_dir: str | None = None,
@@ -33,6 +36,9 @@ def build_open(
         from_pretrained: folder of a pipeline or of its transformer, or a hub name.
         architecture: fields of its `config.json` instead, for a model whose weights come from
             elsewhere; training writes them beside its results.
+        part: which of two transformers, "transformer" or "transformer_2"; None = the only one.
+        boundary: where the noise of two meets, as a share of all timesteps; a pipeline says it.
+        other: the other one of two, which sampling needs and training does not.
         in_channels: of the latents; only checked.
         caption_channels: of the text embeddings; only checked.
         cache_dir: folder of the hub cache; None = the user's.
@@ -40,22 +46,27 @@ def build_open(
 
     Raises:
         CheckpointError: nothing there, another network, or weights are missing.
-        ConfigError: neither or both of the first two, a family that is not known, or encoders that
-            do not fit it.
+        ConfigError: neither or both of the first two, a family that is not known, encoders that
+            do not fit it, or one of two transformers that is not named.
     """
+    if other is not None:
+        raise ConfigError("model.other is what sampling takes beside it; leave it out of training")
     if (from_pretrained is None) == (architecture is None):
         raise ConfigError(
             "model diffusers: give from_pretrained, the folder or hub name of a pipeline of"
             " diffusers or of its transformer"
         )
     if from_pretrained is not None:
-        options = {"cache_dir": cache_dir, "local_files_only": local_files_only}
-        folder = resolve_folder(from_pretrained, kind="model", part=PART, **options)  # type: ignore[arg-type]
+        options: Any = {"cache_dir": cache_dir, "local_files_only": local_files_only}
+        check_part(part or PART)
+        folder = resolve_folder(from_pretrained, kind="model", part=part or PART, **options)
         fields = read_architecture(folder)
+        boundary = boundary if boundary is not None else read_boundary(folder)
         model = _as_family(_load(folder, fields), fields)
     else:
         assert architecture is not None
         model = _as_family(_empty(architecture), architecture)
+    limit(model, part, boundary)
     _check_sizes(model, in_channels, caption_channels)
     return model
 
@@ -79,6 +90,7 @@ def read_architecture(folder: Path) -> dict[str, Any]:
 def named_architecture(
     from_pretrained: str | None = None,
     architecture: Mapping[str, Any] | None = None,
+    part: str | None = None,
     cache_dir: str | None = None,
     local_files_only: bool = False,
     **_: Any,
@@ -88,6 +100,7 @@ def named_architecture(
     Args:
         from_pretrained: as of `build_open`.
         architecture: likewise.
+        part: likewise.
         cache_dir: likewise.
         local_files_only: likewise.
         **_: other fields of the config.
@@ -101,7 +114,7 @@ def named_architecture(
         resolve_folder(
             str(from_pretrained),
             kind="model",
-            part=PART,
+            part=part or PART,
             weights=False,
             cache_dir=cache_dir,
             local_files_only=local_files_only,
@@ -116,7 +129,8 @@ def describe(model: nn.Module) -> dict[str, Any]:
     own = {name: value for name, value in model.config.items() if not name.startswith("_")}
     name = next(base.__name__ for base in type(model).__mro__ if base.__name__ in FAMILIES)
     plain = {key: list(v) if isinstance(v, tuple) else v for key, v in own.items()}
-    return {"architecture": {_CLASS: name, **plain}}
+    band = {} if model.boundary is None else {"part": model.part, "boundary": model.boundary}
+    return {"architecture": {_CLASS: name, **plain}, **band}
 
 
 def _network(fields: Mapping[str, Any]) -> Any:

@@ -40,6 +40,9 @@ class OpenTransformer(nn.Module):
         keeps_frames: whether frames can be given.
         shares_tokens: several workers can not share a video.
         graphs_per_size: compiled graphs that the blocks need for one size of a batch.
+        part: which transformer of its pipeline it is.
+        boundary: where the noise of two transformers meets, as a share of all timesteps; None of
+            one that takes all.
     """
 
     text_encoder_type: ClassVar[str]
@@ -47,6 +50,8 @@ class OpenTransformer(nn.Module):
     shares_tokens: ClassVar[bool] = False
     graphs_per_size: ClassVar[int] = 1
     y_embedder: None = None
+    part: str = "transformer"
+    boundary: float | None = None
     config: Any  # of diffusers
     dtype: torch.dtype  # of the weights, likewise
     in_channels: int

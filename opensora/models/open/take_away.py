@@ -12,7 +12,8 @@ from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import atomic_path
 from opensora.models.lora.merge import Adapters, read_adapters
 from opensora.models.lora.parts import A, B
-from opensora.models.open.door import OPEN, PART, build_open
+from opensora.models.open.bands import PART
+from opensora.models.open.door import OPEN, build_open
 from opensora.models.weights.checkpoint import load_checkpoint
 
 LORA, RESULT = "pytorch_lora_weights.safetensors", "lora.safetensors"
@@ -51,6 +52,9 @@ def take_away(outputs: Path, target: Path, pipeline: Path | None) -> Path:
 def lora_tensors(adapters: Adapters) -> dict[str, Tensor]:
     """Adapters under diffusers' names; B is multiplied by alpha / rank, which files leave out.
 
+    The names begin with "transformer." whichever of two transformers they are for: the pipeline is
+    told by `load_into_transformer_2=True`.
+
     Raises:
         ConfigError: some weights were trained whole, which such a file has no place for.
     """
@@ -86,13 +90,14 @@ def _write_pipeline(outputs: Path, fields: dict[str, object], target: Path, pipe
             f"{pipeline}: has no {PIPELINE}; give the folder of the pipeline that training began"
             " with"
         )
-    model = build_open(architecture=fields["architecture"])  # type: ignore[arg-type]
+    own = {name: fields[name] for name in ("architecture", "part", "boundary") if name in fields}
+    model, place = build_open(**own), own.get("part", PART)  # type: ignore[arg-type]
     load_checkpoint(model, outputs / _WEIGHTS)
     with atomic_path(target, folder=True) as temporary:
         for part in pipeline.iterdir():
-            if part.is_dir() and part.name != PART:
+            if part.is_dir() and part.name != place:
                 shutil.copytree(part, temporary / part.name)
             elif part.is_file():
                 shutil.copyfile(part, temporary / part.name)
-        model.save_pretrained(temporary / PART)  # type: ignore[operator]
+        model.save_pretrained(temporary / str(place))  # type: ignore[operator]
     return target

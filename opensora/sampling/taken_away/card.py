@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import yaml
 
+from opensora.models.open.bands import SECOND
 from opensora.models.open.door import OPEN
 from opensora.sampling.taken_away.model_folder import SAMPLES_FOLDER
 
@@ -16,7 +17,7 @@ _USE: dict[Kind, str] = {
 from diffusers import DiffusionPipeline
 
 pipe = DiffusionPipeline.from_pretrained({base!r})
-pipe.load_lora_weights({name!r})""",
+{load}""",
     "pipeline": """\
 from diffusers import DiffusionPipeline
 
@@ -25,6 +26,12 @@ pipe = DiffusionPipeline.from_pretrained({name!r})""",
 hf download {name} --local-dir mine/model
 opensora sample mine/model --prompt "a red ball" --save-dir mine/samples""",
 }
+# of pipelines without load_lora_weights, as that of HunyuanVideo 1.5
+_LOAD_ALONE = """\
+pipe.transformer.load_lora_adapter(
+    {name!r}, weight_name="pytorch_lora_weights.safetensors", prefix="transformer"
+)"""
+_WITHOUT_LOADER = ("HunyuanVideo15Transformer3DModel",)
 
 
 def model_card(
@@ -59,7 +66,9 @@ def model_card(
         head["base_model_relation"] = "adapter" if kind == "adapters" else "finetune"
     network = training["model"].get("architecture", {}).get("_class_name")
     what = network if training["model"].get("type") == OPEN else training["model"].get("type")
-    use = _USE[kind].format(name=name, base=base_model or "the base model")
+    use = _USE[kind].format(
+        name=name, base=base_model or "the base model", load=_load_adapters(name, training["model"])
+    )
     sections = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n# {name.rpartition('/')[2]}\n",
         f"Text to video, {what}" + (f", {kind} of `{base_model}`.\n" if base_model else ".\n"),
@@ -70,6 +79,14 @@ def model_card(
         _data(data_card),
     ]
     return "\n".join(section for section in sections if section)
+
+
+def _load_adapters(name: str, model: Mapping[str, Any]) -> str:
+    """The line that puts adapters into a pipeline of diffusers."""
+    if model.get("architecture", {}).get("_class_name") in _WITHOUT_LOADER:
+        return _LOAD_ALONE.format(name=name)
+    where = ", load_into_transformer_2=True" if model.get("part") == SECOND else ""
+    return f"pipe.load_lora_weights({name!r}{where})"
 
 
 def _samples(samples: list[Mapping[str, Any]]) -> str:

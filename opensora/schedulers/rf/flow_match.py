@@ -19,7 +19,12 @@ from opensora.schedulers.common import (
     frame_view,
     mean_per_sample,
 )
-from opensora.schedulers.rf.timesteps import SampleMethod, draw_timesteps, shift_timesteps
+from opensora.schedulers.rf.timesteps import (
+    SampleMethod,
+    draw_in_band,
+    draw_timesteps,
+    shift_timesteps,
+)
 from opensora.schedulers.sampling import Display, GuidedModel, Sampler
 
 NUM_TIMESTEPS = 1000  # t of pure noise, in all families
@@ -46,6 +51,9 @@ class FlowMatch(Sampler):
         sample_method: "uniform" or "logit-normal" training timesteps, before the shift.
         loc: mean of the logit, for "logit-normal".
         scale: deviation of the logit, for "logit-normal".
+        band: lowest and highest t/1000 of training, after the shift; None = 0 to 1. A model that
+            is one of two transformers says its own.
+        cfg_scale_2: guidance scale below the noise where two transformers meet; None = cfg_scale.
 
     Raises:
         ConfigError: a value that can not be meant.
@@ -64,7 +72,13 @@ class FlowMatch(Sampler):
         sample_method: SampleMethod = "uniform",
         loc: float = 0.0,
         scale: float = 1.0,
+        band: tuple[float, float] | None = None,
+        cfg_scale_2: float | None = None,
     ) -> None:
+        if band is not None and not 0 <= band[0] < band[1] <= 1:
+            raise ConfigError(
+                f"scheduler flow-match: band is {band}; expected two numbers from 0 to 1 that rise."
+            )
         if solver not in get_args(Solver):
             raise ConfigError(
                 f"scheduler flow-match: solver is {solver!r}; use one of"
@@ -93,6 +107,7 @@ class FlowMatch(Sampler):
         self.sample_method: SampleMethod = sample_method
         self.loc, self.scale = loc, scale
         self.num_timesteps = NUM_TIMESTEPS
+        self.band, self.cfg_scale_2 = band, cfg_scale_2
 
     def training_losses(
         self,
@@ -121,16 +136,7 @@ class FlowMatch(Sampler):
             loss [B].
         """
         if t is None:
-            drawn = draw_timesteps(
-                len(x_start),
-                x_start.device,
-                num_timesteps=1,
-                method=self.sample_method,
-                loc=self.loc,
-                scale=self.scale,
-                generator=generator,
-            )
-            t = shift_timesteps(drawn, self.shift_for(x_start)) * self.num_timesteps
+            t = self._draw(x_start, generator)
         if noise is None:
             noise = draw_noise(x_start, generator)
         level = (t.float() / self.num_timesteps).view(-1, 1, 1, 1, 1)
@@ -139,6 +145,21 @@ class FlowMatch(Sampler):
             x_t = torch.where(frame_view(mask.bool()), x_t, x_start)
         output = model(x_t, t, **add_frame_mask(model_kwargs, mask))[:, : x_start.shape[1]]
         return {"loss": mean_per_sample((output - (noise - x_start)).square(), mask)}
+
+    def _draw(self, x_start: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Timesteps [B] of latents [B, C, T, H, W], shifted, those of the band alone."""
+        shift, place = self.shift_for(x_start), (len(x_start), x_start.device)
+        options: Any = {"method": self.sample_method, "loc": self.loc, "scale": self.scale}
+        options["generator"] = generator
+        if self.band is None:
+            drawn = draw_timesteps(*place, num_timesteps=1, **options)
+            return shift_timesteps(drawn, shift) * self.num_timesteps
+        low, high = (float(shift_timesteps(torch.tensor(end), 1 / shift)) for end in self.band)
+        t = shift_timesteps(draw_in_band(*place, (low, high), **options), shift)
+        # rounding leaves no timestep to the neighbour, who begins at `high`
+        ends = torch.tensor(self.band, device=t.device) * self.num_timesteps
+        top = ends[1] if self.band[1] == 1 else torch.nextafter(ends[1], ends[0])
+        return (t * self.num_timesteps).clamp(ends[0], top)
 
     def walk(
         self,

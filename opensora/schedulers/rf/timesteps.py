@@ -89,3 +89,28 @@ def draw_timesteps(
         normal = torch.randn(num_samples, generator=generator, device=source)
         t = torch.sigmoid(loc + scale * normal) * num_timesteps
     return t.to(device)
+
+
+def draw_in_band(
+    num_samples: int,
+    device: torch.device | str,
+    band: tuple[float, float],
+    *,
+    method: SampleMethod = "uniform",
+    loc: float = 0.0,
+    scale: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draw training timesteps [num_samples] of a band of [0, 1], as often as all draws fall there.
+
+    One number is drawn for each: the share of the distribution, which its inverse makes a timestep.
+    """
+    source = generator.device if generator is not None else device
+    share = torch.rand(num_samples, generator=generator, device=source, dtype=torch.float64)
+    ends = torch.tensor(band, dtype=torch.float64, device=source).clamp(0, 1)
+    if method == "uniform":
+        t = ends[0] + (ends[1] - ends[0]) * share
+    else:
+        low, high = torch.special.ndtr((torch.logit(ends) - loc) / scale)
+        t = torch.sigmoid(loc + scale * torch.special.ndtri(low + (high - low) * share))
+    return t.float().to(device)

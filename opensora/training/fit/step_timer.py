@@ -15,12 +15,13 @@ from opensora.acceleration.precision import autocast, effective_dtype
 from opensora.buckets.aspect import get_resolution
 from opensora.buckets.bucket import Bucket, TokenGrid
 from opensora.buckets.bucket_config import BucketRule
-from opensora.config.registry import MODELS, SCHEDULERS, build_module
+from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import ConfigError
 from opensora.core.seed import derive_seed
 from opensora.datasets.masks import MaskGenerator
 from opensora.models.build import use_grad_checkpoint
 from opensora.models.layers.embeddings import LabelEmbedder
+from opensora.models.open.bands import scheduler_of
 from opensora.models.open.door import OPEN, named_architecture
 from opensora.plans.budget.cost import live_cost, text_sizes
 from opensora.schedulers.common import Conditions, size_conditions
@@ -77,7 +78,7 @@ class StepTimer:
         if config.get("grad_checkpoint"):
             use_grad_checkpoint(self.model)
         self.cost = live_cost(self.model, length.get("model_max_length"), None)
-        self._scheduler = build_module(config["scheduler"], SCHEDULERS)
+        self._scheduler = scheduler_of(self.model, config["scheduler"])
         ratios = config.get("mask_ratios")
         self._masks = MaskGenerator(ratios) if ratios else None
         self._optimizer = build_optimizer(

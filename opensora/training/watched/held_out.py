@@ -71,7 +71,7 @@ class HeldOut:
 def losses_by_band(
     model: Model, scheduler: Any, latents: Tensor, conditions: Conditions, ids: Sequence[str]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Losses of clips of one bucket, once in each noise band.
+    """Losses of clips of one bucket, once in each noise band of those that the model takes.
 
     Args:
         model: predicts.
@@ -83,8 +83,10 @@ def losses_by_band(
     Yields:
         Noise levels [B] in [0, 1) and losses [B], band after band.
     """
+    low, high = getattr(scheduler, "band", None) or (0.0, 1.0)
     for band in range(BANDS):
-        levels = torch.tensor([(band + _draw("time", name, band)) / BANDS for name in ids])
+        places = torch.tensor([(band + _draw("time", name, band)) / BANDS for name in ids])
+        levels = places if (low, high) == (0.0, 1.0) else low + (high - low) * places
         t = timesteps_at(levels, scheduler.num_timesteps).to(latents.device)
         noise = draw_noise(latents, [_generator(name, band) for name in ids])
         losses: Tensor = scheduler.training_losses(

@@ -105,9 +105,11 @@ def mean_of_all(sums: Sums) -> float | None:
     return _mean([pair for bands in sums.values() for pair in bands])
 
 
-def band_name(band: int) -> str:
-    """A band as its part of the noise levels, `0.25-0.50`."""
-    return f"{band / BANDS:.2f}-{(band + 1) / BANDS:.2f}"
+def band_name(band: int, noise: tuple[float, float] | None = None) -> str:
+    """A band as its part of the noise levels, `0.25-0.50`; or of those from one to another."""
+    low, high = noise or (0.0, 1.0)
+    ends = (low + (high - low) * number / BANDS for number in (band, band + 1))
+    return "-".join(f"{end:.2f}" for end in ends)
 
 
 def _mean(pairs: list[list[float]]) -> float | None:

@@ -75,6 +75,15 @@ def test_a_question_to_a_captioner_may_have_lines() -> None:
             },
             "two: load 'second.pth' has no effect, because it starts from the weights of one",
         ),
+        (
+            {
+                "stages": [
+                    {"name": "one", "config": "a.py", "other": "two"},
+                    {"name": "two", "config": "b.py"},
+                ]
+            },
+            "one: other is 'two'; expected a stage before it, one of none",
+        ),
         ({"clips": {"mode": "copy", "fps": 24}}, "clips: fps 24 has no effect with mode copy"),
         (
             {"clips": {"mode": "copy", "short_side": 64}},
