@@ -32,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="reencode",
         help="reencode cuts at any frame; copy takes the stream as it is, between keyframes",
     )
+    parser.add_argument(
+        "--audio",
+        default="drop",
+        help="keep gives each new clip the sound of its time, as AAC of 48,000 Hz in stereo, where"
+        " the video has any (default: drop)",
+    )
     parser.add_argument("--workers", type=count, default=1, help="videos cut side by side")
     parser.add_argument(
         "--timeout-s",
@@ -48,7 +54,8 @@ def run(args: argparse.Namespace) -> str:
     from opensora.tables.columns import CLIPS, SCENES
     from opensora.tables.io import read_table, write_table
 
-    settings = ClipSettings(args.min_s, args.max_s, args.fps, args.short_side, args.mode)
+    lengths = args.min_s, args.max_s
+    settings = ClipSettings(*lengths, args.fps, args.short_side, args.mode, args.audio)
     clips = split_clips(
         read_table(args.scenes, SCENES),
         args.store,

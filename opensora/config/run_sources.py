@@ -103,7 +103,9 @@ def check_format(layout: str | None, place: str) -> None:
 
 
 def settle_clips(clips: dict[str, Any], given: dict[str, Any], place: str = "") -> None:
-    """Take out what copied clips do not have; refuse it where it was asked for."""
+    """Take out what clips do not have: sound, rate and size; refuse it where it was asked for."""
+    if clips["audio"] == "drop":
+        clips.pop("audio")  # as if nobody had said so: no rule runs again
     if clips["mode"] != "copy":
         return
     for name in _OF_REENCODED:

@@ -19,7 +19,10 @@ _OF_FILES = (
 _OF_FETCHES = ("fetch_failed", "wrong_hash", "over_limit")
 _OF_WORKERS = ("crashed", "timeout", "out_of_memory", "unexpected_error")
 _OF_SCENES = ("transition", "too_short", "no_scene", "out_of_range", "overlapping", NO_VIDEO)
-_OF_CLIPS = ("too_long", "no_key_frame", "encode_failed", "copy_failed", "unscorable")
+_OF_CLIPS = (
+    *("too_long", "no_key_frame", "encode_failed", "copy_failed", "sound_unreadable"),
+    "unscorable",
+)
 _OF_CAPTIONS = (
     *("no_caption", "empty_caption", "caption_too_long", "caption_language", "caption_encoding"),
     *("caption_unreadable", "caption_refused", "caption_unfinished", "caption_failed"),

@@ -116,9 +116,10 @@ def ready_indexes():
 
 def clip_form(clips):
     """How clips are written, as options."""
+    sound = options(audio=clips.get("audio"))
     if clips["mode"] == "copy":
-        return ["--mode", "copy"]
-    return options(fps=clips["fps"], short_side=clips["short_side"])
+        return ["--mode", "copy", *sound]
+    return [*options(fps=clips["fps"], short_side=clips["short_side"]), *sound]
 
 
 def scenes_are(given):

@@ -10,9 +10,10 @@ import mmap
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import ffmpeg
@@ -21,6 +22,7 @@ from PIL import Image, PngImagePlugin
 
 from opensora.core.errors import OpenSoraError, VideoError
 from opensora.core.io import atomic_path, scratch_folder
+from opensora.curation.clips.sound import BIT_RATE, CHANNELS, CODEC, RATE
 from opensora.media.container import READER_OPTIONS
 from opensora.media.encode import X264_REPRODUCIBLE, ffmpeg_executable
 from opensora.media.probe import VideoInfo, probe
@@ -33,6 +35,7 @@ _PNG_KEY = "recipe"
 _PNG_END = b"IEND\xaeB`\x82"
 _BOX_BYTES = 8  # of the head of a box of MP4: its length and its kind
 _TRANSPARENT = "yuva"  # as FFmpeg calls forms of a pixel; MP4 keeps none
+_SOUND_OUTPUT = {"acodec": CODEC, "b:a": BIT_RATE, "flags:a": "+bitexact"}
 _FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 
 
@@ -45,6 +48,7 @@ def write_clip(
     fps: Fraction,
     recipe: str,
     name: str,
+    sound: Path | None = None,
 ) -> None:
     """Encode frames to H.264 4:2:0 BT.709; equal frames give equal bytes.
 
@@ -56,13 +60,14 @@ def write_clip(
         fps: frames a second.
         recipe: see the module.
         name: of the clip, for people.
+        sound: of the frames' time, as `Sounds` writes it; None is none.
 
     Raises:
         VideoError: fewer frames came than announced, reading them failed, or ffmpeg did.
         OpenSoraError: the disk is full.
     """
     with atomic_path(path) as temporary, tempfile.TemporaryFile() as errors:
-        command = _command(temporary, size, fps, recipe)
+        command = _command(temporary, size, fps, recipe, sound)
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors)
         assert process.stdin is not None  # a pipe was asked for
         count = 0
@@ -85,22 +90,27 @@ def write_clip(
 
 
 def copy_stretches(
-    info: VideoInfo, spans: Mapping[str, tuple[int, int]], folder: Path
+    info: VideoInfo,
+    spans: Mapping[str, tuple[int, int]],
+    folder: Path,
+    sound: Callable[[str], Path | None] = lambda recipe: None,
 ) -> dict[str, VideoError]:
     """Copy stretches of a video's compressed stream into files, in one pass over the video.
 
     A stretch has the same bytes whichever others are copied with it.
 
     Args:
-        info: the video; sound is left out, rotation and colour notes are kept.
+        info: the video; rotation and colour notes are kept.
         spans: recipe -> frames [first, last), both of which are `Timeline.cut_frames` or ends of
             the video.
         folder: of the files `{recipe}.mp4`.
+        sound: recipe -> sound of the stretch, as `Sounds` writes it; asked in order of `spans`.
 
     Returns:
         What went wrong, by recipe; the other files are there, each whole.
 
     Raises:
+        VideoError: there is sound that can not be read.
         OpenSoraError: the disk is full.
     """
     edges = sorted({0, *(frame for span in spans.values() for frame in span)} - {info.num_frames})
@@ -116,7 +126,7 @@ def copy_stretches(
         if done.returncode != 0:
             return dict.fromkeys(spans, fault)
         for recipe, (first, last) in spans.items():
-            made = parts / f"{edges.index(first):06d}.mp4"
+            made, heard = parts / f"{edges.index(first):06d}.mp4", sound(recipe)
             try:
                 count = probe(made).num_frames
                 if count != last - first:
@@ -124,10 +134,45 @@ def copy_stretches(
                     raise VideoError("copy_failed", sentence)
                 _check_shape(made, info)
                 _exchange(made, blank, recipe)
+                if heard:
+                    made = _with_sound(made, heard, recipe)
+                    _check_shape(made, info)
                 made.replace(folder / f"{recipe}.mp4")
             except VideoError as error:
                 faults[recipe] = VideoError("copy_failed", error.detail)
     return faults
+
+
+def _with_sound(silent: Path, sound: Path, recipe: str) -> Path:
+    """A file beside a silent one, with sound.
+
+    Raises:
+        VideoError: ffmpeg refuses it.
+        OpenSoraError: the disk is full.
+    """
+    made = silent.with_name(f"{silent.stem}.sound.mp4")
+    output = ffmpeg.output(
+        ffmpeg.input(f"file:{silent.resolve()}")["v:0"],
+        _sound_input(sound),
+        f"file:{made.resolve()}",
+        vcodec="copy",
+        movflags="+faststart",
+        fflags="+bitexact",
+        metadata=f"comment={recipe}",
+        **_SOUND_OUTPUT,
+    )
+    arguments = output.global_args("-loglevel", "error", "-xerror", "-y", "-nostdin")
+    command = [str(part) for part in ffmpeg.compile(arguments, cmd=ffmpeg_executable())]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise _failure("copy_failed", silent, silent.name, done.stderr)
+    return made
+
+
+def _sound_input(path: Path) -> Any:
+    """The samples that `Sounds` writes, as an input of ffmpeg."""
+    source = ffmpeg.input(f"file:{path.resolve()}", format="f32le", ar=RATE, ac=CHANNELS)
+    return source["a:0"]
 
 
 def _exchange(path: Path, blank: str, recipe: str) -> None:
@@ -202,7 +247,9 @@ def _is_whole_mp4(path: Path) -> bool:
     return place == size > 0
 
 
-def _command(path: Path, size: tuple[int, int], fps: Fraction, recipe: str) -> list[str]:
+def _command(
+    path: Path, size: tuple[int, int], fps: Fraction, recipe: str, sound: Path | None
+) -> list[str]:
     """Arguments of ffmpeg; one encoding thread and bitexact flags make the bytes repeatable."""
     height, width = size
     rate = f"{fps.numerator}/{fps.denominator}"
@@ -213,8 +260,9 @@ def _command(path: Path, size: tuple[int, int], fps: Fraction, recipe: str) -> l
         "format", "yuv420p"
     )
     tags = {"colorspace": _MATRIX, "color_primaries": _MATRIX, "color_trc": _MATRIX}
+    inputs = [pipe] if sound is None else [pipe, _sound_input(sound)]
     output = ffmpeg.output(
-        pipe,
+        *inputs,
         f"file:{path}",  # the prefix keeps a colon in a folder's name from being a protocol
         format="mp4",
         vcodec="libx264",
@@ -225,6 +273,7 @@ def _command(path: Path, size: tuple[int, int], fps: Fraction, recipe: str) -> l
         fflags="+bitexact",
         **{"x264-params": X264_REPRODUCIBLE},
         **{"flags:v": "+bitexact", "metadata": f"comment={recipe}", "color_range": "tv", **tags},
+        **({} if sound is None else _SOUND_OUTPUT),
     )
     # without -xerror a file whose end could not be written counts as done
     arguments = output.global_args("-loglevel", "error", "-xerror", "-y")

@@ -19,12 +19,14 @@ from opensora.curation.clips.lengths import (
     group_stretches,
     split_span,
 )
+from opensora.curation.clips.sound import BIT_RATE, CHANNELS, CODEC, RATE, Stretch
 from opensora.media.probe import VideoInfo
 from opensora.media.timeline import timeline
 from opensora.tables.columns import OK
 
 VERSION = 2  # part of every recipe: raise it when the same settings give other clips
 _RECIPE_DIGITS = 32  # 128 bits: among 10^12 clips of all runs no two meet
+_SOUND = ("sound", CODEC, BIT_RATE, RATE, CHANNELS)  # of a recipe, where the clip has any
 COPYABLE = ("h264", "hevc", "vp9", "av1")  # codecs whose packets an MP4 file takes as they are
 
 Row = dict[Any, Any]
@@ -41,6 +43,7 @@ class PlannedClip:
         fps: rate of the clip.
         offsets: frames that it shows, counted from `first`; unused by a copy, which shows all.
         recipe: see `recipe_of`; "" where the source itself is the clip, and no file is made.
+        sound: what of the source's sound it holds; None is nothing.
     """
 
     row: Row
@@ -49,6 +52,7 @@ class PlannedClip:
     fps: Fraction
     offsets: list[int]
     recipe: str
+    sound: Stretch | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,12 @@ class SourceVideo:
     def length(self, span: tuple[int, int]) -> int:
         """Ticks that frames [first, last) last."""
         return int(self.ticks[span[1]] - self.ticks[span[0]])
+
+    def sound(self, first: int, seconds: Fraction, settings: ClipSettings) -> Stretch | None:
+        """The sound from a frame on, where it is wanted and there is any."""
+        if settings.audio != "keep" or not self.info.has_audio:
+            return None
+        return Stretch(self.seconds(first), float(seconds))
 
 
 def plan_clips(
@@ -189,16 +199,18 @@ def _plan(
         fps = settings.clip_fps(info.fps)
         if uneven:
             fps = settings.uneven_fps(ticks, source.tick_s)
-        recipe = ""
+        recipe, sound = "", None
         if row["status"] == OK:
             offsets = choose_frames(ticks, source.tick_s, fps, is_variable=uneven)
             offsets = offsets[: settings.most_frames(fps)]
             form = (CRF, PRESET, fps, *size)
             shown = (span[0] + offset for offset in offsets)  # these frames, and no others
-            recipe = recipe_of(source.digest, "reencode", *form, *shown)
+            sound = source.sound(span[0], len(offsets) / fps, settings)
+            heard = _SOUND if sound else ()
+            recipe = recipe_of(source.digest, "reencode", *form, *shown, *heard)
             row |= {"path": str(address(store, recipe, ".mp4")), "num_frames": len(offsets)}
             row |= {"fps": float(fps), **size_columns(*size)}
-        pieces.append(PlannedClip(row, *span, fps, offsets, recipe))
+        pieces.append(PlannedClip(row, *span, fps, offsets, recipe, sound))
     return pieces
 
 
@@ -225,15 +237,17 @@ def _plan_copies(
     pieces = []
     for number, span in enumerate(sorted([*inside, *outside])):
         row = _row(scene, number, span, source, settings)
-        recipe = ""
+        recipe, sound = "", None
         if span in outside:
             detail = "it can not be copied, because it does not lie between keyframes"
             row |= {"status": "no_key_frame", "detail": detail}
         elif row["status"] == OK:
-            recipe = recipe_of(source.digest, "copy", *span)  # each of its own
+            sound = source.sound(span[0], source.length(span) * source.tick_s, settings)
+            heard = _SOUND if sound else ()
+            recipe = recipe_of(source.digest, "copy", *span, *heard)  # each of its own
             row |= {"path": str(address(store, recipe, ".mp4")), "num_frames": span[1] - span[0]}
             row |= {"fps": float(info.fps), **size_columns(info.height, info.width)}
-        pieces.append(PlannedClip(row, span[0], span[1], info.fps, [], recipe))
+        pieces.append(PlannedClip(row, span[0], span[1], info.fps, [], recipe, sound))
     return pieces
 
 

@@ -15,6 +15,7 @@ from opensora.core.errors import ConfigError, did_you_mean
 from opensora.media.encode import exact_fps
 
 MODES = ("reencode", "copy")
+AUDIO = ("drop", "keep")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class ClipSettings:
         mode: `reencode` decodes and cuts at the very frame; `copy` takes the compressed stream as
             it is, between those of its keyframes that lie in the scene; a file that is one scene
             and not too long is the clip.
+        audio: `keep` gives each new file the sound of its time, where the source has any; a
+            source that is its own clip has what it has.
     """
 
     min_s: float = 1.0
@@ -38,6 +41,7 @@ class ClipSettings:
     fps: float | None = None
     short_side: int | None = None
     mode: str = "reencode"
+    audio: str = "drop"
 
     def __post_init__(self) -> None:
         """Refuse what no clip could satisfy."""
@@ -52,6 +56,9 @@ class ClipSettings:
         if self.mode not in MODES:
             hint = did_you_mean(self.mode, MODES)
             raise ConfigError(f"--mode {self.mode!r}: expected one of {list(MODES)}{hint}")
+        if self.audio not in AUDIO:
+            hint = did_you_mean(self.audio, AUDIO)
+            raise ConfigError(f"--audio {self.audio!r}: expected one of {list(AUDIO)}{hint}")
         if self.mode == "copy" and (self.fps is not None or self.short_side is not None):
             raise ConfigError("--mode copy keeps rate and size: leave out --fps and --short-side")
 

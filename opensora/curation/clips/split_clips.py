@@ -4,8 +4,8 @@ import itertools
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,11 @@ from opensora.curation.clips.clip_files import copy_stretches, write_clip, write
 from opensora.curation.clips.clip_plan import PlannedClip, Row, clip_without_file, plan_clips
 from opensora.curation.clips.clip_store import ClipStore, scratch_of_job
 from opensora.curation.clips.lengths import ClipSettings, clip_size
+from opensora.curation.clips.sound import Sounds
 from opensora.curation.isolation import WorkerFailure, map_isolated
 from opensora.media.decode import iter_frames, read_frames
 from opensora.media.probe import VideoInfo, probe
+from opensora.media.timeline import timeline
 from opensora.tables.columns import CLIPS, OK
 
 log = logging.getLogger(__name__)
@@ -192,6 +194,17 @@ def clips_limit_s(source: Source, timeout_s: float) -> float:
 def _make_files(todo: list[PlannedClip], info: VideoInfo, store: ClipStore, scratch: Path) -> None:
     """Encode the pieces in one pass over the source; mark those that fail."""
     frames = _numbered_frames(todo, info)
+    with _sounds(todo, info, scratch) as sound:
+        _encode(todo, frames, sound, store, scratch)
+
+
+def _encode(
+    todo: list[PlannedClip],
+    frames: Iterator[tuple[int, np.ndarray]],
+    sound: Callable[[str], Path | None],
+    store: ClipStore,
+    scratch: Path,
+) -> None:
     for number, piece in enumerate(todo):
         made = scratch / f"{piece.recipe}.mp4"
         try:
@@ -203,6 +216,7 @@ def _make_files(todo: list[PlannedClip], info: VideoInfo, store: ClipStore, scra
                 fps=piece.fps,
                 recipe=piece.recipe,
                 name=piece.row["id"],
+                sound=sound(piece.recipe),
             )
             # at once: who is killed now keeps it
             piece.row["sha256"] = store.put(made, Path(piece.row["path"]))
@@ -218,7 +232,8 @@ def _make_files(todo: list[PlannedClip], info: VideoInfo, store: ClipStore, scra
 def _copy_files(todo: list[PlannedClip], info: VideoInfo, store: ClipStore, scratch: Path) -> None:
     """Copy the pieces in one pass over the source; mark those that fail."""
     spans = {piece.recipe: (piece.first, piece.last) for piece in todo}
-    faults = copy_stretches(info, spans, scratch)
+    with _sounds(todo, info, scratch) as sound:
+        faults = copy_stretches(info, spans, scratch, sound)
     for piece in todo:
         if fault := faults.get(piece.recipe):
             detail = f"{piece.row['id']}: {fault.detail}"
@@ -226,6 +241,26 @@ def _copy_files(todo: list[PlannedClip], info: VideoInfo, store: ClipStore, scra
         else:
             made = scratch / f"{piece.recipe}.mp4"
             piece.row["sha256"] = store.put(made, Path(piece.row["path"]))
+
+
+@contextmanager
+def _sounds(
+    todo: list[PlannedClip], info: VideoInfo, scratch: Path
+) -> Iterator[Callable[[str], Path | None]]:
+    """Something that writes the sound of a recipe, the earlier ones first; None where it has none.
+
+    There is one file at a time, which the next one takes the place of.
+
+    Raises:
+        VideoError: the sound is there and can not be read.
+    """
+    wanted = {piece.recipe: piece.sound for piece in todo if piece.sound}
+    if not wanted:
+        yield lambda recipe: None
+        return
+    file = scratch / "sound.f32"
+    with closing(Sounds(info.path, timeline(info.path))) as sounds:
+        yield lambda recipe: file if sounds.write(file, wanted[recipe]) else None
 
 
 def _make_stills(todo: list[PlannedClip], info: VideoInfo, store: ClipStore, scratch: Path) -> None:

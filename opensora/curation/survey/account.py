@@ -26,6 +26,7 @@ def account(
     videos = sample.videos
     if videos:
         shortest, longest = sample.durations[0], sample.durations[-1]
+        with_sound = sum(info.has_audio for info in videos)
         rows += [
             (
                 "footage",
@@ -34,7 +35,7 @@ def account(
             ),
             ("sizes", _counted(f"{info.width}x{info.height}" for info in videos)),
             ("frames a second", _counted(f"{float(info.fps):.4g}" for info in videos)),
-            ("sound", f"in {sum(info.has_audio for info in videos)} of {len(videos)}, not used"),
+            ("sound", f"in {with_sound} of {len(videos)}, left out but with clips.audio: keep"),
         ]
     if sample.total and not words.ready:
         rows += [

@@ -176,7 +176,10 @@ def test_every_shipped_config_passes(path: Path, monkeypatch: pytest.MonkeyPatch
     check_workflow_config(config, SCHEMA)
 
 
-@pytest.mark.parametrize("clips", [{}, {"mode": "copy"}, {"mode": "copy", "fps": None}])
+@pytest.mark.parametrize(
+    "clips",
+    [{}, {"mode": "copy"}, {"mode": "copy", "fps": None}, {"audio": "keep"}, {"audio": "drop"}],
+)
 def test_a_saved_config_passes_and_says_the_same(clips: dict, tmp_path: Path) -> None:
     config = minimal() | {"clips": clips}
     check_workflow_config(config, SCHEMA)
@@ -186,6 +189,16 @@ def test_a_saved_config_passes_and_says_the_same(clips: dict, tmp_path: Path) ->
     assert report_settings(again) == report_settings(config)  # in no identity
     assert again.pop("layout") == LAYOUT
     assert again == config
+
+
+def test_sound_that_is_dropped_is_as_if_nobody_had_said_so() -> None:
+    """So that a run of before has the identities that it had."""
+    plain, dropped, kept = minimal(), minimal(), minimal()
+    dropped["clips"], kept["clips"] = {"audio": "drop"}, {"audio": "keep"}
+    for config in (plain, dropped, kept):
+        check_workflow_config(config, SCHEMA)
+    assert plain["clips"] == dropped["clips"]
+    assert kept["clips"] == {**plain["clips"], "audio": "keep"}
 
 
 def test_the_report_shows_no_settings_of_the_machine() -> None:
