@@ -23,6 +23,7 @@ _FORMATS = (
     *("musubi", "diffusion-pipe", "finetrainers", "ltx"),
 )
 _SHARDED = ("webdataset", "parquet")
+_WITH_LATENTS = "musubi"
 _WITH_CARD = (*_SHARDED, "videofolder")
 _MB = 1_000_000
 
@@ -74,6 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rate at which the trainer's model samples, as 16 for Wan: frames are counted at it"
         " (default: each clip's own)",
     )
+    parser.add_argument(
+        "--latents",
+        type=Path,
+        metavar="DIR",
+        help="hand these over too, as results/RUN/latents/STAGE of Wan's autoencoder, so that"
+        " musubi need not encode; counts of frames and sizes are theirs",
+    )
 
 
 def run(args: argparse.Namespace) -> str:
@@ -85,6 +93,8 @@ def run(args: argparse.Namespace) -> str:
 
     if args.push:
         _check_push(args)
+    if args.latents:
+        _check_latents(args)
     if args.fps is not None and args.fps > 1000:
         raise ConfigError(f"--fps {args.fps:g}: expected frames a second, at most 1000")
     manifest = read_manifest(args.manifest).drop(columns=SHARD, errors="ignore")
@@ -112,10 +122,27 @@ def _check_push(args: argparse.Namespace) -> None:
     check_push(args.push)
 
 
+def _check_latents(args: argparse.Namespace) -> None:
+    from opensora.core.errors import ConfigError
+
+    if args.format != _WITH_LATENTS:
+        raise ConfigError(
+            f"--latents: --format {args.format} holds none; leave it out, or take --format"
+            f" {_WITH_LATENTS}"
+        )
+    given = {"--frames": args.frames, "--size": args.size, "--fps": args.fps}
+    if found := next((name for name, value in given.items() if value is not None), None):
+        raise ConfigError(
+            f"{found}: has no effect with --latents, whose frames and sizes are those of the"
+            " buckets they were encoded at; leave it out"
+        )
+
+
 def _in_folder(args: argparse.Namespace, manifest: "pd.DataFrame") -> str:
     from opensora.curation.export.folders import LEFT_OUT, Choice, export_folder
 
-    choice = Choice(args.frames, args.size and tuple(args.size), args.fps, _card_of(args.manifest))
+    card = _card_of(args.manifest)
+    choice = Choice(args.frames, args.size and tuple(args.size), args.fps, card, args.latents)
     left = export_folder(
         manifest, args.output, args.format, copy=args.media == "copy", choice=choice
     )

@@ -19,6 +19,7 @@ from opensora.core.io import atomic_path
 from opensora.core.log import progress
 from opensora.curation.export.dataset_card import CARD, dataset_card, splits_of
 from opensora.curation.export.frames import assign_counts, choose_counts, choose_size, frames_at
+from opensora.curation.export.latents import write_cache
 from opensora.curation.export.names import SPLIT, check_names, without_places
 from opensora.curation.export.trainers import TRAINERS, Trained
 from opensora.tables.columns import CAPTION, DETAIL, ID, PATH, TEXT
@@ -37,12 +38,14 @@ class Choice:
         size: height and width in pixels.
         fps: rate at which the trainer samples frames; None is each clip's own.
         card: Markdown that describes the data, for the layouts that hold a card.
+        latents: index, or folder of them, of latents to hand over.
     """
 
     frames: Sequence[int] | None = None
     size: tuple[int, int] | None = None
     fps: float | None = None
     card: str = ""
+    latents: Path | None = None
 
 
 def export_folder(
@@ -72,7 +75,7 @@ def export_folder(
     if folder.is_dir() and any(folder.iterdir()):
         raise TableError(f"{folder}: holds files already; export into an empty folder")
     check_names(manifest, without_dots=True)
-    write = LAYOUTS[layout]
+    write = LAYOUTS[layout] if choice.latents is None else _with_latents
     if not copy and layout in _IN_FOLDERS:
         raise ConfigError(
             f"--media none: {layout} finds clips by their folder; leave it out, or take a"
@@ -229,6 +232,11 @@ def _of_trainer(name: str) -> Callable[[Place, pd.DataFrame, Choice], pd.DataFra
         return left
 
     return write
+
+
+def _with_latents(place: Place, rows: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+    assert choice.latents is not None  # else it is another layout
+    return write_cache(rows, choice.latents, place.now, place.then)
 
 
 LAYOUTS: dict[str, Callable[[Place, pd.DataFrame, Choice], pd.DataFrame]] = {

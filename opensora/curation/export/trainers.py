@@ -16,7 +16,7 @@ from opensora.curation.export.frames import Shapes
 from opensora.curation.export.names import SPLIT
 from opensora.tables.columns import CAPTION
 
-_TRAIN = "train"
+TRAIN = "train"
 _ASPECT_BUCKETS = 7  # between the narrowest and the widest clip
 
 
@@ -68,18 +68,18 @@ def _musubi(rows: pd.DataFrame, trained: Trained) -> dict[str, str]:
     ]
     files = {}
     rates = rows["fps"].where(rows["frames"] > 1, 0.0) if trained.fps else 0.0
-    train = rows.assign(rate=rates)[rows[SPLIT] == _TRAIN]
+    train = rows.assign(rate=rates)[rows[SPLIT] == TRAIN]
     for count, rate in sorted(set(zip(train["frames"], train["rate"], strict=True))):
         part = train[(train["frames"] == count) & (train["rate"] == rate)]
         name = "images" if count == 1 else f"videos_{count}" + (f"_{rate:g}fps" if rate else "")
         kind = "image" if count == 1 else "video"
         files[f"{name}.jsonl"] = "".join(
-            _json({f"{kind}_path": str(trained.folder / file), "caption": text}) + "\n"
+            as_json({f"{kind}_path": str(trained.folder / file), "caption": text}) + "\n"
             for file, text in zip(part["file"], part[CAPTION], strict=True)
         )
-        table = _json(trained.folder / f"{name}.jsonl")
+        table = as_json(trained.folder / f"{name}.jsonl")
         lines += ["", "[[datasets]]", f"{kind}_jsonl_file = {table}"]
-        lines += [f"cache_directory = {_json(trained.folder / 'cache' / name)}"]
+        lines += [f"cache_directory = {as_json(trained.folder / 'cache' / name)}"]
         if count > 1:
             lines += [f"target_frames = [{count}]", 'frame_extraction = "head"']
         if rate:
@@ -103,7 +103,7 @@ def _diffusion_pipe(rows: pd.DataFrame, trained: Trained) -> dict[str, str]:
                 f"frame_buckets = {sorted({1, *trained.counts})}",
                 "",
                 "[[directory]]",
-                f"path = {_json(trained.folder / _TRAIN)}",
+                f"path = {as_json(trained.folder / TRAIN)}",
                 "num_repeats = 1",
                 "",
             ]
@@ -119,9 +119,9 @@ def _finetrainers(rows: pd.DataFrame, trained: Trained) -> dict[str, str]:
         table = pd.DataFrame({"file_name": names, "caption": part[CAPTION]})
         files[f"{split}/metadata.csv"] = table.to_csv(index=False, lineterminator="\n")
     buckets = [[count, *trained.size] for count in trained.counts]
-    data = {"data_root": str(trained.folder / _TRAIN), "dataset_type": "video"}
+    data = {"data_root": str(trained.folder / TRAIN), "dataset_type": "video"}
     settings = {**data, "video_resolution_buckets": buckets, "reshape_mode": "bicubic"}
-    files["training.json"] = _json({"datasets": [settings]}, indent=2) + "\n"
+    files["training.json"] = as_json({"datasets": [settings]}, indent=2) + "\n"
     return files
 
 
@@ -133,18 +133,18 @@ def _ltx(rows: pd.DataFrame, trained: Trained) -> dict[str, str]:
             {"caption": text, "media_path": file}
             for file, text in zip(part["file"], part[CAPTION], strict=True)
         ]
-        files[f"{split}.json"] = _json(records, indent=2) + "\n"
+        files[f"{split}.json"] = as_json(records, indent=2) + "\n"
     height, width = trained.size
     bucket = f"{width}x{height}x{min(trained.counts, default=1)}"
     files["README.md"] = (
         "Precompute with the trainer's script, in this folder:\n\n"
-        f"    python scripts/preprocess_dataset.py {_TRAIN}.json --resolution-buckets {bucket}"
+        f"    python scripts/preprocess_dataset.py {TRAIN}.json --resolution-buckets {bucket}"
         " --caption-column caption --video-column media_path\n"
     )
     return files
 
 
-def _json(value: object, indent: int | None = None) -> str:
+def as_json(value: object, indent: int | None = None) -> str:
     """A JSON value, which is a TOML string as well where it is one."""
     plain = str(value) if isinstance(value, Path) else value
     return json.dumps(plain, indent=indent, ensure_ascii=False)
