@@ -30,8 +30,8 @@ VERSIONS = {
     "encode_videos": 4,
     "encode_captions": 4,
     "settle_plan": 1,
-    "train": 3,
-    "sample": 3,
+    "train": 4,
+    "sample": 4,
     "evaluate": 3,
     "report": 5,
 }

@@ -7,10 +7,13 @@ Source: Wan Team 2025, arXiv:2503.20314.
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from opensora.core.errors import ConfigError
 from opensora.models.open.family import OpenTransformer, register_family
+from opensora.models.open.wan_blocks import LeanBlock, Places, fold_padding, turns_of
 
 
 @register_family("WanTransformer3DModel")
@@ -41,6 +44,11 @@ class Wan(OpenTransformer):
         patch_t, patch_h, patch_w = config.patch_size
         self.patch_size = (int(patch_t), int(patch_h), int(patch_w))
         self.caption_channels = int(config.text_dim)
+        for block in self.all_blocks:
+            kind = type(block)
+            block.__class__ = type(
+                kind.__name__, (LeanBlock, kind), {"__module__": kind.__module__}
+            )
 
     @property
     def x_embedder(self) -> nn.Module:
@@ -76,4 +84,48 @@ class Wan(OpenTransformer):
         text = y[:, 0].to(x.dtype)
         if x_mask is not None:
             timestep = self.of_tokens(timestep, x_mask, x)
+        if self._is_eager_on_cpu(x):
+            return self._forward_lean(x, timestep, text).float()
         return network.forward(x, timestep, text, return_dict=False)[0].float()
+
+    def _is_eager_on_cpu(self, x: Tensor) -> bool:
+        """Whether operations run one by one and have values, which a compiler and a count lack."""
+        compiled = torch.compiler.is_compiling() or any(
+            block._compiled_call_impl is not None for block in self.all_blocks
+        )
+        return x.device.type == "cpu" and not isinstance(x, FakeTensor) and not compiled
+
+    def _forward_lean(self, x: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
+        """The forward pass by blocks of fewer operations, of texts without most of their padding.
+
+        Args:
+            x: [B, C, T, H, W].
+            timestep: [B], or of each token [B, N].
+            text: [B, L, D].
+
+        Returns:
+            [B, C, T, H, W].
+        """
+        network: Any = self
+        text, bias = fold_padding(text)
+        places = Places(turns_of(network.rope(x)), bias)
+        tokens = network.patch_embedding(x).flatten(2).transpose(1, 2).contiguous()  # [B, N, D]
+        length = timestep.shape[1] if timestep.ndim == 2 else None
+        time, changes, text, _ = network.condition_embedder(
+            timestep.flatten(), text, None, timestep_seq_len=length
+        )
+        changes = changes.unflatten(-1, (6, -1))  # [B, 6, D] or [B, N, 6, D]
+        for block in network.blocks:
+            if network.gradient_checkpointing and torch.is_grad_enabled():
+                tokens = network._gradient_checkpointing_func(block, tokens, text, changes, places)
+            else:
+                tokens = block(tokens, text, changes, places)
+        table, time = network.scale_shift_table, time.unsqueeze(-2)
+        shift, scale = (table + time).unbind(-2)  # [B, D] or [B, N, D]
+        if length is None:
+            shift, scale = shift[:, None], scale[:, None]
+        normed = network.norm_out(tokens.float())
+        tokens = network.proj_out(torch.addcmul(shift, normed, 1 + scale).type_as(tokens))
+        grid = [side // patch for side, patch in zip(x.shape[2:], self.patch_size, strict=True)]
+        out = tokens.view(len(x), *grid, *self.patch_size, -1)
+        return out.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
