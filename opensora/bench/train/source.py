@@ -30,13 +30,14 @@ class MemorySource:
         batch_size: B.
         steps: micro batches of the plan.
         text_dim: channels of the captions.
-        max_length: tokens of the longest.
+        max_length: to which captions are padded.
+        latent: (C, T, H, W); None = those of the autoencoder of the XL/2 models.
+        longest: tokens of the longest caption; None = all.
     """
 
     latent_identity: dict[str, Any]
     embedding_identity: dict[str, Any]
     windows = captions = 1
-    latent_channels = CHANNELS
     num_readers: int | None = None
     rejects: Rejects | None = None
 
@@ -49,13 +50,17 @@ class MemorySource:
         *,
         text_dim: int = TEXT_DIM,
         max_length: int = MAX_LENGTH,
+        latent: tuple[int, int, int, int] | None = None,
+        longest: int | None = None,
     ) -> None:
         self.latent_identity = {"type": "random"}
         self.embedding_identity = {"type": "random"}
         self.text_dim, self.max_length = text_dim, max_length
         height, width = bucket.size
-        size = (bucket.num_frames, height // STRIDE, width // STRIDE)
-        self.latent_sizes = {str(bucket): size}
+        own = (CHANNELS, bucket.num_frames, height // STRIDE, width // STRIDE)
+        self.latent_channels, *size = latent or own
+        self.latent_sizes = {str(bucket): tuple(size)}
+        self._longest = longest or max_length
         self.path = folder / "plan.parquet"
         write_plan(_plan(bucket, batch_size, steps), self.path)
         self.plan = BatchPlan(self.path)
@@ -73,10 +78,10 @@ class MemorySource:
         """Normal latents and captions in half precision, as stores keep them."""
         generator = torch.Generator().manual_seed(0)
         height, width = bucket.size
-        shape = (batch_size, CHANNELS, *self.latent_sizes[str(bucket)])
+        shape = (batch_size, self.latent_channels, *self.latent_sizes[str(bucket)])
         latents = torch.randn(shape, generator=generator)
         y = torch.randn(batch_size, 1, self.max_length, self.text_dim, generator=generator)
-        lengths = torch.linspace(min(_FEWEST, self.max_length), self.max_length, batch_size)
+        lengths = torch.linspace(min(_FEWEST, self._longest), self._longest, batch_size)
         mask = torch.arange(self.max_length) < lengths[:, None]  # [B, L]
         sizes = size_conditions(
             batch_size, num_frames=bucket.num_frames, height=height, width=width, fps=FPS
