@@ -19,7 +19,7 @@ from opensora.acceleration.precision import effective_dtype
 from opensora.acceleration.workers import Workers
 from opensora.bench.measure import Stopwatch
 from opensora.bench.open_models.cases import NETWORK, Case, build_encoders, memory_source
-from opensora.bench.open_models.plain import Steps, plain_loop
+from opensora.bench.open_models.plain import Recipe, Steps, plain_loop
 from opensora.bench.train.source import MemorySource
 from opensora.config.registry import MODELS, build_module
 from opensora.core.signals import StopSignals
@@ -146,12 +146,11 @@ def _measure(case: Case, dtype: str, setup: Setup) -> OpenTiming:
         number = _WARMUP + setup.turns * each + 1
         source = memory_source(case, Path(name), number)
         batch = source.read(0)
-        theirs = plain_loop(
-            *(case.network, model.state_dict(), batch["latents"], batch["y"][:, 0]),
-            **{"dtype": effective_dtype(dtype, setup.workers.device), "lr": _LR, "shift": _SHIFT},
-            **{"grad_clip": _CLIP, "ema_decay": _DECAY, "fused": setup.fused},
-            encoders=build_encoders(case) if setup.online else None,
-        )
+        used = effective_dtype(dtype, setup.workers.device)
+        recipe = Recipe(used, _LR, _SHIFT, _CLIP, _DECAY, setup.fused)
+        stored = batch["latents"], batch["y"][:, 0]
+        given = build_encoders(case) if setup.online else stored
+        theirs = plain_loop(case.network, model.state_dict(), given, recipe)
         theirs(_WARMUP)
         in_turn = _InTurn(source, theirs, setup, row, each)
         config = TrainConfig(

@@ -10,7 +10,7 @@ from opensora.acceleration.workers import worker_group
 from opensora.bench.open_models import cases, measure
 from opensora.bench.open_models.cases import Case, build_encoders, choose_cases
 from opensora.bench.open_models.measure import OpenTiming, Setup, measure_open, open_summary
-from opensora.bench.open_models.plain import encode, plain_loop
+from opensora.bench.open_models.plain import Recipe, encode, plain_loop
 from opensora.cli.main import main
 from opensora.core.errors import ConfigError
 
@@ -67,11 +67,9 @@ def test_their_loop_learns_its_batch():
     model = diffusers.WanTransformer3DModel(**NETWORK)
     seen = []
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    steps = plain_loop(
-        *(NETWORK, state, torch.randn(2, 4, 2, 2, 2).bfloat16(), torch.zeros(2, 8, 32).bfloat16()),
-        **{"dtype": torch.float32, "lr": 1e-2, "shift": 3.0, "grad_clip": 1.0, "ema_decay": 0.9},
-        told=seen.append,
-    )
+    batch = torch.randn(2, 4, 2, 2, 2).bfloat16(), torch.zeros(2, 8, 32).bfloat16()
+    recipe = Recipe(torch.float32, lr=1e-2, shift=3.0, grad_clip=1.0, ema_decay=0.9)
+    steps = plain_loop(NETWORK, state, batch, recipe, told=seen.append)
     steps(60)
     assert len(seen) == 60
     assert sum(seen[-10:]) < 0.9 * sum(seen[:10])
@@ -79,7 +77,7 @@ def test_their_loop_learns_its_batch():
 
 def test_their_encoders_give_what_stores_would_hold():
     encoders = build_encoders(SMALL)
-    latents, text = encode(encoders, torch.float32)
+    latents, text = encode(encoders, half=False)
     assert latents.shape == (2, *SMALL.latent)
     assert text.shape == (2, 8, 32)
     assert torch.equal((text != 0).any(-1).sum(1), torch.tensor([6, 6]))
