@@ -27,6 +27,7 @@ from opensora.sampling.checks import check_image_size
 from opensora.sampling.compiled import compile_blocks
 from opensora.sampling.decode import prepare_decoding
 from opensora.sampling.pipeline import Pipeline, build_text_encoder
+from opensora.sampling.products import pack_blocks
 from opensora.sampling.prompts import Prompt, SampleRequest
 from opensora.sampling.settings import SamplingSettings
 from opensora.sampling.texts import PromptTexts
@@ -215,7 +216,8 @@ def _pipeline(setup: Setup, kind: Kind, folder: Path) -> Pipeline:
         model = _EachStep(model)
     else:
         prepare_decoding(vae, settings, device)
-        compile_blocks(model, settings, device)
+        if not compile_blocks(model, settings, device):
+            pack_blocks(model, device, dtype)
     fields = {"type": "rflow", "num_sampling_steps": setup.steps, "cfg_scale": 7.0}
     return Pipeline(
         model=model,

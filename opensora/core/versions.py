@@ -31,7 +31,7 @@ VERSIONS = {
     "encode_captions": 4,
     "settle_plan": 1,
     "train": 4,
-    "sample": 4,
+    "sample": 5,
     "evaluate": 3,
     "report": 5,
 }

@@ -21,11 +21,15 @@ from opensora.sampling.prompt_text import loop_texts
 from opensora.sampling.prompts import SampleRequest
 from opensora.sampling.settings import SamplingSettings
 from opensora.schedulers.common import Conditions, draw_noise, frame_view, size_conditions
+from opensora.schedulers.guidance import Estimate, Watch
 
 log = logging.getLogger(__name__)
 
 ReferenceLatents = Mapping[str, Tensor]
 """Content hash of a reference -> its latents [C, R, h, w]."""
+
+OnStep = Callable[[], None]
+"""Called after each call of the model; what it raises ends the batch that is being made."""
 
 
 def sample_batch(
@@ -33,6 +37,7 @@ def sample_batch(
     batch: Sequence[SampleRequest],
     settings: SamplingSettings,
     references: ReferenceLatents | None = None,
+    on_step: OnStep | None = None,
 ) -> list[np.ndarray]:
     """Make one batch of samples.
 
@@ -45,6 +50,7 @@ def sample_batch(
         batch: prompts and sample numbers, all with given frames in the same loops.
         settings: size, fps, loops and seed.
         references: latents of the references that the batch names.
+        on_step: told of each call of the model; what it raises ends the batch.
 
     Returns:
         uint8 [T, H, W, 3] per sample, at the sampled size.
@@ -61,7 +67,7 @@ def sample_batch(
     clips: list[list[np.ndarray]] = [[] for _ in batch]
     ends: Tensor | None = None  # last latent frames of the clip before, [B, C, t', h, w]
     for loop in range(settings.loop):
-        latents = sample_latents(pipeline, batch, settings, loop, given, ends, generators)
+        latents = sample_latents(pipeline, batch, settings, loop, given, ends, generators, on_step)
         with torch.no_grad():
             videos = decode(pipeline.vae, latents.to(dtype), settings)  # [B, 3, T, H, W]
             if shared and loop + 1 < settings.loop:
@@ -79,6 +85,7 @@ def sample_latents(
     references: Sequence[Sequence[Tensor]],
     ends: Tensor | None,
     generators: Sequence[torch.Generator],
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """Latents of one clip of each sample.
 
@@ -90,6 +97,7 @@ def sample_latents(
         references: per sample the latents of its references, each [C, R, h, w].
         ends: what this clip begins with, [B, C, t', h, w]; None for a clip of its own.
         generators: source of the noise of each sample.
+        on_step: as of `sample_batch`.
 
     Returns:
         [B, C, t, h, w]; given frames with edit ratio 0 are exactly those of their reference.
@@ -120,7 +128,7 @@ def sample_latents(
         z=z,
         mask=mask,
         generator=generators,
-        watch=previews(pipeline.vae, batch, settings),
+        watch=_watch(previews(pipeline.vae, batch, settings), on_step),
     )
     latents = in_memory(sample, generators, apart=settings.guidance_apart)
     if not latents.isfinite().all():
@@ -129,6 +137,18 @@ def sample_latents(
             " use an earlier checkpoint or dtype fp32."
         )
     return latents
+
+
+def _watch(look: Watch | None, on_step: OnStep | None) -> Watch | None:
+    if on_step is None:
+        return look
+
+    def watch(step: int, estimate: Estimate) -> None:
+        on_step()
+        if look is not None:
+            look(step, estimate)
+
+    return watch
 
 
 def in_memory(

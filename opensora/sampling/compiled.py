@@ -15,14 +15,17 @@ log = logging.getLogger(__name__)
 _SIZES = 4  # of batches: with and without given frames, guided at once and apart
 
 
-def compile_blocks(model: nn.Module, settings: SamplingSettings, device: torch.device) -> None:
+def compile_blocks(model: nn.Module, settings: SamplingSettings, device: torch.device) -> bool:
     """Compile each block of a model, if `settings.compile` asks for it.
+
+    Returns:
+        Whether they are.
 
     Raises:
         ConfigError: the model has no blocks to compile, or workers share its samples.
     """
     if not settings.compile:
-        return
+        return False
     if not isinstance(model, VideoTransformer):
         raise ConfigError(
             f"compile is True and {type(model).__name__} has no blocks to compile; leave it out."
@@ -34,6 +37,7 @@ def compile_blocks(model: nn.Module, settings: SamplingSettings, device: torch.d
         )
     if problem := compiler_problem(device):
         log.warning("compile asked=True used=False reason=%r", problem)
-        return
+        return False
     allow_graphs(_SIZES * model.graphs_per_size)
     model.compile_blocks()
+    return True

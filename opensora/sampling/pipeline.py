@@ -31,6 +31,7 @@ from opensora.sampling.checks import (
 )
 from opensora.sampling.compiled import compile_blocks
 from opensora.sampling.decode import prepare_decoding
+from opensora.sampling.products import pack_blocks
 from opensora.sampling.settings import SamplingSettings
 from opensora.sampling.texts import PromptTexts
 from opensora.text.clean import clean_caption
@@ -112,7 +113,8 @@ def load_pipeline(
         model = both(model, second)  # type: ignore[arg-type]  # both open models
         adapters["other_sha256"] = source.other.sha256()
     model.to(device, dtype).eval()
-    compile_blocks(model, settings, device)
+    if not compile_blocks(model, settings, device):
+        pack_blocks(model, device, dtype)
     text_encoder.y_embedder = model.y_embedder
     scheduler_fields = resolve_scheduler(config["scheduler"], source.training.get("scheduler"))
     scheduler = _build("scheduler", scheduler_fields)

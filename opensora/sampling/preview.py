@@ -1,17 +1,17 @@
-"""Pictures of samples that are not finished: what a middle frame looks like so far."""
+"""Pictures of samples that are not finished: what a middle frame is going to look like."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from opensora.core.io import atomic_path
 from opensora.media.frames import to_uint8
 from opensora.sampling.prompts import SampleRequest
 from opensora.sampling.settings import SamplingSettings
+from opensora.schedulers.guidance import Estimate, Watch
 
 FOLDER = "previews"  # beside the samples
 
@@ -21,9 +21,7 @@ def preview_path(request: SampleRequest, settings: SamplingSettings) -> Path:
     return settings.save_dir / FOLDER / f"{request.id}.png"
 
 
-def previews(
-    vae: Any, batch: Sequence[SampleRequest], settings: SamplingSettings
-) -> Callable[[int, Tensor], None] | None:
+def previews(vae: Any, batch: Sequence[SampleRequest], settings: SamplingSettings) -> Watch | None:
     """What writes them every `preview_every` steps; None where nobody asks for them.
 
     Args:
@@ -32,7 +30,8 @@ def previews(
         settings: the folder.
 
     Returns:
-        A function of the step, from 1, and the latents [B, C, t, h, w] that it starts from.
+        A function of the step, from 1, and of what makes its estimate of the data [B, C, t, h, w]:
+        without the noise that is still in them.
     """
     every = settings.preview_every
     if every is None:
@@ -40,9 +39,10 @@ def previews(
     dtype = next(vae.parameters()).dtype
 
     @torch.no_grad()
-    def look(step: int, z: Tensor) -> None:
+    def look(step: int, estimate: Estimate) -> None:
         if step % every:
             return
+        z = estimate()
         middle = z.shape[2] // 2
         pictures = vae.decode(z[:, :, middle : middle + 1].to(dtype))  # [B, 3, n, H, W]
         for request, picture in dict(zip(batch, pictures, strict=True)).items():

@@ -14,7 +14,7 @@ from opensora.core.errors import ConfigError, OpenSoraError, Stopped
 from opensora.core.log import progress
 from opensora.core.signals import StopSignals
 from opensora.models.text_encoder import ClassEncoder
-from opensora.sampling.batch import sample_batch
+from opensora.sampling.batch import OnStep, sample_batch
 from opensora.sampling.checks import check_keeps_frames
 from opensora.sampling.conditioning import place
 from opensora.sampling.pipeline import Pipeline
@@ -42,6 +42,7 @@ def sample_prompts(
     part: tuple[int, int] = (1, 1),
     workers: Workers = _ALONE,
     signals: StopSignals | None = None,
+    on_step: OnStep | None = None,
 ) -> Path:
     """Make every sample that is not there yet and write the table of all of them.
 
@@ -58,6 +59,8 @@ def sample_prompts(
         workers: of this part; those of a group share each sample, the first one of all writes
             the table.
         signals: whether a worker was asked to stop; None = signals end the process.
+        on_step: called after each call of the model, where no other workers share the samples;
+            what it raises ends the run, and what is finished is kept.
 
     Returns:
         Path of the table: samples.csv, or that of the part.
@@ -76,7 +79,15 @@ def sample_prompts(
     lost: set[Prompt] = set()
     failure: OpenSoraError | None = None
     try:
-        lost = _make(pipeline, mine, settings, config or {}, workers=workers, signals=signals)
+        lost = _make(
+            pipeline,
+            mine,
+            settings,
+            config or {},
+            workers=workers,
+            signals=signals,
+            on_step=on_step,
+        )
     except OpenSoraError as error:
         failure = error
     lost = _agree(failure, lost, workers)
@@ -101,6 +112,7 @@ def _make(
     *,
     workers: Workers,
     signals: StopSignals | None,
+    on_step: OnStep | None,
 ) -> set[Prompt]:
     """Make what is missing of the samples of one group of workers.
 
@@ -129,7 +141,7 @@ def _make(
             raise Stopped(
                 f"{asked} came; samples that are finished are kept, run the same command again"
             )
-        made = sample_batch(pipeline, batch.rows, settings, latents)
+        made = sample_batch(pipeline, batch.rows, settings, latents, on_step)
         if workers.place:
             continue
         for request, own in batch.places.items():

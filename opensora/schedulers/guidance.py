@@ -11,7 +11,10 @@ from torch import Tensor
 
 from opensora.schedulers.common import Conditions, Model
 
-Watch = Callable[[int, Tensor], None]
+Estimate = Callable[[], Tensor]
+"""Makes the data as a step sees them, [B, C, T, H, W]."""
+
+Watch = Callable[[int, Estimate], None]
 
 
 class SecondScale(NamedTuple):
@@ -43,7 +46,7 @@ class GuidedModel:
         null: the conditions of "no prompt", with B rows; not used at scale 1. That half keeps all
             others: where only y is given, the mask of the prompt, as caption dropout does.
         apart: run the halves one after the other, for half of the activations' memory.
-        watch: told the number of each call, from 1, and its latents.
+        watch: told the number of each call, from 1, and what makes its estimate of the data.
         second: another scale for little noise; None = the same.
 
     Source: Ho and Salimans 2022, arXiv:2207.12598.
@@ -93,9 +96,6 @@ class GuidedModel:
         Returns:
             [B, C, T, H, W], or with the variance all channels of the model.
         """
-        self._calls += 1
-        if self._watch is not None:
-            self._watch(self._calls, x)
         together = self.is_guided and len(self._runs) == 1
         if together:
             inputs = _twice(x), _twice(t), None if x_mask is None else _twice(x_mask)
@@ -116,6 +116,16 @@ class GuidedModel:
         if self._second is not None and bool((t[0] < self._second.below).item()):
             return self._second.scale
         return self._scale
+
+    def tell(self, estimate: Estimate) -> None:
+        """Tell whoever watches what the data look like after a call.
+
+        Args:
+            estimate: makes them; it is called only if somebody wants to see them.
+        """
+        self._calls += 1
+        if self._watch is not None:
+            self._watch(self._calls, estimate)
 
     def _call(self, run: Conditions, x: Tensor, t: Tensor, x_mask: Tensor | None) -> Tensor:
         if x_mask is not None:

@@ -57,7 +57,7 @@ class Sampler(ABC):
         generator: Generators,
         display: Display,
     ) -> Tensor:
-        """Take all steps from noise to data.
+        """Take all steps from noise to data; tell the network its estimate after each call.
 
         Args:
             network: the model with its conditions.
@@ -104,7 +104,7 @@ class Sampler(ABC):
             progress: show progress over the steps.
             generator: source of all noise, or one per sample.
             apart: run both halves of guidance one after the other, see `GuidedModel`.
-            watch: told how far it is, see `GuidedModel`.
+            watch: told how far it is and what the data look like by then, see `GuidedModel`.
 
         Returns:
             Latents [B, C, T, H, W].

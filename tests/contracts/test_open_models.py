@@ -15,6 +15,7 @@ from opensora.models.build import build_autoencoder
 from opensora.models.open.family import FAMILIES as KNOWN
 from opensora.plans.budget.cost import model_cost
 from opensora.plans.budget.memory import Setup, token_bytes
+from opensora.sampling.products import PackedLinear, pack_blocks, packs
 from opensora.schedulers.common import size_conditions
 from tests import tiny_open
 from tests.open_families import FAMILIES, FPS, FRAMES, LENGTH
@@ -138,11 +139,36 @@ def test_a_sample_is_that_of_the_pipeline(folders, name, guidance):
     scheduler = build_module(fields, SCHEDULERS)
     model, encoder = ours(folders, name).eval(), reader(folders, name)
     generator = torch.Generator().manual_seed(3)  # of solvers that draw noise at each step
+    seen = {}
     found = scheduler.sample(
-        *(model, encoder, PROMPTS, None, "cpu", sizes(name)), z=noise, generator=generator
+        *(model, encoder, PROMPTS, None, "cpu", sizes(name)),
+        z=noise,
+        generator=generator,
+        watch=lambda step, estimate: seen.update({step: estimate()}),
     )
     torch.testing.assert_close(family.pack(found), expected, atol=1e-4, rtol=1e-4)
     assert (found - noise).abs().max() > 1e-2
+    # what previews show: the last step has no noise left to take away
+    assert list(seen) == [1, 2, 3, 4]
+    torch.testing.assert_close(seen[4], found, atol=1e-3, rtol=1e-3)
+
+
+@EACH
+def test_packed_products_give_the_sample_of_plain_ones(folders, name):
+    if not packs(torch.device("cpu"), torch.float32):
+        pytest.skip("no oneDNN for this processor")
+    noise = noised(folders, name)[1]
+    scheduler = build_module({**FAMILIES[name].scheduler, "num_sampling_steps": 2}, SCHEDULERS)
+    made = []
+    for packed in (False, True):
+        model, encoder = ours(folders, name).eval(), reader(folders, name)
+        if packed:
+            pack_blocks(model, torch.device("cpu"), torch.float32)
+            assert any(isinstance(part, PackedLinear) for part in model.modules())
+        generator = torch.Generator().manual_seed(3)
+        words = (model, encoder, PROMPTS, None, "cpu", sizes(name))
+        made.append(scheduler.sample(*words, z=noise, generator=generator))
+    torch.testing.assert_close(*made, atol=1e-3, rtol=1e-3)
 
 
 @EACH

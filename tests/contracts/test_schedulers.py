@@ -99,6 +99,27 @@ def test_the_true_model_recovers_the_data(name, guidance_scale):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_each_step_tells_the_data_that_it_sees_behind_the_noise(name):
+    scheduler, told = sampler(name), []
+    out = draw(scheduler, TrueModel(scheduler), watch=lambda *given: told.append(given))
+    assert [step for step, _ in told] == list(range(1, 11))
+    for _, estimate in told:  # from pure noise on: the model knows them
+        # a chain of a thousand steps tells the model whole timesteps, of which it sees 0.02
+        torch.testing.assert_close(estimate(), DATA, atol=0.05, rtol=0)
+    assert torch.equal(out, draw(scheduler, TrueModel(scheduler))), "looking changes nothing"
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_what_is_told_of_kept_frames_is_what_was_given(name):
+    scheduler, told = sampler(name), []
+    z = torch.randn(2, 3, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[0.0, 1, 1, 1], [1, 0, 1, 1]])
+    draw(scheduler, TrueModel(scheduler), z=z, mask=mask, watch=lambda *one: told.append(one[1]()))
+    kept = (mask == 0)[:, None, :, None, None].expand_as(z)
+    assert all(torch.equal(estimate[kept], z[kept]) for estimate in told)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_seed_gives_one_sample_and_another_seed_another(name):
     scheduler = sampler(name)
 

@@ -91,7 +91,10 @@ class DPMSolver(Sampler):
         def denoise(x: Tensor, time: Tensor) -> Tensor:
             t = self.schedule.model_timestep(time).float().to(x.device).expand(len(x))
             noise = network(x, t)
-            return (x - float(self.schedule.sigma(time)) * noise) / float(self.schedule.alpha(time))
+            data = x - float(self.schedule.sigma(time)) * noise
+            data = data / float(self.schedule.alpha(time))
+            network.tell(lambda: data)
+            return data
 
         return solve(
             denoise,

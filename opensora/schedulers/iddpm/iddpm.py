@@ -1,6 +1,7 @@
 """Improved DDPM on latents: training losses and ancestral or implicit sampling."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -202,11 +203,17 @@ class IDDPM(Sampler):
             # 2. the network's output, guided by the prompt
             timesteps = self.model_timesteps(t)
             output = network(z, timesteps, x_mask=live, channels=self.cfg_channel, variance=True)
+            network.tell(partial(self._estimate, output, z, t, live))
             # 3. one step back; frames that have not joined are put back
             z = self._step(output, z, t, draw_noise(z, generator))
             if joins is not None:
                 z = torch.where(frame_view((joins >= index) & (joins > 0)), z, kept)
         return z
+
+    def _estimate(self, output: Tensor, z: Tensor, t: Tensor, live: Tensor | None) -> Tensor:
+        """The data that an output stands for; frames that are not live stay."""
+        data = self.process.p_mean_variance(output, z, t).pred_xstart
+        return data if live is None else torch.where(frame_view(live), data, z)
 
     def _step(self, output: Tensor, z: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         if self.sample_method == "ddim":

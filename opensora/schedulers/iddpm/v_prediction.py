@@ -1,5 +1,6 @@
 """Diffusion as CogVideoX has it: v-prediction on a chain whose last step is noise alone."""
 
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -132,6 +133,7 @@ class VPrediction(Sampler):
         before = earlier = None  # timestep and prediction of x_0 of the step before
         for t in display(list(steps.timesteps)):
             v = network(z, t.to(z.device).expand(len(z)))
+            network.tell(partial(self._estimate, z, v, t))
             if self.solver == "ddim":
                 z = steps.step(v, t, z, return_dict=False)[0]
                 continue
@@ -140,6 +142,10 @@ class VPrediction(Sampler):
             z, earlier = steps.step(*states, generator=generator, return_dict=False)
             z, before = z.transpose(1, 2), t
         return z
+
+    def _estimate(self, z: Tensor, v: Tensor, t: Tensor) -> Tensor:
+        a, b = (self.tables.on(z.device, name)[int(t)] for name in ("data", "noise"))
+        return a * z - b * v
 
     def _steps(self) -> Any:
         import diffusers  # takes seconds, and the registry imports this module for every scheduler

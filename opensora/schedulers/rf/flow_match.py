@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -188,8 +189,11 @@ class FlowMatch(Sampler):
             steps.set_timesteps(sigmas=sigmas, device=z.device)
         else:
             steps.set_timesteps(self.num_sampling_steps, device=z.device)
-        for t in display(list(steps.timesteps)):
-            z = steps.step(network(z, t.expand(len(z)), x_mask=live), t, z, return_dict=False)[0]
+        # the levels are not quite t / 1000: some schedulers round t
+        for t, level in display(list(zip(steps.timesteps, steps.sigmas[:-1], strict=True))):
+            velocity = network(z, t.expand(len(z)), x_mask=live)
+            network.tell(partial(_estimate, z, velocity, level.to(z.device), live))
+            z = steps.step(velocity, t, z, return_dict=False)[0]
             if live is not None:
                 z = torch.where(frame_view(live), z, kept)
         return z
@@ -215,6 +219,12 @@ class FlowMatch(Sampler):
         return kinds[self.solver](
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
         )
+
+
+def _estimate(z: Tensor, velocity: Tensor, level: Tensor, live: Tensor | None) -> Tensor:
+    """Where the straight path through z ends; frames that are not live stay."""
+    data = z - level * velocity
+    return data if live is None else torch.where(frame_view(live), data, z)
 
 
 def _line_through(points: Mapping[int, float] | None) -> tuple[float, float] | None:

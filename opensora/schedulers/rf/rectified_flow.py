@@ -1,5 +1,7 @@
 """Rectified flow on latents (Liu et al. 2022, arXiv:2209.03003; Esser et al. 2024)."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -200,6 +202,12 @@ class RectifiedFlow(Sampler):
                 z, live = torch.where(frame_view(joined & ~live), noised, kept), joined
             # 2. Euler step along the guided velocity; kept frames are put back
             velocity = network(z, t, x_mask=live)
+            network.tell(partial(self._estimate, z, velocity, t, live))
             moved = z + ((t - t_next) / self.num_timesteps).view(-1, 1, 1, 1, 1) * velocity
             z = moved if live is None else torch.where(frame_view(live), moved, kept)
         return z
+
+    def _estimate(self, z: Tensor, velocity: Tensor, t: Tensor, live: Tensor | None) -> Tensor:
+        """Where the straight path through z ends; frames that are not live stay."""
+        data = z + (t / self.num_timesteps).view(-1, 1, 1, 1, 1) * velocity
+        return data if live is None else torch.where(frame_view(live), data, z)
