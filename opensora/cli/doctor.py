@@ -144,7 +144,7 @@ def _sweep(args: argparse.Namespace) -> list[str]:
 
 
 def _forget(args: argparse.Namespace) -> list[str]:
-    from opensora.precompute.forget import find_held, forget, last_words
+    from opensora.precompute.upkeep.forget import find_held, forget, last_words
     from opensora.stores.runs import Results
 
     results = Results(args.results)

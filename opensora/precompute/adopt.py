@@ -24,7 +24,7 @@ from opensora.models.weights.folders import encoder_sha256, resolve_folder
 from opensora.precompute.encode_clips import compute_dtype
 from opensora.precompute.encode_texts import drift
 from opensora.precompute.latent_doctor import latent_facts
-from opensora.precompute.take_out import text_facts
+from opensora.precompute.upkeep.take_out import text_facts
 from opensora.precompute.text_encoding import TextEncoding
 from opensora.precompute.texts import build_text_encoder
 from opensora.precompute.video_encoding import SAMPLE, VideoEncoding

@@ -144,7 +144,7 @@ def _joined(catalogue: Catalogue, found: pd.DataFrame) -> pd.DataFrame:
     small = catalogue.small_files(sorted(set(found["file"])), FILE_TEXTS)
     if not small:
         return found
-    from opensora.precompute.join_files import join_embeddings  # loads torch
+    from opensora.precompute.upkeep.join_files import join_embeddings  # loads torch
 
     join_embeddings(catalogue, small)
     return catalogue.find(found[KEY])

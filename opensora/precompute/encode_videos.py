@@ -207,7 +207,7 @@ class _Work:
         }
         if not small:
             return
-        from opensora.precompute.join_files import join_latents  # loads torch
+        from opensora.precompute.upkeep.join_files import join_latents  # loads torch
 
         for files in small.values():
             join_latents(self._catalogue, files)

@@ -10,8 +10,8 @@ import torch
 from opensora.buckets.bucket import Bucket
 from opensora.cli.main import main
 from opensora.core.io import read_json, sha256_file
-from opensora.precompute import forget as module
-from opensora.precompute.forget import find_held, forget
+from opensora.precompute.upkeep import forget as module
+from opensora.precompute.upkeep.forget import find_held, forget
 from opensora.stores.embeddings import EmbeddingStore
 from opensora.stores.keys import text_key
 from opensora.stores.latents import LatentStore

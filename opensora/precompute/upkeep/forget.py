@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from opensora.core.io import atomic_path, write_text
 from opensora.precompute.source import Source, facts_file, find_source, models_that_saw
-from opensora.precompute.take_out import (
+from opensora.precompute.upkeep.take_out import (
     Affected,
     find_affected,
     keys_named,
