@@ -5,9 +5,17 @@ from typing import Any
 
 import diffusers
 import torch
-from transformers import ByT5Tokenizer, UMT5Config, UMT5EncoderModel
+from transformers import (
+    ByT5Tokenizer,
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    UMT5Config,
+    UMT5EncoderModel,
+)
 
 CHANNELS, TEXT_CHANNELS = 4, 16
+PICTURE_CHANNELS, PICTURE_TOKENS = 16, 5  # of a CLIP that divides 28 pixels into 14
 MEAN, STD = [0.5, -1.0, 0.25, 0.0], [2.0, 0.5, 1.25, 4.0]
 
 
@@ -33,7 +41,7 @@ def tiny_wan_transformer(**fields: Any) -> diffusers.WanTransformer3DModel:
         freq_dim=16,
         ffn_dim=32,
         num_layers=2,
-        **fields,
+        **{"text_dim": TEXT_CHANNELS, "in_channels": CHANNELS, "out_channels": CHANNELS, **fields},
     )
 
 
@@ -87,3 +95,36 @@ def wan_2_2_a14b(folder: Path) -> Path:
         in_channels=CHANNELS, out_channels=CHANNELS, text_dim=TEXT_CHANNELS
     )
     return wan(folder, transformer_2=second, boundary_ratio=0.875)
+
+
+def wan_pictures(folder: Path, *, last: bool = False, reads_pictures: bool = True) -> Path:
+    """As Wan 2.1 from a first frame, or from a first and a last one; or 2.2 A14B, without CLIP."""
+    parts = wan(folder.with_name(f"{folder.name}-text"), shift=5.0 if last else 3.0)
+    pipeline = diffusers.WanPipeline.from_pretrained(parts)
+    torch.manual_seed(0)
+    clip = CLIPVisionConfig(
+        hidden_size=PICTURE_CHANNELS,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        image_size=28,
+        patch_size=14,
+    )
+    reads = {"image_dim": PICTURE_CHANNELS, "added_kv_proj_dim": 24}  # 2 heads of 12
+    if last:
+        reads["pos_embed_seq_len"] = 2 * PICTURE_TOKENS
+    transformer = tiny_wan_transformer(
+        in_channels=2 * CHANNELS + 4, **(reads if reads_pictures else {})
+    )
+    if last:  # diffusers makes it of zeros, which would hide a wrong order of the pictures
+        torch.nn.init.normal_(transformer.condition_embedder.image_embedder.pos_embed)
+    diffusers.WanImageToVideoPipeline(
+        **{**pipeline.components, "transformer": transformer, "transformer_2": None},
+        image_encoder=CLIPVisionModel(clip) if reads_pictures else None,
+        image_processor=CLIPImageProcessor(
+            size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}
+        )
+        if reads_pictures
+        else None,
+    ).save_pretrained(folder)
+    return folder

@@ -49,6 +49,8 @@ def parts_of_run(run: Path) -> Parts:
         for name in _FOLDERS:
             if folder := _folder(run, name, models):
                 options += [f"--{name}", folder]
+        if pictures := (settings.get("encode") or {}).get("image_encoder"):
+            options += ["--image_encoder", pictures]
         config = Path(sample["config"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 import argparse
 
+from opensora.config.given_frames import GIVEN_FRAMES
 from opensora.core.arguments import count, not_negative, whole
 
 HELP = (
@@ -59,6 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DB",
         help="stop if decoded latents of a bucket are worse than this (default: 15)",
     )
+    parser.add_argument(
+        "--given",
+        choices=GIVEN_FRAMES,
+        help="also store the latents of the frames that a model of image to video begins with:"
+        " the first one, or the first and the last",
+    )
+    parser.add_argument(
+        "--image-encoder",
+        metavar="FOLDER",
+        help="pipeline whose CLIP embeds these frames, folder or hub name; for models that read it",
+    )
     parser.add_argument("--device", help="cpu, cuda or cuda:1; cuda where there is one")
 
 
@@ -70,6 +82,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.models.weights.folders import (
         clips_learned_from,
         encoder_sha256,
+        picture_folders,
         resolve_folder,
     )
     from opensora.precompute.encode_videos import encode_videos, read_items
@@ -79,12 +92,15 @@ def run(args: argparse.Namespace) -> str:
     from opensora.stores.keys import check_shard
 
     check_shard(args.shard, args.num_shards)
+    pictures = None if args.image_encoder is None else picture_folders(args.image_encoder)
     encoding = VideoEncoding(
         dtype=args.dtype,
         posterior=args.posterior,
         seed=args.seed,
         batch_size=args.batch_size,
         min_psnr=args.min_psnr,
+        given=args.given,
+        image_encoder=None if pictures is None else encoder_sha256(*pictures),
     )
     folder = resolve_folder(args.vae, kind="autoencoder", part="vae")
 
@@ -96,6 +112,12 @@ def run(args: argparse.Namespace) -> str:
         device = choose_device(args.device)
         return load_autoencoder(str(folder), device, compute_dtype(device, args.dtype)), device
 
+    def load_pictures() -> Any:
+        from opensora.models.device import choose_device
+        from opensora.models.open.pictures import PictureEncoder
+
+        return PictureEncoder(args.image_encoder, choose_device(args.device))
+
     counts = encode_videos(
         [read_items(Path(path)) for path in args.items],
         [Path(path) for path in args.output],
@@ -103,6 +125,7 @@ def run(args: argparse.Namespace) -> str:
         encoding,
         load,
         encoder=encoder_sha256(folder),
+        load_pictures=None if pictures is None else load_pictures,
         remedy=what_to_do(clips_learned_from(folder)),
         shard=args.shard,
         num_shards=args.num_shards,

@@ -38,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--lora", metavar="FILE", help="lora.safetensors of a training on these weights")
     _add(parser, "--vae", metavar="DIR", help="folder of the VAE")
     _add(parser, "--text-encoder", metavar="DIR", help="folder of the text encoder")
+    _add(
+        *(parser, "--image-encoder"),
+        metavar="DIR",
+        help="folder of the pipeline whose CLIP a model of image to video reads",
+    )
     _add(parser, "--prompt-path", metavar="FILE", help="text file with one prompt per line")
     _add(parser, "--prompt", nargs="+", metavar="TEXT", help="prompts, instead of a file")
     _add(parser, "--save-dir", metavar="DIR", help="where the samples go")

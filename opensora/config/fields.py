@@ -46,7 +46,12 @@ RETIRED = {
     "resolution": "give --image-size HEIGHT WIDTH",
     "aspect_ratio": "give --image-size HEIGHT WIDTH",
 }
-_WEIGHTS = ("model", "vae", "text_encoder")  # a plain value means where their weights are
+_WEIGHTS = (
+    "model",
+    "vae",
+    "text_encoder",
+    "image_encoder",
+)  # a plain value means where their weights are
 
 
 def aliases(kind: ConfigKind | None) -> dict[str, str]:
@@ -60,7 +65,7 @@ def expand_aliases(
     """Replace short names of command-line overrides by the fields they set.
 
     `ckpt_path` is `model.from_pretrained`; `num_sampling_steps` and `cfg_scale` are the
-    scheduler's; a plain value of `model`, `vae` or `text_encoder` is its `from_pretrained`; in
+    scheduler's; a plain value of `model` or an encoder is its `from_pretrained`; in
     training `data_path`, `root` and the clip size are the dataset's. Prompts given in one way
     clear those that the config file gives in the other.
 

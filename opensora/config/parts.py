@@ -69,7 +69,7 @@ def sampling_part(config: Mapping[str, Any]) -> dict[str, Any]:
     found = _without(config, _GIVEN_TO_SAMPLE)
     if found.get("model"):
         found["model"] = _without(found["model"], ("from_pretrained",))
-    for name in ("vae", "text_encoder"):
+    for name in ("vae", "text_encoder", "image_encoder"):
         if found.get(name):
             found[name] = _without(found[name], _MACHINE)
     return found

@@ -95,10 +95,11 @@ def reference_hashes(path: str, prompts: str | Path) -> dict[str, str]:
     Raises:
         ConfigError: a file that is named is not there, or the prompts can not be read.
     """
-    given = resolved(path, "inference").get("reference_path") or []
+    is_table = is_prompt_table(prompts)  # which takes the place of the config's references
+    given = [] if is_table else resolved(path, "inference").get("reference_path") or []
     entries = [given] if isinstance(given, str) else list(given)
     is_there = Path(prompts).is_file()
-    if is_there and is_prompt_table(prompts):
+    if is_there and is_table:
         for row in read_prompt_table(prompts):
             entries += [row.reference_path, _reference_behind(row.text)]
     elif is_there:

@@ -146,6 +146,11 @@ def _check_whole(config: dict[str, Any]) -> None:
         )
     _check_container(config["container"])
     _check_text_encoder(config)
+    if config["encode"]["image_encoder"] and not config["encode"]["given"]:
+        raise ConfigError(
+            "workflow config: encode.image_encoder has no effect without encode.given; set it to"
+            " first or first_last"
+        )
     _check_clip(config)
     check_captions(config["captions"])
     names = [stage["name"] for stage in config["stages"]]

@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from opensora.buckets.bucket import Bucket
+from opensora.config.given_frames import FIRST_LAST
 from opensora.config.registry import DATASETS
 from opensora.core.errors import StoreError
 from opensora.core.seed import derive_seed, take_turns
@@ -17,7 +19,7 @@ from opensora.plans.compile import BatchPlan
 from opensora.schedulers.common import Conditions
 from opensora.stores.embeddings import EmbeddingStore
 from opensora.stores.keys import MOMENTS
-from opensora.stores.latents import LatentStore
+from opensora.stores.latents import TENSOR, LatentStore
 from opensora.stores.memory import BatchMemory
 
 
@@ -26,6 +28,7 @@ class LatentBatch(Conditions):
 
     `latents` [B, C, T, H, W]; `y` [B, 1, L, D] is zero beyond each caption and `mask` int64, 1
     where a token is; class labels are `y` [B] int64. Sizes and rate are float32; `ids` B clip ids.
+    Where frames are given, `given`, `num_given` and maybe `picture` are as in `Conditions`.
     `latents` and `y` have the type in which they are stored: the trainer widens them on its
     device, which halves what is copied before.
     """
@@ -130,7 +133,8 @@ class LatentDataset:
     def read_clips(self, epoch: int, bucket: Bucket, ids: list[str]) -> LatentBatch:
         """Read clips of one bucket as an epoch sees them."""
         rows = [self._window(epoch, bucket, name) for name in ids]
-        latents = self._latents.read(rows, self._memory)
+        read = self._latents.read(rows, self._memory)
+        latents = read.pop(TENSOR)
         if self._are_moments:
             latents = self._draw(latents, epoch, ids)
         y, lengths = self._embeddings.read(
@@ -152,7 +156,16 @@ class LatentDataset:
             ar=ratio,
             fps=fps,
             ids=ids,
+            **self._given(read),
         )
+
+    def _given(self, beside: dict[str, Tensor]) -> Conditions:
+        """What a model is told of given frames, of what stands beside B latents."""
+        if not beside:
+            return {}
+        number = 1.0 + (self.latent_identity["given"] == FIRST_LAST)
+        found = {**beside, "num_given": torch.full((len(beside["given"]),), number)}
+        return cast(Conditions, found)
 
     def _window(self, epoch: int, bucket: Bucket, name: str) -> int:
         """Where the window of a clip stands that an epoch sees; of those that are encoded."""

@@ -24,9 +24,9 @@ from opensora.models.weights.folders import encoder_sha256, resolve_folder
 from opensora.precompute.encode_clips import compute_dtype
 from opensora.precompute.encode_texts import drift
 from opensora.precompute.latent_doctor import latent_facts
-from opensora.precompute.upkeep.take_out import text_facts
 from opensora.precompute.text_encoding import TextEncoding
 from opensora.precompute.texts import build_text_encoder
+from opensora.precompute.upkeep.take_out import text_facts
 from opensora.precompute.video_encoding import SAMPLE, VideoEncoding
 from opensora.stores.catalogue import Catalogue
 from opensora.stores.embeddings import OFFSETS, SCALES, TOKENS, write_embeddings

@@ -22,6 +22,7 @@ from opensora.core.seed import derive_seed
 from opensora.media.frames import read_clip
 from opensora.media.unchanged import check_unchanged
 from opensora.models.device import parse_dtype
+from opensora.models.open.pictures import encode_given
 from opensora.precompute.latent_doctor import decibels, few, latent_facts, round_trip, write_montage
 from opensora.precompute.video_encoding import VideoEncoding
 from opensora.stores.catalogue import Catalogue
@@ -37,6 +38,7 @@ _AHEAD_BYTES = 512 << 20  # fewer if they are larger than this together, but alw
 
 # an autoencoder, and the device where it is
 Load = Callable[[], tuple[Any, str]]
+Encoded = dict[str, Tensor]  # of a clip, or with rows of several: latents, and what is beside
 
 
 class ClipRequest(NamedTuple):
@@ -82,11 +84,20 @@ class ClipEncoder:
         catalogue: where the files go.
         encoding: settings.
         load: the autoencoder.
+        load_pictures: what embeds given frames; None = nothing does.
     """
 
-    def __init__(self, catalogue: Catalogue, encoding: VideoEncoding, load: Load) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        encoding: VideoEncoding,
+        load: Load,
+        load_pictures: Callable[[], Any] | None = None,
+    ) -> None:
         self._catalogue, self._encoding, self._load = catalogue, encoding, load
+        self._load_pictures = load_pictures
         self._vae: Any = None
+        self._pictures: Any = None
         self._device = "cpu"
         self._identity: dict[str, Any] = {}
 
@@ -126,7 +137,7 @@ class ClipEncoder:
         rejected: dict[str, VideoError] = {}
         pixels: list[Tensor] = []
         waiting: list[int] = []  # places of the clips in `pixels`
-        latents: list[Tensor] = []
+        latents: list[Encoded] = []
         places: list[int] = []  # of the clips in `latents`
         for place in range(len(rows)):
             clip = next(clips)
@@ -150,11 +161,11 @@ class ClipEncoder:
         if rejected:
             yield Added(pd.DataFrame({KEY: []}), rejected)
 
-    def _file_length(self, latent: Tensor) -> int:
-        return max(1, min(FILE_LATENTS, FILE_BYTES // latent.nbytes))
+    def _file_length(self, encoded: Encoded) -> int:
+        return max(1, min(FILE_LATENTS, FILE_BYTES // sum(e.nbytes for e in encoded.values())))
 
-    def _encode_batch(self, pixels: list[Tensor], rows: pd.DataFrame, size: int) -> list[Tensor]:
-        """The latents [C, T, H, W] of some clips, on the CPU in the stored type.
+    def _encode_batch(self, pixels: list[Tensor], rows: pd.DataFrame, size: int) -> list[Encoded]:
+        """The latents [C, T, H, W] of some clips and what is beside, on the CPU as stored.
 
         A batch always has as many clips, the last one repeated where the bucket ends: kernels round
         differently at another batch size, not for other neighbours. So a clip's latent depends on
@@ -166,11 +177,12 @@ class ClipEncoder:
         names = [(content, int(start)) if start else (content,) for content, start in named]
         seeds = [derive_seed(self._encoding.seed, "posterior", *name) for name in names]
         batch = torch.stack(pixels + pixels[-1:] * missing)
-        latents = self._forward(batch, seeds + seeds[-1:] * missing)
-        return list(latents[: len(pixels)].to("cpu", parse_dtype(self._encoding.dtype)))
+        tensors = self._forward(batch, seeds + seeds[-1:] * missing)
+        kept = {name: t.to("cpu", parse_dtype(self._encoding.dtype)) for name, t in tensors.items()}
+        return [{name: t[place] for name, t in kept.items()} for place in range(len(pixels))]
 
     @torch.no_grad()
-    def _forward(self, pixels: Tensor, seeds: list[int]) -> Tensor:
+    def _forward(self, pixels: Tensor, seeds: list[int]) -> Encoded:
         """Encode [B, 3, T, H, W]; when memory is short, halve the frames per call for this file."""
         on_device = pixels.to(self._device, self._dtype)
         while True:
@@ -180,7 +192,10 @@ class ClipEncoder:
                 latents: Tensor = self._vae.encode(
                     on_device, generator=generators, posterior=self._encoding.posterior
                 )
-                return latents
+                if self._encoding.given is None:
+                    return {TENSOR: latents}
+                given = encode_given(self._vae, self._pictures, on_device, self._encoding.given)
+                return {TENSOR: latents, **given}
             except torch.OutOfMemoryError:
                 if self._vae.micro_batch_size == 1:
                     raise
@@ -196,6 +211,7 @@ class ClipEncoder:
         if self._vae is not None:
             return
         self._vae, self._device = self._load()
+        self._pictures = self._load_pictures() if self._load_pictures else None
         for bucket in self._buckets:
             height, width = bucket.size
             if not math.prod(self._vae.get_latent_size((bucket.num_frames, height, width))):
@@ -207,13 +223,16 @@ class ClipEncoder:
         self._identity = self._encoding.identity(self._vae)
         self._catalogue.keep_identity(self._identity)
 
-    def _write(self, latents: list[Tensor], rows: pd.DataFrame) -> pd.DataFrame:
+    def _write(self, encoded: list[Encoded], rows: pd.DataFrame) -> pd.DataFrame:
         """Write, measure and enter one file."""
         name = rows["bucket"].iloc[0]
-        path, entries = write_latents(self._catalogue, latents, rows, name, self._identity)
+        beside = {part: [clip[part] for clip in encoded] for part in encoded[0]}
+        latents = beside.pop(TENSOR)
+        path, entries = write_latents(self._catalogue, latents, rows, name, self._identity, beside)
         stored = (map_tensors(path) or {}).get(TENSOR, torch.stack(latents))
         are_moments = self._encoding.posterior == MOMENTS
         facts = latent_facts(stored, are_moments=are_moments)
+        facts["bad_values"] += sum(int((~t.isfinite()).sum()) for ts in beside.values() for t in ts)
         picture = None
         if not facts["bad_values"]:
             facts["psnr"], picture = self._decode_some(stored, rows, path)

@@ -1,7 +1,7 @@
 """Look up the latents of a shard's clips in the store, encode what it lacks, index both."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,7 @@ def encode_videos(
     load: "Load",
     *,
     encoder: str,
+    load_pictures: Callable[[], Any] | None = None,
     remedy: str = CHECK_VAE,
     shard: int = 0,
     num_shards: int = 1,
@@ -73,6 +74,7 @@ def encode_videos(
         encoding: settings.
         load: gives the autoencoder.
         encoder: hash of the autoencoder.
+        load_pictures: gives what embeds given frames; None = nothing does.
         remedy: what to do where the latents fail the gate.
         shard: names, with `num_shards`, the part of the store that new files go into.
         num_shards: shards in all.
@@ -92,7 +94,7 @@ def encode_videos(
     catalogue = Catalogue(store / encoding.address(encoder), part_name(shard, num_shards))
     items = [_with_keys(table) for table in tables]
     pairs = pd.concat(items).sort_values(["bucket", KEY, ID]).drop_duplicates(KEY)
-    work = _Work(catalogue, encoding, remedy)
+    work = _Work(catalogue, encoding, remedy, load_pictures)
     rejected = work.fill(pairs, load)
     gate = work.gate()
     for table, output in zip(items, outputs, strict=True):
@@ -154,8 +156,15 @@ class _Work:
         encoded: how many of them are new.
     """
 
-    def __init__(self, catalogue: Catalogue, encoding: VideoEncoding, remedy: str) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        encoding: VideoEncoding,
+        remedy: str,
+        load_pictures: Callable[[], Any] | None,
+    ) -> None:
         self._catalogue, self._encoding, self._remedy = catalogue, encoding, remedy
+        self._load_pictures = load_pictures
         self._buckets: dict[str, set[str]] = {}  # bucket -> keys
         self.found = pd.DataFrame()
         self.encoded = 0
@@ -188,7 +197,8 @@ class _Work:
 
         rejected: dict[str, tuple[str, str]] = {}
         left = missing.groupby("bucket").size().to_dict()
-        for bucket, added in ClipEncoder(self._catalogue, self._encoding, load).encode(missing):
+        encoder = ClipEncoder(self._catalogue, self._encoding, load, self._load_pictures)
+        for bucket, added in encoder.encode(missing):
             rejected |= {key: (e.reason, e.detail) for key, e in added.rejected.items()}
             if len(added.rows):
                 self.found = pd.concat([self.found, added.rows], ignore_index=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from opensora.core.errors import ConfigError
 from opensora.core.versions import VERSIONS
 from opensora.stores.keys import address_of
 
@@ -22,6 +23,9 @@ class VideoEncoding:
         seed: base of the posterior noise.
         batch_size: frames per forward; changes speed, memory and the last bits only.
         min_psnr: the gate: least mean PSNR in dB of decoded latents, per bucket.
+        given: which frames a model begins with ("first", "first_last"), whose latents are stored
+            beside those of the clip; None = none.
+        image_encoder: hash of what embeds these frames; None = nothing does.
     """
 
     dtype: str = "bf16"
@@ -29,6 +33,13 @@ class VideoEncoding:
     seed: int = 42
     batch_size: int = 16
     min_psnr: float = 15.0
+    given: str | None = None
+    image_encoder: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an encoder of frames that are not given."""
+        if self.image_encoder is not None and self.given is None:
+            raise ConfigError("--image-encoder has no effect without --given; leave it out")
 
     def address(self, encoder: str) -> str:
         """Where the latents of an encoder with this hash stand in the store."""
@@ -41,4 +52,6 @@ class VideoEncoding:
     def _settings(self) -> dict[str, Any]:
         noise = {"seed": self.seed} if self.posterior == SAMPLE else {}
         own = {"dtype": self.dtype, "posterior": self.posterior}
-        return {**own, "version": VERSIONS["encode_videos"], **noise}
+        beside = {"given": self.given, "image_encoder": self.image_encoder}
+        told = {name: value for name, value in beside.items() if value is not None}
+        return {**own, "version": VERSIONS["encode_videos"], **noise, **told}

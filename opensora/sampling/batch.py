@@ -6,6 +6,7 @@ Axes: B samples, C latent channels, t h w latent size, T frames, H W pixels.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from opensora.core.errors import CheckpointError, ConfigError
 from opensora.media.frames import to_uint8
 from opensora.sampling.conditioning import apply_strategies, continue_rule
 from opensora.sampling.decode import decode
+from opensora.sampling.pictures import given_conditions, reads_given
 from opensora.sampling.pipeline import Pipeline
 from opensora.sampling.preview import previews
 from opensora.sampling.prompt_text import loop_texts
@@ -61,7 +63,9 @@ def sample_batch(
     generators = [
         torch.Generator().manual_seed(request.noise_seed(settings.seed)) for request in batch
     ]
-    given = [[(references or {})[r.sha256] for r in item.prompt.references] for item in batch]
+    begins = reads_given(pipeline.model)  # which are encoded with the batch
+    kept = [() if begins else request.prompt.references for request in batch]
+    given = [[(references or {})[reference.sha256] for reference in own] for own in kept]
     dtype = next(pipeline.vae.parameters()).dtype
     shared = settings.condition_frame_length
     clips: list[list[np.ndarray]] = [[] for _ in batch]
@@ -109,7 +113,8 @@ def sample_latents(
     shape = (len(batch), pipeline.vae.out_channels, *latent_size)
     noise = draw_noise(torch.empty(shape, device=pipeline.device), generators)
     z, mask = noise, None
-    if batch[0].masked_loops(settings)[loop]:
+    begins = reads_given(pipeline.model)
+    if batch[0].masked_loops(settings)[loop] and not begins:
         strategies = [request.prompt.rules for request in batch]
         if ends is not None:
             references = [[*own, end] for own, end in zip(references, ends, strict=True)]
@@ -122,6 +127,12 @@ def sample_latents(
         z = torch.where(frame_view(mask == 1), noise, z)
     texts = [loop_texts(r.prompt.text, settings.loop, pipeline.clean)[loop] for r in batch]
     conditions = sample_conditions(pipeline, settings, len(batch))
+    if begins:
+        told = given_conditions(
+            *(pipeline.model, pipeline.vae, pipeline.pictures),  # type: ignore[arg-type]
+            *(batch, settings),
+        )
+        conditions = cast(Conditions, {**conditions, **told})
     sample = partial(
         pipeline.scheduler.sample,
         *(pipeline.model, pipeline.texts, texts, None, pipeline.device, conditions),

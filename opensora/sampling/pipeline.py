@@ -15,6 +15,7 @@ from opensora.models.build import build_autoencoder
 from opensora.models.device import parse_dtype
 from opensora.models.lora.merge import apply_adapters
 from opensora.models.open.bands import both
+from opensora.models.open.pictures import PictureEncoder
 from opensora.models.text_encoder import ClassEncoder
 from opensora.models.weights.checkpoint import load_checkpoint
 from opensora.sampling.checkpoint import TrainedModel, find_trained_model
@@ -31,6 +32,7 @@ from opensora.sampling.checks import (
 )
 from opensora.sampling.compiled import compile_blocks
 from opensora.sampling.decode import prepare_decoding
+from opensora.sampling.pictures import build_pictures
 from opensora.sampling.products import pack_blocks
 from opensora.sampling.settings import SamplingSettings
 from opensora.sampling.texts import PromptTexts
@@ -53,6 +55,7 @@ class Pipeline:
         device: where the networks are.
         identity: what the result depends on, for the record beside each sample.
         trained_here: the training config of this project stands beside the checkpoint.
+        pictures: embeds given frames, where the model reads that.
     """
 
     model: nn.Module
@@ -63,6 +66,7 @@ class Pipeline:
     device: torch.device
     identity: dict[str, Any]
     trained_here: bool
+    pictures: PictureEncoder | None = None
 
     def clean(self, text: str) -> str:
         """A prompt as the text encoder wants it: cleaned as captions are; a class as it is."""
@@ -86,7 +90,7 @@ def load_pipeline(
 
     Args:
         config: `model` (its from_pretrained names the checkpoint), `vae`, `text_encoder`,
-            `scheduler`, and maybe `lora`.
+            `scheduler`, and maybe `lora` and `image_encoder`.
         settings: dtype and the size, which must fit the VAE and the model.
         device: where to put the networks.
 
@@ -115,6 +119,7 @@ def load_pipeline(
     model.to(device, dtype).eval()
     if not compile_blocks(model, settings, device):
         pack_blocks(model, device, dtype)
+    pictures = build_pictures(config.get("image_encoder"), model, device)
     text_encoder.y_embedder = model.y_embedder
     scheduler_fields = resolve_scheduler(config["scheduler"], source.training.get("scheduler"))
     scheduler = _build("scheduler", scheduler_fields)
@@ -133,9 +138,11 @@ def load_pipeline(
             "model": source.model,
             "vae": vae.identity(),
             "text_encoder": text_encoder.identity(),
+            **({} if pictures is None else {"image_encoder": pictures.identity()}),
             "scheduler": scheduler_fields,
         },
         trained_here=bool(source.training),
+        pictures=pictures,
     )
 
 

@@ -117,14 +117,24 @@ def keep_picture(reference: Reference, size: tuple[int, int], save_dir: Path) ->
     target = save_dir / reference_picture(reference.sha256)
     if target.is_file():
         return
+    first = first_frame(reference, size)
+    with atomic_path(target) as temporary:
+        Image.fromarray(to_uint8(first[:, None])[0]).save(temporary, "PNG")
+
+
+def first_frame(reference: Reference, size: tuple[int, int]) -> Tensor:
+    """The first frame of a reference, [3, height, width] in [-1, 1], scaled and cut to `size`.
+
+    Raises:
+        ConfigError: the file can not be read.
+    """
     try:
         first = next(iter_fitted(reference.path, size), None)
     except BaseException as error:
         raise _unreadable(reference, fault_of(error).detail) from error
     if first is None:
         raise _unreadable(reference, "it shows no frame")
-    with atomic_path(target) as temporary:
-        Image.fromarray(to_uint8(first[:, None])[0]).save(temporary, "PNG")
+    return first
 
 
 def whole_frames(vae: Any, num_frames: int) -> int:

@@ -17,6 +17,7 @@ from opensora.models.text_encoder import ClassEncoder
 from opensora.sampling.batch import OnStep, sample_batch
 from opensora.sampling.checks import check_keeps_frames
 from opensora.sampling.conditioning import place
+from opensora.sampling.pictures import check_given, reads_given
 from opensora.sampling.pipeline import Pipeline
 from opensora.sampling.places import Place, batches_of, whole_batches
 from opensora.sampling.preview import remove_preview
@@ -128,7 +129,8 @@ def _make(
     latents: dict[str, Tensor] = {}
 
     def encode(prompt: Prompt) -> None:
-        encode_references(pipeline, prompt, settings, latents)
+        if not reads_given(pipeline.model):  # else a batch encodes its own
+            encode_references(pipeline, prompt, settings, latents)
         for reference in prompt.references if not workers.place else ():
             keep_picture(reference, settings.image_size, settings.save_dir)
 
@@ -187,11 +189,14 @@ def check_prompts(
     Raises:
         ConfigError: names the prompt.
     """
-    if settings.condition_frame_length or any(prompt.rules for prompt in prompts):
+    begins = reads_given(pipeline.model)
+    if not begins and (settings.condition_frame_length or any(p.rules for p in prompts)):
         kind = pipeline.identity["scheduler"]["type"]
         check_keeps_frames(pipeline.model, pipeline.scheduler, kind)
 
     def read(prompt: Prompt) -> list[str]:
+        if begins:
+            check_given(pipeline.model, prompt, settings)  # type: ignore[arg-type]
         try:
             texts = loop_texts(prompt.text, settings.loop, pipeline.clean)
         except ConfigError as error:

@@ -12,7 +12,14 @@ from opensora.sampling.conditioning import total_frames
 # fields that a sampling config may hold; those named here are our own
 FIELDS = INFERENCE_FIELDS | {
     *("num_samples", "align", "display_size", "display_resize", "sp_size", "lora"),
-    *("guidance_apart", "compile", "decode_frames", "decode_overlap", "preview_every"),
+    *(
+        "image_encoder",
+        "guidance_apart",
+        "compile",
+        "decode_frames",
+        "decode_overlap",
+        "preview_every",
+    ),
 }
 
 Resize = Literal["nearest", "lanczos"]

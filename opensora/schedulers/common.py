@@ -25,6 +25,9 @@ class Conditions(TypedDict, total=False):
         width: [B] pixels.
         ar: [B] height / width.
         fps: [B] frames per second; 120 for images.
+        given: latents [B, C, T, H, W] of a video that shows its given frames alone.
+        num_given: [B], 1 = the first frame is given, 2 = the last one as well.
+        picture: embeddings of the given frames [B, n, P, D].
     """
 
     y: Tensor
@@ -35,6 +38,9 @@ class Conditions(TypedDict, total=False):
     width: Tensor
     ar: Tensor
     fps: Tensor
+    given: Tensor
+    num_given: Tensor
+    picture: Tensor
 
 
 class Model(Protocol):

@@ -1,6 +1,9 @@
-"""Latents of clips on disk: one safetensors file holds samples of one bucket, [N, C, T, H, W]."""
+"""Latents of clips on disk: one safetensors file holds samples of one bucket, [N, C, T, H, W].
 
-from collections.abc import Mapping, Sequence
+What a model is told of given frames stands beside them, in the same rows of further tensors.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ def write_latents(
     rows: pd.DataFrame,
     bucket: str,
     identity: Mapping[str, Any],
+    beside: Mapping[str, Sequence[Tensor]] = {},
 ) -> tuple[Path, pd.DataFrame]:
     """Write the samples of one file, which `Catalogue.add` then enters.
 
@@ -39,6 +43,7 @@ def write_latents(
         rows: N rows with key, and sha256 of the clip file.
         bucket: the bucket of all of them.
         identity: the encoder.
+        beside: name -> N tensors of one shape.
 
     Returns:
         The file, and its rows for `Catalogue.add`.
@@ -46,15 +51,22 @@ def write_latents(
     keys = rows[KEY].tolist()
     record = {"identity": dict(identity), "bucket": bucket, "keys": keys}
     record["sha256"] = rows["sha256"].tolist()
-    stacked = torch.stack(list(latents))  # [N, C, T, H, W]
+    rows_of = {TENSOR: latents, **beside}
+    tensors = {name: torch.stack(list(values)) for name, values in rows_of.items()}  # [N, ...]
     path = catalogue.path_of(file_name(bucket.replace("|", "_"), keys))
-    written = write_store_file(path, {TENSOR: stacked}, record, _checksums)
+    written = write_store_file(path, tensors, record, _checksums)
     columns = {KEY: keys, "row": range(len(keys)), "checksum": written["checksums"]}
     return path, pd.DataFrame(columns | {"sha256": record["sha256"]})
 
 
 def _checksums(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> list[int]:
-    return [checksum(row) for row in as_bytes(tensors[TENSOR], 2)]
+    data = [as_bytes(tensors[name], 2) for name in names_of(tensors)]
+    return [checksum(*parts) for parts in zip(*data, strict=True)]
+
+
+def names_of(tensors: Iterable[str]) -> list[str]:
+    """Names of the tensors of a file, the latents first."""
+    return [TENSOR, *sorted(name for name in tensors if name != TENSOR)]
 
 
 class LatentStore(Store):
@@ -136,8 +148,9 @@ class LatentStore(Store):
         return items[np.array(absent, dtype=bool)]
 
     def parts(self, position: int) -> tuple[np.ndarray, ...]:
-        """Return (the latent,) of a row, by memory map, unchecked."""
-        return (self._mapped_latents(position).rows[self._row_numbers[position]],)
+        """Return the latent of a row, then what stands beside it, by memory map, unchecked."""
+        tensors, row = self.tensors(self.file_numbers[position]), self._row_numbers[position]
+        return tuple(tensors[name].rows[row] for name in names_of(tensors))
 
     def _mapped_latents(self, position: int) -> MappedTensor:
         return self.tensors(self.file_numbers[position])[TENSOR]
@@ -162,7 +175,7 @@ class LatentStore(Store):
         self.check(position, parts)
         return self._mapped_latents(position).tensor(parts[0])[0]
 
-    def read(self, positions: Sequence[int], memory: BatchMemory) -> Tensor:
+    def read(self, positions: Sequence[int], memory: BatchMemory) -> dict[str, Tensor]:
         """Copy rows of one bucket out of their files, once.
 
         Args:
@@ -170,20 +183,26 @@ class LatentStore(Store):
             memory: where they go.
 
         Returns:
-            [B, C, T, H, W] in the stored dtype.
+            `latents` [B, C, T, H, W] in the stored dtype, and what stands beside them.
 
         Raises:
             StoreError: damaged on disk.
         """
         where = np.asarray(positions)
         numbers, rows = self.file_numbers[where].tolist(), self._row_numbers[where].tolist()
-        first = self.tensors(numbers[0])[TENSOR]
-        lent = memory.take(len(numbers), first.rows.shape[1])
+        first = self.tensors(numbers[0])
+        names = names_of(first)
+        lent = [memory.take(len(numbers), first[name].rows.shape[1]) for name in names]
         # plain lists and numpy: a batch takes few operations beside the copies
         checked = self.checked[where].tolist()
         for place, (number, row) in enumerate(zip(numbers, rows, strict=True)):
-            data = self.tensors(number)[TENSOR].rows[row]
-            lent.array[place] = data
+            tensors = self.tensors(number)
+            data = [tensors[name].rows[row] for name in names]
+            for rows_of, part in zip(lent, data, strict=True):
+                rows_of.array[place] = part
             if not checked[place]:  # now that the copy brought it into the cache
-                self.check(positions[place], (data,))
-        return lent.tensor.view(first.dtype).view(-1, *first.shape)
+                self.check(positions[place], data)
+        return {
+            name: rows_of.tensor.view(first[name].dtype).view(-1, *first[name].shape)
+            for name, rows_of in zip(names, lent, strict=True)
+        }

@@ -133,10 +133,12 @@ def on_device(batch: LatentBatch, device: torch.device) -> tuple[Tensor, Conditi
     """
     tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
     latents = tensors.pop("latents").to(device, non_blocking=True).float()
-    conditions = map_conditions(lambda value: value.to(device, non_blocking=True), tensors)
-    if conditions["y"].is_floating_point():  # labels stay whole numbers
-        conditions["y"] = conditions["y"].float()
-    return latents, conditions
+
+    def widened(value: Tensor) -> Tensor:
+        moved = value.to(device, non_blocking=True)
+        return moved.float() if moved.is_floating_point() else moved  # labels stay whole numbers
+
+    return latents, map_conditions(widened, tensors)
 
 
 class _PredictZero:

@@ -5,14 +5,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
+import torch
 import yaml
+from PIL import Image
 
+from opensora.cli.main import main
 from opensora.config.load import load_config
 from opensora.core.io import read_json, sha256_file
 from opensora.media.encode import write_video
+from opensora.stores.latents import LatentStore
+from opensora.stores.memory import BatchMemory
 from opensora.tables.io import read_table
+from tests import tiny_open
 from tests.open_families import FAMILIES
 from tests.tiny_encoders import save_clip
 from tests.tiny_open import wan_2_2_a14b
@@ -74,6 +81,38 @@ def test_two_stages_train_two_transformers_and_both_make_the_samples(tmp_path: P
     assert record["other_sha256"] == sha256_file(results / "train/high/ema.safetensors")
 
 
+@pytest.mark.timeout(600)
+def test_a_tiny_model_learns_and_samples_from_first_frames(tmp_path: Path) -> None:
+    tiny_open.wan_pictures(tmp_path / "pipeline")
+    for number in range(2):
+        pixels = np.full((SIDE, SIDE, 3), 100 * number + 40, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    (tmp_path / "prompts.csv").write_text(
+        "text,reference_path\na square moves,0.png\na square moves,1.png\n"
+    )
+    stages = {"lora": "wan/train/i2v_14b_lora"}
+    results = run(
+        *(tmp_path, stages, "wan/inference/i2v_14b", "umt5", 32),
+        base="wan_i2v",
+        prompts="prompts.csv",
+    )
+    store = LatentStore(results / "latents/lora")
+    batch = store.read([0, 1], BatchMemory(pinned=False))
+    assert batch["given"].shape == batch["latents"].shape
+    assert batch["picture"].shape == (2, 1, tiny_open.PICTURE_TOKENS, tiny_open.PICTURE_CHANNELS)
+    assert not torch.equal(batch["picture"][0], batch["picture"][1])
+    records = sampled(results / "samples/lora")
+    assert [record["image_encoder"]["type"] for record in records] == ["clip-vision"] * 2
+    one, other = (results / "samples/lora" / record["path"] for record in records)
+    assert one.read_bytes() != other.read_bytes()  # one text and one noise, two pictures
+    away = ["export-weights", str(results / "train/lora"), "--output", str(tmp_path / "away")]
+    assert main(away) == 0
+    assert "pipeline_tag: image-to-video" in (tmp_path / "away/README.md").read_text()
+    pipeline = diffusers.WanImageToVideoPipeline.from_pretrained(tmp_path / "pipeline")
+    pipeline.load_lora_weights(tmp_path / "away")
+    assert pipeline.get_active_adapters()
+
+
 def sampled(folder: Path) -> list[dict[str, Any]]:
     """The records of the samples of a table, whose files are there."""
     paths = [folder / path for path in read_table(folder / "samples.csv")["path"]]
@@ -87,6 +126,8 @@ def run(
     sample: str,
     kind: str,
     length: int,
+    base: str = "wan",
+    prompts: str = "prompts.txt",
     **more: dict[str, Any],
 ) -> Path:
     """The whole DAG on a few drawn videos and the pipeline in `folder`; returns its results.
@@ -97,6 +138,8 @@ def run(
         sample: config of sampling.
         kind: of text encoder.
         length: of a text, in tokens.
+        base: the shipped workflow config.
+        prompts: their file.
         **more: further fields of a stage.
     """
     (folder / "videos").mkdir()
@@ -113,19 +156,22 @@ def run(
     for name, path in {**stages, "sample": sample}.items():
         base, text = REPOSITORY / f"configs/{path}.py", SAMPLE if path == sample else STAGE
         (folder / f"{name}.py").write_text(text.format(base=base, length=length))
-    config = yaml.safe_load((REPOSITORY / "configs/workflow/wan.yaml").read_text())
-    config |= {"videos": ["videos"], "num_shards": 1, "validation_fraction": 0.0}
+    config = yaml.safe_load((REPOSITORY / f"configs/workflow/{base}.yaml").read_text())
+    config |= {"run": "wan", "videos": ["videos"], "num_shards": 1, "validation_fraction": 0.0}
     config["captions"] = {"captioner": "sidecar"}
     config["clips"] = {"min_s": 1.0, "max_s": 4.0, "fps": 8, "short_side": SIDE}
     config["models"]["vae"]["from_pretrained"] = "./pipeline"
     config["models"]["text_encoder"] = {"type": kind, "from_pretrained": "./pipeline"}
     config["models"]["clip"]["from_pretrained"] = "./clip"
-    config["encode"] = {"dtype": "fp32", "min_psnr": 0, "max_length": length}
+    given = {"given": config["encode"].get("given")}
+    if config["encode"].get("image_encoder"):
+        given["image_encoder"] = "./pipeline"
+    config["encode"] = {"dtype": "fp32", "min_psnr": 0, "max_length": length, **given}
     config["stages"] = [
         {"name": name, "config": str(folder / f"{name}.py"), **more.get(name, {})}
         for name in stages
     ]
-    config["sample"] = {"config": str(folder / "sample.py"), "prompts": "prompts.txt"}
+    config["sample"] = {"config": str(folder / "sample.py"), "prompts": prompts}
     config["scorers"] = ["technical"]
     config.pop("resources")
     (folder / "config.yaml").write_text(yaml.safe_dump(config))

@@ -273,6 +273,22 @@ def model_files(name):
     return [folder] if is_made_here(folder) else local_files([folder])
 
 
+def given_frames():
+    """What is stored of the frames that models begin with; nothing where none are given."""
+    names = ("given", "image_encoder")
+    return {name: config["encode"][name] for name in names if config["encode"][name]}
+
+
+def read_pictures():
+    """What reads given frames for sampling; nothing where models read none."""
+    return {n: value for n, value in given_frames().items() if n == "image_encoder"}
+
+
+def picture_files():
+    """The pipeline whose CLIP reads given frames, as a dependency; a hub name is none."""
+    return local_files([config["encode"]["image_encoder"]])
+
+
 def is_made_here(folder):
     """Whether the run trains this encoder."""
     return bool(folder) and folder.startswith(f"{RUN}/models/")

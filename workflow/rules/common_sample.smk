@@ -10,9 +10,12 @@ SAMPLED_FROM = {
     "references": lambda wildcards: reference_hashes(SAMPLE_CONFIG, prompts()),
     "vae": model_folder("vae"),
     "text_encoder": model_folder("text_encoder"),
+    **read_pictures(),
     "num_samples": config["sample"]["num_samples"],
     "seed": config["seed"],
-    **stamps([prompts(), *model_files("vae"), *model_files("text_encoder")]),
+    **stamps(
+        [prompts(), *model_files("vae"), *model_files("text_encoder"), *picture_files()]
+    ),
 }
 
 
@@ -33,7 +36,7 @@ def sampling_options(wildcards, input):
     gpus = asks.gpus("sample")(wildcards) or 1
     return [
         *(SAMPLE_CONFIG, "--ckpt-path", input.ema, "--vae", model_folder("vae")),
-        *options(text_encoder=model_folder("text_encoder")),
+        *options(text_encoder=model_folder("text_encoder"), **read_pictures()),
         *(["--model.other", *input.other] if input.other else []),
         *("--prompt-path", prompts(), "--seed", config["seed"]),
         *("--num-samples", config["sample"]["num_samples"]),

@@ -10,6 +10,7 @@ rule encode_videos:
     input:
         tables=[f"{RUN}/buckets/{stage}/{{shard}}.parquet" for stage in STORED_STAGES],
         vae=plain_names(model_files("vae")),
+        pictures=plain_names(picture_files()),
     output:
         indexes=[f"{RUN}/latents/{stage}/{{shard}}.parquet" for stage in STORED_STAGES],
     log:
@@ -29,7 +30,8 @@ rule encode_videos:
             posterior=config["encode"]["posterior"],
             min_psnr=config["encode"]["min_psnr"],
             seed=config["seed"],
-            **stamps(model_files("vae")),
+            **given_frames(),
+            **stamps([*model_files("vae"), *picture_files()]),
         ),
         vae=lambda wildcards: model_folder("vae"),
         store=f"{STORE}/latents",
@@ -39,13 +41,14 @@ rule encode_videos:
         posterior=config["encode"]["posterior"],
         min_psnr=config["encode"]["min_psnr"],
         seed=config["seed"],
+        given=as_given(options(**given_frames())),
         # a function of resources is not compared: where it runs decides no result
         device=lambda wildcards, resources: asks.device("encode_videos"),
     shell:
         "opensora encode-videos --items {input.tables} --store {params.store} "
         "--shard {params.shard} --num-shards {params.num_shards} --vae {params.vae:q} "
         "--dtype {params.dtype} --posterior {params.posterior} --seed {params.seed} "
-        "--min-psnr {params.min_psnr} --output {output.indexes} {params.device} --threads {threads} --job-log {log} >> {log} 2>&1"
+        "--min-psnr {params.min_psnr} {params.given:q} --output {output.indexes} {params.device} --threads {threads} --job-log {log} >> {log} 2>&1"
 
 
 rule encode_captions:

@@ -9,6 +9,7 @@ rule sample_part:
         prompts=plain_names([prompts()]),
         vae=plain_names(model_files("vae")),
         text_encoder=plain_names(model_files("text_encoder")),
+        pictures=plain_names(picture_files()),
     output:
         f"{RUN}/samples/{{stage}}/parts/{{part}}_of_{SAMPLE_JOBS}.csv",
     log:
@@ -42,6 +43,7 @@ rule sample:
         prompts=plain_names([prompts()]),
         vae=plain_names(model_files("vae")),
         text_encoder=plain_names(model_files("text_encoder")),
+        pictures=plain_names(picture_files()),
     output:
         samples=f"{RUN}/samples/{{stage}}/samples.csv",
     log:

@@ -37,7 +37,9 @@ class OpenTransformer(nn.Module):
         patch_size: latent frames, rows and columns of one token.
         caption_channels: channels of its text embeddings.
         y_embedder: none; "no prompt" is the text encoder's, of an empty text.
-        keeps_frames: whether frames can be given.
+        keeps_frames: whether frames can be given, which are not noised.
+        given_modes: which given frames it reads beside the noise, as `encode.given` names them.
+        reads_pictures: whether it also reads embeddings of them.
         shares_tokens: several workers can not share a video.
         graphs_per_size: compiled graphs that the blocks need for one size of a batch.
         part: which transformer of its pipeline it is.
@@ -46,7 +48,9 @@ class OpenTransformer(nn.Module):
     """
 
     text_encoder_type: ClassVar[str]
-    keeps_frames: ClassVar[bool] = False
+    keeps_frames: bool = False
+    given_modes: tuple[str, ...] = ()
+    reads_pictures: bool = False
     shares_tokens: ClassVar[bool] = False
     graphs_per_size: ClassVar[int] = 1
     y_embedder: None = None
@@ -85,6 +89,40 @@ class OpenTransformer(nn.Module):
                 f"model: {type(self).__name__} reads texts of {self.text_encoder_type!r} and these"
                 f" are of {kind!r}; encode captions and prompts with {self.text_encoder_type!r}"
             )
+
+    def check_given(self, given: str | None, *, has_pictures: bool) -> None:
+        """Refuse other given frames beside the noise than the model reads.
+
+        Args:
+            given: which are, as `encode.given` names them; None = none.
+            has_pictures: embeddings of them are given as well.
+
+        Raises:
+            ConfigError: says what to set.
+        """
+        kind, wanted = type(self).__name__, " or ".join(self.given_modes)
+        if given is None and self.given_modes:
+            raise ConfigError(
+                f"model: this {kind} makes videos of given frames and the latents have none; encode"
+                f" with --given {wanted} (encode.given of a workflow)"
+            )
+        if given is not None and given not in self.given_modes:
+            how = f"with --given {wanted}" if wanted else "without --given"
+            raise ConfigError(
+                f"model: the latents have given frames ({given}) and this {kind} reads"
+                f" {wanted or 'none'}; encode {how} (encode.given of a workflow)"
+            )
+        if given is not None and has_pictures != self.reads_pictures:
+            raise ConfigError(
+                f"model: this {kind} {'reads' if self.reads_pictures else 'does not read'}"
+                " embeddings of given frames; encode"
+                f" {'with' if self.reads_pictures else 'without'} --image-encoder"
+                " (encode.image_encoder of a workflow)"
+            )
+
+    def blank_conditions(self, x: Tensor) -> dict[str, Tensor]:
+        """What is read besides texts and sizes, without content, for latents [B, C, T, H, W]."""
+        return {}
 
     def check_size(self, x: Tensor) -> None:
         """Refuse latents [B, C, T, H, W] that are not whole patches, of which some would be lost.

@@ -21,7 +21,7 @@ class LTX(OpenTransformer):
     """
 
     text_encoder_type: ClassVar[str] = "t5-ltx"
-    keeps_frames: ClassVar[bool] = True
+    keeps_frames = True
 
     def settle(self) -> None:
         """Set the attributes from `config`."""

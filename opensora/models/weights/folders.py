@@ -7,6 +7,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
+from opensora.config.given_frames import PICTURE_PARTS
 from opensora.config.latent_grid import PIPELINE
 from opensora.core.errors import CheckpointError
 from opensora.core.io import read_json, sha256_once
@@ -77,6 +78,38 @@ def part_folder(folder: Path, part: str | None, *, kind: str) -> Path:
             f" that of its {part}"
         )
     return folder / part
+
+
+def picture_folders(
+    name: str | Path, cache_dir: str | None = None, local_files_only: bool = False
+) -> tuple[Path, Path]:
+    """Folders of a pipeline's image encoder, and of what makes its input of a picture.
+
+    Args:
+        name: folder of the pipeline, or one with the files of both, or a hub name.
+        cache_dir: as of `resolve_folder`.
+        local_files_only: likewise.
+
+    Raises:
+        CheckpointError: one of them is not there.
+    """
+    encoder, processor = (
+        resolve_folder(
+            name,
+            kind="image encoder",
+            part=part,
+            weights=part == PICTURE_PARTS[0],
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        for part in PICTURE_PARTS
+    )
+    if not (processor / "preprocessor_config.json").is_file():
+        raise CheckpointError(
+            f"image encoder: {processor} has no preprocessor_config.json; give the folder of a"
+            " pipeline that makes videos of a picture"
+        )
+    return encoder, processor
 
 
 def weights_sha256(folder: Path) -> str:

@@ -86,6 +86,7 @@ class CountedCost:
                 conditions = dict(size_conditions(1, **sizes, device="cpu"))
                 conditions["y"] = torch.empty(1, 1, words, self.caption_channels)
                 conditions["mask"] = torch.ones(1, words, dtype=torch.int64)
+                conditions |= self._model.blank_conditions(x)
                 args = (x, torch.empty(1))
                 return self._blocks.run(
                     lambda: watched_pass(self._model, args, conditions, half=half)

@@ -27,18 +27,17 @@ from opensora.stores.latents import TENSOR, write_latents
 def join_latents(catalogue: Catalogue, files: Sequence[str]) -> None:
     """Join files of one bucket."""
     for group in _groups(catalogue, files, FILE_LATENTS):
-        rows: dict[str, tuple[str, Tensor]] = {}  # key -> sha256 and latent
+        rows: dict[str, tuple[str, dict[str, Tensor]]] = {}  # key -> sha256 and tensors
         for file in group:
             record, tensors = _read(catalogue, file)
-            for key, content, latent in zip(
-                record["keys"], record["sha256"], tensors[TENSOR], strict=True
-            ):
-                rows.setdefault(key, (content, latent))
+            for row, named in enumerate(zip(record["keys"], record["sha256"], strict=True)):
+                own = {name: tensor[row] for name, tensor in tensors.items()}
+                rows.setdefault(named[0], (named[1], own))
         keys = sorted(rows)
         table = pd.DataFrame({KEY: keys, "sha256": [rows[key][0] for key in keys]})
-        latents = [rows[key][1] for key in keys]
-        identity = record["identity"]
-        path, entries = write_latents(catalogue, latents, table, record["bucket"], identity)
+        beside = {name: [rows[key][1][name] for key in keys] for name in tensors}
+        latents, identity = beside.pop(TENSOR), record["identity"]
+        path, entries = write_latents(catalogue, latents, table, record["bucket"], identity, beside)
         facts = latent_facts(latents, are_moments=identity.get("posterior") == MOMENTS)
         facts["psnr"] = [db for file in group for db in catalogue.facts(file)["psnr"]]
         catalogue.add(path, entries, facts, _picture(catalogue, group, path))

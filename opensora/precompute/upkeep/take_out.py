@@ -180,9 +180,9 @@ def _write_latents(
     rows = pd.DataFrame(
         {KEY: [keys[row] for row in left], "sha256": [contents[row] for row in left]}
     )
-    latents = [tensors[TENSOR][row] for row in left]
-    identity = record["identity"]
-    path, entries = write_latents(catalogue, latents, rows, record["bucket"], identity)
+    beside = {name: [tensor[row] for row in left] for name, tensor in tensors.items()}
+    latents, identity = beside.pop(TENSOR), record["identity"]
+    path, entries = write_latents(catalogue, latents, rows, record["bucket"], identity, beside)
     measured = latent_facts(latents, are_moments=identity.get("posterior") == MOMENTS)
     return catalogue.add(path, entries, measured | {"psnr": facts["psnr"]})
 

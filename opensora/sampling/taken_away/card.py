@@ -57,10 +57,11 @@ def model_card(
         data_card: Markdown about the clips.
         encoders: part -> where it came from.
     """
-    head: dict[str, Any] = {"license": licence or "other", "pipeline_tag": "text-to-video"}
+    task = _task(training["model"].get("architecture") or {})
+    head: dict[str, Any] = {"license": licence or "other", "pipeline_tag": task}
     if kind != "model":
         head["library_name"] = "diffusers"
-    head["tags"] = ["text-to-video", "opensora", *(["lora"] if training.get("lora") else [])]
+    head["tags"] = [task, "opensora", *(["lora"] if training.get("lora") else [])]
     if base_model:
         head["base_model"] = base_model
         head["base_model_relation"] = "adapter" if kind == "adapters" else "finetune"
@@ -71,7 +72,8 @@ def model_card(
     )
     sections = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n# {name.rpartition('/')[2]}\n",
-        f"Text to video, {what}" + (f", {kind} of `{base_model}`.\n" if base_model else ".\n"),
+        f"{task.replace('-', ' ').capitalize()}, {what}"
+        + (f", {kind} of `{base_model}`.\n" if base_model else ".\n"),
         f"```{'bash' if kind == 'model' else 'python'}\n{use}\n```\n",
         _samples(list(samples)),
         "## Training\n\n```python\n" + _settings(training) + "```\n",
@@ -87,6 +89,13 @@ def _load_adapters(name: str, model: Mapping[str, Any]) -> str:
         return _LOAD_ALONE.format(name=name)
     where = ", load_into_transformer_2=True" if model.get("part") == SECOND else ""
     return f"pipe.load_lora_weights({name!r}{where})"
+
+
+def _task(architecture: Mapping[str, Any]) -> str:
+    """What hubs call it: a model with inputs for given frames makes videos of pictures."""
+    channels = architecture.get("in_channels"), architecture.get("out_channels")
+    is_wan = architecture.get("_class_name") == "WanTransformer3DModel"
+    return "image-to-video" if is_wan and channels[0] != channels[1] else "text-to-video"
 
 
 def _samples(samples: list[Mapping[str, Any]]) -> str:

@@ -5,7 +5,7 @@ import random
 import statistics
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from opensora.models.build import use_grad_checkpoint
 from opensora.models.layers.embeddings import LabelEmbedder
 from opensora.models.open.bands import scheduler_of
 from opensora.models.open.door import OPEN, named_architecture
+from opensora.models.open.family import OpenTransformer
 from opensora.plans.budget.cost import live_cost, text_sizes
 from opensora.schedulers.common import Conditions, size_conditions
 from opensora.training.ema import Ema
@@ -136,6 +137,9 @@ class StepTimer:
             batch_size, 1, length, self.cost.caption_channels, device=device
         )
         conditions["mask"] = torch.ones(batch_size, length, dtype=torch.int64, device=device)
+        if isinstance(self.model, OpenTransformer):
+            blank = self.model.blank_conditions(latents)
+            conditions = cast(Conditions, {**conditions, **blank})
         return latents, conditions
 
     def _step(self, batch: _Batch) -> float:

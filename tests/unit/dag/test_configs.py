@@ -123,6 +123,8 @@ def test_references_of_a_table_of_prompts_are_known_by_their_content(tmp_path: P
     (tmp_path / "two.png").write_text("other")
     after = reference_hashes(path, prompts)
     assert [name for name in before if before[name] != after[name]] == [f"{tmp_path}/two.png"]
+    beside = write(tmp_path, "b.py", 'reference_path = ["gone.png"]\n')
+    assert reference_hashes(beside, prompts) == after  # the table takes the place of these
     prompts.write_text("text,reference_path\na cat,gone.png\n")
     with pytest.raises(ConfigError, match=r"gone\.png': no such file"):
         reference_hashes(path, prompts)

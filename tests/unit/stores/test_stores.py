@@ -191,7 +191,7 @@ def test_reading_a_batch_checks_each_row_at_its_first_use(folder):
     path.write_bytes(bytes(bad))
     store = LatentStore(folder)
     batch = store.read([1, 0], BatchMemory(pinned=False))
-    assert torch.equal(batch, torch.stack([latent("c1"), latent("c0")]))
+    assert torch.equal(batch["latents"], torch.stack([latent("c1"), latent("c0")]))
     with pytest.raises(StoreError, match="the checksum of c2 fails"):
         store.read([0, 2], BatchMemory(pinned=False))
 
