@@ -32,6 +32,7 @@ def encode(
     shard: int = 0,
     num_shards: int = 1,
     windows: int = 1,
+    pictures: Any = None,
 ) -> dict[str, int]:
     """Encode one shard of some stages; `{run}/{stage}/{shard}.parquet` are the indexes."""
     tables, outputs = [], []
@@ -48,6 +49,7 @@ def encode(
     return encode_videos(
         *(tables, outputs, folder / "store", encoding, lambda: (vae, "cpu")),
         encoder="hash of the encoder",
+        load_pictures=None if pictures is None else lambda: pictures,
         shard=shard,
         num_shards=num_shards,
     )
@@ -69,6 +71,7 @@ def encode_texts(
         *(manifest, folder / run / "texts" / f"{shard:04d}.parquet", folder / "store"),
         *(encoding, build),
         encoder="hash of the encoder",
+        load_pictures=None if pictures is None else lambda: pictures,
         shard=shard,
         num_shards=num_shards,
     )
