@@ -1,6 +1,7 @@
 """`opensora encode-videos`: find the latents of a shard in the store, or make them."""
 
 import argparse
+from typing import Any
 
 from opensora.config.given_frames import GIVEN_FRAMES
 from opensora.core.arguments import count, not_negative, whole
@@ -77,7 +78,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> str:
     """Look up, encode; returns the summary line."""
     from pathlib import Path
-    from typing import Any
 
     from opensora.models.weights.folders import (
         clips_learned_from,
@@ -112,12 +112,6 @@ def run(args: argparse.Namespace) -> str:
         device = choose_device(args.device)
         return load_autoencoder(str(folder), device, compute_dtype(device, args.dtype)), device
 
-    def load_pictures() -> Any:
-        from opensora.models.device import choose_device
-        from opensora.models.open.pictures import PictureEncoder
-
-        return PictureEncoder(args.image_encoder, choose_device(args.device))
-
     counts = encode_videos(
         [read_items(Path(path)) for path in args.items],
         [Path(path) for path in args.output],
@@ -125,7 +119,7 @@ def run(args: argparse.Namespace) -> str:
         encoding,
         load,
         encoder=encoder_sha256(folder),
-        load_pictures=None if pictures is None else load_pictures,
+        load_pictures=None if pictures is None else lambda: _load_pictures(args),
         remedy=what_to_do(clips_learned_from(folder)),
         shard=args.shard,
         num_shards=args.num_shards,
@@ -137,3 +131,11 @@ def run(args: argparse.Namespace) -> str:
         f"{counts['clips']} clips in {counts['files']} files: {counts['encoded']} encoded,"
         f" {counts['found']} found{rejected} -> {', '.join(args.output)}"
     )
+
+
+def _load_pictures(args: argparse.Namespace) -> Any:
+    """What embeds given frames."""
+    from opensora.models.device import choose_device
+    from opensora.models.open.pictures import PictureEncoder  # loads torch
+
+    return PictureEncoder(args.image_encoder, choose_device(args.device))

@@ -63,8 +63,7 @@ def encode_videos(
 ) -> dict[str, int]:
     """Encode every (clip, bucket) pair that the store lacks, and write an index for each table.
 
-    Each bucket passes the gate before the next one begins; the indexes are written last. Neither
-    torch nor the autoencoder is loaded where nothing is missing.
+    Each bucket passes the gate before the next one. Where nothing is missing no network is loaded.
 
     Args:
         tables: items of each stage: id, path, sha256, fps of the frames in use, bucket,
@@ -74,10 +73,10 @@ def encode_videos(
         encoding: settings.
         load: gives the autoencoder.
         encoder: hash of the autoencoder.
-        load_pictures: gives what embeds given frames; None = nothing does.
+        load_pictures: gives what embeds given frames; None = none.
         remedy: what to do where the latents fail the gate.
-        shard: names, with `num_shards`, the part of the store that new files go into.
-        num_shards: shards in all.
+        shard: with `num_shards`, which are all, the part of the store that new files go into.
+        num_shards: likewise.
 
     Returns:
         Counts: clips (pairs), files, encoded, found, rejected.
@@ -106,9 +105,9 @@ def encode_videos(
             files=catalogue.files,
             gate=_of_buckets(gate, set(table["bucket"]), output, catalogue.folder),
         )
+    counts = {"clips": len(pairs), "files": work.found["file"].nunique(), "encoded": work.encoded}
     found = len(pairs) - work.encoded - len(rejected)
-    counts = {"clips": len(pairs), "files": work.found["file"].nunique(), "found": found}
-    return {**counts, "encoded": work.encoded, "rejected": len(rejected)}
+    return {**counts, "found": found, "rejected": len(rejected)}
 
 
 def _with_keys(table: pd.DataFrame) -> pd.DataFrame:

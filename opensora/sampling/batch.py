@@ -6,7 +6,6 @@ Axes: B samples, C latent channels, t h w latent size, T frames, H W pixels.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import cast
 
 import numpy as np
 import torch
@@ -113,26 +112,13 @@ def sample_latents(
     shape = (len(batch), pipeline.vae.out_channels, *latent_size)
     noise = draw_noise(torch.empty(shape, device=pipeline.device), generators)
     z, mask = noise, None
-    begins = reads_given(pipeline.model)
+    begins = reads_given(pipeline.model)  # told beside the noise, nothing of which is replaced
     if batch[0].masked_loops(settings)[loop] and not begins:
-        strategies = [request.prompt.rules for request in batch]
-        if ends is not None:
-            references = [[*own, end] for own, end in zip(references, ends, strict=True)]
-            strategies = [
-                (*rules, continue_rule(loop, len(own) - 1, ends.shape[2]))
-                for own, rules in zip(references, strategies, strict=True)
-            ]
-        z, mask = apply_strategies(noise, references, strategies, loop, align=settings.align)
-        # an edit ratio of 1 keeps nothing, so the frame has to start from noise
-        z = torch.where(frame_view(mask == 1), noise, z)
+        z, mask = _with_frames(noise, batch, settings, loop, references, ends)
     texts = [loop_texts(r.prompt.text, settings.loop, pipeline.clean)[loop] for r in batch]
     conditions = sample_conditions(pipeline, settings, len(batch))
     if begins:
-        told = given_conditions(
-            *(pipeline.model, pipeline.vae, pipeline.pictures),  # type: ignore[arg-type]
-            *(batch, settings),
-        )
-        conditions = cast(Conditions, {**conditions, **told})
+        conditions |= given_conditions(pipeline, batch, settings)
     sample = partial(
         pipeline.scheduler.sample,
         *(pipeline.model, pipeline.texts, texts, None, pipeline.device, conditions),
@@ -160,6 +146,27 @@ def _watch(look: Watch | None, on_step: OnStep | None) -> Watch | None:
             look(step, estimate)
 
     return watch
+
+
+def _with_frames(
+    noise: Tensor,
+    batch: Sequence[SampleRequest],
+    settings: SamplingSettings,
+    loop: int,
+    references: Sequence[Sequence[Tensor]],
+    ends: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Noise [B, C, t, h, w] with frames of references in it, and the mask [B, t] of them."""
+    strategies = [request.prompt.rules for request in batch]
+    if ends is not None:
+        references = [[*own, end] for own, end in zip(references, ends, strict=True)]
+        strategies = [
+            (*rules, continue_rule(loop, len(own) - 1, ends.shape[2]))
+            for own, rules in zip(references, strategies, strict=True)
+        ]
+    z, mask = apply_strategies(noise, references, strategies, loop, align=settings.align)
+    # an edit ratio of 1 keeps nothing, so the frame has to start from noise
+    return torch.where(frame_view(mask == 1), noise, z), mask
 
 
 def in_memory(

@@ -5,7 +5,7 @@ channels.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from opensora.sampling.prompts import Prompt, SampleRequest
 from opensora.sampling.references import first_frame
 from opensora.sampling.settings import SamplingSettings
 from opensora.schedulers.common import Conditions
+
+if TYPE_CHECKING:
+    from opensora.sampling.pipeline import Pipeline
 
 _FIELDS = ("from_pretrained", "cache_dir", "local_files_only")
 _STRATEGIES = {FIRST: "0", FIRST_LAST: "0;0,1,0,-1"}  # as a user writes them
@@ -67,12 +70,13 @@ def build_pictures(
     return PictureEncoder(**{**(fields or {}), "device": device})
 
 
-def check_given(model: OpenTransformer, prompt: Prompt, settings: SamplingSettings) -> str:
+def check_given(model: nn.Module, prompt: Prompt, settings: SamplingSettings) -> str:
     """Which frames the rules of a prompt give, by name.
 
     Raises:
         ConfigError: none, or other ones than the model reads; or clips are joined.
     """
+    assert isinstance(model, OpenTransformer)  # `reads_given` says so
     kind = type(model).__name__
     wanted = " or ".join(f"{_STRATEGIES[mode]!r} ({mode})" for mode in model.given_modes)
     if settings.loop > 1:
@@ -87,26 +91,21 @@ def check_given(model: OpenTransformer, prompt: Prompt, settings: SamplingSettin
     if mode not in model.given_modes:
         raise ConfigError(
             f"prompt {prompt.text!r}: this {kind} makes videos of given frames, and its"
-            f" mask_strategy is {prompt.mask_strategy!r}; give reference_path and the mask_strategy {wanted}."
+            f" mask_strategy is {prompt.mask_strategy!r}; give reference_path and the"
+            f" mask_strategy {wanted}."
         )
     return mode
 
 
 def given_conditions(
-    model: OpenTransformer,
-    vae: Any,
-    pictures: PictureEncoder | None,
-    batch: Sequence[SampleRequest],
-    settings: SamplingSettings,
+    pipeline: "Pipeline", batch: Sequence[SampleRequest], settings: SamplingSettings
 ) -> Conditions:
     """What the model is told of the given frames of each sample.
 
     Each prompt is encoded alone, so that neighbours change nothing, and once.
 
     Args:
-        model: reads them.
-        vae: encodes videos.
-        pictures: embeds frames, where the model reads that.
+        pipeline: loaded parts; its model reads given frames.
         batch: with references whose files can be read.
         settings: size of the samples.
 
@@ -118,10 +117,10 @@ def given_conditions(
     """
     made: dict[Prompt, dict[str, Tensor]] = {}
     for prompt in dict.fromkeys(request.prompt for request in batch):
-        mode = check_given(model, prompt, settings)
-        video = _shown(prompt, mode, settings)
-        weights = next(vae.parameters())
-        told = encode_given(vae, pictures, video.to(weights.device, weights.dtype), mode)
+        mode = check_given(pipeline.model, prompt, settings)
+        weights = next(pipeline.vae.parameters())
+        video = _shown(prompt, mode, settings).to(weights.device, weights.dtype)
+        told = encode_given(pipeline.vae, pipeline.pictures, video, mode)
         number = torch.tensor([float(len(prompt.rules))])
         made[prompt] = {**told, NUM_GIVEN: number}
     rows = [made[request.prompt] for request in batch]

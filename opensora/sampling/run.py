@@ -196,7 +196,7 @@ def check_prompts(
 
     def read(prompt: Prompt) -> list[str]:
         if begins:
-            check_given(pipeline.model, prompt, settings)  # type: ignore[arg-type]
+            check_given(pipeline.model, prompt, settings)
         try:
             texts = loop_texts(prompt.text, settings.loop, pipeline.clean)
         except ConfigError as error:

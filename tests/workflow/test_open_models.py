@@ -93,7 +93,7 @@ def test_a_tiny_model_learns_and_samples_from_first_frames(tmp_path: Path) -> No
     stages = {"lora": "wan/train/i2v_14b_lora"}
     results = run(
         *(tmp_path, stages, "wan/inference/i2v_14b", "umt5", 32),
-        base="wan_i2v",
+        workflow="wan_i2v",
         prompts="prompts.csv",
     )
     store = LatentStore(results / "latents/lora")
@@ -126,7 +126,7 @@ def run(
     sample: str,
     kind: str,
     length: int,
-    base: str = "wan",
+    workflow: str = "wan",
     prompts: str = "prompts.txt",
     **more: dict[str, Any],
 ) -> Path:
@@ -138,7 +138,7 @@ def run(
         sample: config of sampling.
         kind: of text encoder.
         length: of a text, in tokens.
-        base: the shipped workflow config.
+        workflow: the shipped workflow config.
         prompts: their file.
         **more: further fields of a stage.
     """
@@ -156,7 +156,7 @@ def run(
     for name, path in {**stages, "sample": sample}.items():
         base, text = REPOSITORY / f"configs/{path}.py", SAMPLE if path == sample else STAGE
         (folder / f"{name}.py").write_text(text.format(base=base, length=length))
-    config = yaml.safe_load((REPOSITORY / f"configs/workflow/{base}.yaml").read_text())
+    config = yaml.safe_load((REPOSITORY / f"configs/workflow/{workflow}.yaml").read_text())
     config |= {"run": "wan", "videos": ["videos"], "num_shards": 1, "validation_fraction": 0.0}
     config["captions"] = {"captioner": "sidecar"}
     config["clips"] = {"min_s": 1.0, "max_s": 4.0, "fps": 8, "short_side": SIDE}

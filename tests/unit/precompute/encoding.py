@@ -71,7 +71,6 @@ def encode_texts(
         *(manifest, folder / run / "texts" / f"{shard:04d}.parquet", folder / "store"),
         *(encoding, build),
         encoder="hash of the encoder",
-        load_pictures=None if pictures is None else lambda: pictures,
         shard=shard,
         num_shards=num_shards,
     )
