@@ -131,7 +131,8 @@ class TwoBands(OpenTransformer):
                 )
             setattr(self, name, ours)
         self.high, self.low, self.boundary = high, low, high.boundary
-        for name in ("text_encoder_type", "keeps_frames", "graphs_per_size"):
+        names = ("text_encoder_type", "keeps_frames", "given_modes", "reads_pictures")
+        for name in (*names, "graphs_per_size"):
             setattr(self, name, getattr(high, name))
         self.dtype = high.dtype
 
