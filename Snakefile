@@ -39,6 +39,10 @@ else:
     if VIDEO_SHARDS:
 
         include: "workflow/rules/demo.smk"
+
+        if fetched_sources(config):
+
+            include: "workflow/rules/fetch.smk"
         include: "workflow/rules/ingest.smk"
 
         if scenes_are("given"):

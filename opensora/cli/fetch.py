@@ -15,7 +15,9 @@ EXAMPLE = "opensora fetch mine/addresses.csv --output mine/videos --table mine/v
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("list", help="CSV, Parquet or JSON lines: path or url; sha256, licence")
+    parser.add_argument(
+        "list", help="CSV, Parquet or JSON lines: path or url; sha256, licence, text"
+    )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the files")
     parser.add_argument("--table", required=True, metavar="FILE", help="what became of each row")
     parser.add_argument(

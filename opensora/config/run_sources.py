@@ -19,6 +19,7 @@ from opensora.core.errors import ConfigError, did_you_mean
 INHERITED = ("captions", "filters", "keep_if", "scenes", "clips", "validation_fraction")
 _OF_VIDEOS = ("captions", "scenes", "clips")
 _OF_MANIFESTS = ("root", "format")
+_INPUTS = ("videos", "manifest", "fetch")
 _OF_REENCODED = ("fps", "short_side")  # of clips; a copy keeps what the source has
 _MOST_SHARDS = 10_000
 _TABLE = "table"  # the layout that is no reader's
@@ -61,18 +62,23 @@ def settle_sources(config: dict[str, Any], schema: dict[str, Any], fill: Fill) -
 
 
 def _check_input(source: Source, config: dict[str, Any]) -> None:
-    """One of videos and manifest, which is there, and nothing that has no effect beside it."""
-    name, manifest = source["name"], source["manifest"]
-    if bool(source["videos"]) == bool(manifest):
-        given = "both `videos` and" if manifest else "neither `videos` nor"
-        raise _error(name, f"gives {given} `manifest`; it needs one: videos, or ready clips")
-    for place in [manifest] if manifest else source["videos"]:
+    """One of `_INPUTS`, which is there, and nothing that has no effect beside it."""
+    name, manifest, fetched = source["name"], source["manifest"], source["fetch"]
+    given = [field for field in _INPUTS if source[field]]
+    if len(given) != 1:
+        what = " and ".join(f"`{field}`" for field in given) or "none of its inputs"
+        raise _error(
+            name,
+            f"gives {what}; it needs one: `videos`, `manifest` of ready clips, or `fetch` with a"
+            " list of addresses",
+        )
+    places = [fetched["list"]] if fetched else [manifest] if manifest else source["videos"]
+    for place in places:
         if not any(mark in place for mark in "*?[") and not Path(place).exists():
-            field = "manifest" if manifest else "videos"
-            raise _error(name, f"{field}: {place!r} does not exist")
+            raise _error(name, f"{given[0]}: {place!r} does not exist")
     for field in _OF_VIDEOS if manifest else _OF_MANIFESTS:
         if source.get(field) is not None:
-            beside = "`manifest`, whose rows are clips" if manifest else "`videos`"
+            beside = "`manifest`, whose rows are clips" if manifest else f"`{given[0]}`"
             raise _error(name, f"{field} has no effect beside {beside}; leave it out")
     if manifest and config["captions"]["per_clip"] > 1:
         raise _error(
@@ -146,6 +152,11 @@ def num_shards_of(config: Mapping[str, Any]) -> int:
 def inputs_of(config: Mapping[str, Any]) -> list[str]:
     """All videos that a run reads."""
     return [name for source in sources_of(config) for name in source["videos"]]
+
+
+def fetched_sources(config: Mapping[str, Any]) -> list[Source]:
+    """Those whose videos a job brings here."""
+    return [source for source in sources_of(config) if source.get("fetch")]
 
 
 def captions_of(config: Mapping[str, Any]) -> list[dict[str, Any]]:

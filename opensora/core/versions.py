@@ -8,6 +8,7 @@ states that results are equal. It keeps a hash of the code behind each number in
 
 VERSIONS = {
     "make_demo": 3,
+    "fetch": 1,
     "ingest_videos": 4,
     "detect_scenes": 4,
     "import_scenes": 2,

@@ -65,6 +65,7 @@ class Rule:
 
 RULES = {
     "make_demo": Rule(60),
+    "fetch": Rule(1440),
     "ingest_videos": Rule(240),
     "detect_scenes": Rule(240),
     "import_scenes": Rule(60),

@@ -15,7 +15,7 @@ _HOUR_S = 3600.0
 
 # rules in the order of the pipeline
 RULES = (
-    *("make_demo", "ingest_videos", "detect_scenes", "split_clips", "caption_clips"),
+    *("make_demo", "fetch", "ingest_videos", "detect_scenes", "split_clips", "caption_clips"),
     *("score_clips", "train_clip", "score_captions", "index_tables", "build_manifest"),
     "assign_buckets",
     *("train_vae", "train_text_encoder", "encode_videos", "encode_captions", "settle_plan"),

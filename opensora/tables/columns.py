@@ -106,7 +106,10 @@ _SIZE = ("num_frames", "fps", "height", "width", "aspect_ratio", "resolution")
 _MARK = (STATUS, DETAIL)
 
 FETCHED = Table(
-    "fetched", "fetch", (PATH, "url", LICENCE, "bytes", "sha256", "etag", "host", *_MARK)
+    "fetched",
+    "fetch",
+    (PATH, "url", LICENCE, "bytes", "sha256", "etag", "host", *_MARK),
+    optional=(TEXT,),
 )
 VIDEOS = Table(
     "videos",

@@ -3,7 +3,7 @@
 from opensora.config.sources import given_rates
 from opensora.core.errors import TableError
 from opensora.dag.listing import keep_listing, read_listing
-from opensora.config.run_sources import files_below, rules_of_sources
+from opensora.config.run_sources import fetched_sources, files_below, rules_of_sources
 
 SHARD_LISTING = f"{STORE}/shards.jsonl"  # of which shard each file is
 IMPORTED = f"{RUN}/imported"  # ready clips of sources, before they join the others
@@ -39,22 +39,36 @@ def ingested_as(wildcards):
 
 
 def videos(source):
-    """What a source reads: the demo world or the user's folders, globs and lists."""
+    """What a source reads: the demo world, what is fetched, or the user's folders, globs, lists."""
+    if source.get("fetch"):
+        return [fetched_table(source["name"])]
     return [f"{DEMO}/videos"] if config["demo"] else source["videos"]
 
 
 def video_files(wildcards):
     """The part of them that exists as a path; a glob is expanded by ingest itself."""
-    given = videos(source_of(wildcards))
-    return [path for path in given if not any(mark in path for mark in "*?[")]
+    source = source_of(wildcards)
+    given = [path for path in videos(source) if not any(mark in path for mark in "*?[")]
+    # a folder's own time changes with every file in it; the listing tells whose shard it is
+    return given if made_here(source) else [ancient(name) for name in plain_names(given)]
+
+
+def made_here(source):
+    """Whether a job of the run makes what the source reads, so that its files are not known yet."""
+    return config["demo"] or bool(source.get("fetch"))
+
+
+def fetched_table(name):
+    """What became of each address of a source."""
+    return f"{RUN}/fetched/{name}.parquet"
 
 
 def listings(source, beside=()):
     """Names the files of each shard of a source, or those beside them.
 
-    The demo world's are not known yet.
+    Those that a job makes are not known yet.
     """
-    if config["demo"]:
+    if made_here(source):
         return [""] * config["num_shards"]
     name = "-".join(filter(None, ["beside" if beside else "files", source["name"]]))
     known = Path(f"{RUN}/listing/{name}.json")
@@ -82,8 +96,11 @@ def listings(source, beside=()):
 
 
 def sidecars(source):
-    """Caption tables."""
-    return [f"{DEMO}/captions.csv"] if config["demo"] else source["captions"]["sidecar"]
+    """Caption tables; of a list of addresses the list has the captions, where no other is named."""
+    captions = source["captions"]
+    if source.get("fetch") and captions["captioner"] == "sidecar":
+        return captions["sidecar"] or videos(source)
+    return [f"{DEMO}/captions.csv"] if config["demo"] else captions["sidecar"]
 
 
 def beside_files(source):

@@ -8,12 +8,7 @@ LISTINGS = [
 rule ingest_videos:
     """Probe the files of one shard: a row for each, readable or not."""
     input:
-        # a folder's own time changes with every file in it; the listing tells whose shard it is
-        lambda wildcards: (
-            video_files(wildcards)
-            if config["demo"]
-            else [ancient(name) for name in plain_names(video_files(wildcards))]
-        ),
+        video_files,
     output:
         videos=f"{RUN}/ingest/{{shard}}.parquet",
     log:

@@ -11,8 +11,8 @@ import pandas as pd
 from opensora.core.errors import TableError
 from opensora.curation.fetch.address import Address, address_of
 from opensora.curation.fetch.fetch import FAILED, Fetched
-from opensora.tables.columns import DETAIL, FETCHED, LICENCE, PATH, STATUS
-from opensora.tables.io import read_table
+from opensora.tables.columns import DETAIL, FETCHED, LICENCE, PATH, STATUS, TEXT
+from opensora.tables.io import read_table, with_known_names
 
 _ADDRESSES = ("url", PATH)
 _LICENCES = (LICENCE, "license")
@@ -27,11 +27,13 @@ class Wanted:
         wanted: address and sha256 of each that can be fetched, none twice.
         addresses: of each row, in order; the sentence that says what is wrong where it is none.
         licences: of each row.
+        texts: of each row; None where the list has no captions.
     """
 
     wanted: list[tuple[Address, str]]
     addresses: list[Address | str]
     licences: list[str]
+    texts: list[str] | None = None
 
 
 def read_list(path: str | Path) -> Wanted:
@@ -59,7 +61,9 @@ def read_list(path: str | Path) -> Wanted:
             continue
         addresses.append(address)
         wanted.setdefault(address.name, (address, digest))
-    return Wanted(list(wanted.values()), addresses, _texts(table, _LICENCES))
+    named = with_known_names(table.drop(columns=column))
+    texts = _texts(named, (TEXT,)) if TEXT in named else None
+    return Wanted(list(wanted.values()), addresses, _texts(table, _LICENCES), texts)
 
 
 def table_of(rows: Wanted, found: Sequence[Fetched], folder: Path, table: Path) -> pd.DataFrame:
@@ -79,7 +83,8 @@ def table_of(rows: Wanted, found: Sequence[Fetched], folder: Path, table: Path) 
         url = address.shown if isinstance(address, Address) else ""
         lines.append({PATH: os.path.join(start, name), "url": url, LICENCE: licence, **facts})
     frame = pd.DataFrame(lines)
-    return frame[[*FETCHED.columns]].astype({STATUS: str, DETAIL: str})
+    found = frame[[*FETCHED.columns]].astype({STATUS: str, DETAIL: str})
+    return found if rows.texts is None else found.assign(**{TEXT: rows.texts})
 
 
 def _texts(table: pd.DataFrame, names: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from opensora.config.run_sources import sources_of
+from opensora.config.run_sources import fetched_sources, sources_of
 from opensora.core.errors import ConfigError
 from opensora.dag.cluster.fit import Asked
 from opensora.dag.configs import resolved
@@ -141,6 +141,7 @@ def _of_sources(config: Mapping[str, Any]) -> list[str]:
     if not scenes:
         return ready
     return [
+        *(["fetch"] if fetched_sources(config) else []),
         "ingest_videos",
         *(["import_scenes"] if any(given["table"] for given in scenes) else []),
         *(["detect_scenes"] if not all(given["table"] for given in scenes) else []),

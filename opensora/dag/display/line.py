@@ -12,6 +12,7 @@ _SEPARATOR = " · "
 # rule -> what its progress counts
 _ITEMS = {
     "make_demo": "files",
+    "fetch": "files",
     "ingest_videos": "files",
     "detect_scenes": "videos",
     "split_clips": "clips",

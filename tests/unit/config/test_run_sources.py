@@ -92,8 +92,10 @@ def test_a_saved_config_with_sources_passes_and_says_the_same():
     ("sources", "words"),
     [
         ([WEB, WEB], "sources: web: two sources have this name"),
-        ([{"name": "web"}], "web: gives neither `videos` nor `manifest`"),
-        ([{**WEB, **OWN}], "own: gives both `videos` and `manifest`"),
+        ([{"name": "web"}], "web: gives none of its inputs; it needs one: `videos`, `manifest`"),
+        ([{**WEB, **OWN}], "own: gives `videos` and `manifest`; it needs one"),
+        ([{**WEB, "fetch": {"list": "x.csv"}}], "web: gives `videos` and `fetch`; it needs one"),
+        ([{"name": "far", "fetch": {"list": "x.csv"}}], "far: fetch: 'x.csv' does not exist"),
         ([{**WEB, "weight": 1, "repeat": 2}], "web: repeat contradicts its weight"),
         ([{**WEB, "weight": 1, "max_share": 0.2}], "web: max_share contradicts its weight"),
         ([{**WEB, "repeat": 1}, {**OWN, "weight": 1}], "web: repeat contradicts the weight of own"),
