@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from opensora.core.errors import ConfigError
 from opensora.models.open.family import OpenTransformer, register_family
@@ -71,7 +72,8 @@ class HunyuanVideo15(OpenTransformer):
         """
         self.check_size(x)
         x = x.to(self.dtype)
-        used = int(mask.sum(1).max())  # what is padding everywhere would be computed for nothing
+        # what is padding everywhere would be computed for nothing; of what has no values, none is
+        used = mask.shape[1] if isinstance(mask, FakeTensor) else int(mask.sum(1).max())
         rows, text_mask = y[:, 0, :used].to(x.dtype), mask[:, :used].bool()
         quoted = text_mask & (rows[..., -1] > 0.5)
         config: Any = self.config

@@ -5,9 +5,12 @@ operations, and what the one keeps for the other, are those of the model as it s
 """
 
 from functools import cache
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from opensora.buckets.bucket import Size3, TokenGrid
 from opensora.core.errors import ConfigError
@@ -81,7 +84,7 @@ class CountedCost:
         words = self.text_tokens
         sizes = {"num_frames": frames, "height": height, "width": width, "fps": 24.0}
         try:
-            with FakeTensorMode(allow_non_fake_inputs=True):
+            with FakeTensorMode(allow_non_fake_inputs=True), _WholeMasks():
                 x = torch.empty(1, self.in_channels, frames, height, width)
                 conditions = dict(size_conditions(1, **sizes, device="cpu"))
                 conditions["y"] = torch.empty(1, 1, words, self.caption_channels)
@@ -97,3 +100,31 @@ class CountedCost:
                 f" values ({type(error).__name__}); leave balance='cost', the forecast and the"
                 " search of batch sizes out"
             ) from error
+
+
+class _WholeMasks(TorchDispatchMode):
+    """What a mask picks, where it has no values: everything, and what its opposite picks, nothing.
+
+    So rows that a model deals out by whether they are text keep their number, which is what costs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._opposites: list[Tensor] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Answer one operation of torch."""
+        aten = torch.ops.aten
+        mask = args[1][0] if func is aten.index.Tensor else None
+        if mask is not None and mask.dtype == torch.bool:
+            picked = args[0].flatten(0, mask.dim() - 1)
+            is_opposite = any(mask is known for known in self._opposites)
+            return picked[:0].clone() if is_opposite else picked.clone()
+        if func is aten._local_scalar_dense.default and args[0].dtype == torch.bool:
+            return True  # HunyuanVideo asks whether there is no picture
+        out = func(*args, **(kwargs or {}))
+        if func is aten.bitwise_not.default and out.dtype == torch.bool:
+            self._opposites.append(out)
+        return out
