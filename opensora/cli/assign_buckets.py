@@ -1,6 +1,7 @@
 """`opensora assign-buckets`: put clips into buckets and compile the batch plan of one stage."""
 
 import argparse
+import logging
 from typing import TYPE_CHECKING, Any
 
 from opensora.core.arguments import count
@@ -99,6 +100,7 @@ def _grid(args: argparse.Namespace, config: dict[str, Any]) -> "LatentGrid":
     from dataclasses import replace
 
     from opensora.config.latent_grid import check_config_frames, config_grid
+    from opensora.config.open_folder import read_patch
 
     grid = config_grid(config, args.vae_stride)
     grid = replace(
@@ -107,12 +109,18 @@ def _grid(args: argparse.Namespace, config: dict[str, Any]) -> "LatentGrid":
         chunk=args.frame_chunk or grid.chunk,
     )
     check_config_frames(config, grid, args.config)
+    model = config.get("model") or {}
+    if model.get("type") == "diffusers" and read_patch(model) is None:
+        logging.getLogger(__name__).warning(
+            "plan tokens are counted in patches of 1 x 2 x 2 latent values: %s is not on this disk;"
+            " give --model.from-pretrained FOLDER",
+            model.get("from_pretrained"),
+        )
     return grid
 
 
 def run(args: argparse.Namespace) -> str:
     """Assign, compile, write; returns the summary line."""
-    import logging
     import sys
 
     from opensora.config.sources import rates_of

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from opensora.config.open_folder import read_patch
+
 # of a training config, what `assign-buckets` reads; the dataset may hold some of them too
 PLAN_FIELDS = (
     *("bucket_config", "num_frames", "image_size", "batch_size", "frame_interval"),
@@ -18,6 +20,7 @@ TRAINING_FIELDS = (
 # what training reads besides, if it encodes as it goes
 ONLINE_FIELDS = ("vae", "text_encoder", "posterior")
 _BALANCE_BY_COST = "cost"
+_USUAL_PATCH = (1, 2, 2)
 _NOT_COUNTED = ("from_pretrained", "enable_flash_attn", "enable_layernorm_kernel")
 # paths that the workflow gives to the command, or machine settings of an encoder
 _PLACES = ("latents", "embeddings", "plan", "validation", "data_path")
@@ -44,6 +47,8 @@ def plan_part(config: Mapping[str, Any]) -> dict[str, Any]:
             found["text_encoder"] = {"model_max_length": length}
     else:
         found["model"] = {name: model[name] for name in ("type", "patch_size") if name in model}
+        if (patch := read_patch(model)) not in (None, _USUAL_PATCH):  # tokens are told by it
+            found["model"]["patch_size"] = list(patch)
     return found
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from opensora.config.latent_grid import PIPELINE
+from opensora.config.open_folder import read_patch
 
 # measured: a process that has imported torch and the stage, with nothing loaded
 PROCESS_GB = 0.9
@@ -105,7 +106,7 @@ def training_gb(
     if on_gpu:
         rank = PROCESS_GB + weights * _FP32 + loaders + online
         return JOB_GB + PROCESS_GB + ranks * rank + weights * CHECKPOINT_BYTES
-    patch = model.get("patch_size") or (1, 2, 2)
+    patch = model.get("patch_size") or read_patch(model) or (1, 2, 2)
     cell = vae_stride[0] * vae_stride[1] * vae_stride[2] * patch[0] * patch[1] * patch[2]
     depth, hidden = model.get("depth") or _LARGEST[0], model.get("hidden_size") or _LARGEST[1]
     activations = largest_bucket(config)[1] / cell * hidden * depth * ACTIVATION_BYTES / 1e9

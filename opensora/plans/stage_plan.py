@@ -19,6 +19,7 @@ from opensora.buckets.bucket import (
 from opensora.buckets.bucket_config import BucketConfig, BucketRule, parse_bucket_config
 from opensora.buckets.crop import check_max_crop
 from opensora.config.groups import count_groups
+from opensora.config.open_folder import read_patch
 from opensora.config.sources import Rates
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.seed import hash_ids
@@ -179,11 +180,12 @@ def token_grid(
 ) -> TokenGrid:
     """Return how many tokens a sample is for the model of a config, without building it.
 
-    Where the config does not say, the end of the model's type does: XL/2 or XL/2x2.
+    Where the config does not say, the folder of an open model does, or the end of the model's type:
+    XL/2 or XL/2x2.
     """
     model = config.get("model") or {}
     named = PATCH_SIZES.get(str(model.get("type", "")).rpartition("/")[2], DEFAULT_PATCH_SIZE)
-    t, h, w = model.get("patch_size") or named
+    t, h, w = model.get("patch_size") or read_patch(model) or named
     return TokenGrid(vae_stride, (t, h, w), chunk)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from opensora.config.latent_grid import run_grid
+from opensora.config.open_folder import read_patch
 from opensora.config.run_sources import captions_of, num_shards_of
 from opensora.core.errors import OpenSoraError
 from opensora.dag.listing import largest_shard
@@ -209,7 +210,7 @@ class Forecast:
 
     def _pixels_of(self, model: Mapping[str, Any]) -> float:
         """Pixels of a token of a model."""
-        patch = model.get("patch_size") or (1, 2, 2)
+        patch = model.get("patch_size") or read_patch(model) or (1, 2, 2)
         stride = run_grid(self._config, self._resolve).stride
         return float(patch[0] * patch[1] * patch[2] * stride[0] * stride[1] * stride[2])
 
