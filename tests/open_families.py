@@ -12,7 +12,14 @@ import torch
 from diffusers.guiders import ClassifierFreeGuidance
 from torch import Tensor
 
-from tests import tiny_open, tiny_open_cogvideox, tiny_open_hunyuan, tiny_open_ltx, tiny_open_sana
+from tests import (
+    tiny_open,
+    tiny_open_cogvideox,
+    tiny_open_hunyuan,
+    tiny_open_ltx,
+    tiny_open_ltx2,
+    tiny_open_sana,
+)
 
 FRAMES, LENGTH = 9, 32
 FPS = 25.0
@@ -32,7 +39,8 @@ class Family:
             timesteps [B], texts [B, L, D] and their mask [B, L].
         loss: what a plain loop would write at two timesteps, which it returns as well.
         normalise: of raw latents.
-        pack: latents as its pipeline takes and gives them.
+        pack: latents as its pipeline takes them.
+        given: latents as its pipeline gives them; None = as it takes them.
         texts: what its pipeline makes of prompts, and of as many empty ones: embeddings [B, L, D],
             and their mask [B, L] or None.
         guide: the pipeline and the arguments that set its guidance.
@@ -50,6 +58,7 @@ class Family:
     loss: Callable[..., tuple[Tensor, Tensor]]
     normalise: Callable[[Tensor], Tensor] = lambda raw: by_channel(raw)
     pack: Callable[[Tensor], Tensor] = lambda latents: latents
+    given: Callable[[Tensor], Tensor] | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
     texts: Callable[[Any, list[str]], Texts] = lambda *given: read_texts(*given)
     guide: Callable[[Any, float], dict[str, Any]] = lambda _, scale: plain_guidance(scale)
@@ -91,6 +100,46 @@ def of_sana(network: Any, x: Tensor, t: Tensor, text: Tensor, mask: Tensor) -> T
 
 def pack_ltx(latents: Tensor) -> Tensor:
     return diffusers.LTXPipeline._pack_latents(latents)
+
+
+def of_ltx2(network: Any, x: Tensor, t: Tensor, text: Tensor, mask: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(7)  # sound, which the picture does not hear
+    sound = torch.randn(len(x), 3, network.config.audio_in_channels, generator=generator)
+    words = text
+    if not network.config.use_prompt_embeddings:
+        words = text[..., : network.config.audio_cross_attention_dim]
+    size = dict(zip(("num_frames", "height", "width"), x.shape[2:], strict=True))
+    packed = diffusers.LTX2Pipeline._pack_latents(x)
+    masks = {"encoder_attention_mask": mask, "audio_encoder_attention_mask": mask}
+    apart = {"isolate_modalities": True, "audio_num_frames": 3, "return_dict": False}
+    output = network(packed, sound, text, words, t, sigma=t, fps=FPS, **size, **masks, **apart)[0]
+    return diffusers.LTX2Pipeline._unpack_latents(output, *x.shape[2:])
+
+
+def pack_ltx2(latents: Tensor) -> Tensor:
+    # what is not packed its pipeline would take for latents of the autoencoder and normalise
+    return diffusers.LTX2Pipeline._pack_latents(latents)
+
+
+def raw_by_channel(latents: Tensor) -> Tensor:
+    mean, std = (torch.tensor(v).view(-1, 1, 1, 1) for v in (tiny_open.MEAN, tiny_open.STD))
+    return latents * std + mean
+
+
+def texts_of_ltx2(pipeline: Any, prompts: list[str]) -> Texts:
+    found = pipeline.encode_prompt(prompts, max_sequence_length=LENGTH)
+    made = [pipeline.connectors(*pair, padding_side="left") for pair in (found[:2], found[2:])]
+    return [(words, mask) for words, _, mask in made]
+
+
+def guide_ltx2(pipeline: Any, scale: float) -> dict[str, Any]:
+    both = pipeline.transformer.forward
+    pipeline.transformer.forward = lambda *x, **given: both(
+        *x, **{**given, "isolate_modalities": True}
+    )
+    plain = {"stg_scale": 0.0, "modality_scale": 1.0, "guidance_rescale": 0.0}
+    plain |= {"audio_guidance_scale": scale, **{f"audio_{name}": v for name, v in plain.items()}}
+    return {**plain_guidance(scale), **plain}
 
 
 def frames_first(latents: Tensor) -> Tensor:
@@ -217,6 +266,32 @@ FAMILIES = {
         arguments={"frame_rate": FPS},
         side=64,
     ),
+    **{
+        name: Family(
+            make,
+            "LTX2Pipeline",
+            "gemma-ltx2",
+            {
+                "type": "flow-match",
+                "solver": "euler-even",
+                "log_shift": {1024: 0.95, 4096: 2.05},
+                "shift_terminal": 0.1,
+            },
+            of_ltx2,
+            flow(1),
+            pack=pack_ltx2,
+            given=raw_by_channel,
+            arguments={"frame_rate": FPS},
+            texts=texts_of_ltx2,
+            guide=guide_ltx2,
+            text_channels=channels,
+            side=64,
+        )
+        for name, make, channels in (
+            ("ltx-2", tiny_open_ltx2.ltx2, tiny_open.TEXT_CHANNELS),
+            ("ltx-2.3", tiny_open_ltx2.ltx2_3, tiny_open_ltx2.WIDTH),
+        )
+    },
     "cogvideox-2b": Family(
         tiny_open_cogvideox.cogvideox_2b,
         *COGVIDEOX,

@@ -92,6 +92,24 @@ def _ltx(config: Mapping[str, Any]) -> LatentGrid:
     return LatentGrid((time, side, side), time)
 
 
+def _ltx2(config: Mapping[str, Any]) -> LatentGrid:
+    # each level halves what its type says; the class itself counts all levels for both
+    kinds = [
+        kind
+        for kind, scales in zip(
+            config["downsample_type"], config["spatio_temporal_scaling"], strict=False
+        )
+        if scales
+    ]
+    side, time = (
+        2 ** sum(kind in (name, "spatiotemporal") for kind in kinds)
+        for name in ("spatial", "temporal")
+    )
+    side = int(config.get("spatial_compression_ratio") or config["patch_size"] * side)
+    time = int(config.get("temporal_compression_ratio") or config["patch_size_t"] * time)
+    return LatentGrid((time, side, side), time)
+
+
 def _wan(config: Mapping[str, Any]) -> LatentGrid:
     side = _levels(config["dim_mult"]) * int(config.get("patch_size") or 1)
     time = 2 ** sum(config["temperal_downsample"])
@@ -118,6 +136,7 @@ _GRIDS: dict[str, Callable[[Mapping[str, Any]], LatentGrid]] = {
     "AutoencoderKLTemporalDecoder": _frame_by_frame,
     "AutoencoderKLCogVideoX": _cogvideox,
     "AutoencoderKLHunyuanVideo15": _hunyuan,
+    "AutoencoderKLLTX2Video": _ltx2,
     "AutoencoderKLLTXVideo": _ltx,
     "AutoencoderKLWan": _wan,
     "VideoAutoencoderPipeline": _opensora,  # of Open-Sora 1.2, which says it as its model_type
@@ -148,7 +167,7 @@ def read_grid(name: str | Path) -> LatentGrid | None:
     Raises:
         CheckpointError: a folder that says nothing of an autoencoder known here.
     """
-    file = _config_file(str(name))
+    file = find_config(str(name), "vae")
     if file is None:
         return None
     if not file.is_file():
@@ -167,16 +186,25 @@ def read_grid(name: str | Path) -> LatentGrid | None:
         raise CheckpointError(f"{file}: is no config of {network} ({error})") from error
 
 
-def _config_file(name: str) -> Path | None:
+def find_config(name: str, part: str) -> Path | None:
+    """The `config.json` of a part: in a folder, of the part or a pipeline, or in the hub cache.
+
+    Args:
+        name: folder or hub name.
+        part: of a pipeline, as "vae".
+
+    Returns:
+        None for a hub name that was never downloaded.
+    """
     folder = Path(name)
     if folder.is_dir():
-        return folder / "vae" / _CONFIG if (folder / PIPELINE).is_file() else folder / _CONFIG
+        return folder / part / _CONFIG if (folder / PIPELINE).is_file() else folder / _CONFIG
     if name.count("/") != 1:
         return None
     from huggingface_hub import try_to_load_from_cache  # takes a moment to load
 
     try:
-        for file in (f"vae/{_CONFIG}", _CONFIG):  # that of a pipeline stands higher
+        for file in (f"{part}/{_CONFIG}", _CONFIG):  # that of a pipeline stands higher
             if isinstance(cached := try_to_load_from_cache(name, file), str):
                 return Path(cached)
     except ValueError:  # no name that a hub could have, as ./none
@@ -218,7 +246,9 @@ def run_grid(config: Mapping[str, Any], resolve: Callable[[str], Mapping[str, An
 
 
 def config_grid(config: Mapping[str, Any], given: Sequence[int] | None) -> LatentGrid:
-    """The grid that a command uses: as given, else as the `vae` of a config says, else (1, 8, 8).
+    """The grid that a command uses: as given, or as the config says, else (1, 8, 8).
+
+    The `vae` of the config says it, or the pipeline that an open model is part of.
 
     Args:
         config: of training.
@@ -227,7 +257,12 @@ def config_grid(config: Mapping[str, Any], given: Sequence[int] | None) -> Laten
     if given is not None:
         return LatentGrid((given[0], given[1], given[2]), given[0])
     name = (config.get("vae") or {}).get("from_pretrained")
-    return (read_grid(name) if name else None) or LatentGrid((1, 8, 8))
+    if name and (found := read_grid(name)):
+        return found
+    model = (config.get("model") or {}).get("from_pretrained")
+    if model and (Path(model) / PIPELINE).is_file() and (found := read_grid(model)):
+        return found
+    return LatentGrid((1, 8, 8))
 
 
 def check_config_frames(config: Mapping[str, Any], grid: LatentGrid, place: str) -> None:

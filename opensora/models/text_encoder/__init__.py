@@ -3,6 +3,7 @@
 from opensora.models.text_encoder.classes import ClassEncoder
 from opensora.models.text_encoder.clip import ClipTextEncoder
 from opensora.models.text_encoder.gemma import GemmaTextEncoder
+from opensora.models.text_encoder.gemma_ltx2 import LTX2TextEncoder
 from opensora.models.text_encoder.hunyuan import HunyuanTextEncoder
 from opensora.models.text_encoder.t5 import T5Encoder
 from opensora.models.text_encoder.t5_padded import CogVideoXTextEncoder, LTXTextEncoder
@@ -14,6 +15,7 @@ __all__ = [
     "CogVideoXTextEncoder",
     "GemmaTextEncoder",
     "HunyuanTextEncoder",
+    "LTX2TextEncoder",
     "LTXTextEncoder",
     "T5Encoder",
     "UMT5Encoder",

@@ -190,6 +190,16 @@ class LTXVideoVAE(ChannelScaledAutoencoder):
             return self.module.decode(z, timestep).sample
 
 
+@MODELS.register_module("LTX2VideoVAE")
+class LTX2VideoVAE(LTXVideoVAE):
+    """diffusers' AutoencoderKLLTX2Video. Arguments as CausalVideoAutoencoder.
+
+    Source: HaCohen et al. 2026, arXiv:2601.03233.
+    """
+
+    network: ClassVar[str] = "AutoencoderKLLTX2Video"
+
+
 @MODELS.register_module("WanVAE")
 class WanVAE(ChannelScaledAutoencoder):
     """diffusers' AutoencoderKLWan. Arguments as CausalVideoAutoencoder.

@@ -21,6 +21,7 @@ CONFIGS = Path(__file__).parents[3] / "configs"
 ROWS = {
     "wan": ("wan/train/t2v_1_3b", "wan/inference/t2v_1_3b", 16, 8),
     "ltx": ("ltx/train/t2v", "ltx/inference/t2v", 32, 32),
+    "ltx-2": ("ltx/train/ltx2", "ltx/inference/ltx2", 32, 32),
     "hunyuan-1.5": ("hunyuan/train/t2v", "hunyuan/inference/t2v", 16, 16),
     "sana-video": ("sana/train/t2v", "sana/inference/t2v", 16, 8),
     "cogvideox-2b": ("cogvideox/train/t2v_2b", "cogvideox/inference/t2v_2b", 16, 8),

@@ -19,7 +19,7 @@ from opensora.precompute.texts import build_text_encoder, stored_rows
 from opensora.stores.embeddings import EmbeddingStore
 from opensora.stores.index import read_index
 from opensora.stores.memory import BatchMemory
-from tests import tiny_open, tiny_open_hunyuan, tiny_open_sana, tiny_stores
+from tests import tiny_open, tiny_open_hunyuan, tiny_open_ltx2, tiny_open_sana, tiny_stores
 
 from .encoding import encode_texts
 
@@ -41,6 +41,7 @@ def test_there_is_a_type_for_every_text_encoder(video_world, tmp_path):
     folders["t5-ltx"] = folders["t5-cogvideox"] = folders["t5"]
     folders["qwen-hunyuan"] = tiny_open_hunyuan.hunyuan(tmp_path / "hunyuan")
     folders["gemma-sana"] = tiny_open_sana.sana(tmp_path / "sana")
+    folders["gemma-ltx2"] = tiny_open_ltx2.ltx2(tmp_path / "ltx2")
     built = [
         build(kind, num_classes=3)
         if kind == "classes"
