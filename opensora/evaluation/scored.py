@@ -51,7 +51,7 @@ class Flow(ScoredMetric):
     """How much moves: mean length of the optical flow. More is not better, it is more."""
 
     name = "flow"
-    version = 1
+    version = 2
     column = "flow"
     unit = "pixels a second at a short side of 128"
 

@@ -1,9 +1,9 @@
 """Frames of videos and images as uint8 RGB arrays, exact to the frame."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ from opensora.media.indexed import indexed_frames
 from opensora.media.pictures import frames_of
 from opensora.media.timeline import Timeline, timeline
 
+_P = TypeVar("_P")  # what is made of a frame
 _SAME_SHAPE = 0.02  # part by which the shape of a picture may change on the way
 
 
@@ -90,7 +91,7 @@ def iter_pictures(
             geometry = geometry_of(path, container, stream)
             frames = enumerate(frames_of(container, stream))
             for index, frame in whole_pictures(path, frames, partial(_frames_from, path)):
-                yield _picture(frame, geometry)
+                yield picture_of(frame, geometry)
                 if index + 1 == stop:
                     return
         return
@@ -99,7 +100,7 @@ def iter_pictures(
     for index, frame in whole_pictures(path, again(start), again):
         if stop is not None and index >= stop:
             return
-        yield _picture(frame, geometry)
+        yield picture_of(frame, geometry)
 
 
 def iter_thumbnails(path: str | Path, longer_side: int) -> Iterator[np.ndarray]:
@@ -197,13 +198,18 @@ def read_pictures(path: str | Path, indices: Sequence[int]) -> list[Picture]:
     for index, picture in iter_wanted(path, indices):
         num_bytes += picture.pixels.nbytes if index not in found else 0
         if num_bytes > limits.DECODED_BYTES:
-            raise VideoError(
-                "too_large",
-                f"{Path(path).name}: {len(set(indices))} frames of it are more than the"
-                f" {limits.DECODED_BYTES:,} bytes that are held at a time",
-            )
+            raise too_many(path, indices)
         found[index] = picture
     return [found[int(index)] for index in indices]
+
+
+def too_many(path: str | Path, indices: Sequence[int]) -> VideoError:
+    """What to say of frames that do not fit into memory."""
+    return VideoError(
+        "too_large",
+        f"{Path(path).name}: {len(set(indices))} frames of it are more than the"
+        f" {limits.DECODED_BYTES:,} bytes that are held at a time",
+    )
 
 
 def iter_wanted(
@@ -223,7 +229,15 @@ def iter_wanted(
         ValueError: no index is given, or one lies outside the file.
         VideoError: the file can not be read.
     """
-    path = Path(path)
+    yield from iter_made(Path(path), indices, picture_of)
+
+
+def iter_made(
+    path: Path,
+    indices: Sequence[int] | np.ndarray,
+    convert: Callable[[VideoFrame, Geometry], _P],
+) -> Iterator[tuple[int, _P | Picture]]:
+    """Yield what `convert` makes of the frames of :func:`iter_wanted`; still pictures as such."""
     wanted = sorted({int(index) for index in indices})
     if not wanted:
         raise ValueError(f"{path}: at least one frame index is needed")
@@ -233,8 +247,8 @@ def iter_wanted(
             if index in wanted:
                 yield index, picture
         return
-    if not (yield from indexed_frames(path, wanted, _picture)):
-        yield from _read_wanted(path, wanted)
+    if not (yield from indexed_frames(path, wanted, convert)):
+        yield from _read_wanted(path, wanted, convert)
 
 
 def _is_picture(path: Path) -> bool:
@@ -255,7 +269,9 @@ def _check_range(path: Path, wanted: list[int], num_frames: int) -> None:
         raise ValueError(f"{path}: frames {wanted[0]}..{wanted[-1]} asked, it has {num_frames}")
 
 
-def _read_wanted(path: Path, wanted: list[int]) -> Iterator[tuple[int, Picture]]:
+def _read_wanted(
+    path: Path, wanted: list[int], convert: Callable[[VideoFrame, Geometry], _P]
+) -> Iterator[tuple[int, _P]]:
     line = timeline(path)
     _check_range(path, wanted, line.num_frames)
     with open_video(path) as (container, stream):
@@ -264,7 +280,7 @@ def _read_wanted(path: Path, wanted: list[int]) -> Iterator[tuple[int, Picture]]
             frames = _from_index(path, container, stream, line, run[0])
             for index, frame in whole_pictures(path, frames, partial(_frames_from, path)):
                 if index in missing:
-                    yield index, _picture(frame, line.geometry)
+                    yield index, convert(frame, line.geometry)
                     missing.discard(index)
                 if not missing:
                     break
@@ -327,7 +343,8 @@ def _numbered(
         frame = next(rest, None)
 
 
-def _picture(frame: VideoFrame, geometry: Geometry) -> Picture:
+def picture_of(frame: VideoFrame, geometry: Geometry) -> Picture:
+    """A decoded frame in RGB, upright and without the margins of its file."""
     orientation = Orientation.of(frame)
     pixels = orientation.apply(geometry.cut(to_rgb(frame)))
     return Picture(pixels, geometry.shown(frame.height, frame.width, orientation))

@@ -50,7 +50,7 @@ class OcrScorer(Scorer):
             ocr: number of text boxes.
             text_area: share of the picture they cover, 0 to 1.
         """
-        rows = [[self._boxes(frame) for frame in clip.frames] for clip in batch]
+        rows = [[self._boxes(seen.rgb) for seen in clip.seen] for clip in batch]
         return {
             "ocr": np.array([max(len(b) for b in frames) for frames in rows], np.float32),
             "text_area": np.array(

@@ -41,8 +41,8 @@ class PerceptualHash(Scorer):
 
 def _hash(clip: ClipFrames) -> str:
     # a clip of fewer frames repeats them: a still and a video of it stay comparable
-    chosen = [k * len(clip.frames) // NUM_FRAMES for k in range(NUM_FRAMES)]
-    bits = np.concatenate([_frame_bits(clip.frames[k]) for k in chosen])
+    chosen = [k * len(clip.seen) // NUM_FRAMES for k in range(NUM_FRAMES)]
+    bits = np.concatenate([_frame_bits(clip.seen[k].rgb) for k in chosen])
     return np.packbits(bits).tobytes().hex() if bits.sum() >= MIN_BITS else ""
 
 

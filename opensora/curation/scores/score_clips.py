@@ -162,7 +162,8 @@ class _Batch:
             seen = ClipFrames(pictures, indices, is_image, job.text(clip), fps, own)
             self._waiting.setdefault(job.name, []).append((clip, row, seen))
         self._num_clips += 1
-        self._num_bytes += sum({id(part): part.nbytes for _, part in frames}.values())
+        unlike = {id(picture): picture.size for _, own in frames for picture in own}
+        self._num_bytes += sum(3 * height * width for height, width in unlike.values())
 
     def is_full(self) -> bool:
         """Whether it is time to score."""

@@ -3,8 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+
+from opensora.curation.scores.seen import Seen
 
 Scores = dict[str, np.ndarray]
 
@@ -14,26 +17,40 @@ class ClipFrames:
     """Decoded frames of one clip.
 
     Attributes:
-        frames: uint8 [T, H, W, 3] RGB.
+        given: uint8 [T, H, W, 3] RGB; or T frames not yet converted, which scorers may share.
         indices: int [T], rising, the frames' positions in the clip.
         is_image: the clip is a still image.
         text: clean caption; "" unless the scorer needs texts.
         fps: frames a second.
-        source: some frames of what the clip was cut from, each uint8 [H, W, 3] RGB at its stored
-            size; none unless the scorer needs them.
+        source: some frames of what the clip was cut from, each at its stored size; none unless the
+            scorer needs them.
     """
 
-    frames: np.ndarray
+    given: np.ndarray | Sequence[Seen]
     indices: np.ndarray
     is_image: bool
     text: str = ""
     fps: float = 1.0
-    source: Sequence[np.ndarray] = ()
+    source: Sequence[Seen] = ()
 
-    def neighbours(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Pairs of frames that follow each other in the clip, each uint8 [H, W, 3]."""
+    @cached_property
+    def frames(self) -> np.ndarray:
+        """Uint8 [T, H, W, 3] RGB."""
+        if isinstance(self.given, np.ndarray):
+            return self.given
+        return np.stack([seen.rgb for seen in self.given])
+
+    @cached_property
+    def seen(self) -> list[Seen]:
+        """Each frame, in luma without a way over RGB where it is stored so."""
+        if isinstance(self.given, np.ndarray):
+            return [Seen(frame) for frame in self.given]
+        return list(self.given)
+
+    def neighbours(self) -> list[tuple[Seen, Seen]]:
+        """Pairs of frames that follow each other in the clip."""
         follows = np.flatnonzero(np.diff(self.indices) == 1)
-        return [(self.frames[k], self.frames[k + 1]) for k in follows]
+        return [(self.seen[k], self.seen[k + 1]) for k in follows]
 
 
 class Scorer(ABC):

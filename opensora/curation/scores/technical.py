@@ -6,6 +6,7 @@ blockiness compares steps across the 8-pixel grid of block transforms with all o
 and Evans 2000, "Blind measurement of blocking artifacts in images").
 """
 
+import functools
 from collections.abc import Sequence
 
 import cv2
@@ -13,13 +14,15 @@ import numpy as np
 
 from opensora.config.registry import SCORERS
 from opensora.curation.scores.scorer import ClipFrames, Scorer, Scores, spread_pairs
+from opensora.curation.scores.seen import Seen
 
 NUM_PAIRS = 8
-NUM_SOURCE = 4  # frames of the source in which blocks are looked for
-SHORT_SIDE_PX = 256  # larger frames are shrunk first, so that sharpness compares across sizes
+NUM_SOURCE = 4  # places of the source in which blocks are looked for
+SHARP_EVERY = 2  # of the frames: neighbours are as sharp as each other
 BLACK_LUMA = 32  # 0.10 of the video range above black, as blackdetect's pixel_black_th
 BLACK_SHARE = 0.98  # of the pixels, as blackdetect's picture_black_ratio_th
 FROZEN_LEVELS = 0.1  # mean levels of red, green and blue between neighbours; a repeated frame has 0
+SURELY_MOVES = 0.4  # levels of luma; then some colour moves by more than FROZEN_LEVELS
 BAR_LUMA = 24  # brightest pixel of a black bar, with the noise of compression
 DARK_LUMA, BRIGHT_LUMA = 4, 251  # of clipped shadows and lights
 BLOCK_PX = 8
@@ -45,7 +48,8 @@ class TechnicalScorer(Scorer):
         """Score clips.
 
         Returns:
-            sharpness: median over frames of the Laplacian's variance, grey levels squared.
+            sharpness: median over every second frame of the Laplacian's variance, grey
+                levels squared.
             brightness: mean luma, 0 to 255.
             clipped_ratio: share of pixels without detail because they are black or white.
             black_ratio: share of frames of which 98 % are black, 0 to 1.
@@ -59,27 +63,49 @@ class TechnicalScorer(Scorer):
 
 
 def _judge(clip: ClipFrames) -> tuple[float, ...]:
-    looked_at = clip.source if len(clip.source) else clip.frames[::4]
-    lumas = [_luma(frame) for frame in clip.frames]
-    sharpness = [cv2.Laplacian(luma, cv2.CV_32F, ksize=1).var() for luma in lumas]
-    black = [(luma < BLACK_LUMA).mean() >= BLACK_SHARE for luma in lumas]
-    clipped = [((luma <= DARK_LUMA) | (luma >= BRIGHT_LUMA)).mean() for luma in lumas]
+    looked_at = clip.source if len(clip.source) else clip.seen[::4]
+    greys = [seen.grey for seen in clip.seen]
+    clipped = [1 - _share(grey, DARK_LUMA + 1, BRIGHT_LUMA - 1) for grey in greys]
+    black = [_share(grey, 0, BLACK_LUMA - 1) >= BLACK_SHARE for grey in greys]
     return (
-        float(np.median(sharpness)),
-        float(np.mean(lumas)),
+        float(np.median([_sharpness(grey) for grey in greys[::SHARP_EVERY]])),
+        float(np.mean([cv2.mean(grey)[0] for grey in greys])),
         float(np.mean(clipped)),
         float(np.mean(black)),
         _frozen_ratio(clip),
-        _letterbox(np.max(lumas, axis=0)),
-        float(np.median([_blockiness(frame) for frame in looked_at])),
+        _letterbox(functools.reduce(cv2.max, greys)),
+        float(np.median([_blockiness(seen.stored_luma) for seen in looked_at])),
     )
+
+
+def _share(grey: np.ndarray, lowest: int, highest: int) -> float:
+    """Share of the pixels [h, w] between two levels, both included."""
+    return cv2.countNonZero(cv2.inRange(grey, lowest, highest)) / grey.size
+
+
+def _sharpness(grey: np.ndarray) -> float:
+    """Variance of the Laplacian."""
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S, ksize=1))
+    return float(deviation[0, 0]) ** 2
 
 
 def _frozen_ratio(clip: ClipFrames) -> float:
     if clip.is_image:
         return 0.0
-    still = [_difference(first, second) < FROZEN_LEVELS for first, second in clip.neighbours()]
+    still = [_is_still(first, second) for first, second in clip.neighbours()]
     return float(np.mean(still)) if still else float("nan")
+
+
+def _is_still(first: Seen, second: Seen) -> bool:
+    """Whether two frames are the same in all colours.
+
+    Grey would not do: a blue object on a ground of equal luma moves unseen. But where luma differs
+    clearly, so do the colours.
+    """
+    if cv2.norm(first.grey, second.grey, cv2.NORM_L1) >= SURELY_MOVES * first.grey.size:
+        return False
+    one, other = first.rgb, second.rgb
+    return cv2.norm(one, other, cv2.NORM_L1) < FROZEN_LEVELS * one.size
 
 
 def _letterbox(brightest: np.ndarray) -> float:
@@ -92,35 +118,20 @@ def _letterbox(brightest: np.ndarray) -> float:
     return 1 - float(inside) / brightest.size
 
 
-def _blockiness(frame: np.ndarray) -> float:
-    """Mean step across the grid over the mean of the other steps, of a frame at its own size."""
-    luma = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.int16)
+def _blockiness(luma: np.ndarray) -> float:
+    """Mean step across the grid over the mean of the other steps, of luma at its own size."""
     on_grid, elsewhere = [], []
     for axis in (0, 1):
-        if luma.shape[axis] < 2 * BLOCK_PX:
+        length = luma.shape[axis] - 1
+        if length + 1 < 2 * BLOCK_PX:
             continue
-        steps = np.abs(np.diff(luma, axis=axis)).mean(axis=1 - axis)  # [side - 1]
-        is_grid = np.arange(1, len(steps) + 1) % BLOCK_PX == 0
+        before, behind = (luma[:-1], luma[1:]) if axis == 0 else (luma[:, :-1], luma[:, 1:])
+        # sums along the lines of the picture; axis 0 leaves one value a row
+        sums = cv2.reduce(cv2.absdiff(before, behind), 1 - axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
+        steps = sums.ravel() / luma.shape[1 - axis]  # [side - 1]
+        is_grid = np.arange(1, length + 1) % BLOCK_PX == 0
         on_grid.append(steps[is_grid].mean())
         elsewhere.append(steps[~is_grid].mean())
     if not on_grid:
         return 1.0  # too small for a grid
     return float((np.mean(on_grid) + FLAT_LEVELS) / (np.mean(elsewhere) + FLAT_LEVELS))
-
-
-def _luma(frame: np.ndarray) -> np.ndarray:
-    """Grey levels float32 [h, w] of a uint8 [H, W, 3] frame, shrunk if it is large."""
-    height, width = frame.shape[:2]
-    scale = SHORT_SIDE_PX / min(height, width)
-    if scale < 1:
-        size = (round(width * scale), round(height * scale))
-        frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
-
-
-def _difference(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean absolute difference of two uint8 frames over all colours.
-
-    Grey would not do: a blue object on a ground of equal luma moves unseen.
-    """
-    return float(cv2.absdiff(first, second).mean())

@@ -14,19 +14,20 @@ from opensora.curation.ingest.ingest_videos import ingest_videos
 from opensora.curation.scenes.boundaries import SceneSettings
 from opensora.curation.scenes.detect_scenes import detect_scenes
 from opensora.curation.scores.score_clips import score_clips
-from opensora.curation.scores.technical import TechnicalScorer
+from opensora.curation.scores.seen import Seen
+from opensora.curation.scores.technical import TechnicalScorer, _blockiness
 from opensora.media.decode import iter_frames
 
 HEIGHT, WIDTH = 240, 320
 
 
-def film(path: Path, quality: int, coarse_from: int = 0) -> Path:
-    """A smooth picture in MPEG-2; frames before `coarse_from` are flat."""
+def film(path: Path, quality: int, coarse_from: int = 0, group: int = 1) -> Path:
+    """A smooth picture in MPEG-2; frames before `coarse_from` are flat, groups have a keyframe."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     with av.open(str(path), "w") as file:
         stream = file.add_stream("mpeg2video", rate=25)
         stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
-        stream.options = {"qmin": str(quality), "qmax": str(quality), "g": "1"}
+        stream.options = {"qmin": str(quality), "qmax": str(quality), "g": str(group)}
         for k in range(50):
             luma = 120 + 60 * np.sin((x - k) / 23) + 40 * np.sin((y + k) / 17)
             if k < coarse_from:
@@ -83,3 +84,18 @@ def test_a_source_or_a_clip_that_was_replaced_marks_the_clip(tmp_path: Path) -> 
         assert row["status"] == "changed"
         assert row["detail"].startswith(f"{path.name} changed since ingest")
         assert np.isnan(row["sharpness"])
+
+
+def test_stronger_compression_is_seen_from_few_frames_behind_keyframes(tmp_path: Path) -> None:
+    """In order, and near the median over all frames until the picture falls into blocks."""
+    found, expected = [], []
+    for quality in (2, 6, 12, 31):
+        path = film(tmp_path / f"{quality}.mkv", quality, group=25)
+        clips = clips_of(path, tmp_path, ClipSettings(max_s=1.0, short_side=100))
+        found.append(blockiness(clips)[1])
+        frames = [Seen(frame).stored_luma for frame in iter_frames(path, start=25)]
+        expected.append(np.median([_blockiness(luma) for luma in frames]))
+    assert found == sorted(found)
+    assert expected == sorted(expected)
+    np.testing.assert_allclose(found[:3], expected[:3], rtol=0.15)
+    assert found[3] > expected[3] > 1.5

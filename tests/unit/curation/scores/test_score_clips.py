@@ -8,6 +8,7 @@ import pytest
 from opensora.core.versions import VERSIONS
 from opensora.curation.scores.score_clips import score_clips
 from opensora.curation.scores.scorer import ClipFrames, Scorer, Scores
+from opensora.curation.scores.seen import Seen
 from opensora.tables.columns import SCORES
 from opensora.tables.io import read_table, write_table
 
@@ -104,11 +105,11 @@ def test_one_decode_serves_all_scorers(
     monkeypatch.setitem(VERSIONS, "second", 1)
     reads: list[list[int]] = []
 
-    def read(path: str, indices: list[int]) -> np.ndarray:
+    def read(path: str, indices: list[int]) -> list[Seen]:
         reads.append(indices)
-        return np.array(indices, np.uint8)[:, None, None, None].repeat(3, axis=-1)
+        return [Seen(np.full((1, 1, 3), index, np.uint8)) for index in indices]
 
-    monkeypatch.setattr("opensora.curation.scores.pixels.read_frames", read)
+    monkeypatch.setattr("opensora.curation.scores.pixels.read_seen", read)
     scorers = {"first": OffsetScorer(40), "second": OffsetScorer(7)}
     tables = score_clips(clips.iloc[:1], scorers)
     assert reads == [[7, 40]]
@@ -179,12 +180,12 @@ def test_a_decoder_that_raises_costs_the_clip(
 ) -> None:
     bad = clips[clips["status"] == "ok"]["path"].iloc[0]
 
-    def fail(path: str, indices: Sequence[int]) -> np.ndarray:
+    def fail(path: str, indices: Sequence[int]) -> list[Seen]:
         if path == bad:
             raise SystemError(path)
-        return np.zeros((len(indices), 8, 8, 3), np.uint8)
+        return [Seen(np.zeros((8, 8, 3), np.uint8)) for _ in indices]
 
-    monkeypatch.setattr("opensora.curation.scores.pixels.read_frames", fail)
+    monkeypatch.setattr("opensora.curation.scores.pixels.read_seen", fail)
     scores = score_clips(clips, {"first": FirstIndexScorer(needs_text=False)})["first"]
     assert (scores["status"] == "unexpected_error").tolist() == (
         (clips["path"] == bad) & (clips["status"] == "ok")
