@@ -9,7 +9,7 @@ EXAMPLE = "opensora bench model --type STDiT-XL/2"
 # subject -> module `opensora.cli.bench.<subject>` with HELP, add_arguments and run
 SUBJECTS = (
     *("model", "train", "sample", "kernels", "buckets", "loader", "online", "curation", "dag"),
-    *("open", "report"),
+    *("open", "report", "export"),
 )
 
 

@@ -18,6 +18,7 @@ USED_PAIRS = 4  # of them: the motion of a camera is steady
 SHORT_SIDE_PX = GREY_SIDE_PX
 MAX_CORNERS = 120
 CORNER_DISTANCE_PX = 8
+WINDOW_PX = 15  # around a corner
 MIN_CORNERS = 12
 MIN_INLIERS = 0.5  # of the tracked corners; fewer and there is no common motion
 MIN_SHIFT = 0.0015  # of the short side per frame: 4 % of the picture a second at 24 fps
@@ -74,7 +75,9 @@ def _global_motion(before: np.ndarray, after: np.ndarray) -> tuple[float, ...] |
     corners = _corners(before)
     if len(corners) < MIN_CORNERS:
         return None
-    moved, tracked, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, np.empty_like(corners))
+    moved, tracked, _ = cv2.calcOpticalFlowPyrLK(
+        before, after, corners, np.empty_like(corners), winSize=(WINDOW_PX, WINDOW_PX)
+    )
     good = tracked.ravel() == 1
     if good.sum() < MIN_CORNERS:
         return None

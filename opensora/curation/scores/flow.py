@@ -96,5 +96,7 @@ def _resize(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A frame, or a smaller picture of it, at the working size of frames of this (H, W)."""
     scale = min(SHORT_SIDE_PX / min(size), MAX_LONG_SIDE_PX / max(size))
     height, width = (max(MIN_SIDE_PX, round(side * scale)) for side in size)
-    interpolation = cv2.INTER_AREA if height < frame.shape[0] else cv2.INTER_LINEAR
+    # up to half the size no pixel is skipped by linear weights, which take a quarter of the time
+    skips = frame.shape[0] > 2 * height or frame.shape[1] > 2 * width + 1
+    interpolation = cv2.INTER_AREA if skips else cv2.INTER_LINEAR
     return cv2.resize(frame, (width, height), interpolation=interpolation)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from opensora.bench.data.short_clips import make_clips, short_clips_summary, short_clips_table
+from opensora.bench.data.pieces import make_clips
+from opensora.bench.data.short_clips import short_clips_summary, short_clips_table
 from opensora.cli.main import main
 from opensora.core.errors import OpenSoraError
 from opensora.tables.columns import CLIPS, SCENES, VIDEOS
