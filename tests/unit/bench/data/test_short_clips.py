@@ -57,8 +57,8 @@ def test_both_checkouts_take_the_same_clips_to_a_manifest(tiny_video: Path, caps
     ("words", "message"),
     [
         (["videos", "--rounds", "2"], "--against and --rounds: give --clips N too"),
-        (["videos", "--clips", "0"], "--clips and --rounds: expected at least 1"),
-        (["--long-video", "9", "--clips", "2"], "and folders of videos"),
+        (["videos", "--clips", "0"], "--clips: expected a whole number of at least 1, not '0'"),
+        (["--long-video", "9", "--clips", "2"], "--clips: expected folders of videos"),
         (["videos", "--clips", "2", "--against", "/nowhere"], "/nowhere: no checkout of opensora"),
     ],
 )
