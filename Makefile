@@ -1,6 +1,7 @@
 # make demo    set up, run the demo world to its report
 # make demo-iddpm  the same with noise prediction instead of rectified flow, an hour
 # make demo-wan  the same with a small transformer of Wan, docs/open_models.md
+# make demo-wan-lora  a Wan that never saw yellow, then adapters that teach it yellow
 # make setup   set up
 # make test    set up, run every test; WORKERS=8 files of tests side by side instead of 2
 # make faults  run every fault of docs/reliability.md: kills, signals, full disks; hours
@@ -23,7 +24,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: setup demo demo-iddpm demo-wan test faults cluster cluster-faults gpu matrix fuzz map versions lint pictures vendor lock clean
+.PHONY: setup demo demo-iddpm demo-wan demo-wan-lora test faults cluster cluster-faults gpu matrix fuzz map versions lint pictures vendor lock clean
 
 setup: $(READY)
 
@@ -35,6 +36,10 @@ demo-iddpm: $(READY)
 
 demo-wan: $(READY)
 	snakemake --profile profiles/local all --configfile configs/workflow/demo_wan.yaml
+
+demo-wan-lora: $(READY)
+	snakemake --profile profiles/local all --configfile configs/workflow/demo_wan_base.yaml
+	snakemake --profile profiles/local all --configfile configs/workflow/demo_wan_lora.yaml
 
 # side by side by file: what a file's tests share is made once; in the order of tests/conftest.py
 WORKERS ?= 2

@@ -18,6 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scenes-per-video", type=count, default=10, help="scenes in each video (default 10)"
     )
+    parser.add_argument(
+        "--colours",
+        nargs="+",
+        default=["red", "green", "blue", "yellow"],
+        metavar="NAME",
+        help="that films and stills show (default: red green blue yellow)",
+    )
     parser.add_argument("--seed", type=int, default=42, help="seed of the whole world (default 42)")
 
 
@@ -33,6 +40,7 @@ def run(args: argparse.Namespace) -> str:
             num_images=args.num_images,
             scenes_per_video=args.scenes_per_video,
             seed=args.seed,
+            colours=args.colours,
         )
     except ValueError as error:
         raise ConfigError(f"make-demo: {error}") from error

@@ -1,7 +1,7 @@
 """Write the demo world to a folder: raw films, stills, damaged files, captions and the truth."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -15,7 +15,7 @@ from opensora.core.io import atomic_path
 from opensora.core.log import progress
 from opensora.demo.render import render_film
 from opensora.demo.trouble import write_trouble
-from opensora.demo.world import Film, plan_film, plan_still, prompts
+from opensora.demo.world import COLOURS, Film, plan_film, plan_still, prompts
 from opensora.media.encode import write_video
 from opensora.tables.io import write_table
 
@@ -40,6 +40,7 @@ def make_demo(
     num_images: int = 240,
     scenes_per_video: int = 10,
     seed: int = 42,
+    colours: Sequence[str] = tuple(COLOURS),
     workers: int | None = None,
 ) -> Made:
     """Render the world; equal arguments give equal bytes, whatever the number of workers.
@@ -50,22 +51,29 @@ def make_demo(
         num_images: stills.
         scenes_per_video: scenes in each film.
         seed: of the whole world.
+        colours: of all that is shown; prompts and their truth speak of every colour.
         workers: processes; None takes one for each available core.
 
     Raises:
-        ValueError: no video, or no scene in it, or a negative number of images.
+        ValueError: no video, or no scene in it, a negative number of images, or a colour that the
+            world does not have.
         OpenSoraError: the folder holds something else, or can not be written.
     """
     if num_videos < 1 or scenes_per_video < 1 or num_images < 0:
         raise ValueError("a demo world needs at least one video of one scene, and no debts")
+    if unknown := [name for name in colours if name not in COLOURS]:
+        raise ValueError(f"there is no colour {unknown[0]!r}; choose some of {', '.join(COLOURS)}")
     output = Path(output)
     _refuse_foreign(output)
     films = [
-        plan_film(seed, k, scenes_per_video, path=f"videos/films/film_{k:04d}.mp4")
+        plan_film(
+            *(seed, k, scenes_per_video), path=f"videos/films/film_{k:04d}.mp4", colours=colours
+        )
         for k in range(num_videos)
     ]
     stills = [
-        plan_still(seed, k, path=f"videos/stills/still_{k:04d}.png") for k in range(num_images)
+        plan_still(seed, k, path=f"videos/stills/still_{k:04d}.png", colours=colours)
+        for k in range(num_images)
     ]
     with atomic_path(output, folder=True) as folder:
         for name in ("films", "stills", "trouble"):

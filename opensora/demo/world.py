@@ -5,6 +5,7 @@ workers and give the same bytes.
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -111,14 +112,17 @@ class Film:
     scenes: tuple[Scene, ...]
 
 
-def plan_film(seed: int, index: int, num_scenes: int, *, path: str) -> Film:
-    """Plan film number `index`; only combinations of SEEN appear, each equally often."""
+def plan_film(
+    seed: int, index: int, num_scenes: int, *, path: str, colours: Sequence[str] = tuple(COLOURS)
+) -> Film:
+    """Plan film number `index`; of SEEN those of some colours appear, each equally often."""
+    shown = [combination for combination in SEEN if combination.colour in colours]
     rng = np.random.default_rng(derive_seed(seed, "film", index))
     height, width = _frame_size(index)
     fps = RATES[index % len(RATES)]
     scenes: list[Scene] = []
     for number in range(num_scenes):
-        combination = _balanced(seed, "scenes", index * num_scenes + number, SEEN)
+        combination = _balanced(seed, "scenes", index * num_scenes + number, shown)
         caption = combination.caption(TEMPLATES[rng.integers(len(TEMPLATES))])
         before = scenes[-1].background if scenes else None
         background = differing_background(rng, before) if before else sample_background(rng)
@@ -126,11 +130,18 @@ def plan_film(seed: int, index: int, num_scenes: int, *, path: str) -> Film:
     return Film(path, height, width, fps, tuple(scenes))
 
 
-def plan_still(seed: int, index: int, *, path: str) -> Film:
+def plan_still(
+    seed: int, index: int, *, path: str, colours: Sequence[str] = tuple(COLOURS)
+) -> Film:
     """Plan still image number `index`: any place, no direction."""
     rng = np.random.default_rng(derive_seed(seed, "still", index))
     height, width = _frame_size(index)
-    pairs = [Combination(colour, shape, "") for colour in COLOURS for shape in SHAPES]
+    pairs = [
+        Combination(colour, shape, "")
+        for colour in COLOURS
+        if colour in colours
+        for shape in SHAPES
+    ]
     combination = _balanced(seed, "stills", index, pairs)
     caption = combination.caption(STILL_TEMPLATES[rng.integers(len(STILL_TEMPLATES))])
     size = rng.uniform(*OBJECT_SIZE) * min(height, width)

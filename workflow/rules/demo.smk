@@ -22,7 +22,7 @@ rule make_demo:
         ),
         folder=lambda wildcards, output: Path(output.captions).parent,
         options=[
-            f"--{name.replace('_', '-')} {value}"
+            f"--{name.replace('_', '-')} {' '.join(map(str, value)) if isinstance(value, list) else value}"
             for name, value in sorted(config["demo"].items())
         ],
         seed=config["seed"],

@@ -8,7 +8,7 @@ from opensora.core.errors import OpenSoraError, VideoError
 from opensora.core.io import sha256_file
 from opensora.demo.detector import detect
 from opensora.demo.make import make_demo
-from opensora.demo.world import HELD_OUT, Combination
+from opensora.demo.world import COLOURS, HELD_OUT, Combination
 from opensora.media.decode import read_frames
 from opensora.media.probe import probe
 from opensora.tables.io import read_table
@@ -114,6 +114,20 @@ def test_an_older_world_is_replaced_but_nothing_else_is_ever_deleted(tmp_path: P
     with pytest.raises(OpenSoraError, match="choose a new folder"):
         make_demo(tmp_path / "mine", **small)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "do not delete"
+
+
+def test_a_world_of_some_colours_shows_these_alone_and_its_prompts_all(tmp_path: Path) -> None:
+    size = {"num_videos": 2, "num_images": 6, "scenes_per_video": 3, "workers": 1}
+    make_demo(tmp_path / "some", **size, colours=["red", "blue"])
+    make_demo(tmp_path / "all", **size)
+    make_demo(tmp_path / "named", **size, colours=list(COLOURS))
+    assert set(read_table(tmp_path / "some/truth/scenes.csv")["colour"]) == {"red", "blue"}
+    assert not read_table(tmp_path / "some/captions.csv")["text"].str.contains("yellow").any()
+    assert hashes(tmp_path / "named") == hashes(tmp_path / "all") != hashes(tmp_path / "some")
+    prompts = (tmp_path / "some/prompts.txt").read_text()
+    assert prompts == (tmp_path / "all/prompts.txt").read_text()
+    with pytest.raises(ValueError, match="no colour 'pink'; choose some of red, green"):
+        make_demo(tmp_path / "pink", **size, colours=["pink"])
 
 
 @pytest.mark.parametrize("size", [{"num_videos": 0}, {"scenes_per_video": 0}, {"num_images": -1}])
