@@ -4,18 +4,20 @@ The only module that knows Gradio, together with `server`.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import gradio as gr
 import torch
 
 from opensora.app.studio import Made, Studio, Wish, heard
-from opensora.core.errors import OpenSoraError
+from opensora.core.errors import OpenSoraError, Stopped
 
 TITLE = "opensora"
 SHOWN = 60  # samples of before; all of them stay in the folder
-_PROGRESS = gr.Progress()  # Gradio finds it as the default of an argument
+_LOOK = 0.2  # seconds between looks at how far it is
 _Row = dict[str, str]
 _Said = tuple[str, list[_Row]]
 
@@ -36,9 +38,21 @@ def build_page(studio: Studio) -> gr.Blocks:
                 gr.render(inputs=[now])(_side_by_side)
         gallery, replay, record, shown = _gallery()
 
-        def sample(values: dict[Any, Any], progress: Any = _PROGRESS) -> Iterator[_Said]:
+        running: dict[str | None, Event] = {}  # page -> what ends its run
+
+        def sample(values: dict[Any, Any], asked: gr.Request) -> Iterator[_Said]:
             filled = {name: values[component] for name, component in fields.items()}
-            yield from _sample(studio, progress, filled)
+            stop = running[asked.session_hash] = Event()
+            try:
+                yield from _sample(studio, filled, stop)
+            finally:
+                running.pop(asked.session_hash, None)
+
+        def end(asked: gr.Request) -> str | Any:
+            if asked.session_hash not in running:
+                return "nothing is being made"
+            running[asked.session_hash].set()
+            return gr.skip()  # the run itself says how far it came
 
         def refresh() -> tuple[list[tuple[str, str]], list[_Row]]:
             return _all(studio)
@@ -50,8 +64,7 @@ def build_page(studio: Studio) -> gr.Blocks:
         )
         ended = {"fn": refresh, "outputs": [gallery, shown], "api_visibility": "private"}
         run.then(**ended)
-        # the batch that is being made ends first: a half-made sample is none
-        stop.click(lambda: "stopped", None, state, cancels=[run], api_visibility="private")
+        stop.click(end, None, state, queue=False, api_visibility="private")
         page.load(**ended)
         gallery.select(_pick, shown, [replay, record], api_visibility="private")
     return page
@@ -155,8 +168,14 @@ def _side_by_side(rows: list[_Row]) -> None:
                     gr.DownloadButton("Its record", value=row["record"], size="sm")
 
 
-def _sample(studio: Studio, progress: Any, fields: dict[str, Any]) -> Iterator[_Said]:
-    """Sample with one checkpoint after the other; yields what to say and what is there so far."""
+def _sample(studio: Studio, fields: dict[str, Any], stop: Event) -> Iterator[_Said]:
+    """Sample with one checkpoint after the other; yields what to say and what is there so far.
+
+    Args:
+        studio: samples.
+        fields: the form.
+        stop: ends it after the step that is being made.
+    """
     chosen = fields.pop("checkpoints")
     checkpoints = [name for name in studio.checkpoints if name in chosen]
     reference = fields.pop("reference")
@@ -168,10 +187,11 @@ def _sample(studio: Studio, progress: Any, fields: dict[str, Any]) -> Iterator[_
     with heard() as warnings:
         for number, name in enumerate(checkpoints, start=1):
             step = f"{name}, {number} of {len(checkpoints)}"
-            progress((number - 1, len(checkpoints)), desc=step)
             yield f"sampling with {step}", rows
             try:
-                rows = rows + [_row(made) for made in studio.make(wish, name)]
+                for far, made in _steps(studio, wish, name, stop):
+                    rows = rows + [_row(one) for one in made]
+                    yield f"sampling with {step}{far}", rows
             except OpenSoraError as error:
                 yield "\n".join([f"{name}: {error}", *warnings]), rows
                 return
@@ -180,6 +200,37 @@ def _sample(studio: Studio, progress: Any, fields: dict[str, Any]) -> Iterator[_
                 return
     said = f"{len(rows)} {'sample' if len(rows) == 1 else 'samples'} in {studio.save_dir}"
     yield "\n".join([said, *dict.fromkeys(warnings)]), rows
+
+
+def _steps(
+    studio: Studio, wish: Wish, checkpoint: str, stop: Event
+) -> Iterator[tuple[str, list[Made]]]:
+    """Make samples in a thread of its own; yields how far it is, and at the end what was made.
+
+    Raises:
+        Stopped: `stop` was set; what is finished is kept.
+        OpenSoraError: something of the form can not be sampled.
+    """
+    far = ""
+
+    def count(done: int, total: int) -> None:
+        nonlocal far
+        far = f": step {done} of {total}"
+        if stop.is_set():
+            raise Stopped(f"stopped after step {done} of {total}; what is finished is kept")
+
+    with ThreadPoolExecutor(1) as pool:
+        work = pool.submit(studio.make, wish, checkpoint, count)
+        try:
+            told = ""
+            while not wait([work], _LOOK).done:
+                if far != told:
+                    told = far
+                    yield told, []
+            yield far, work.result()
+        except GeneratorExit:  # nobody looks any more
+            stop.set()
+            raise
 
 
 def _row(made: Made) -> _Row:

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,9 @@ from opensora.tables.io import read_table
 from opensora.tables.prompts import REFERENCES
 
 log = logging.getLogger(__name__)
+
+OnStep = Callable[[int, int], None]
+"""Told of each step: its number, from 1, and how many there are."""
 
 KEPT = 2  # loaded models that stay in memory
 # fields that change nothing of what is loaded
@@ -95,12 +98,13 @@ class Studio:
         self._loaded: OrderedDict[str, Pipeline] = OrderedDict()
         self._alone = threading.Lock()  # two forms at once would need memory twice
 
-    def make(self, wish: Wish, checkpoint: str) -> list[Made]:
+    def make(self, wish: Wish, checkpoint: str, on_step: OnStep | None = None) -> list[Made]:
         """Make the samples that a form asks for; those that are there already are kept.
 
         Args:
             wish: the form.
             checkpoint: name of one of the checkpoints.
+            on_step: told of each step of all samples; what it raises ends them.
 
         Raises:
             OpenSoraError: something of the form can not be sampled.
@@ -110,7 +114,8 @@ class Studio:
         prompts = prompts_of(config, settings)
         with self._alone:
             pipeline = self._pipeline(config, settings)
-            table = sample_prompts(pipeline, prompts, settings, config)
+            count = _Count(on_step, _steps_of(pipeline.scheduler, len(prompts), settings))
+            table = sample_prompts(pipeline, prompts, settings, config, on_step=count)
         paths = [table.parent / name for name in read_table(table)["path"]]
         return [self._made(path.with_suffix(".json")) for path in paths]
 
@@ -189,6 +194,26 @@ class Studio:
             self._loaded[key] = load_pipeline(config, settings, self.device)
         self._loaded.move_to_end(key)
         return self._loaded[key]
+
+
+class _Count:
+    """Counts the steps of all samples."""
+
+    def __init__(self, on_step: OnStep | None, total: int) -> None:
+        self._on_step, self._total, self._done = on_step, total, 0
+
+    def __call__(self) -> None:
+        """One more is done."""
+        self._done += 1
+        if self._on_step is not None:
+            self._on_step(self._done, self._total)
+
+
+def _steps_of(scheduler: Any, num_prompts: int, settings: SamplingSettings) -> int:
+    """Calls of the model for all samples of a form, if none of them is there yet."""
+    each = getattr(scheduler, "num_sampling_steps", None) or scheduler.num_timesteps
+    batches = -(-num_prompts * settings.num_samples // settings.batch_size)
+    return int(each) * settings.loop * batches
 
 
 def _digest(value: Any) -> str:

@@ -166,6 +166,21 @@ def test_samples_are_those_of_the_command(app, page, monkeypatch, capsys) -> Non
         assert sha256_file(Path(folder) / path.name) == sha256_file(path)
 
 
+def test_steps_are_counted_and_a_stop_ends_between_them(app, page) -> None:
+    tab = page.tab
+    there = set((app.root / "mine/app").glob("*/*.mp4"))
+    tab.fill("#prompt textarea", "a long way")
+    tab.fill("#steps input", "5000")
+    tab.click("#sample button, button#sample")
+    assert "step" in state(tab, until="of 5000")
+    tab.click("#stop button, button#stop")
+    said = state(tab, until="stopped after step")
+    assert 0 < int(said.split("after step ")[1].split()[0]) < 5000
+    assert set((app.root / "mine/app").glob("*/*.mp4")) == there, "a half-made sample is none"
+    tab.click("#stop button, button#stop")
+    state(tab, until="nothing is being made")
+
+
 def test_what_can_not_be_sampled_is_one_sentence(page) -> None:
     tab = page.tab
     tab.fill("#prompt textarea", 'a cat {"reference_path": "http://127.0.0.1:9/a.png"}')

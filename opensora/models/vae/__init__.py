@@ -3,10 +3,11 @@
 from opensora.models.vae.base import VideoAutoencoder, sample_moments
 from opensora.models.vae.frames import VideoAutoencoderKL, VideoAutoencoderKLTemporalDecoder
 from opensora.models.vae.pipeline import OpenSoraVAE
-from opensora.models.vae.videos import CogVideoXVAE, LTXVideoVAE, WanVAE
+from opensora.models.vae.videos import CogVideoXVAE, HunyuanVideo15VAE, LTXVideoVAE, WanVAE
 
 __all__ = [
     "CogVideoXVAE",
+    "HunyuanVideo15VAE",
     "LTXVideoVAE",
     "OpenSoraVAE",
     "VideoAutoencoder",

@@ -2,10 +2,14 @@
 
 import pytest
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
+from diffusers import (
+    AutoencoderKLHunyuanVideo15,
+    AutoencoderKLLTXVideo,
+    AutoencoderKLTemporalDecoder,
+)
 
 from opensora.core.errors import ConfigError
-from opensora.models.vae import VideoAutoencoderKLTemporalDecoder
+from opensora.models.vae import HunyuanVideo15VAE, LTXVideoVAE, VideoAutoencoderKLTemporalDecoder
 from opensora.sampling.batch import sample_batch
 from opensora.sampling.decode import decode, prepare_decoding
 from opensora.sampling.pipeline import load_pipeline
@@ -46,6 +50,49 @@ def test_chunks_with_enough_overlap_give_the_whole(along_time, config):
     assert errors[0] > errors[1] > errors[2]
     # as far as nine frames on both sides are all that there is
     assert torch.equal(parts[:, :, 3:9], whole[:, :, 3:9])
+
+
+@pytest.fixture(params=["ltx", "hunyuan"])
+def causal(request, tmp_path):
+    """An autoencoder whose first latent frame is one frame, and its frames a latent frame."""
+    torch.manual_seed(0)
+    if request.param == "ltx":
+        AutoencoderKLLTXVideo(
+            latent_channels=4,
+            block_out_channels=(4, 4, 4, 4),
+            decoder_block_out_channels=(4, 4, 4, 4),
+            layers_per_block=(1, 1, 1, 1, 1),
+            decoder_layers_per_block=(1, 1, 1, 1, 1),
+        ).save_pretrained(tmp_path / "vae")
+        return LTXVideoVAE(str(tmp_path / "vae")).eval(), 8
+    AutoencoderKLHunyuanVideo15(
+        latent_channels=4, block_out_channels=(8, 8, 8, 8, 8), layers_per_block=1
+    ).save_pretrained(tmp_path / "vae")
+    return HunyuanVideo15VAE(str(tmp_path / "vae")).eval(), 4
+
+
+def test_chunks_of_several_frames_a_latent_frame_give_the_whole(causal, config):
+    vae, stride = causal
+    z = torch.randn(2, 4, 5, 2, 2)
+    whole, errors = vae.decode(z), []
+    for overlap in (1, 2, 4):
+        settings = settings_of(config, num_frames=5, decode_frames=1, decode_overlap=overlap)
+        parts = decode(vae, z, settings)
+        assert parts.shape == whole.shape == (2, 3, 4 * stride + 1, *whole.shape[3:])
+        errors.append(float((parts - whole).abs().max()))
+    assert errors[0] > 0.01
+    assert errors[2] < 1e-4, "with all that is there on both sides"
+    assert errors[0] > errors[1]
+
+
+def test_chunks_of_several_frames_are_checked_before_they_are_used(causal, config):
+    vae, stride = causal
+    given = dict(num_frames=3 * stride + 1, image_size=[64, 64], decode_frames=1)
+    prepare_decoding(vae, settings_of(config, **given, decode_overlap=3), CPU)
+    with pytest.raises(ConfigError, match="set it to 1 at least"):
+        prepare_decoding(vae, settings_of(config, **given), CPU)
+    with pytest.raises(ConfigError, match="of 255 levels"):
+        prepare_decoding(vae, settings_of(config, **given, decode_overlap=1), CPU)
 
 
 def test_chunks_that_would_show_are_refused_at_the_start(along_time, config):
