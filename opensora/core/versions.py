@@ -34,5 +34,5 @@ VERSIONS = {
     "train": 4,
     "sample": 5,
     "evaluate": 4,
-    "report": 5,
+    "report": 6,
 }

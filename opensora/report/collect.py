@@ -69,12 +69,14 @@ class StageFolder:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Everything the report shows, as read; `kept` are the totals of the manifest."""
+    """Everything the report shows, as read; `kept`, `corrections`, `replies` as in funnel.json."""
 
     root: Path
     name: str
     funnel: list[FunnelStage]
     kept: dict[str, Any]
+    corrections: dict[str, Any]
+    replies: dict[str, Any]
     manifest: pd.DataFrame
     rejected: pd.DataFrame
     scores: dict[str, pd.Series]
@@ -107,6 +109,8 @@ def collect(run_dir: str | Path, benchmarks: str | Path | None = None) -> RunFol
         name=root.resolve().name,
         funnel=[parse_funnel_stage(entry) for entry in funnel.get("stages", [])],
         kept=funnel.get("kept", {}),
+        corrections=funnel.get("corrections", {}),
+        replies=funnel.get("replies", {}),
         manifest=_manifest(root / "manifest"),
         rejected=_table(root / "rejected.csv", REJECTED),
         scores=_scores(root / "scores"),

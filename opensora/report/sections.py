@@ -10,6 +10,7 @@ import pandas as pd
 
 from opensora.report import quantities
 from opensora.report.collect import MILESTONE, RunFolder, StageFolder
+from opensora.tables.columns import COST, TOKENS
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ def tiles(run: RunFolder) -> list[Tile]:
         share = last.seconds_kept / first.seconds_in if first.seconds_in else None
         note = f"{quantities.percent(share)} of the footage" if share is not None else ""
         result.append(Tile("Clips kept", f"{last.rows_kept:,}", note))
+    result += _by_others(run)
     # the curve of a milestone is the beginning of that of its stage
     trained = [s for s in run.stages if len(s.metrics) and MILESTONE not in s.name]
     if trained:
@@ -52,6 +54,23 @@ def tiles(run: RunFolder) -> list[Tile]:
             Tile("Job time", quantities.seconds(run.benchmarks["seconds"].sum()), f"{jobs:,} jobs")
         )
     return result
+
+
+def _by_others(run: RunFolder) -> list[Tile]:
+    """What people corrected, and what captions of a server took."""
+    found = []
+    if run.corrections:
+        note = f"{run.corrections['out']:,} clips marked out"
+        if run.corrections["unknown"]:
+            note += f", {len(run.corrections['unknown']):,} of clips that are not here"
+        captions = run.corrections["captions"]
+        found.append(Tile("Captions corrected", f"{captions:,}", note))
+    if run.replies:
+        asked, written = (int(run.replies[name]) for name in TOKENS)
+        cost = f", at a cost of {run.replies[COST]:.2f}" if COST in run.replies else ""
+        note = f"{asked:,} of requests, {written:,} of replies{cost}"
+        found.append(Tile("Caption tokens", f"{asked + written:,}", note))
+    return found
 
 
 def _headline(run: RunFolder) -> Tile | None:

@@ -29,7 +29,7 @@ def data_card(
     """
     sections = [
         "# Data card\n",
-        _size(manifest) + _replies(funnel.get("replies")),
+        _size(manifest) + _replies(funnel.get("replies")) + _corrections(funnel.get("corrections")),
         *_sources(manifest),
         _table("Splits", ["split", "clips", "footage", "sources"], _per(manifest, "split")),
         _table("Licences", ["licence", "clips", "footage", "sources"], _per(manifest, LICENCE)),
@@ -70,6 +70,17 @@ def _replies(replies: Mapping[str, float] | None) -> str:
     return (
         f"\nCaptions of a server took {asked:,} tokens of requests and {written:,} of"
         f" replies{cost}.\n"
+    )
+
+
+def _corrections(counts: Mapping[str, Any] | None) -> str:
+    """What a person corrected, of which kind."""
+    if counts is None:
+        return ""
+    unknown = f", {len(counts['unknown'])} of clips that are not here" if counts["unknown"] else ""
+    return (
+        f"\nCorrected by hand: {counts['captions']} captions, {counts['out']} clips marked"
+        f" out{unknown}.\n"
     )
 
 

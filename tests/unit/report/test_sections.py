@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
-from opensora.report.collect import stage_order
-from opensora.report.sections import ended_by_hand, lost_lines
+from opensora.core.io import read_json, write_json
+from opensora.report.collect import collect, stage_order
+from opensora.report.sections import ended_by_hand, lost_lines, tiles
 
 
 @pytest.mark.parametrize(
@@ -30,3 +33,17 @@ def test_where_a_stage_was_ended_by_hand_is_said():
 def test_milestones_come_before_the_end_of_their_stage():
     names = ["stage10", "stage2", "stage2@100", "stage2@20"]
     assert sorted(names, key=stage_order) == ["stage2@20", "stage2@100", "stage2", "stage10"]
+
+
+def test_what_people_corrected_and_a_server_took_is_a_figure(run_dir: Path) -> None:
+    funnel = read_json(run_dir / "funnel.json")
+    assert not {"Captions corrected", "Caption tokens"} & {t.label for t in tiles(collect(run_dir))}
+    funnel["corrections"] = {"captions": 3, "out": 2, "unknown": ["gone"]}
+    funnel["replies"] = {"prompt_tokens": 1000, "completion_tokens": 234, "cost": 0.5}
+    write_json(run_dir / "funnel.json", funnel)
+    found = {tile.label: (tile.value, tile.note) for tile in tiles(collect(run_dir))}
+    assert found["Captions corrected"] == ("3", "2 clips marked out, 1 of clips that are not here")
+    assert found["Caption tokens"] == (
+        "1,234",
+        "1,000 of requests, 234 of replies, at a cost of 0.50",
+    )

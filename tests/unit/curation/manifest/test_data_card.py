@@ -28,3 +28,9 @@ def test_the_card_counts_hours_per_licence_and_names_the_rules() -> None:
     assert "| build_manifest | 4 | 3 | 2.5 h |" in card
     assert "| filters | `{'flow': {'min': 1}}` |" in card
     assert "| flow | 1.1 | 2 | 2.9 | █····█···█ |" in card
+    assert "Corrected" not in card
+    funnel |= {"corrections": {"captions": 2, "out": 1, "unknown": []}}
+    funnel |= {"replies": {"prompt_tokens": 5000, "completion_tokens": 40, "cost": 0.125}}
+    card = data_card(manifest, funnel, Selection(), [])
+    assert "Corrected by hand: 2 captions, 1 clips marked out.\n" in card
+    assert "took 5,000 tokens of requests and 40 of replies, at a cost of 0.12." in card
