@@ -9,6 +9,7 @@ HELP = (
     "Forecast tokens, operations, GPU memory, disk and GPU-hours of a training stage, bucket by"
     " bucket, and what a budget of GPUs and hours buys. Any field of the config can be given as"
     " --field VALUE. With --explain: which jobs of a workflow would run, why, and for how long."
+    " With --sources: which share of an epoch each source of a workflow has, before it is run."
     " With --propose-buckets: a bucket_config that suits a manifest, beside that of the config."
 )
 EXAMPLE = (
@@ -23,13 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "config",
         nargs="?",
-        help="training config (.py) with buckets, epochs, model; for --explain a workflow's .yaml",
+        help="training config (.py) with buckets, epochs, model; for --explain and --sources a"
+        " workflow's .yaml",
     )
     _add_proposal(parser)
     parser.add_argument(
         "--explain",
         action="store_true",
         help="say what a run of the workflow would do now; run this in its folder",
+    )
+    parser.add_argument(
+        "--sources",
+        action="store_true",
+        help="the share of an epoch that each source of the workflow has: by its weight, or by its"
+        " clips, repeat and max_share; run this in its folder",
     )
     parser.add_argument(
         "--target", metavar="NAME", help="with --explain: train_all or a file (default: all)"
@@ -112,7 +120,11 @@ def run(args: argparse.Namespace) -> str:
     if args.num_frames:
         raise ConfigError("--num-frames belongs to --propose-buckets; buckets say it otherwise")
     if not args.config:
-        raise ConfigError("a forecast and --explain need a config; give its file first")
+        raise ConfigError("a forecast, --explain and --sources need a config; give its file first")
+    if args.sources:
+        if args.explain or args.data_path or args.output or args.plot or args.overrides:
+            raise ConfigError("--sources takes the workflow config, nothing else")
+        return _sources(args.config)
     if args.explain:
         if args.data_path or args.output or args.plot or args.overrides:
             raise ConfigError("--explain takes the workflow config and --target, nothing else")
@@ -134,6 +146,33 @@ def _explain(args: argparse.Namespace) -> str:
     found = explain_jobs(dry_run(args.config, target=args.target or "all"))
     sys.stdout.write(explanation_table(found))
     return explanation_summary(found)
+
+
+def _sources(path: str) -> str:
+    """Print the share of each source; returns the summary line."""
+    import sys
+    from pathlib import Path
+
+    from opensora.config.sources import given_rates
+    from opensora.core.errors import ConfigError
+    from opensora.curation.survey.sources import FILES, counts_of
+    from opensora.dag.cluster.plan import read_run
+    from opensora.plans.shares import shares_of_sources, shares_table
+
+    config = read_run(path)
+    if not config["sources"]:
+        raise ConfigError(f"{path}: has no `sources`, so every clip counts alike")
+    rates = given_rates(config["sources"])
+    counts, unit = counts_of(config, Path("results") / config["run"])
+    sys.stdout.write(shares_table(counts, rates, unit))
+    shares = [share for share, _ in shares_of_sources(counts, rates).values()]
+    if None in shares:
+        words = "the files of a source are not known, so shares are not either; weights would say"
+    elif unit == FILES and not any("weight" in given for given in rates.values()):
+        words = "by files: once clips are cut, shares follow their numbers; weights would hold now"
+    else:
+        words = "each epoch holds them to within one clip"
+    return f"{len(counts)} sources: {words}"
 
 
 def _propose(args: argparse.Namespace) -> str:
