@@ -79,7 +79,7 @@ def check_buckets(args: Namespace) -> None:
 def check_plan(args: Namespace) -> None:
     from opensora.plans.budget.machine import gpu_peak
 
-    if args.explain and args.config:
+    if (args.explain or args.sources) and args.config:
         check_workflow(args.config, {})
         return
     if args.propose_buckets:
