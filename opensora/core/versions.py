@@ -33,6 +33,6 @@ VERSIONS = {
     "settle_plan": 1,
     "train": 4,
     "sample": 5,
-    "evaluate": 4,
+    "evaluate": 5,
     "report": 6,
 }

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from opensora.config.registry import METRICS, SCORERS, build_module
+from opensora.core.versions import VERSIONS
 from opensora.curation.scores.scorer import ClipFrames, Scorer
 from opensora.evaluation.metric import EvaluationInputs, Metric, prompts_of
 from opensora.evaluation.statistics import summarise
@@ -51,7 +52,7 @@ class Flow(ScoredMetric):
     """How much moves: mean length of the optical flow. More is not better, it is more."""
 
     name = "flow"
-    version = 2
+    version = VERSIONS["flow"]  # a scorer that counts otherwise is another metric
     column = "flow"
     unit = "pixels a second at a short side of 128"
 
@@ -61,7 +62,7 @@ class Aesthetic(ScoredMetric):
     """The rating of first, middle and last frame that people are predicted to give."""
 
     name = "aesthetic"
-    version = 1
+    version = VERSIONS["aesthetic"]
     column = "aes"
     unit = "rating, 1 to 10"
     better = "higher"

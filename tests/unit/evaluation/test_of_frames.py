@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from opensora.core.versions import VERSIONS
 from opensora.evaluation.metric import EvaluationInputs
 from opensora.evaluation.scored import Aesthetic, Flow
 from opensora.evaluation.temporal_consistency import TemporalConsistency
@@ -39,6 +40,11 @@ def test_a_still_is_consistent_noise_is_less_and_an_image_has_no_neighbours(inpu
     assert found["image"] is None
     images = EvaluationInputs(samples=inputs.samples[3:], clip=inputs.clip)
     assert "all samples are images" in TemporalConsistency().missing(images)
+
+
+def test_a_scorer_that_counts_otherwise_is_another_metric():
+    assert Flow.version == VERSIONS["flow"] > 1
+    assert Aesthetic.version == VERSIONS["aesthetic"] > 1
 
 
 def test_flow_is_that_of_the_scorer(inputs):

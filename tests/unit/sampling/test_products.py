@@ -2,14 +2,17 @@
 
 import platform
 
+import numpy as np
 import pytest
 import torch
 from diffusers.models.activations import GELU
 from torch import nn
 
 from opensora.models.layers.blocks import Mlp
+from opensora.sampling.batch import sample_batch
 from opensora.sampling.pipeline import load_pipeline
 from opensora.sampling.products import PackedLinear, pack_blocks, packs
+from opensora.sampling.prompts import Prompt, requests
 from opensora.sampling.settings import SamplingSettings
 
 CPU = torch.device("cpu")
@@ -80,3 +83,13 @@ def test_sampling_packs_unless_it_compiles(config):
     kinds = {type(part) for block in pipeline.model.all_blocks for part in block.modules()}
     assert PackedLinear in kinds
     assert nn.Linear not in kinds
+
+
+@needs_packing
+def test_samples_are_those_of_plain_products_within_one_level(config, monkeypatch):
+    settings, wanted = SamplingSettings.from_config(config), requests([Prompt("a"), Prompt("b")], 1)
+    packed = sample_batch(load_pipeline(config, settings, "cpu"), wanted, settings)
+    monkeypatch.setattr("opensora.sampling.pipeline.pack_blocks", lambda *given: None)
+    plain = sample_batch(load_pipeline(config, settings, "cpu"), wanted, settings)
+    for one, other in zip(packed, plain, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1
