@@ -161,9 +161,16 @@ def _measure(case: Case, dtype: str, setup: Setup) -> OpenTiming:
                 **dict.fromkeys(("latents", "embeddings"), name),
                 "plan": str(source.path),
             },
-            **{"outputs": f"{name}/outputs", "lr": _LR, "dtype": dtype, "grad_clip": _CLIP},
-            **{"ema_decay": _DECAY, "seed": _SEED, "ckpt_every": 1 << 30, "log_every": 10},
-            **{"compile": setup.compiled, "num_workers": 0},
+            outputs=f"{name}/outputs",
+            lr=_LR,
+            dtype=dtype,
+            grad_clip=_CLIP,
+            ema_decay=_DECAY,
+            seed=_SEED,
+            ckpt_every=1 << 30,
+            log_every=10,
+            compile=setup.compiled,
+            num_workers=0,
         )
         run = prepare_run(config, setup.workers, given=(in_turn, model))  # type: ignore[arg-type]
         # beyond the first steps, which the trainer watches

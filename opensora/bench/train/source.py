@@ -58,8 +58,8 @@ class MemorySource:
         self.text_dim, self.max_length = text_dim, max_length
         height, width = bucket.size
         own = (CHANNELS, bucket.num_frames, height // STRIDE, width // STRIDE)
-        self.latent_channels, *size = latent or own
-        self.latent_sizes = {str(bucket): tuple(size)}
+        self.latent_channels, t, h, w = latent or own
+        self.latent_sizes = {str(bucket): (t, h, w)}
         self._longest = longest or max_length
         self.path = folder / "plan.parquet"
         write_plan(_plan(bucket, batch_size, steps), self.path)

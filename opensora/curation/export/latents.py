@@ -74,7 +74,7 @@ def write_cache(rows: pd.DataFrame, latents: Path, now: Path, then: Path) -> pd.
         bucket = Bucket.parse(str(text))
         lines += _data_set(bucket, part, now, then)
     for row in progress(found.itertuples(), description="export latents", total=len(found)):
-        cache = now / "cache" / _name(Bucket.parse(row.bucket))
+        cache = now / "cache" / _name(Bucket.parse(str(row.bucket)))
         _write(store, row, cache, halved=halved)
     (now / "dataset.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return left
@@ -130,7 +130,7 @@ def _data_set(bucket: Bucket, part: pd.DataFrame, now: Path, then: Path) -> list
 
 def _write(store: "LatentStore", row: Any, cache: Path, *, halved: bool) -> None:
     """Write the file of a latent."""
-    bucket = Bucket.parse(row.bucket)
+    bucket = Bucket.parse(str(row.bucket))
     height, width = bucket.size
     latent = store.at(int(row.place))
     if halved:  # means before deviations: the trainer's own cache has the means

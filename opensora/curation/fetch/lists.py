@@ -83,8 +83,8 @@ def table_of(rows: Wanted, found: Sequence[Fetched], folder: Path, table: Path) 
         url = address.shown if isinstance(address, Address) else ""
         lines.append({PATH: os.path.join(start, name), "url": url, LICENCE: licence, **facts})
     frame = pd.DataFrame(lines)
-    found = frame[[*FETCHED.columns]].astype({STATUS: str, DETAIL: str})
-    return found if rows.texts is None else found.assign(**{TEXT: rows.texts})
+    ordered = frame[[*FETCHED.columns]].astype({STATUS: str, DETAIL: str})
+    return ordered if rows.texts is None else ordered.assign(**{TEXT: rows.texts})
 
 
 def _texts(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
