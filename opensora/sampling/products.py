@@ -30,7 +30,9 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.bias = None if linear.bias is None else linear.bias.detach()
         self._packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
-        self._after: tuple[str, list[float], str] = ("gelu", [], "tanh") if gelu else ("none", [], "")
+        self._after: tuple[str, list[float], str] = (
+            ("gelu", [], "tanh") if gelu else ("none", [], "")
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [..., in] to [..., out]."""
