@@ -130,11 +130,12 @@ def _refuse_unused(args: argparse.Namespace, mode: str) -> None:
 def _sweep(args: argparse.Namespace) -> list[str]:
     import time
 
+    from opensora.stores.brought import find_unused
     from opensora.stores.runs import Results
     from opensora.stores.sweep import find_unnamed, free
 
     results = Results(args.sweep)
-    found = find_unnamed(results)
+    found = [*find_unnamed(results), *find_unused(results)]
     lines = [part.sentence(time.time()) for part in found]
     if not args.yes:
         waiting = [f"with --yes it would be refused: {what}" for what in results.unfinished()]

@@ -116,12 +116,23 @@ class Results:
         for run in self.runs:
             config = _config(run)
             stages = [run / LATENTS / stage["name"] for stage in config.get("stages", [])]
-            for folder in (run / CLIPS, run / EMBEDDINGS, *stages):
+            sources = config.get("sources") or []
+            ready = [run / "imported" / one["name"] / "manifest" for one in sources]
+            ready += [run / "manifest"] if config.get("manifest") else []
+            for folder in (run / CLIPS, run / EMBEDDINGS, *stages, *ready):
                 count, number = len(list(table_files(folder))), int(config.get("num_shards", 0))
                 if folder.is_dir() and count < number:
                     sentences.append(
                         f"run {run.name} lacks {number - count} of {number} indexes in {folder}"
                     )
+            tables = [
+                run / "fetched" / f"{one['name']}.parquet" for one in sources if one.get("fetch")
+            ]
+            sentences += [
+                f"run {run.name} lacks {table}"
+                for table in tables
+                if table.parent.is_dir() and not table.is_file()
+            ]
         return sentences
 
     def tables(

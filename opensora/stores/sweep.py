@@ -48,7 +48,7 @@ class Unnamed:
         self.files.append(path)
         self.beside += beside
         self.num_bytes += sum(map(_bytes, (path, *beside)))
-        self.newest = max(self.newest, *map(_last_write, (path, *beside)))
+        self.newest = max(self.newest, *map(last_write, (path, *beside)))
 
     def sentence(self, now: float) -> str:
         """What a person reads of it."""
@@ -79,7 +79,7 @@ def find_unnamed(results: Results) -> list[Unnamed]:
     leftovers = Unnamed("leftovers")
     for kind in KINDS:
         for path in _leftovers(store / kind):
-            if now - _last_write(path) > ABANDONED_S:
+            if now - last_write(path) > ABANDONED_S:
                 leftovers.add(path)
     return [
         _unnamed_clips(store / CLIPS, clips, now),
@@ -163,7 +163,7 @@ def _unnamed_files(folder: Path, kind: str, named: set[Place], now: float) -> Un
         if place in named or path.is_symlink():
             continue
         beside = companions(path)
-        if now - max(map(_last_write, (path, *beside))) < YOUNG_S:
+        if now - max(map(last_write, (path, *beside))) < YOUNG_S:
             found.young += 1
         else:
             found.add(path, beside)
@@ -175,7 +175,7 @@ def _unnamed_clips(folder: Path, named: set[str], now: float) -> Unnamed:
     for path in clip_files(folder):
         if path.name in named:
             continue
-        if now - _last_write(path) < YOUNG_S:
+        if now - last_write(path) < YOUNG_S:
             found.young += 1
         else:
             found.add(path)
@@ -219,7 +219,7 @@ def _folders(folder: Path) -> Iterator[Path]:
     yield from (folder / name for name in sorted(names))
 
 
-def _last_write(path: Path) -> float:
+def last_write(path: Path) -> float:
     """When something was written into a file, or a folder, last; 0 where it is not there."""
     found = 0.0
     for each in (path, *(path.rglob("*") if path.is_dir() and not path.is_symlink() else ())):
