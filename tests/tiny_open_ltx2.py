@@ -78,6 +78,7 @@ def _save(folder: Path, connectors: LTX2TextConnectors, **fields: Any) -> Path:
         decoder_block_out_channels=(8, 8, 8),
         layers_per_block=(1, 1, 1, 1, 1),
         decoder_layers_per_block=(1, 1, 1, 1),
+        decoder_spatial_padding_mode="zeros",  # reflecting takes two latent values a side
         spatial_compression_ratio=32,  # as the released folders say
         temporal_compression_ratio=8,
     )
