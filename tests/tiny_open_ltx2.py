@@ -75,7 +75,7 @@ def _save(folder: Path, connectors: LTX2TextConnectors, **fields: Any) -> Path:
     vae = diffusers.AutoencoderKLLTX2Video(
         latent_channels=CHANNELS,
         block_out_channels=(8, 8, 8, 8),
-        decoder_block_out_channels=(8, 8, 8),
+        decoder_block_out_channels=(8, 16, 32),
         layers_per_block=(1, 1, 1, 1, 1),
         decoder_layers_per_block=(1, 1, 1, 1),
         decoder_spatial_padding_mode="zeros",  # reflecting takes two latent values a side
