@@ -11,6 +11,7 @@ from opensora.config.latent_grid import network_of
 from opensora.config.registry import MODELS, build_module, registered_names
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import read_json
+from opensora.models.device import parse_dtype
 from opensora.models.vae.base import VideoAutoencoder
 from opensora.models.weights.checkpoint import load_checkpoint
 from opensora.models.weights.folders import resolve_folder
@@ -135,6 +136,36 @@ def build_autoencoder(fields: Mapping[str, Any]) -> Any:
             " type out"
         )
     return build_module({**fields, "type": kinds[network], "from_pretrained": str(folder)}, MODELS)
+
+
+def build_text_encoder(
+    fields: Mapping[str, Any],
+    device: str | torch.device,
+    dtype: str | torch.dtype,
+    **defaults: Any,
+) -> Any:
+    """The one door to text encoders: whoever encodes, trains or samples reads with the same.
+
+    Args:
+        fields: type and keywords; what is None is left to the type.
+        device: where it runs.
+        dtype: of the weights; float32 in place of float16, whose range T5 leaves.
+        **defaults: keywords where `fields` is silent; those that the type does not take are left
+            out.
+
+    Raises:
+        ConfigError: an unknown type or keyword, or a value that can not be used.
+        CheckpointError: the folder can not be loaded.
+    """
+    plain = parse_dtype(dtype)
+    defaults |= {"device": device, "dtype": torch.float32 if plain == torch.float16 else plain}
+    given = {name: value for name, value in fields.items() if value is not None}
+    try:
+        return build_module(given, MODELS, **defaults)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"text_encoder: a field has a value that can not be used: {error}."
+        ) from error
 
 
 def _autoencoders() -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from opensora.config.registry import MODELS, build_module
+from opensora.models import build
 from opensora.precompute.text_encoding import check_encoder_options
 from opensora.stores.keys import LABELS
 
@@ -36,13 +36,10 @@ def build_text_encoder(
     check_encoder_options(
         kind, from_pretrained=from_pretrained, max_length=max_length, num_classes=num_classes
     )
-    if kind == LABELS:
-        return build_module({"type": kind, "num_classes": num_classes, "device": device}, MODELS)
-    fields: dict[str, Any] = {"type": kind, "from_pretrained": from_pretrained, "device": device}
-    fields["dtype"] = "fp32" if device == "cpu" else dtype
-    if max_length is not None:
-        fields["model_max_length"] = max_length
-    return build_module(fields, MODELS)
+    fields: dict[str, Any] = {"type": kind, "num_classes": num_classes}
+    if kind != LABELS:
+        fields |= {"from_pretrained": from_pretrained, "model_max_length": max_length}
+    return build.build_text_encoder(fields, device, "fp32" if device == "cpu" else dtype)
 
 
 def stored_rows(encoded: Mapping[str, Tensor]) -> list[Tensor]:

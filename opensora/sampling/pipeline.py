@@ -11,6 +11,7 @@ from opensora.buckets.bucket_config import IMAGE_FPS
 from opensora.config.registry import MODELS, PARTS, build_module
 from opensora.core.errors import ConfigError
 from opensora.core.io import sha256_file
+from opensora.models import build
 from opensora.models.build import build_autoencoder
 from opensora.models.device import parse_dtype
 from opensora.models.lora.merge import apply_adapters
@@ -186,19 +187,19 @@ def build_text_encoder(
     Raises:
         ConfigError: no weights are named.
     """
-    defaults: dict[str, Any] = {"device": device}
+    defaults: dict[str, Any] = {}
     if fields.get("type") == _CLASSES:
         number = str(model.get("condition", "")).removeprefix(_LABEL_PREFIX)
         if number.isdecimal():
             defaults["num_classes"] = int(number)
         elif "num_classes" not in fields:
             raise ConfigError("text_encoder 'classes' has no num_classes; set it.")
-        return _build("text_encoder", fields, **defaults)
-    defaults["dtype"] = torch.float32 if dtype == torch.float16 else dtype
+        return build.build_text_encoder(fields, device, dtype, **defaults)
     # the model's length is that of embeddings, and a pooled one says nothing of its text
     if model.get("model_max_length") and not _is_pooled(MODELS.get(str(fields.get("type")))):
         defaults["model_max_length"] = model["model_max_length"]
-    return _build("text_encoder", _require_weights(fields, "text_encoder"), **defaults)
+    named = _require_weights(fields, "text_encoder")
+    return build.build_text_encoder(named, device, dtype, **defaults)
 
 
 def _is_pooled(text_encoder: Any) -> bool:

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from opensora.acceleration.workers import Workers
 from opensora.buckets.bucket import Bucket
-from opensora.config.registry import DATASETS, MODELS, build_module
+from opensora.config.registry import DATASETS, build_module
 from opensora.core.errors import ConfigError
 from opensora.core.seed import derive_seed
 from opensora.datasets.online import VariableVideoTextDataset, VideoBatch
 from opensora.datasets.rejects import Rejects
 from opensora.datasets.stored import LatentBatch, LatentDataset
-from opensora.models.build import build_autoencoder
+from opensora.models.build import build_autoencoder, build_text_encoder
 from opensora.models.device import parse_dtype
 from opensora.plans.compile import BatchPlan
 from opensora.training.captions import CaptionEncoder
@@ -137,7 +137,7 @@ class OnlineSource:
         if not hasattr(self._vae, "get_latent_size"):
             raise ConfigError(f"vae.type {config.vae.get('type')!r} is no video autoencoder")
         self._vae.to(workers.device, parse_dtype(dtype))
-        self._captions = CaptionEncoder(build_module(config.text_encoder, MODELS, **place))
+        self._captions = CaptionEncoder(build_text_encoder(config.text_encoder, **place))
         self.plan = dataset.plan
         self.rejects: Rejects | None = dataset.rejects
         buckets = {name: Bucket.parse(name) for name in self.plan.items()["bucket"].unique()}
