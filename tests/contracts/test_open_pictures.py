@@ -14,6 +14,7 @@ from opensora.config.given_frames import FIRST, FIRST_LAST
 from opensora.config.registry import MODELS, SCHEDULERS, build_module
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.models.build import build_autoencoder, takes_frame_mask
+from opensora.models.open.bands import both
 from opensora.models.open.pictures import PictureEncoder, encode_given
 from opensora.plans.budget.cost import model_cost
 from opensora.plans.budget.memory import Setup, token_bytes
@@ -129,6 +130,47 @@ def test_the_forward_pass_is_that_of_diffusers(folders, name):
     assert expected.std() > 1e-3
     assert model.state_dict().keys() == network.state_dict().keys()
     assert not takes_frame_mask(model)
+
+
+@pytest.mark.parametrize("scales", [(1.0, 1.0), (5.0, 3.0)])
+def test_a_sample_of_two_transformers_is_that_of_the_pipeline(tmp_path, scales):
+    name, (first, second) = "2.2 A14B first", scales
+    one = tiny_open.wan_pictures(tmp_path / "one", reads_pictures=False)
+    torch.manual_seed(1)
+    other = tiny_open.tiny_wan_transformer(in_channels=2 * tiny_open.CHANNELS + 4)
+    folder = tmp_path / "two"
+    parts = {**official(one).components, "transformer_2": other, "boundary_ratio": 0.9}
+    diffusers.WanImageToVideoPipeline(**parts).save_pretrained(folder)
+    pipeline, noise = official(folder), drawn(7, 1, tiny_open.CHANNELS, *SIZE)
+    expected = pipeline(
+        **asked(name),
+        prompt="a red ball",
+        **{"height": SIDE, "width": SIDE, "num_frames": FRAMES, "latents": noise},
+        **{"guidance_scale": first, "guidance_scale_2": second, "num_inference_steps": 6},
+        output_type="latent",
+    ).frames
+    fields = {"type": "diffusers", "from_pretrained": str(folder)}
+    models = [
+        build_module({**fields, "part": part}, MODELS).eval()
+        for part in ("transformer", "transformer_2")
+    ]
+    scheduler = build_module(
+        {
+            **{"type": "flow-match", "shift": 3.0, "num_sampling_steps": 6},
+            **{"cfg_scale": first, "cfg_scale_2": second},
+        },
+        SCHEDULERS,
+    )
+    found = scheduler.sample(
+        both(*models),
+        reader(folder),
+        ["a red ball"],
+        None,
+        "cpu",
+        conditions(folder, name),
+        z=noise,
+    )
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 @EACH
