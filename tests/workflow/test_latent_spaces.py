@@ -36,7 +36,7 @@ ROWS = {"v1_2": ("stage1", "sample", 3), "wan": ("wan_vae", "wan_vae", 3)}
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("vae", ROWS)
-def test_it_goes_from_clips_to_the_report(vae: str, tmp_path: Path) -> None:
+def test_it_goes_from_clips_to_samples(vae: str, tmp_path: Path) -> None:
     train, sample, latent_frames = ROWS[vae]
     if vae == "wan":
         tiny_open.tiny_wan_vae().save_pretrained(tmp_path / "vae")
@@ -55,7 +55,6 @@ def test_it_goes_from_clips_to_the_report(vae: str, tmp_path: Path) -> None:
         vae="./vae",
         text_encoder={"type": "t5", "from_pretrained": "./t5"},
         length=LENGTH,
-        target="report",
     )
     (bucket,) = read_json(results / "buckets/stage/summary.json")["buckets"].values()
     assert bucket["tokens_per_sample"] == latent_frames * 2 * 2  # patches of 2 x 2 latent values
@@ -65,4 +64,3 @@ def test_it_goes_from_clips_to_the_report(vae: str, tmp_path: Path) -> None:
     assert saved["encoders"]["vae"]["type"] == name
     (record,) = records(results / "samples/stage")
     assert (record["num_frames"], record["vae"]["type"]) == (9, name)
-    assert record["path"] in (results / "report/index.html").read_text()
