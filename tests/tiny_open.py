@@ -97,7 +97,9 @@ def wan_2_2_a14b(folder: Path) -> Path:
     return wan(folder, transformer_2=second, boundary_ratio=0.875)
 
 
-def wan_pictures(folder: Path, *, last: bool = False, reads_pictures: bool = True) -> Path:
+def wan_pictures(
+    folder: Path, *, last: bool = False, reads_pictures: bool = True, two: bool = False
+) -> Path:
     """As Wan 2.1 from a first frame, or from a first and a last one; or 2.2 A14B, without CLIP."""
     parts = wan(folder.with_name(f"{folder.name}-text"), shift=5.0 if last else 3.0)
     pipeline = diffusers.WanPipeline.from_pretrained(parts)
@@ -113,13 +115,14 @@ def wan_pictures(folder: Path, *, last: bool = False, reads_pictures: bool = Tru
     reads = {"image_dim": PICTURE_CHANNELS, "added_kv_proj_dim": 24}  # 2 heads of 12
     if last:
         reads["pos_embed_seq_len"] = 2 * PICTURE_TOKENS
-    transformer = tiny_wan_transformer(
-        in_channels=2 * CHANNELS + 4, **(reads if reads_pictures else {})
-    )
+    fields = {"in_channels": 2 * CHANNELS + 4, **(reads if reads_pictures else {})}
+    transformer = tiny_wan_transformer(**fields)
+    second = tiny_wan_transformer(**fields) if two else None
     if last:  # diffusers makes it of zeros, which would hide a wrong order of the pictures
         torch.nn.init.normal_(transformer.condition_embedder.image_embedder.pos_embed)
     diffusers.WanImageToVideoPipeline(
-        **{**pipeline.components, "transformer": transformer, "transformer_2": None},
+        **{**pipeline.components, "transformer": transformer, "transformer_2": second},
+        boundary_ratio=0.9 if two else None,
         image_encoder=CLIPVisionModel(clip) if reads_pictures else None,
         image_processor=CLIPImageProcessor(
             size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}

@@ -18,6 +18,7 @@ from opensora.models.open.bands import both
 from opensora.models.open.pictures import PictureEncoder, encode_given
 from opensora.plans.budget.cost import model_cost
 from opensora.plans.budget.memory import Setup, token_bytes
+from opensora.sampling.pictures import reads_given
 from opensora.schedulers.common import Conditions
 from tests import tiny_open
 
@@ -201,6 +202,34 @@ def test_a_sample_is_that_of_the_pipeline(folders, name, guidance):
         )
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     assert (found - noise).abs().max() > 1e-2
+
+
+def test_two_transformers_read_given_frames(tmp_path):
+    folder = tiny_open.wan_pictures(tmp_path / "wan", reads_pictures=False, two=True)
+    noise, name = drawn(7, 1, tiny_open.CHANNELS, *SIZE), "2.2 A14B first"
+    expected = official(folder)(
+        **asked(name),
+        prompt="a red ball",
+        **{"height": SIDE, "width": SIDE, "num_frames": FRAMES},
+        num_inference_steps=6,
+        guidance_scale=3.5,
+        latents=noise,
+        output_type="latent",
+    ).frames
+    fields = {"type": "diffusers", "from_pretrained": str(folder)}
+    high, low = (
+        build_module({**fields, "part": part}, MODELS) for part in ("transformer", "transformer_2")
+    )
+    model = both(high, low).eval()
+    assert reads_given(model)
+    scheduler = build_module(
+        {"type": "flow-match", "shift": 3.0, "num_sampling_steps": 6, "cfg_scale": 3.5}, SCHEDULERS
+    )
+    given = conditions(folder, name)
+    found = scheduler.sample(*(model, reader(folder), ["a red ball"], None, "cpu", given), z=noise)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    alone = scheduler.sample(*(high, reader(folder), ["a red ball"], None, "cpu", given), z=noise)
+    assert (found - alone).abs().max() > 1e-3  # the second one counts
 
 
 @EACH
