@@ -42,6 +42,7 @@ _SQUARES, _SQUARES_OF_STDIT3 = 20, 32
 _EMBEDDER_SQUARES, _INPUTS = 16, 4096 + 9 * 256
 # of encoders by name on a hub that are not in its cache yet
 HUB_GB = {"vae": 0.7, "clip": 2.0, "text_encoder": 20.0, "captioner": 16.0, "transformer": 6.0}
+HUB_GB["image_encoder"] = 2.6
 _WEIGHTS = (".safetensors", ".bin", ".pth", ".pt")
 _FIXED = re.compile(r"(\d+)x(\d+)")
 _KILO = {2: 2560.0 * 1440, 4: 3840.0 * 2160}

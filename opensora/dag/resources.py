@@ -289,7 +289,13 @@ class Requests:
         stages = [stage for stage in self._config["stages"] if not stage["online"]]
         clips = [largest_bucket(self._resolve(stage["config"]))[0] for stage in stages]
         on_cpu = not self._given("encode_videos", "gpus")
-        return loaded_gb(self._encoder("vae"), "fp32") + pixels_gb(max(clips), through_vae=on_cpu)
+        encoders = loaded_gb(self._encoder("vae"), "fp32") + self._pictures_gb()
+        return encoders + pixels_gb(max(clips), through_vae=on_cpu)
+
+    def _pictures_gb(self) -> float:
+        """What embeds given frames; nothing where nothing does."""
+        name = (self._config.get("encode") or {}).get("image_encoder")
+        return loaded_gb(weight_files_gb(name, "image_encoder"), "fp32") if name else 0.0
 
     def _evaluate_gb(self) -> float:
         """Encoders, and the model whose loss on held-out clips is measured."""
@@ -307,6 +313,7 @@ class Requests:
         encoders = sum(loaded_gb(self._encoder(kind), "fp32") for kind in ("vae", "text_encoder"))
         pixels = largest_bucket(fields)[1]
         on_cpu = not self._given("sample", "gpus")
+        encoders += self._pictures_gb()
         return weights + encoders + pixels_gb(pixels, through_vae=on_cpu)
 
     def _encoder(self, name: str) -> float:

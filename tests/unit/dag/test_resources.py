@@ -123,6 +123,10 @@ def test_computed_memory_follows_ranks_and_encoders(tmp_path: Path) -> None:
     for rule in ("encode_captions", "sample"):
         first, second = (asks.mem_mb(rule)(JOB, attempt=1) for asks in (small, large))
         assert second - first >= 28_000
+    pictures = requests(encode={"given": "first", "image_encoder": str(tmp_path)})
+    for rule in ("encode_videos", "sample"):
+        first, second = (asks.mem_mb(rule)(JOB, attempt=1) for asks in (small, pictures))
+        assert second - first >= 19_000
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,10 @@ def test_a_question_to_a_captioner_may_have_lines() -> None:
             {"clips": {"mode": "copy", "short_side": 64}},
             "clips: short_side 64 has no effect with mode copy",
         ),
+        (
+            {"encode": {"image_encoder": "mine/wan"}},
+            r"encode\.image_encoder has no effect without encode\.given",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(change: dict, message: str) -> None:
