@@ -305,9 +305,9 @@ def count_batches(monkeypatch):
     """Prompts that are really sampled from now on."""
     made = []
 
-    def watched(pipeline, batch, settings, references):
+    def watched(pipeline, batch, *others):
         made.extend(dict.fromkeys(request.prompt.text for request in batch))
-        return sample_batch(pipeline, batch, settings, references)
+        return sample_batch(pipeline, batch, *others)
 
     monkeypatch.setattr("opensora.sampling.run.sample_batch", watched)
     return made
