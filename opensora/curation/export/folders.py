@@ -4,7 +4,7 @@ Every function writes one folder, whole or not at all. `{split}/{id}.mp4` is a c
 before anything is written.
 """
 
-import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +20,15 @@ from opensora.core.log import progress
 from opensora.curation.export.dataset_card import CARD, dataset_card, splits_of
 from opensora.curation.export.frames import assign_counts, choose_counts, choose_size, frames_at
 from opensora.curation.export.latents import write_cache
-from opensora.curation.export.names import SPLIT, check_names, without_places
-from opensora.curation.export.trainers import TRAINERS, Trained
+from opensora.curation.export.names import (
+    DEFAULT_SUFFIX,
+    SPLIT,
+    absolute,
+    check_names,
+    suffix_of,
+    without_places,
+)
+from opensora.curation.export.trainers import TRAINERS, Trained, as_json
 from opensora.tables.columns import CAPTION, DETAIL, ID, PATH, TEXT
 
 _COPIES = 4  # at a time: one waits for the disk while another is opened
@@ -111,8 +118,10 @@ def _as_written(rows: pd.DataFrame) -> pd.Series:
 
 def _placed(rows: pd.DataFrame, folder: Path, *, copy: bool) -> pd.DataFrame:
     """The rows with `file`: the clip within the folder, or where it stands."""
+    if not copy:
+        return rows.assign(file=absolute(rows[PATH]))
     names = [
-        f"{split}/{name}{Path(str(path)).suffix or '.mp4'}" if copy else str(Path(path).absolute())
+        f"{split}/{name}{suffix_of(path) or DEFAULT_SUFFIX}"
         for split, name, path in zip(rows[SPLIT], rows[ID], rows[PATH], strict=True)
     ]
     return rows.assign(file=names)
@@ -137,14 +146,16 @@ def _copy(rows: pd.DataFrame, folder: Path) -> None:
 
 
 def _captions_beside(place: Place, rows: pd.DataFrame) -> None:
+    for split in rows[SPLIT].unique():
+        (place.now / str(split)).mkdir(exist_ok=True)
+    folder = str(place.now)
     for name, text in zip(rows["file"], rows[CAPTION], strict=True):
-        path = (place.now / name).with_suffix(".txt")
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"{text}\n", encoding="utf-8")
+        with open(f"{folder}/{os.path.splitext(name)[0]}.txt", "w", encoding="utf-8") as file:
+            file.write(f"{text}\n")
 
 
 def _lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    text = "".join(f"{as_json(record)}\n" for record in records)
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
 
@@ -157,9 +168,10 @@ def _facts(rows: pd.DataFrame) -> list[dict[str, Any]]:
         if name not in unknown:
             cells = rows[name].astype(object)
             columns.append((str(name), cells.where(cells.notna() & (cells != ""), None).tolist()))
+    names = [name for name, _ in columns]
     return [
-        {name: cells[k] for name, cells in columns if cells[k] is not None}
-        for k in range(len(rows))
+        {name: cell for name, cell in zip(names, cells, strict=True) if cell is not None}
+        for cells in zip(*(cells for _, cells in columns), strict=True)
     ]
 
 
@@ -190,7 +202,7 @@ def _videofolder(place: Place, rows: pd.DataFrame, choice: Choice) -> pd.DataFra
         _lines(
             place.now / str(split) / "metadata.jsonl",
             (
-                {"file_name": Path(file).name, TEXT: text, **facts}
+                {"file_name": os.path.basename(file), TEXT: text, **facts}
                 for file, text, facts in zip(part["file"], part[CAPTION], _facts(part), strict=True)
             ),
         )
@@ -209,7 +221,9 @@ def _of_trainer(name: str) -> Callable[[Place, pd.DataFrame, Choice], pd.DataFra
         rows = rows.assign(frames=assign_counts(frames, counts))
         least = min(counts, default=1 + trainer.shapes.frame_step)
         short = rows["frames"] == 0
-        rows[DETAIL] = [f"{n} frames, below {least}, the least that is trained" for n in frames]
+        rows.loc[short, DETAIL] = [
+            f"{n} frames, below {least}, the least that is trained" for n in frames[short]
+        ]
         rows.loc[slow, DETAIL] = [
             f"{fps:g} frames a second, fewer than --fps" for fps in rows["fps"][slow]
         ]

@@ -6,6 +6,7 @@ docs/dataset-preparation.md.
 """
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from opensora.curation.export.names import SPLIT
 from opensora.tables.columns import CAPTION
 
 TRAIN = "train"
+_ENCODER = json.JSONEncoder(ensure_ascii=False)  # to make one takes as long as to use it
 _ASPECT_BUCKETS = 7  # between the narrowest and the widest clip
 
 
@@ -59,6 +61,7 @@ def _musubi(rows: pd.DataFrame, trained: Trained) -> dict[str, str]:
     is taken once, at the longest.
     """
     height, width = trained.size
+    folder = str(trained.folder)
     lines = [
         "[general]",
         f"resolution = [{width}, {height}] # width, height: the area that buckets keep",
@@ -74,7 +77,7 @@ def _musubi(rows: pd.DataFrame, trained: Trained) -> dict[str, str]:
         name = "images" if count == 1 else f"videos_{count}" + (f"_{rate:g}fps" if rate else "")
         kind = "image" if count == 1 else "video"
         files[f"{name}.jsonl"] = "".join(
-            as_json({f"{kind}_path": str(trained.folder / file), "caption": text}) + "\n"
+            f"{as_json({f'{kind}_path': os.path.join(folder, file), 'caption': text})}\n"
             for file, text in zip(part["file"], part[CAPTION], strict=True)
         )
         table = as_json(trained.folder / f"{name}.jsonl")
@@ -115,7 +118,7 @@ def _finetrainers(rows: pd.DataFrame, trained: Trained) -> dict[str, str]:
     """metadata.csv beside the clips of each split, and the file for --dataset_config."""
     files = {}
     for split, part in rows.groupby(SPLIT):
-        names = part["file"].map(lambda file: Path(file).name)
+        names = part["file"].map(os.path.basename)
         table = pd.DataFrame({"file_name": names, "caption": part[CAPTION]})
         files[f"{split}/metadata.csv"] = table.to_csv(index=False, lineterminator="\n")
     buckets = [[count, *trained.size] for count in trained.counts]
@@ -129,11 +132,12 @@ def _ltx(rows: pd.DataFrame, trained: Trained) -> dict[str, str]:
     """A list of objects for each split; the trainer takes one bucket, which all clips fill."""
     files = {}
     for split, part in rows.groupby(SPLIT):
-        records = [
-            {"caption": text, "media_path": file}
+        # laid out by hand: json takes four times as long to indent
+        objects = (
+            f'  {{\n    "caption": {as_json(text)},\n    "media_path": {as_json(file)}\n  }}'
             for file, text in zip(part["file"], part[CAPTION], strict=True)
-        ]
-        files[f"{split}.json"] = as_json(records, indent=2) + "\n"
+        )
+        files[f"{split}.json"] = "[\n" + ",\n".join(objects) + "\n]\n"
     height, width = trained.size
     bucket = f"{width}x{height}x{min(trained.counts, default=1)}"
     files["README.md"] = (
@@ -147,6 +151,8 @@ def _ltx(rows: pd.DataFrame, trained: Trained) -> dict[str, str]:
 def as_json(value: object, indent: int | None = None) -> str:
     """A JSON value, which is a TOML string as well where it is one."""
     plain = str(value) if isinstance(value, Path) else value
+    if indent is None:
+        return _ENCODER.encode(plain)
     return json.dumps(plain, indent=indent, ensure_ascii=False)
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from opensora.config.registry import READERS
 from opensora.core.errors import TableError
-from opensora.curation.readers.reader import Reader, folders_of
+from opensora.curation.readers.reader import Reader, folders_of, names_in
 from opensora.curation.readers.unpack import Rows, rows_once, unpack
 from opensora.tables.columns import FAULT, PATH, SPELLINGS, TEXT
 from opensora.tables.parquet import open_rows
@@ -59,8 +59,8 @@ class EmbeddedClips(Reader):
 def _files(path: Path) -> list[Path]:
     if path.suffix.lower() == _SUFFIX and path.is_file():
         return [path]
-    files = [file for folder in folders_of(path) for file in sorted(folder.iterdir())]
-    return [file for file in files if file.suffix.lower() == _SUFFIX and file.is_file()]
+    files = [folder / name for folder in folders_of(path) for name in names_in(folder, (_SUFFIX,))]
+    return [file for file in files if file.is_file()]
 
 
 def _column(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Folders of clips: captions beside them, in a table, or in two lists."""
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -9,10 +10,12 @@ from opensora.core.errors import TableError
 from opensora.core.io import lines_of
 from opensora.core.text_files import TextEncodingError, read_text
 from opensora.curation.readers.reader import (
+    MEDIA_SUFFIXES,
     Reader,
     folders_of,
     in_splits,
     media_in,
+    names_in,
     table_beside,
 )
 from opensora.tables.columns import PATH, TEXT
@@ -92,6 +95,13 @@ def _lines(path: Path) -> list[str]:
     return [line.strip() for line in lines_of(text.rstrip())]
 
 
+def _beside_media(folder: Path) -> list[str]:
+    """Names of texts that a video or image of the folder shares."""
+    stems = {os.path.splitext(name)[0] for name in names_in(folder, MEDIA_SUFFIXES)}
+    texts = names_in(folder, (".txt",))
+    return [name for name in texts if name.endswith(".txt") and name[:-4] in stems]
+
+
 @READERS.register_module(name="folder")
 class CaptionsBeside(Reader):
     """x.mp4 and x.txt, as diffusion-pipe, musubi-tuner, finetrainers and sd-scripts take them."""
@@ -101,9 +111,9 @@ class CaptionsBeside(Reader):
     def takes(self, path: Path) -> bool:
         """A folder, or one in it, has a clip with a text of its name."""
         return any(
-            file.with_suffix(".txt").is_file()
+            (folder / name).is_file()
             for folder in folders_of(path)
-            for file in media_in(folder)
+            for name in _beside_media(folder)
         )
 
     def read(self, path: Path) -> pd.DataFrame:

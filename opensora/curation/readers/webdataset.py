@@ -14,7 +14,7 @@ from opensora.config.registry import READERS
 from opensora.core import limits
 from opensora.core.errors import TableError
 from opensora.core.limits import check_depth
-from opensora.curation.readers.reader import MEDIA_SUFFIXES, Reader, folders_of
+from opensora.curation.readers.reader import MEDIA_SUFFIXES, Reader, folders_of, names_in
 from opensora.curation.readers.tar_index import BrokenArchive, Member, members
 from opensora.curation.readers.unpack import Rows, rows_once, unpack
 from opensora.tables.columns import FAULT, PATH, SPELLINGS, TEXT
@@ -65,8 +65,8 @@ class WebDataset(Reader):
 def _shards(path: Path) -> list[Path]:
     if path.suffix.lower() == _SUFFIX and path.is_file():
         return [path]
-    files = [file for folder in folders_of(path) for file in sorted(folder.iterdir())]
-    return [file for file in files if file.suffix.lower() == _SUFFIX and file.is_file()]
+    files = [folder / name for folder in folders_of(path) for name in names_in(folder, (_SUFFIX,))]
+    return [file for file in files if file.is_file()]
 
 
 def _samples(file: BinaryIO) -> Iterator[tuple[str, list[Member]]]:

@@ -11,6 +11,7 @@ from opensora.cli.main import EXIT_USER, main
 from opensora.core.errors import ConfigError, TableError
 from opensora.curation.export.folders import LAYOUTS, Choice, export_folder
 from opensora.curation.export.frames import Shapes, assign_counts, choose_counts, frames_at
+from opensora.curation.export.names import absolute, suffix_of
 from opensora.curation.manifest.import_manifest import import_manifest
 from opensora.media.encode import write_video
 from opensora.tables.columns import MANIFEST
@@ -154,3 +155,15 @@ def test_the_command_says_what_it_left_out(
     assert f"3 clips, 2 left out ({tmp_path}/out/left_out.csv)" in capsys.readouterr().out
     assert main([*words, "--format", "folder"]) == EXIT_USER
     assert "export into an empty folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/a/b.mp4", "/a/b.tar.gz", "/a/b", "/a/.mp4", "/a/b.", "/a.x/b", "c.MKV", "/a//b.mp4"),
+        *("./b.mp4", "/a/./b.mp4", "/a/../b.mp4", "/a/.hidden/b.webm", "../b", "/a/b.mp4/"),
+    ],
+)
+def test_names_are_those_of_path_without_its_time(path: str) -> None:
+    assert suffix_of(path) == Path(path.rstrip("/")).suffix
+    assert absolute([path, Path(path)]) == [str(Path(path).absolute())] * 2

@@ -13,7 +13,7 @@ from opensora.config.registry import READERS, registered_names
 from opensora.core.errors import TableError
 from opensora.curation.export.folders import Choice, export_folder
 from opensora.curation.manifest.import_manifest import import_manifest
-from opensora.curation.readers.reader import read_clips
+from opensora.curation.readers.reader import folders_of, layout_of, names_in, read_clips
 from opensora.media.encode import write_video
 from opensora.tables.columns import MANIFEST
 from opensora.tables.io import read_table
@@ -187,3 +187,28 @@ def test_a_line_separator_in_a_caption_parts_no_line(clips: Path) -> None:
     lines = clips.parent / "x.jsonl"
     lines.write_text(lines.read_text().replace("no box", "no\u2028box"), encoding="utf-8")
     assert list(read_clips(settings)["text"])[2] == "no\u2028box"
+
+
+def test_names_of_a_folder_are_looked_at_without_a_path_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no reader fits, no file of many is asked what it is: names and one listing do."""
+    for name in ("b.MP4", "a.mp4", "c.txt", ".d.mp4", "e.tar.gz"):
+        (tmp_path / name).touch()
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "f.mov").touch()
+    (tmp_path / "a.txt").mkdir()  # a folder is no caption
+    assert names_in(tmp_path, {".mp4"}) == [".d.mp4", "a.mp4", "b.MP4"]
+    assert [path.name for path in folders_of(tmp_path)[1:]] == ["a.txt", "inner"]
+    asked: list[str] = []
+    plain = Path.is_file
+
+    def count(path: Path) -> bool:
+        asked.append(path.name)
+        return plain(path)
+
+    monkeypatch.setattr(Path, "is_file", count)
+    assert layout_of(tmp_path) == ""
+    assert set(asked) & {"b.MP4", "a.mp4", ".d.mp4", "f.mov", "c.txt"} == set()
+    (tmp_path / "c.mp4").touch()
+    assert layout_of(tmp_path) == "folder"
