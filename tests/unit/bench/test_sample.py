@@ -32,7 +32,9 @@ def test_the_reference_and_ours_are_timed_from_prompt_to_frames(tmp_path, capsys
 @pytest.mark.parametrize("word", [["--repeats", "0"], ["--text-channels", "65"]])
 def test_numbers_that_can_not_be_are_refused(word, capsys):
     assert main(["bench", "sample", *word]) == 2
-    assert "bench: " in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert word[0] in error
+    assert "expected a" in error
 
 
 @pytest.mark.parametrize("masked", [False, True])
