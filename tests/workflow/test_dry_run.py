@@ -47,7 +47,7 @@ def test_a_shipped_config_gives_a_job_graph(config: Path, profile: str, tmp_path
     for name in [*sidecars, content.get("sample", {}).get("prompts")]:
         if name:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).touch()
+            (tmp_path / name).write_text("text,reference_path\na cat,\n")
     leave_results_of_the_run_before(content, tmp_path)
     done = snakemake(
         *("all", "--profile", str(REPOSITORY / "profiles" / profile), "--configfile", str(config)),
