@@ -1,7 +1,8 @@
 """A tiny Wan trained on real footage by the whole workflow, and taken away to diffusers.
 
 Adapters and whole weights load in WanPipeline, which draws the samples of the run from their noise;
-and a workflow that is killed while it trains ends with the same bytes.
+and a workflow that is killed while it trains ends with the same bytes. 15 minutes on two cores
+that other work kept busy.
 """
 
 import contextlib
