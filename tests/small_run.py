@@ -24,7 +24,6 @@ def run_small(
     vae: str,
     text_encoder: dict[str, str],
     length: int,
-    target: str = "sample_all",
     stages: dict[str, dict[str, Any]] | None = None,
     workflow: str = "wan",
     prompts: str = "prompts.txt",
@@ -37,7 +36,6 @@ def run_small(
         vae: folder of the autoencoder.
         text_encoder: type and folder.
         length: of a text, in tokens.
-        target: of the DAG.
         stages: further fields of stages.
         workflow: name of the shipped workflow config.
         prompts: their file.
@@ -69,7 +67,7 @@ def run_small(
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")),
-        *(target, "--profile", str(REPOSITORY / "profiles/test"), "--cores", "2"),
+        *("sample_all", "--profile", str(REPOSITORY / "profiles/test"), "--cores", "2"),
         *("--directory", str(folder), "--configfile", str(folder / "config.yaml")),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=580, check=False)

@@ -60,7 +60,7 @@ def test_it_goes_from_clips_to_samples(vae: str, tmp_path: Path) -> None:
     assert bucket["tokens_per_sample"] == latent_frames * 2 * 2  # patches of 2 x 2 latent values
     saved = load_config(results / "train/stage/config.py").to_dict()
     assert saved["model"]["type"] == "STDiT3"
-    name = {"wan": "WanVAE", "v1_2": "OpenSoraVAE_V1_2"}[vae]
+    name = {"wan": "WanVAE", "v1_2": "OpenSoraVAE"}[vae]
     assert saved["encoders"]["vae"]["type"] == name
     (record,) = records(results / "samples/stage")
     assert (record["num_frames"], record["vae"]["type"]) == (9, name)
