@@ -28,7 +28,13 @@ ROOT = Path(__file__).parents[1]
 TRAINING = "opensora.cli.main"
 PRELOADED = {
     TRAINING: ("opensora.training.loop", "opensora.cli.train", "opensora.sampling.run"),
-    "snakemake": ("snakemake.cli", "snakemake.workflow", "opensora.dag.settings", "pandas"),
+    "snakemake": (
+        *("snakemake.cli", "snakemake.workflow", "opensora.dag.settings", "pandas"),
+        # what `opensora check` loads, which the workflow asks at its start
+        *("opensora.cli.check", "opensora.curation.manifest.early", "opensora.training.ready"),
+        *("opensora.encoders.train_clip", "opensora.encoders.train_vae", "opensora.dag.early"),
+        *("opensora.encoders.train_text_encoder", "opensora.sampling.checks"),
+    ),
 }
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
@@ -153,6 +159,7 @@ def become(words: Sequence[str], env: Mapping[str, str]) -> None:
             setattr(sys, name, open(number, mode, buffering=1, closefd=False))  # noqa: SIM115
             setattr(sys, f"__{name}__", getattr(sys, name))
         _let_launchers_fork()
+        _let_checks_fork()
         sys.argv = [words[1], *words[2:]]
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
         code = 0
@@ -198,6 +205,26 @@ def _let_launchers_fork() -> None:
     if launcher is not None:
         forks = SimpleNamespace(Popen=Forked, run=subprocess.run)
         launcher.subprocess = forks  # type: ignore[attr-defined]
+
+
+def _let_checks_fork() -> None:
+    """Snakemake's process forks what it asks before its first job, for the same reason."""
+    early = sys.modules.get("opensora.dag.early")
+    if early is not None:
+        early.subprocess = SimpleNamespace(run=_run_forked)  # type: ignore[attr-defined]
+
+
+def _run_forked(words: Sequence[str], **_: Any) -> "subprocess.CompletedProcess[str]":
+    """As much of `subprocess.run` as the check needs."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = [Path(folder) / name for name in ("out", "err")]
+        if not (child := os.fork()):
+            for number, path in enumerate(said, start=1):
+                os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+            become(words[1:], dict(os.environ))
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out, err = (path.read_text() for path in said)
+    return subprocess.CompletedProcess(list(words), code, out, err)
 
 
 if __name__ == "__main__":

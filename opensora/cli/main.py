@@ -19,6 +19,7 @@ from opensora.core.text import visible
 # command -> one line for `opensora --help`, in the order of the pipeline
 COMMANDS = {
     "init": "look at a folder of yours and write a workflow config that fits it",
+    "check": "read a workflow config and all it names as the run will",
     "fetch": "bring videos of a list of addresses to this machine",
     "make-demo": "render the built-in demo world",
     "ingest-videos": "find, probe and hash videos and images",

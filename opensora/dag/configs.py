@@ -21,6 +21,13 @@ from opensora.config.text_types import TEXT_LENGTHS, TRAINED_LENGTHS
 from opensora.core.errors import ConfigError
 from opensora.core.io import lines_of, sha256_file
 from opensora.core.text_files import TextEncodingError, read_text
+from opensora.dag.early import (
+    check_curation,
+    check_kinds,
+    check_milestones,
+    check_prompts,
+    check_sample_size,
+)
 from opensora.tables.prompts import is_prompt_table, read_prompt_table
 
 _URLS = ("http://", "https://")
@@ -133,23 +140,47 @@ def check_configs(config: dict[str, Any], repository: Path, run: str) -> None:
     Raises:
         ConfigError: a config can not be read, or contradicts the workflow's.
     """
+    check_curation(config)
+    check_prompts(config["sample"]["prompts"])
+    sample = str(repository / config["sample"]["config"])
+    trained = {
+        stage["config"]: resolved(str(repository / stage["config"]), "train")
+        for stage in config["stages"]
+    }
+    sampling = resolved(sample, "inference")
+    check_kinds(trained, config["sample"]["config"], sampling)
     for stage in config["stages"]:
-        fields = resolved(str(repository / stage["config"]), "train")
+        fields = trained[stage["config"]]
+        check_milestones(stage, fields)
         _check_encoders(config, stage, fields, run)
         _check_groups(stage, fields)
         _check_results(stage, fields)
-    for name in _TRAINED:
+    for name, fields in trained_encoders(config, repository).items():
         model = config["models"][name]
-        if model["config"] and not model["from_pretrained"]:
-            fields = resolved(str(repository / model["config"]))
+        if fields:
             _check_trained_type(model, fields.get("type", "t5"))
     grid = run_grid(config, lambda path: resolved(str(repository / path)))
-    for stage in config["stages"]:
-        check_config_frames(
-            resolved(str(repository / stage["config"]), "train"), grid, stage["config"]
-        )
-    sample = str(repository / config["sample"]["config"])
+    for path, fields in trained.items():
+        check_config_frames(fields, grid, path)
+    check_sample_size(sampling, grid, config["sample"]["config"])
     reference_hashes(sample, config["sample"]["prompts"] or "")
+
+
+def trained_encoders(config: dict[str, Any], repository: Path) -> dict[str, dict[str, Any]]:
+    """The configs of the encoders that a run trains itself, by their names."""
+    models = config["models"]
+    return {
+        name: resolved(str(repository / models[name]["config"]))
+        for name in _TRAINED
+        if models[name]["config"] and not models[name]["from_pretrained"]
+    }
+
+
+def contents_of(config: dict[str, Any], repository: Path) -> list[dict[str, Any]]:
+    """The fields of every config that a run names."""
+    stages = (resolved(str(repository / stage["config"]), "train") for stage in config["stages"])
+    sample = resolved(str(repository / config["sample"]["config"]), "inference")
+    return [*stages, sample, trained_encoders(config, repository)]
 
 
 @cache

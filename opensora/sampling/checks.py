@@ -9,14 +9,17 @@ from torch import nn
 
 from opensora.buckets.aspect import RESOLUTIONS, get_resolution
 from opensora.buckets.bucket_config import parse_bucket_config
+from opensora.config.load import load_config
+from opensora.config.registry import SCHEDULERS, build_module
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.models.build import takes_frame_mask
 from opensora.models.layers.embeddings import CaptionEmbedder, LabelEmbedder
 from opensora.models.open.family import OpenTransformer
 from opensora.models.text_encoder import ClassEncoder
 from opensora.models.weights.checkpoint import LoadReport
+from opensora.sampling.prompts import prompts_of
 from opensora.sampling.references import whole_frames
-from opensora.sampling.settings import SamplingSettings
+from opensora.sampling.settings import FIELDS, SamplingSettings
 
 log = logging.getLogger(__name__)
 
@@ -229,3 +232,53 @@ def warn_unseen_size(training: Mapping[str, Any], settings: SamplingSettings) ->
         *(settings.num_frames, height, width),
         ", ".join(f"{rule.resolution}:{rule.num_frames}" for rule in rules),
     )
+
+
+def check_config(
+    path: str | Path,
+    prompts: str | Path | None,
+    *,
+    trained: Mapping[str, Any],
+    stride: tuple[int, int, int],
+) -> None:
+    """Read a sampling config as `sample` will, before there is a model to sample from.
+
+    Args:
+        path: of the config.
+        prompts: the file that the workflow gives; None where it is made by the run.
+        trained: the scheduler of the model's training, which the config's completes.
+        stride: frames, rows and columns of pixels of one latent value.
+
+    Raises:
+        ConfigError: what sampling would refuse, once hours of training are done.
+    """
+    config = load_config(path, known=FIELDS, kind="inference").to_dict()
+    given = {} if prompts is None else {"prompt": None, "prompt_path": str(prompts)}
+    try:
+        settings = SamplingSettings.from_config({"save_dir": "samples", **config})
+        for name in ("vae", "text_encoder", "scheduler"):
+            if not config.get(name):
+                raise ConfigError(f"it names no {name}; set it there")
+        scheduler = config["scheduler"]
+        if scheduler.get("type", trained.get("type")) == trained.get("type"):
+            scheduler = {**trained, **scheduler}
+        build_module(scheduler, SCHEDULERS)
+        scale = scheduler.get("cfg_scale")
+        if isinstance(scale, str):
+            raise ConfigError(f"scheduler.cfg_scale is {scale!r}; expected a number")
+        is_bucket = any(settings.image_size in t.sizes.values() for t in RESOLUTIONS.values())
+        if not is_bucket and any(
+            side % step for side, step in zip(settings.image_size, stride[1:], strict=True)
+        ):
+            raise ConfigError(
+                f"image_size is {settings.image_size}; expected multiples of {stride[1:]}, the"
+                " pixels of one latent value"
+            )
+        if (lora := config.get("lora")) and not Path(lora).exists():
+            raise ConfigError(f"lora: {lora!r} does not exist")
+        if prompts is not None:
+            prompts_of({**config, **given}, settings)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: a field has a value that can not be used: {error}") from error

@@ -9,6 +9,7 @@ from opensora.core.errors import ConfigError, OpenSoraError
 from opensora.core.versions import VERSIONS
 from opensora.dag.configs import (
     check_configs,
+    contents_of,
     encoder_fields,
     plan_fields,
     reference_hashes,
@@ -17,6 +18,7 @@ from opensora.dag.configs import (
     training_fields,
     weights_of,
 )
+from opensora.dag.early import check_deeply
 from opensora.dag.identity import identity, know_signatures
 from opensora.dag.layout import require_layout
 from opensora.dag.mark import remove_marks
@@ -41,6 +43,12 @@ try:
     if workflow.is_main_process:  # its jobs need not check again
         check_configs(config, REPOSITORY, f"results/{config['run']}")
         require_layout(f"results/{config['run']}")
+        check_deeply(
+            config,
+            contents_of(config, REPOSITORY),
+            REPOSITORY,
+            Path(f"results/{config['run']}"),
+        )
 except OpenSoraError as error:
     raise WorkflowError(str(error))
 

@@ -1,0 +1,91 @@
+"""`opensora check`."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+HELP = (
+    "Read a workflow config, every config that it names and its rules as the commands will that run"
+    " hours later; nothing is run. `snakemake` does it at its start."
+)
+EXAMPLE = "opensora check configs/workflow/demo.yaml"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("config", type=Path, help="workflow config (.yaml)")
+    parser.add_argument(
+        "--settled",
+        action="store_true",
+        help="the file is what a run has read and completed already, as results/RUN/config.yaml",
+    )
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="where paths of configs start (default: here)",
+    )
+
+
+def run(args: argparse.Namespace) -> str:
+    """Check; returns the summary line."""
+    from opensora.core.errors import ConfigError
+    from opensora.dag.configs import check_configs
+    from opensora.dag.early import read_workflow_config
+    from opensora.dag.settings import check_workflow_config
+
+    schema = args.repository / "workflow/schemas/config.schema.yaml"
+    if not schema.is_file():
+        raise ConfigError(f"{schema}: no such file; run this in the folder of the workflow")
+    config = read_workflow_config(args.config)
+    if not args.settled:
+        check_workflow_config(config, schema)
+        check_configs(config, args.repository, f"results/{config['run']}")
+    return f"{_check(config, args.repository)} configs of {args.config} can be used"
+
+
+def _check(config: dict[str, Any], repository: Path) -> int:
+    """What only the packages that compute can tell; returns the number of configs."""
+    from opensora.config.latent_grid import run_grid
+    from opensora.config.load import load_config
+    from opensora.config.run_sources import sources_of
+    from opensora.curation.manifest.early import check_rules
+    from opensora.encoders.train_clip import ClipConfig
+    from opensora.encoders.train_text_encoder import TextEncoderConfig
+    from opensora.encoders.train_vae import VaeConfig
+    from opensora.encoders.trainer import read_fields
+    from opensora.sampling.checks import check_config
+    from opensora.training.ready import check_stage
+
+    sources = sources_of(config)
+    ready = config["manifest"] or any(source.get("manifest") for source in sources)
+    if not ready:  # ready clips have other columns
+        common = {"prefer": config["prefer"], "max_distance": config["dedup"]["max_distance"]}
+        for source in sources:
+            rules = {"filters": source["filters"], "keep_if": source["keep_if"], **common}
+            check_rules(config["scorers"], **rules)
+    names = []
+    for number, stage in enumerate(config["stages"]):
+        names.append(stage["config"])
+        check_stage(
+            repository / stage["config"],
+            online=stage["online"],
+            continues=bool(number or stage["load"]),
+            gpus=stage["gpus"],
+        )
+    kinds = {"vae": VaeConfig, "clip": ClipConfig, "text_encoder": TextEncoderConfig}
+    for name, kind in kinds.items():
+        model = config["models"][name]
+        if model["config"] and not model["from_pretrained"]:
+            names.append(model["config"])
+            read_fields(repository / model["config"], [], kind)
+    names.append(config["sample"]["config"])
+    last = load_config(repository / config["stages"][-1]["config"]).to_dict()
+    check_config(
+        repository / config["sample"]["config"],
+        config["sample"]["prompts"],
+        trained=last.get("scheduler") or {},
+        stride=run_grid(config, lambda name: load_config(repository / name).to_dict()).stride,
+    )
+    return len(set(names))
