@@ -1,5 +1,6 @@
 """The jobs that Snakemake would run, read from its dry run."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from opensora.core.errors import ConfigError, OpenSoraError
+from opensora.dag.early import ONLY_EXPLAINS
 
 _JOB = re.compile(r"(?:local)?(rule|checkpoint) (\w+):")
 _FIELD = re.compile(r"    (input|output|jobid|benchmark|reason|wildcards|resources): ?(.*)")
@@ -69,7 +71,12 @@ def dry_run(
         *("--directory", str(folder), "--configfile", str(config), "--", target),
     ]
     done = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL
+        command,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, ONLY_EXPLAINS: "1"},
     )
     if done.returncode:
         raise ConfigError(f"{config}: {_complaint(done.stdout + done.stderr)}")

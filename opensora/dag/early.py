@@ -6,6 +6,7 @@ own, for torch takes seconds to load and half a gigabyte: once for each content 
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,8 @@ _NO_MATTER = ("resources", "container", "layout", "manifest_csv", "max_rejected"
 _ASKING = ("transformers", "openai")  # captioners that ask a model
 _USER = 2  # exit code of what the user can mend
 _CHECKED = "checked.txt"
+# set where a dry run only lists jobs for a person, who starts the run itself afterwards
+ONLY_EXPLAINS = "OPENSORA_ONLY_EXPLAINS"
 
 
 def read_workflow_config(path: Path) -> dict[str, Any]:
@@ -176,6 +179,8 @@ def check_prompts(path: str | None) -> None:
 def check_deeply(config: Fields, contents: list[Fields], repository: Path, run: Path) -> None:
     """Ask `opensora check` about a run, unless it has been asked about this very content.
 
+    `opensora plan --explain`, which runs nothing, does without.
+
     Args:
         config: of the workflow, checked and complete.
         contents: fields of all configs that it names, resolved.
@@ -185,6 +190,8 @@ def check_deeply(config: Fields, contents: list[Fields], repository: Path, run: 
     Raises:
         ConfigError: its sentence.
     """
+    if os.environ.get(ONLY_EXPLAINS):
+        return
     given = {name: value for name, value in config.items() if name not in _NO_MATTER}
     prompts = config["sample"]["prompts"]
     text = sha256_once(prompts) if prompts and Path(prompts).is_file() else None
