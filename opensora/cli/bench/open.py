@@ -2,6 +2,8 @@
 
 import argparse
 
+from opensora.core.arguments import count
+
 HELP = (
     "Time steps of the trainer on a Wan transformer and those of a plain loop of diffusers, in turn"
     " on the CPU, on batches in memory. Some minutes."
@@ -20,10 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of both sides; bf16 is left out on a processor slow at it (default: bf16,fp32)",
     )
     parser.add_argument(
-        "--steps", type=int, default=2, metavar="N", help="of a turn, 10 N at tiny (default: 2)"
+        "--steps", type=count, default=2, metavar="N", help="of a turn, 10 N at tiny (default: 2)"
     )
     parser.add_argument(
-        "--turns", type=int, default=5, metavar="N", help="of each side (default: 5)"
+        "--turns", type=count, default=5, metavar="N", help="of each side (default: 5)"
     )
     parser.add_argument(
         "--online", action="store_true", help="their side encodes video and text in each step"
