@@ -50,9 +50,6 @@ def run(args: argparse.Namespace) -> str:
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json
 
-    for name in ("steps", "turns"):
-        if getattr(args, name) < 1:
-            raise ConfigError(f"--{name} {getattr(args, name)}: expected at least 1")
     dtypes = args.dtypes.split(",")
     for name in dtypes:
         if name not in ("bf16", "fp32"):
