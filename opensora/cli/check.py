@@ -84,7 +84,6 @@ def _check(config: dict[str, Any], repository: Path) -> int:
     last = load_config(repository / config["stages"][-1]["config"]).to_dict()
     check_config(
         repository / config["sample"]["config"],
-        config["sample"]["prompts"],
         trained=last.get("scheduler") or {},
         stride=run_grid(config, lambda name: load_config(repository / name).to_dict()).stride,
     )

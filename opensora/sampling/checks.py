@@ -17,7 +17,6 @@ from opensora.models.layers.embeddings import CaptionEmbedder, LabelEmbedder
 from opensora.models.open.family import OpenTransformer
 from opensora.models.text_encoder import ClassEncoder
 from opensora.models.weights.checkpoint import LoadReport
-from opensora.sampling.prompts import prompts_of
 from opensora.sampling.references import whole_frames
 from opensora.sampling.settings import FIELDS, SamplingSettings
 
@@ -236,7 +235,6 @@ def warn_unseen_size(training: Mapping[str, Any], settings: SamplingSettings) ->
 
 def check_config(
     path: str | Path,
-    prompts: str | Path | None,
     *,
     trained: Mapping[str, Any],
     stride: tuple[int, int, int],
@@ -245,7 +243,6 @@ def check_config(
 
     Args:
         path: of the config.
-        prompts: the file that the workflow gives; None where it is made by the run.
         trained: the scheduler of the model's training, which the config's completes.
         stride: frames, rows and columns of pixels of one latent value.
 
@@ -253,7 +250,6 @@ def check_config(
         ConfigError: what sampling would refuse, once hours of training are done.
     """
     config = load_config(path, known=FIELDS, kind="inference").to_dict()
-    given = {} if prompts is None else {"prompt": None, "prompt_path": str(prompts)}
     try:
         settings = SamplingSettings.from_config({"save_dir": "samples", **config})
         for name in ("vae", "text_encoder", "scheduler"):
@@ -276,8 +272,6 @@ def check_config(
             )
         if (lora := config.get("lora")) and not Path(lora).exists():
             raise ConfigError(f"lora: {lora!r} does not exist")
-        if prompts is not None:
-            prompts_of({**config, **given}, settings)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     except (TypeError, ValueError) as error:
