@@ -22,12 +22,12 @@ from opensora.config.registry import MODELS, PARTS, build_module
 from opensora.core.errors import ConfigError
 from opensora.models.device import parse_dtype
 from opensora.models.layers.attention import Attention, CrossAttention
+from opensora.models.layers.packed import pack_blocks
 from opensora.sampling.batch import sample_batch
 from opensora.sampling.checks import check_image_size
 from opensora.sampling.compiled import compile_blocks
 from opensora.sampling.decode import prepare_decoding
 from opensora.sampling.pipeline import Pipeline, build_text_encoder
-from opensora.sampling.products import pack_blocks
 from opensora.sampling.prompts import Prompt, SampleRequest
 from opensora.sampling.settings import SamplingSettings
 from opensora.sampling.texts import PromptTexts

@@ -62,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="metrics.jsonl of a run on --gpus GPUs of this kind, to take the share from",
     )
+    _add_stored(parser)
+    parser.add_argument("--output", metavar="FILE", help="all figures (.json)")
+    parser.add_argument("--plot", metavar="FILE", help="one epoch as bars (.svg)")
+
+
+def _add_stored(parser: argparse.ArgumentParser) -> None:
+    """Declare what is stored of clips and captions."""
     parser.add_argument(
         "--dtype", choices=("bf16", "fp32"), default="bf16", help="stored type (default: bf16)"
     )
@@ -84,8 +91,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("T", "H", "W"),
         help="pixels of one latent value (default: as the config's vae says, or 1 8 8)",
     )
-    parser.add_argument("--output", metavar="FILE", help="all figures (.json)")
-    parser.add_argument("--plot", metavar="FILE", help="one epoch as bars (.svg)")
 
 
 def _add_proposal(parser: argparse.ArgumentParser) -> None:

@@ -233,9 +233,7 @@ def iter_wanted(
 
 
 def iter_made(
-    path: Path,
-    indices: Sequence[int] | np.ndarray,
-    convert: Callable[[VideoFrame, Geometry], _P],
+    path: Path, indices: Sequence[int] | np.ndarray, convert: Callable[[VideoFrame, Geometry], _P]
 ) -> Iterator[tuple[int, _P | Picture]]:
     """Yield what `convert` makes of the frames of :func:`iter_wanted`; still pictures as such."""
     wanted = sorted({int(index) for index in indices})

@@ -14,6 +14,7 @@ from opensora.core.io import sha256_file
 from opensora.models import build
 from opensora.models.build import build_autoencoder
 from opensora.models.device import parse_dtype
+from opensora.models.layers.packed import pack_blocks
 from opensora.models.lora.merge import apply_adapters
 from opensora.models.open.bands import both
 from opensora.models.open.pictures import PictureEncoder
@@ -34,7 +35,6 @@ from opensora.sampling.checks import (
 from opensora.sampling.compiled import compile_blocks
 from opensora.sampling.decode import prepare_decoding
 from opensora.sampling.pictures import build_pictures
-from opensora.sampling.products import pack_blocks
 from opensora.sampling.settings import SamplingSettings
 from opensora.sampling.texts import PromptTexts
 from opensora.text.clean import clean_caption
@@ -90,8 +90,7 @@ def load_pipeline(
     """Build and load all parts named by a sampling config.
 
     Args:
-        config: `model` (its from_pretrained names the checkpoint), `vae`, `text_encoder`,
-            `scheduler`, and maybe `lora` and `image_encoder`.
+        config: `model`, `vae`, `text_encoder`, `scheduler`, maybe `lora` and `image_encoder`.
         settings: dtype and the size, which must fit the VAE and the model.
         device: where to put the networks.
 

@@ -1,7 +1,8 @@
 """A whole sampling run: what is not there yet is made, then the table of all; resumable."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -77,21 +78,9 @@ def sample_prompts(
     number, count = part
     own = [batch.places for batch in whole_batches(wanted, settings)[number - 1 :: count]]
     mine = _together(own[workers.group :: workers.num_groups])
-    lost: set[Prompt] = set()
-    failure: OpenSoraError | None = None
-    try:
-        lost = _make(
-            pipeline,
-            mine,
-            settings,
-            config or {},
-            workers=workers,
-            signals=signals,
-            on_step=on_step,
-        )
-    except OpenSoraError as error:
-        failure = error
-    lost = _agree(failure, lost, workers)
+    watched = {"workers": workers, "signals": signals, "on_step": on_step}
+    make = partial(_make, pipeline, mine, settings, config or {}, **watched)
+    lost = _lost_by_all(make, workers)
     places = _together(own)
     numbers = {
         request: row
@@ -99,6 +88,17 @@ def sample_prompts(
         if request in places and request.prompt not in lost
     }
     return workers.first(lambda: write_samples(numbers, settings, part))
+
+
+def _lost_by_all(make: Callable[[], set[Prompt]], workers: Workers) -> set[Prompt]:
+    """Make the samples of this worker; what it lost, or why it failed, all workers learn."""
+    lost: set[Prompt] = set()
+    failure: OpenSoraError | None = None
+    try:
+        lost = make()
+    except OpenSoraError as error:
+        failure = error
+    return _agree(failure, lost, workers)
 
 
 def _together(parts: Sequence[Mapping[SampleRequest, Place]]) -> dict[SampleRequest, Place]:

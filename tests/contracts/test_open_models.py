@@ -11,10 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from opensora.config.registry import MODELS, SCHEDULERS, build_module
 from opensora.models.build import build_autoencoder
+from opensora.models.layers.packed import PackedLinear, pack_blocks, packs
 from opensora.models.open.family import FAMILIES as KNOWN
 from opensora.plans.budget.cost import model_cost
 from opensora.plans.budget.memory import Setup, token_bytes
-from opensora.sampling.products import PackedLinear, pack_blocks, packs
 from opensora.schedulers.common import size_conditions
 from tests import tiny_open
 from tests.open_families import FAMILIES, FPS, FRAMES, LENGTH

@@ -9,9 +9,9 @@ from diffusers.models.activations import GELU
 from torch import nn
 
 from opensora.models.layers.blocks import Mlp
+from opensora.models.layers.packed import PackedLinear, pack_blocks, packs
 from opensora.sampling.batch import sample_batch
 from opensora.sampling.pipeline import load_pipeline
-from opensora.sampling.products import PackedLinear, pack_blocks, packs
 from opensora.sampling.prompts import Prompt, requests
 from opensora.sampling.settings import SamplingSettings
 
