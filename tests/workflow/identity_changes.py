@@ -119,8 +119,8 @@ CHANGES: dict[str, tuple[Edit, dict[str, int]]] = {
         replace_in("sample.py", "cfg_scale=2.0", "cfg_scale=3.0"),
         {"sample": 1},
     ),
-    "`clips.min_s` and `clips.max_s` change places": (
-        both(setting("clips.min_s", 3.0), setting("clips.max_s", 1.5)),
+    "`clips.max_s` and `clips.fps` change places": (
+        both(setting("clips.max_s", 8.0), setting("clips.fps", 3.0)),
         {"split_clips": 2},
     ),
     "`validation_fraction` and `test_fraction` change places": (

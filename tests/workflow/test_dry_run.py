@@ -133,7 +133,7 @@ def test_every_encoding_setting_reaches_its_command(tmp_path: Path) -> None:
     done = snakemake(*words, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     for option in (
-        "--dtype bf16 --posterior moments --seed 42 --min-psnr 12.5 --output",
+        "--dtype bf16 --posterior moments --seed 42 --min-psnr 12.5 ",
         "--max-length 64 --dtype bf16 --int8 --output",
         "--type t5 --text-encoder results/demo/models/text_encoder --max-length 64 --dtype",
     ):

@@ -51,7 +51,7 @@ def write_config(folder: Path, **changes: object) -> None:
     config["clips"] = {"min_s": 1.0, "max_s": 2.0, "fps": 8, "short_side": 32}
     config["sample"]["prompts"] = "prompts.txt"
     (folder / "config.yaml").write_text(yaml.safe_dump(config | changes))
-    (folder / "prompts.txt").touch()
+    (folder / "prompts.txt").write_text("a square\n")
 
 
 def curate(folder: Path, target: str = "curate_all") -> None:

@@ -186,7 +186,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
         config["models"] = {name: {"config": str(path)} for name, path in names.items()}
     run = Run(tmp_path, config)
     (tmp_path / "videos").mkdir()
-    (tmp_path / "prompts.txt").touch()
+    (tmp_path / "prompts.txt").write_text("a square\n")
     for number in range(NUM_VIDEOS):
         add_video(run, number)
     set_stage(run, 1, "32px")

@@ -37,7 +37,8 @@ def test_braces_in_every_name_reach_their_commands(tmp_path: Path) -> None:
     config.pop("demo")
     config |= {
         "videos": ["{shard}", "a {stage}"],
-        "captions": {"sidecar": ["{c}.csv"], "prompt": "what is {x}?"},
+        "captions": {"sidecar": ["{c}.csv"], "captioner": "transformers", "model": "./{look}"}
+        | {"prompt": "what is {x}?"},
         "scorers": ["technical", "flow", "aesthetic", "match"],
         "scorer_options": {
             "flow": {"raft": "./{w}.pth"},
@@ -58,7 +59,8 @@ def test_braces_in_every_name_reach_their_commands(tmp_path: Path) -> None:
     shown = dry_run(config, tmp_path)
     for words in (
         "ingest-videos '{shard}' 'a {stage}' --output",
-        "--sidecar '{c}.csv' --prompt 'what is {x}?'",
+        "--sidecar '{c}.csv' ",
+        "--prompt 'what is {x}?'",
         '"raft": "./{w}.pth"',
         '"clip": "./{look}", "head": "./{h}.pth"',
         "--clip './{clip}'",

@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.with_suffix(".txt").write_text(f"square {number} moves")
     for name, save in {"vae": save_vae, "t5": save_t5, "clip": save_clip}.items():
         save(folder / name)
-    (folder / "prompts.txt").touch()
+    (folder / "prompts.txt").write_text("a square\n")
     return folder
 
 

@@ -12,7 +12,7 @@ from tests.workflow.sbatch_lines import REPOSITORY, submitted
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 # of runs that enter with a table
-OTHER_ENTRIES = {"import_manifest", "import_scenes"}
+OTHER_ENTRIES = {"fetch", "import_manifest", "import_scenes"}
 TASKS = ("--nodes", "--ntasks", "--ntasks-per-gpu", "--gpus", "--gpus-per-node")
 
 
