@@ -41,14 +41,11 @@ def run(args: argparse.Namespace) -> str:
     """Fetch; returns the summary line."""
     from pathlib import Path
 
-    from opensora.core.errors import ConfigError
     from opensora.curation.fetch.fetch import fetch
     from opensora.curation.fetch.lists import read_list, table_of
     from opensora.tables.columns import FETCHED, OK, STATUS
     from opensora.tables.io import write_table
 
-    if args.max_gb <= 0 or args.timeout_s <= 0:
-        raise ConfigError("--max-gb and --timeout-s: expected a number above 0")
     rows = read_list(args.list)
     found = fetch(
         rows.wanted,

@@ -47,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Settle, account, write; returns the summary line."""
-    from opensora.core.errors import ConfigError
     from opensora.core.io import write_json
     from opensora.core.seal import sealed
     from opensora.plans import settle_plan as stage
@@ -57,8 +56,6 @@ def run(args: argparse.Namespace) -> str:
     from opensora.tables.io import read_table, write_table
     from opensora.tables.manifest import read_manifest
 
-    if not 0 <= args.max_rejected <= 1:
-        raise ConfigError(f"--max-rejected {args.max_rejected}: expected a share from 0 to 1")
     manifest, plan = read_manifest(args.manifest), BatchPlan(args.plan)
     left_out = read_table(args.left_out, LEFT_OUT)
     latents, embeddings = (

@@ -28,4 +28,4 @@ def test_all_samples_are_shown_and_the_filter_is_timed(capsys) -> None:
 
 def test_numbers_that_can_not_be_are_one_sentence(capsys) -> None:
     assert main(["bench", "report", "--samples", "1"]) == 2
-    assert "--samples of at least 2" in capsys.readouterr().err
+    assert "--samples: expected a whole number of at least 2" in capsys.readouterr().err

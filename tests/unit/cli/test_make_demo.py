@@ -20,15 +20,11 @@ def test_one_summary_line_counts_what_was_made(
     assert (tmp_path / "world" / "prompts.txt").is_file()
 
 
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [(["--num-videos", "0"], "at least one video"), ([], "choose a new folder")],
-)
 def test_what_a_user_can_mend_is_one_line_without_a_traceback(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], sentence: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mine.txt").touch()
-    assert main(["make-demo", "--output", str(tmp_path), *SMALL, *options]) == 2
+    assert main(["make-demo", "--output", str(tmp_path), *SMALL]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "make-demo:" in line]
-    assert sentence in line
+    assert "choose a new folder" in line
     assert (tmp_path / "mine.txt").exists()

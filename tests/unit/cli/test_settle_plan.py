@@ -80,4 +80,4 @@ def test_too_many_marked_clips_are_one_sentence(world, capsys):
     assert "corrupt 1 (such as 'v4': ends early)" in error
     assert not (world / "settled.parquet").exists()
     assert settle(world, "--max-rejected", "2") == 2
-    assert "expected a share from 0 to 1" in capsys.readouterr().err
+    assert "expected a number from 0 to 1" in capsys.readouterr().err
