@@ -101,4 +101,4 @@ def test_a_folder_without_a_good_video_is_an_error(tmp_path: Path) -> None:
 )
 def test_contradictions_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "curation", *words]) == EXIT_USER
-    assert capsys.readouterr().err.startswith("opensora bench: ")
+    assert capsys.readouterr().err.startswith("opensora bench")
