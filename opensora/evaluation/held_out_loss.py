@@ -16,7 +16,8 @@ from opensora.core.errors import OpenSoraError
 from opensora.datasets.stored import LatentDataset
 from opensora.evaluation.metric import EvaluationInputs, Metric
 from opensora.evaluation.statistics import summarise
-from opensora.models.open.bands import Band, noise_band, scheduler_of
+from opensora.models.open.band_scheduler import scheduler_of
+from opensora.models.open.bands import Band, noise_band
 from opensora.models.weights.checkpoint import load_checkpoint
 from opensora.plans.compile import BatchPlan
 from opensora.sampling.checkpoint import TrainedModel, find_trained_model

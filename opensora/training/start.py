@@ -20,7 +20,7 @@ from opensora.core.lock import RunLock
 from opensora.core.seed import derive_seed
 from opensora.datasets.masks import MaskGenerator
 from opensora.models.build import takes_frame_mask, use_grad_checkpoint
-from opensora.models.open.bands import scheduler_of
+from opensora.models.open.band_scheduler import scheduler_of
 from opensora.models.open.door import describe
 from opensora.models.open.family import OpenTransformer
 from opensora.plans.compile import BatchPlan

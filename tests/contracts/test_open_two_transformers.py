@@ -8,7 +8,8 @@ import torch
 
 from opensora.config.registry import MODELS, build_module
 from opensora.core.errors import ConfigError
-from opensora.models.open.bands import noise_band, scheduler_of
+from opensora.models.open.band_scheduler import scheduler_of
+from opensora.models.open.bands import noise_band
 from opensora.sampling.checkpoint import find_trained_model
 from opensora.training.watched.held_out import losses_by_band
 from tests import tiny_open

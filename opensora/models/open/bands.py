@@ -4,14 +4,11 @@ In diffusers `transformer` denoises from pure noise down to `boundary_ratio` of 
 `transformer_2` from there on.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
 from opensora.config.latent_grid import PIPELINE
-from opensora.config.registry import SCHEDULERS, build_module
 from opensora.core.errors import ConfigError
 from opensora.core.io import read_json
 from opensora.models.open.family import OpenTransformer
@@ -19,7 +16,6 @@ from opensora.models.open.family import OpenTransformer
 PART, SECOND = "transformer", "transformer_2"  # of much and of little noise
 Band = tuple[float, float]
 _TIMESTEPS = 1000  # of pure noise, in all families
-_BANDED = "flow-match"
 
 
 def check_part(part: str) -> None:
@@ -78,27 +74,6 @@ def limit(model: OpenTransformer, part: str | None, boundary: float | None) -> N
             f" for that below; name the one that is meant, model.part={PART!r} or {SECOND!r}"
         )
     model.part, model.boundary = part, float(boundary)
-
-
-def scheduler_of(model: nn.Module, fields: Mapping[str, Any]) -> Any:
-    """Build the scheduler that trains a model; of one of two it draws its timesteps alone.
-
-    Args:
-        model: that is trained.
-        fields: type and keywords.
-
-    Raises:
-        ConfigError: a scheduler that knows no bands, or a field that can not be meant.
-    """
-    band = noise_band(model)
-    if band is None:
-        return build_module(fields, SCHEDULERS)
-    if fields.get("type") != _BANDED:
-        raise ConfigError(
-            f"scheduler.type is {fields.get('type')!r} and the model takes the noise from {band[0]}"
-            f" to {band[1]} alone; use {_BANDED!r}"
-        )
-    return build_module({"band": band, **fields}, SCHEDULERS)
 
 
 def noise_band(model: nn.Module) -> Band | None:

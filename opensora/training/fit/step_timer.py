@@ -21,7 +21,7 @@ from opensora.core.seed import derive_seed
 from opensora.datasets.masks import MaskGenerator
 from opensora.models.build import use_grad_checkpoint
 from opensora.models.layers.embeddings import LabelEmbedder
-from opensora.models.open.bands import scheduler_of
+from opensora.models.open.band_scheduler import scheduler_of
 from opensora.models.open.door import OPEN, named_architecture
 from opensora.models.open.family import OpenTransformer
 from opensora.plans.budget.cost import live_cost, text_sizes

@@ -168,5 +168,5 @@ def test_the_shipped_table_knows_every_rule() -> None:
     text = "\n".join(path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk"))
     recorded = set(re.findall(r'f"benchmarks/(\w+)/', text))
     # not in a run of the demo
-    elsewhere = {"import_manifest", "import_scenes", "certify_resume", "sample_part"}
+    elsewhere = {"fetch", "import_manifest", "import_scenes", "certify_resume", "sample_part"}
     assert set(read_demo_seconds(DEMO_TABLE).seconds) == recorded - elsewhere
