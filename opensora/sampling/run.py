@@ -78,8 +78,8 @@ def sample_prompts(
     number, count = part
     own = [batch.places for batch in whole_batches(wanted, settings)[number - 1 :: count]]
     mine = _together(own[workers.group :: workers.num_groups])
-    watched = {"workers": workers, "signals": signals, "on_step": on_step}
-    make = partial(_make, pipeline, mine, settings, config or {}, **watched)
+    make = partial(_make, pipeline, mine, settings, config or {})
+    make = partial(make, workers=workers, signals=signals, on_step=on_step)
     lost = _lost_by_all(make, workers)
     places = _together(own)
     numbers = {

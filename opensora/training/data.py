@@ -130,14 +130,14 @@ class OnlineSource:
         self._device, self._workers = workers.device, workers
         self._seed, self._posterior = config.seed, config.posterior
         dtype = "fp32" if workers.device.type == "cpu" else config.dtype
-        place = {"device": workers.device, "dtype": dtype}
         assert config.vae is not None  # checked with the config
         assert config.text_encoder is not None
         self._vae = build_autoencoder(config.vae)
         if not hasattr(self._vae, "get_latent_size"):
             raise ConfigError(f"vae.type {config.vae.get('type')!r} is no video autoencoder")
         self._vae.to(workers.device, parse_dtype(dtype))
-        self._captions = CaptionEncoder(build_text_encoder(config.text_encoder, **place))
+        text_encoder = build_text_encoder(config.text_encoder, workers.device, dtype)
+        self._captions = CaptionEncoder(text_encoder)
         self.plan = dataset.plan
         self.rejects: Rejects | None = dataset.rejects
         buckets = {name: Bucket.parse(name) for name in self.plan.items()["bucket"].unique()}
