@@ -31,7 +31,7 @@ def production(folder: Path, kind: Kind) -> Path:
     (folder / "mine/videos").mkdir(parents=True)
     for name in (config["sample"]["prompts"], *config["captions"]["sidecar"]):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
+        (folder / name).write_text("a wave\n")
     config["stages"][0] |= {"nodes": kind.nodes, "gpus": kind.gpus}
     if not kind.gpus:
         config["resources"] = {"threads": 8}
