@@ -50,7 +50,9 @@ def video_files(wildcards):
     source = source_of(wildcards)
     given = [path for path in videos(source) if not any(mark in path for mark in "*?[")]
     # a folder's own time changes with every file in it; the listing tells whose shard it is
-    return given if made_here(source) else [ancient(name) for name in plain_names(given)]
+    return (
+        given if made_here(source) else [ancient(name) for name in plain_names(given)]
+    )
 
 
 def made_here(source):
