@@ -6,11 +6,15 @@ Columns as the sets publish them, looked up in November 2026:
 - Koala-36M: a row a clip; `videoID` is the video's id with a number behind it, `url` names the
   video, `timestamp` is one [start, end].
 - InternVid: a row a clip; `YoutubeID`, `Start_timestamp`, `End_timestamp`, `Caption`.
+- HD-VG-130M: a JSON object of videos by id, of which `clip` is one of clips with `span` (clock),
+  `fps` and a list `scene_split` of `scene_cut` (first and last frame of the span, -1 its end) and
+  `caption`. The set's own cutter takes what lies between these frames, without them.
 
 Videos are told by their id: files `ID.mp4`, or `Title [ID].mp4` as yt-dlp names them.
 """
 
 import ast
+import math
 import os
 import re
 from collections.abc import Collection, Iterator
@@ -44,6 +48,7 @@ class PublicTable:
         text: column of captions.
         several: a row is a video, with lists of times and captions; else a clip.
         url: column of the video's address, where `video` is the id of a clip.
+        cut: column of [first, last] frame of the clip between the times, at the rate of `fps`.
     """
 
     name: str
@@ -53,6 +58,7 @@ class PublicTable:
     text: str
     several: bool = False
     url: str = ""
+    cut: str = ""
 
     def video_of(self, row: dict[Any, Any]) -> str:
         """The id of the video that a row speaks of."""
@@ -72,6 +78,8 @@ class PublicTable:
             return list(self._spans(row))
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
             what = f"[start, end] in {' and '.join(self.times)}, and a text in {self.text}"
+            if self.cut:
+                what = f"fps above 0, [first, last] frame in {self.cut}, {what}"
             if self.several:
                 what = f"as many [start, end] pairs in {self.times[0]} as texts in {self.text}"
             raise ValueError(
@@ -88,7 +96,19 @@ class PublicTable:
         for (start, end), text in zip(pairs, texts, strict=True):
             if not isinstance(text, str):
                 raise TypeError(f"{text!r} is no text")
-            yield PublicSpan(seconds_of(start) or 0.0, seconds_of(end), text)
+            span = PublicSpan(seconds_of(start) or 0.0, seconds_of(end), text)
+            yield self._cut(span, row) if self.cut else span
+
+    def _cut(self, span: PublicSpan, row: dict[Any, Any]) -> PublicSpan:
+        """The scene of a span: its frames stand between the two that the row names."""
+        first, last = (int(frame) for frame in _listed(row[self.cut]))
+        fps = float(row["fps"])
+        if not 0 < fps < math.inf:
+            raise ValueError(f"{fps:g} frames a second")
+        if last == -1:
+            return span
+        start, end = (span.start + frame / fps for frame in (first + 1, last))
+        return span._replace(start=round(start, 6), end=round(end, 6))
 
 
 _PANDA = ("videoID", "timestamp", "caption")
@@ -105,7 +125,41 @@ TABLES = (
         frozenset({"YoutubeID", "Start_timestamp", "End_timestamp", "Caption"}),
         *("YoutubeID", ("Start_timestamp", "End_timestamp"), "Caption"),
     ),
+    PublicTable(
+        "HD-VG-130M",
+        frozenset({"video_id", "span", "fps", "scene_cut", "caption"}),
+        *("video_id", ("span",), "caption"),
+        cut="scene_cut",
+    ),
 )
+
+
+def rows_of_videos(found: object) -> object:
+    """Rows of an object of videos, as HD-VG-130M publishes; whatever else it is as it is.
+
+    Raises:
+        ValueError: a video, clip or scene lacks what it has there.
+    """
+    if not isinstance(found, dict) or not all(map(_has_clips, found.values())):
+        return found
+    rows: list[dict[str, Any]] = []
+    for video, facts in found.items():
+        for name, clip in facts["clip"].items():
+            try:
+                whole = {"video_id": video, "span": clip["span"], "fps": clip["fps"]}
+                for scene in clip["scene_split"]:
+                    cut = {"scene_cut": scene["scene_cut"], "caption": scene["caption"]}
+                    rows.append({**whole, "clip_id": scene["clip_id"], **cut})
+            except (KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{video}, {name}: expected span, fps and scene_split, a list of clip_id,"
+                    f" scene_cut and caption ({error})"
+                ) from error
+    return rows
+
+
+def _has_clips(facts: object) -> bool:
+    return isinstance(facts, dict) and isinstance(facts.get("clip"), dict)
 
 
 def public_table(columns: Collection[str]) -> PublicTable | None:

@@ -14,6 +14,7 @@ from opensora.core.io import lines_of
 from opensora.core.limits import check_depth
 from opensora.core.text_files import TextEncodingError, is_utf8_so_far, read_text
 from opensora.tables.columns import STRINGS
+from opensora.tables.public import rows_of_videos
 
 _HEAD_BYTES = 1 << 16  # of a text in which encoding and separator are looked for
 _PART_BYTES = 1 << 20
@@ -77,7 +78,7 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
 
 
 def _read_json(path: Path) -> pd.DataFrame:
-    return _of_objects(_parsed(read_text(path)))
+    return _of_objects(rows_of_videos(_parsed(read_text(path))))
 
 
 def _parsed(text: str) -> Any:

@@ -156,6 +156,23 @@ def test_a_public_table_is_joined_by_the_ids_of_videos(folder: Path) -> None:
     assert sum((part["status"] == "ok").sum() for part in parts) == 3  # two scenes, one picture
 
 
+def test_scenes_of_hd_vg_130m_are_frames_of_its_clips(folder: Path) -> None:
+    """Frames between those that the set names, counted from where the clip begins."""
+    (folder / "videos/tiny.mp4").rename(folder / "videos/abc.mp4")
+    cuts = ([0, 9], [9, 17], [17, -1])
+    scenes = [{"clip_id": "x", "scene_cut": cut, "caption": "a"} for cut in cuts[:2]]
+    last = [{"clip_id": "y", "scene_cut": cuts[2], "caption": "b"}]
+    clips = {
+        "abc.1.mp4": {"span": ["0:00:01.000", "0:00:04.000"], "fps": 8, "scene_split": scenes},
+        "abc.2.mp4": {"span": ["0:00:04.000", "0:00:06.000"], "fps": 8, "scene_split": last},
+    }
+    table = folder / "hdvg_0.json"
+    table.write_text(json.dumps({"abc": {"url": "", "clip": clips}, "gone": {"clip": clips}}))
+    videos = ingest_videos([folder / "videos"])
+    found = import_scenes(videos, table, roots=[folder / "videos"])
+    assert rows(found) == [(9, 17, "ok"), (18, 25, "ok"), (32, 48, "ok"), (0, 0, "no_video")]
+
+
 def test_a_broken_row_of_a_public_table_is_named(folder: Path) -> None:
     text = "videoID,timestamp,caption\nabc,[],\"['one']\"\n"
     with pytest.raises(TableError, match=r"scenes.csv: row 1: videoID 'abc': expected as many"):

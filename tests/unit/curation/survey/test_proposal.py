@@ -119,6 +119,17 @@ def test_the_table_of_a_public_set_says_where_scenes_are(tmp_path: Path) -> None
     assert (made.mode, words.prompts) == ("reencode", ["one", "two"])
 
 
+def test_an_object_of_videos_is_a_table_of_scenes(tmp_path: Path) -> None:
+    film(tmp_path / "abc.mp4", 6)
+    scene = {"clip_id": "abc.1_0", "scene_cut": [0, -1], "caption": "one"}
+    clip = {"span": ["0:00:01.000", "0:00:04.000"], "fps": 8, "scene_split": [scene]}
+    table = tmp_path / "hdvg_0.json"
+    table.write_text(json.dumps({"abc": {"url": "", "clip": {"abc.1.mp4": clip}}}))
+    config, made, _, words = proposed(tmp_path)
+    assert config["scenes"]["table"] == config["captions"]["sidecar"][0] == str(table)
+    assert (made.mode, words.prompts) == ("reencode", ["one"])
+
+
 def test_settings_of_a_trainer_begin_with_its_clips(tmp_path: Path) -> None:
     film(tmp_path / "clips/a.mp4")
     (tmp_path / "clips/a.txt").write_text("a car")
