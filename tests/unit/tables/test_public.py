@@ -112,7 +112,7 @@ def test_scenes_of_an_object_of_videos_are_rows(tmp_path: Path) -> None:
     for broken in ({"span": None}, {"scene_split": [{"scene_cut": [0, 1]}]}, {"scene_split": 1}):
         whole = {key: value for key, value in {**clip, **broken}.items() if value is not None}
         file.write_text(json.dumps({"v": {"clip": {"v.1.mp4": whole}}}))
-        with pytest.raises(TableError, match="v, v.1.mp4: expected span, fps and scene_split"):
+        with pytest.raises(TableError, match=r"v, v\.1\.mp4: expected span, fps and scene_split"):
             read_table(file)
 
 
