@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " openai",
     )
     parser.add_argument("--prompt", help="what the model is asked")
-    parser.add_argument("--num-frames", type=count, help="frames it sees of each clip (4)")
-    parser.add_argument("--batch-size", type=count, help="clips it sees at once (4)")
+    parser.add_argument("--num-frames", type=count, help="frames it sees of each clip (default: 4)")
+    parser.add_argument("--batch-size", type=count, help="clips it sees at once (default: 4)")
     parser.add_argument("--device", help="of transformers: cpu or cuda; cuda where there is one")
     parser.add_argument(
         "--endpoint",
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=1,
         metavar="N",
-        help="most captions of a clip, of sidecar: rows of one span, lines of SOURCE.txt (1)",
+        help="most captions of a clip, of sidecar: rows of one span, lines of SOURCE.txt",
     )
 
 

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--min-scene-s",
         type=not_negative,
         default=0.5,
-        help="a scene between cuts that is shorter goes no further",
+        help="seconds; a scene between cuts that is shorter goes no further",
     )
     parser.add_argument(
         "--transitions",

@@ -31,15 +31,15 @@ _MB = 1_000_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--manifest", type=Path, required=True, help="table of usable clips")
-    parser.add_argument("--format", choices=_FORMATS, required=True)
+    parser.add_argument("--format", choices=_FORMATS, required=True, help="layout of the output")
     parser.add_argument(
         "--output", type=Path, required=True, help="folder of the files, or the CSV file"
     )
     parser.add_argument(
-        "--shard-size", type=count, default=1000, help="clips a file of webdataset, parquet (1000)"
+        "--shard-size", type=count, default=1000, help="clips a file of webdataset, parquet"
     )
     parser.add_argument(
-        "--shard-mb", type=count, default=1000, help="MB of clips in such a file at most (1000)"
+        "--shard-mb", type=count, default=1000, help="MB of clips in such a file at most"
     )
     parser.add_argument(
         "--push",

@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> str:
     """Look, write, forecast; returns the summary line."""
     import os
     import re
+    import shlex
     import sys
     from pathlib import Path
 
@@ -78,5 +79,5 @@ def run(args: argparse.Namespace) -> str:
     return (
         f"{count(len(jobs), 'job')}{clips}, about {duration(seconds)} on this machine{written}"
         f" -> {output}; next:"
-        f" snakemake --profile profiles/local report --configfile {output}"
+        f" snakemake --profile profiles/local report --configfile {shlex.quote(str(output))}"
     )

@@ -81,7 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog=f"opensora {name}",
         description=module.HELP,
         epilog=f"example:\n  {module.EXAMPLE}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     module.add_arguments(parser)

@@ -3,7 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from opensora.core.errors import ConfigError
 
@@ -14,8 +14,26 @@ class UsageError(ConfigError):
     """A command line that can not be read; the message begins with the command."""
 
 
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help whose lines fit the terminal, examples stay as they are, and defaults are told."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        said = action.help or ""
+        default = _told(action.default)
+        is_silent = bool(default) and "default:" not in said
+        return f"{said} (default: {default})" if is_silent else said
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that says what is wrong and not, before it, every option there is."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"formatter_class": Help, **options})
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line.
@@ -70,6 +88,15 @@ def share(text: str) -> float:
 def fraction(text: str) -> float:
     """A number from 0 to below 1: of a part beside which something is left."""
     return _within(text, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+
+
+def _told(default: object) -> str:
+    """A default as it is typed; "" where there is nothing to tell."""
+    if default is None or isinstance(default, bool) or default in ("", "{}", argparse.SUPPRESS):
+        return ""
+    if isinstance(default, list | tuple):
+        return " ".join(map(_told, default))
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def _within(text: str, holds: Callable[[float], bool], meaning: str) -> float:

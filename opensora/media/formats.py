@@ -88,11 +88,23 @@ def check_file(path: Path) -> None:
         VideoError: with the reason missing, unreadable or empty_file.
     """
     if not path.exists():
-        raise VideoError("missing", f"{path.name} does not exist")
+        raise VideoError("missing", _absent(path))
     if not path.is_file():
         raise VideoError("unreadable", f"{path.name} is {_special(path)} and not a file")
     if path.stat().st_size == 0:
         raise VideoError("empty_file", f"{path.name} has zero bytes")
+
+
+def _absent(path: Path) -> str:
+    """Why there is no file of this name; what a folder lists may be a link that leads nowhere."""
+    if not path.is_symlink():
+        return f"{path.name} does not exist"
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return f"{path.name} is a link in a circle"
+    return f"{path.name} is a link to {os.readlink(path)}, which does not exist"
 
 
 def content_of(path: str | Path) -> Content:

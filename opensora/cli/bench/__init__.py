@@ -15,7 +15,9 @@ SUBJECTS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare one sub-command per subject."""
-    subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
+    subjects = parser.add_subparsers(
+        dest="subject", required=True, metavar="SUBJECT", help="what is measured"
+    )
     for name in SUBJECTS:
         module = importlib.import_module(f"opensora.cli.bench.{name}")
         module.add_arguments(subjects.add_parser(name, help=module.HELP, description=module.HELP))

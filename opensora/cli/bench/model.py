@@ -18,10 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="registered models (default: the XL/2 of every family)",
     )
-    parser.add_argument("--num-frames", type=count, default=16, metavar="T")
-    parser.add_argument("--image-size", type=count, nargs=2, default=(256, 256), metavar=("H", "W"))
-    parser.add_argument("--batch-size", type=count, default=1, metavar="B")
-    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--num-frames", type=count, default=16, metavar="T", help="of a clip")
+    parser.add_argument(
+        "--image-size", type=count, nargs=2, default=(256, 256), metavar=("H", "W"), help="pixels"
+    )
+    parser.add_argument("--batch-size", type=count, default=1, metavar="B", help="clips at once")
+    parser.add_argument(
+        "--dtype", choices=("fp32", "bf16"), default="fp32", help="of weights and numbers"
+    )
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), help="default: cuda where there is one"
     )

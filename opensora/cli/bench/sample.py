@@ -14,11 +14,17 @@ HELP = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--type", default="STDiT-XL/2", metavar="NAME", help="registered model")
-    parser.add_argument("--num-frames", type=count, default=16, metavar="T")
-    parser.add_argument("--image-size", type=count, nargs=2, default=(256, 256), metavar=("H", "W"))
-    parser.add_argument("--batch-size", type=count, default=1, metavar="B")
-    parser.add_argument("--num-sampling-steps", type=count, default=10, metavar="N")
-    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="bf16")
+    parser.add_argument("--num-frames", type=count, default=16, metavar="T", help="of a clip")
+    parser.add_argument(
+        "--image-size", type=count, nargs=2, default=(256, 256), metavar=("H", "W"), help="pixels"
+    )
+    parser.add_argument("--batch-size", type=count, default=1, metavar="B", help="clips at once")
+    parser.add_argument(
+        "--num-sampling-steps", type=count, default=10, metavar="N", help="denoising steps"
+    )
+    parser.add_argument(
+        "--dtype", choices=("fp32", "bf16"), default="bf16", help="of weights and numbers"
+    )
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), help="default: cuda where there is one"
     )

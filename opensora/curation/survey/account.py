@@ -9,6 +9,7 @@ from opensora.curation.survey.proposal import Proposal
 from opensora.curation.survey.walk import Contents
 from opensora.curation.survey.words import Words
 
+_SOUND = "not used; `clips: {audio: keep}` keeps it in the clips"
 _FEW = 8  # clips; a batch of the small model holds four of one shape
 _MOST = 3  # of sizes, rates and reasons that a line names
 
@@ -35,7 +36,7 @@ def account(
             ),
             ("sizes", _counted(f"{info.width}x{info.height}" for info in videos)),
             ("frames a second", _counted(f"{float(info.fps):.4g}" for info in videos)),
-            ("sound", f"in {with_sound} of {len(videos)}, left out but with clips.audio: keep"),
+            ("sound", f"in {with_sound} of {len(videos)}, {_SOUND}"),
         ]
     if sample.total and not words.ready:
         rows += [

@@ -62,11 +62,11 @@ def walk(folder: str | Path) -> Contents:
     waiting, visited = [os.fspath(folder)], set()
     while waiting:
         place = waiting.pop()
-        facts = os.stat(place)
-        if (facts.st_dev, facts.st_ino) in visited:
-            continue
-        visited.add((facts.st_dev, facts.st_ino))
         try:
+            facts = os.stat(place)
+            if (facts.st_dev, facts.st_ino) in visited:
+                continue
+            visited.add((facts.st_dev, facts.st_ino))
             with os.scandir(place) as entries:
                 waiting += _sort_out(entries, found)
         except OSError:
@@ -83,7 +83,7 @@ def _sort_out(entries: "os._ScandirIterator[str]", found: Contents) -> list[str]
     for entry in entries:
         stem, suffix = os.path.splitext(entry.name)
         kind = _KINDS.get(suffix) or _KINDS.get(suffix.lower())
-        if entry.is_dir():  # some call a folder a.mp4
+        if _is_folder(entry):  # some call a folder a.mp4
             folders.append(entry.path)
             continue
         if kind in ("videos", "images"):
@@ -103,3 +103,11 @@ def _sort_out(entries: "os._ScandirIterator[str]", found: Contents) -> list[str]
     named = {stem for stem, _ in media}
     found.tables += [path for stem, path in tables if stem not in named]
     return folders
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a folder, or a link to one; a link in a circle is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

@@ -8,6 +8,7 @@ import pytest
 
 from opensora.cli.main import COMMANDS, main
 from opensora.core.arguments import (
+    Parser,
     at_least,
     count,
     fraction,
@@ -62,6 +63,40 @@ def test_no_number_of_a_command_is_without_bounds() -> None:
         if action.type in (int, float) and not WITHOUT_BOUNDS.intersection(action.option_strings)
     ]
     assert loose == []
+
+
+def test_every_option_has_help_and_tells_its_default() -> None:
+    told = Parser(prog="x")
+    for read, default in ((float, 2.0), (str, "keep"), (count, (256, 128))):
+        told.add_argument(f"--{read.__name__}-{default}", default=default, help="what it is")
+    told.add_argument("--said", default=3, help="seconds (default: 3)")
+    told.add_argument("--flag", action="store_true", help="yes or no")
+    lines = " ".join(told.format_help().split())
+    assert "what it is (default: 2)" in lines
+    assert "what it is (default: keep)" in lines
+    assert "what it is (default: 256 128)" in lines
+    assert lines.count("(default: 3)") == 1
+    assert lines.endswith("yes or no")
+    silent = [
+        f"{name} {action.option_strings or action.dest}"
+        for name, parser in parsers()
+        for action in parser._actions
+        if not action.help
+    ]
+    assert silent == []
+
+
+def test_a_long_description_is_wrapped_and_an_example_is_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main(["init", "--help"])
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    with pytest.raises(SystemExit):
+        main(["build-manifest", "--help"])
+    assert "--funnel mine/funnel.json" in capsys.readouterr().out.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

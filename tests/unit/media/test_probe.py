@@ -65,6 +65,16 @@ def test_files_that_are_no_videos_are_named(tmp_path: Path) -> None:
     assert reason_of(tmp_path / "folder.mp4") == "unreadable"
 
 
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [("b.mp4", "a link to b.mp4, which does not exist"), ("a.mp4", "a link in a circle")],
+)
+def test_a_link_without_a_file_says_where_it_leads(tmp_path: Path, target: str, said: str) -> None:
+    (tmp_path / "a.mp4").symlink_to(target)
+    with pytest.raises(VideoError, match=f"a.mp4 is {said}"):
+        probe(tmp_path / "a.mp4")
+
+
 def test_the_content_tells_the_kind_not_the_name(tmp_path: Path) -> None:
     Image.new("RGB", (8, 6)).save(tmp_path / "still.png")
     (tmp_path / "still.png").rename(tmp_path / "still.mp4")

@@ -36,6 +36,18 @@ def test_a_link_to_a_folder_is_followed_once(tmp_path: Path) -> None:
     assert [Path(path).name for path in walk(tmp_path / "in").videos] == ["a.mp4", "b.mp4"]
 
 
+def test_links_that_lead_nowhere_or_in_a_circle_hide_no_other_file(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "z.mp4", "in/b.mp4")
+    (tmp_path / "in/loop").symlink_to(".")
+    (tmp_path / "c.mp4").symlink_to("d.mp4")
+    (tmp_path / "d.mp4").symlink_to("c.mp4")
+    (tmp_path / "dangling.mp4").symlink_to("nowhere.mp4")
+    found = walk(tmp_path)
+    names = [Path(path).name for path in found.videos]
+    assert names == ["a.mp4", "c.mp4", "d.mp4", "dangling.mp4", "b.mp4", "z.mp4"]
+    assert found.unreadable == []  # ingest gives each of the links its row
+
+
 def test_no_folder_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"nowhere: no such folder; name one"):
         walk(tmp_path / "nowhere")
