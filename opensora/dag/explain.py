@@ -114,8 +114,8 @@ def recorded_seconds(path: Path) -> list[float]:
 
 
 def count(number: int, word: str) -> str:
-    """`1 job`, `3 jobs`."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+    """`1 job`, `1,200 jobs`."""
+    return f"{number} {word}" if number == 1 else f"{number:,} {word}s"
 
 
 def duration(seconds: float) -> str:

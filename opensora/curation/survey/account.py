@@ -9,7 +9,6 @@ from opensora.curation.survey.proposal import Proposal
 from opensora.curation.survey.walk import Contents
 from opensora.curation.survey.words import Words
 
-_SOUND = "not used; `clips: {audio: keep}` keeps it in the clips"
 _FEW = 8  # clips; a batch of the small model holds four of one shape
 _MOST = 3  # of sizes, rates and reasons that a line names
 
@@ -36,7 +35,7 @@ def account(
             ),
             ("sizes", _counted(f"{info.width}x{info.height}" for info in videos)),
             ("frames a second", _counted(f"{float(info.fps):.4g}" for info in videos)),
-            ("sound", f"in {with_sound} of {len(videos)}, {_SOUND}"),
+            ("sound", _sound(with_sound, len(videos))),
         ]
     if sample.total and not words.ready:
         rows += [
@@ -44,6 +43,9 @@ def account(
             ("captions", _captions(words, sample.total)),
             ("left out", _left_out(sample, proposal)),
         ]
+    if silent := words.without(sample.total):
+        files = f"{silent:,} of {sample.total:,} files"
+        rows.append(("mind", f"{files} have no caption: they are left out as no_caption"))
     if 0 < proposal.clips < _FEW:
         rows.append(("mind", f"{proposal.clips} clips may be too few to fill a batch: add some"))
     return rows
@@ -77,6 +79,11 @@ def _captions(words: Words, total: int) -> str:
     elif words.beside:
         said = f"beside {words.beside:,} of {total:,} files"
     return said + "".join(f"; {table} was not looked into" for table in words.unread)
+
+
+def _sound(number: int, total: int) -> str:
+    said = f"in {number} of {total}"
+    return f"{said}, not used; `clips: {{audio: keep}}` keeps it in the clips" if number else said
 
 
 def _left_out(sample: Sample, proposal: Proposal) -> str:

@@ -4,6 +4,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median
@@ -126,7 +127,8 @@ def seen_file(path: str) -> Seen:
     begin = time.monotonic()
     size = 0
     try:
-        size = Path(path).stat().st_size
+        with suppress(OSError):  # `probe` says what is wrong
+            size = Path(path).stat().st_size
         info = probe(path)
     except VideoError as error:
         return Seen(path, None, error.reason, size, time.monotonic() - begin, 0.0)

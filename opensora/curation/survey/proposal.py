@@ -81,7 +81,7 @@ def propose(
         lines, min_s = _of_clips(folder, sample, words)
         mode, clips = "copy", round(sample.scaled(len(sample.good)))
     else:
-        lines, mode, min_s = _of_videos(folder, words), "reencode", _CLIP_MIN_S
+        lines, mode, min_s = _of_videos(folder, sample, words), "reencode", _CLIP_MIN_S
         clips = round(sample.scaled(sum(_cut(info) for _, info in sample.good)))
     tail = [f"validation_fraction: {_held_out(number)}", *_MODELS]
     tail += ["sample:", f"  prompts: {_quoted(str(prompts))}", "  num_samples: 1"]
@@ -117,13 +117,13 @@ def _of_clips(folder: Path, sample: Sample, words: Words) -> tuple[list[str], fl
         "# They are clips already, short and each with its caption: nothing is cut or encoded.",
         "scenes: {detector: none}",
         f"clips: {{mode: copy, min_s: {min_s:g}, max_s: {math.ceil(longest) + 1}}}",
-        *_captions(words),
+        *_captions(words, sample.total),
         "scorers: [technical, flow]",
     ]
     return lines, min_s
 
 
-def _of_videos(folder: Path, words: Words) -> list[str]:
+def _of_videos(folder: Path, sample: Sample, words: Words) -> list[str]:
     scenes = [f"scenes: {{table: {_quoted(words.scenes)}}}"] if words.scenes else []
     return [
         f"videos: [{_quoted(str(folder))}]",
@@ -132,17 +132,23 @@ def _of_videos(folder: Path, words: Words) -> list[str]:
         "# short_side: 512}.",
         f"clips: {{min_s: {_CLIP_MIN_S}, max_s: {_CLIP_MAX_S}, fps: {CLIP_FPS},"
         f" short_side: {CLIP_SIDE}}}",
-        *_captions(words),
+        *_captions(words, sample.total),
         "scorers: [technical, flow]",
     ]
 
 
-def _captions(words: Words) -> list[str]:
+def _captions(words: Words, total: int) -> list[str]:
+    silent = []
+    if number := words.without(total):
+        silent = [
+            f"# {number} of {total} files have no caption and are left out (no_caption);",
+            "# a model can write one for each: `transformers` or `openai`, docs/curation.md.",
+        ]
     if words.tables:
         tables = ", ".join(map(_quoted, words.tables))
-        return [f"captions: {{captioner: sidecar, sidecar: [{tables}]}}"]
+        return [*silent, f"captions: {{captioner: sidecar, sidecar: [{tables}]}}"]
     if words.beside:
-        return ["captions: {captioner: sidecar} # texts beside the files"]
+        return [*silent, "captions: {captioner: sidecar} # texts beside the files"]
     return [
         "# No captions were found, so names of folders stand in. Better: a table path,start,",
         "# end,text as `{captioner: sidecar, sidecar: [mine/captions.csv]}`, or `transformers`.",

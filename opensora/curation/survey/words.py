@@ -52,6 +52,12 @@ class Words:
     ready: str = ""
     prompts: list[str] = field(default_factory=list)
 
+    def without(self, total: int) -> int:
+        """Files that have no caption, where others have one."""
+        if self.ready or not (self.tables or self.beside):
+            return 0
+        return max(0, total - (self.in_tables if self.tables else self.beside))
+
 
 def find_words(folder: Path, found: Contents) -> Words:
     """Look for captions of the files of a folder.

@@ -24,6 +24,8 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from opensora.dag import failure
 from opensora.dag.display import line
+from opensora.dag.display.curated import RULES as CURATING
+from opensora.dag.display.curated import kept_line
 from opensora.dag.display.job_progress import JobProgress, read_job_progress
 from opensora.dag.display.screen import Screen
 from opensora.dag.estimate import Records, read_records, time_left
@@ -77,7 +79,7 @@ class LogHandler(LogHandlerBase):
         self._home = os.getcwd()
         self._begun = self._ended = self._closed = self._up_to_date = False
         self._has_error = self._interrupted = False
-        self._config = self._report = self._log_file = ""
+        self._config = self._report = self._log_file = self._kept = ""
         self._status = "starting"
         self._held: list[tuple[float, logging.LogRecord]] = []
         self._repeat = False  # whether other lines stand below those of a failure
@@ -197,6 +199,8 @@ class LogHandler(LogHandlerBase):
 
     def _job_finished(self, record: Any) -> None:
         ended = self.run.finish(record.job_id, record.created)
+        if ended and ended[0].rule in CURATING:
+            self._kept = kept_line(ended[0].outputs)
         if ended and ended[0].outputs and self._draws_nothing:
             self._say(line.finished_line(self.run, *ended, self._left(self._inner())))
 
@@ -320,7 +324,7 @@ class LogHandler(LogHandlerBase):
         is_counted = not self._is_quiet
         texts.append(line.ending(run, time.time() - run.started, is_counted))
         if not (run.failed or run.stopping) and (run.done == run.total or self._is_quiet):
-            return texts + self._report_lines()
+            return texts + [self._kept][: bool(self._kept)] + self._report_lines()
         if run.failed and self._log_file:
             texts.append(f"all that Snakemake said: {self._path(self._log_file)}")
         return texts

@@ -75,6 +75,18 @@ def test_clips_with_texts_beside_are_copied(tmp_path: Path) -> None:
     assert (made.clips, clip_bytes(sample, made)) == (3, sample.bytes)
 
 
+def test_files_without_a_caption_are_counted_before_they_are_lost(tmp_path: Path) -> None:
+    for number in range(3):
+        film(tmp_path / f"{number}.mp4")
+    (tmp_path / "0.txt").write_text("a cat")
+    (tmp_path / "3.mp4").symlink_to("nowhere.mp4")
+    _, made, sample, words = proposed(tmp_path)
+    assert sample.left_out == {"missing": 1}  # as ingest calls it
+    assert "# 3 of 4 files have no caption and are left out (no_caption);" in made.text
+    lines = account(walk(tmp_path), sample, words, made)
+    assert ("mind", "3 of 4 files have no caption: they are left out as no_caption") in lines
+
+
 def test_pictures_are_footage_too(tmp_path: Path) -> None:
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     config, made, sample, _ = proposed(tmp_path)

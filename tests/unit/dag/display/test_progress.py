@@ -1,8 +1,10 @@
 """The display says what matters of Snakemake's records, once."""
 
 import io
+import json
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +55,17 @@ class Play:
             self.tell(LogEvent.RUN_INFO, "Job stats: ...", stats=stats)
         return self
 
-    def start(self, number: int, rule: str = "train", stage: str = "stage1") -> "Play":
+    def start(
+        self, number: int, rule: str = "train", stage: str = "stage1", output: Sequence[str] = ()
+    ) -> "Play":
         return self.tell(
             LogEvent.JOB_INFO,
             **{"jobid": number, "rule_name": rule, "wildcards": {"stage": stage}, "threads": 1},
-            **{"output": [f"{stage}.safetensors"], "log": ["logs/train.log"], "benchmark": None},
+            **{
+                "output": list(output) or [f"{stage}.safetensors"],
+                "log": ["logs/train.log"],
+                "benchmark": None,
+            },
             **{"shellcmd": COMMAND, "created": 100.0},
         )
 
@@ -217,6 +225,18 @@ def test_the_report_is_named_where_it_is_the_goal(
     lines = play.end()
     assert (lines[-1] == "report: index.html") == is_goal
     assert any(line.startswith(("Nothing to be done", "1 job done in ")) for line in lines)
+
+
+def test_what_curation_kept_is_told_at_the_end(tmp_path: Path) -> None:
+    stages = [{"seconds_in": 9.0, "reasons": {"corrupt": {"rows": 1, "seconds": 1.0}}}]
+    funnel = {"kept": {"rows": 3, "seconds": 8.0}, "stages": stages}
+    (tmp_path / "funnel.json").write_text(json.dumps(funnel))
+    outputs = [str(tmp_path / name) for name in ("funnel.json", "rejected.csv")]
+    play = Play().begin(build_manifest=1)
+    lines = play.start(1, "build_manifest", output=outputs).finish(1).end()
+    assert lines[-2].startswith("1 job done in ")
+    where = tmp_path / "rejected.csv"
+    assert lines[-1] == f"kept: 3 clips, 8 s of 9 s; 1 row left out, each with its reason: {where}"
 
 
 def test_a_report_that_is_not_there_is_not_named() -> None:
