@@ -27,9 +27,12 @@ def stored_bytes(config: Mapping[str, Any]) -> float | None:
         return None
     manifest, encode = read_manifest(folder), config["encode"]
     storage = Storage(
-        dtype=encode["dtype"], moments=encode["posterior"] == "moments", int8=encode["int8"]
+        dtype=encode["dtype"],
+        moments=encode["posterior"] == "moments",
+        int8=encode["int8"],
+        windows=encode["windows"],
     )
-    stride = run_grid(config, lambda path: load_config(path).to_dict()).stride
+    grid = run_grid(config, lambda path: load_config(path).to_dict())
     latents, embeddings = 0.0, 0.0
     for stage in config["stages"]:
         if stage["online"]:
@@ -38,11 +41,16 @@ def stored_bytes(config: Mapping[str, Any]) -> float | None:
         if stage["epochs"]:
             fields["epochs"] = stage["epochs"]
         try:
-            disk = forecast(
-                manifest, fields, vae_stride=stride, storage=storage, machine=Machine()
-            )["disk"]
+            found = forecast(
+                manifest,
+                fields,
+                vae_stride=grid.stride,
+                frame_chunk=grid.chunk,
+                storage=storage,
+                machine=Machine(),
+            )
         except OpenSoraError:  # no batch of a stage: assign_buckets says it
             continue
-        latents += disk["latent_bytes"]
-        embeddings = max(embeddings, disk["embedding_bytes"])
+        latents += found["disk"]["latent_bytes"]
+        embeddings = max(embeddings, found["disk"]["embedding_bytes"])
     return latents + embeddings

@@ -263,6 +263,13 @@ def test_operations_are_counted(folders, name):
     cost = model_cost({"model": fields, "text_encoder": {"model_max_length": TEXT}})
     assert cost.forward_flops((3, 2, 2)) > 0
     assert token_bytes(cost, Setup()) > token_bytes(cost, Setup(grad_checkpoint=True)) > 0
+    stored = conditions(folders[name], name)
+    beside = stored["given"].numel()
+    if "picture" in stored:
+        _, n, tokens, channels = stored["picture"].shape
+        # of one picture nothing says how many tokens its CLIP makes: those of the released one
+        beside += n * channels * (tokens if n == 2 else 257)
+    assert cost.given_values(SIZE) == beside
 
 
 def test_given_frames_that_a_model_does_not_read_are_one_sentence(folders):

@@ -10,12 +10,12 @@ from PIL import Image
 
 from opensora.cli.main import main
 from opensora.config.load import load_config
-from opensora.core.io import sha256_file
+from opensora.core.io import read_json, sha256_file
 from opensora.stores.latents import LatentStore
 from opensora.stores.memory import BatchMemory
 from tests import tiny_open
 from tests.open_families import FAMILIES
-from tests.small_run import REPOSITORY, SIDE, records, run_small
+from tests.small_run import NUM_VIDEOS, REPOSITORY, SIDE, records, run_small
 from tests.tiny_open import wan_2_2_a14b
 
 STAGE = """
@@ -120,6 +120,13 @@ def test_a_tiny_model_learns_and_samples_from_first_frames(tmp_path: Path) -> No
     assert batch["given"].shape == batch["latents"].shape
     assert batch["picture"].shape == (2, 1, tiny_open.PICTURE_TOKENS, tiny_open.PICTURE_CHANNELS)
     assert not torch.equal(batch["picture"][0], batch["picture"][1])
+    # they take the disk that was forecast, if CLIP makes the 257 tokens of the released one
+    plan = ["plan", str(tmp_path / "lora.py"), "--data-path", str(results / "manifest")]
+    plan += ["--dtype", "fp32", "--output", str(tmp_path / "plan.json")]
+    assert main(plan) == 0
+    stored = sum(batch[part][0].nbytes for part in ("latents", "given"))
+    stored += batch["picture"][0].nbytes * 257 // tiny_open.PICTURE_TOKENS
+    assert read_json(tmp_path / "plan.json")["disk"]["latent_bytes"] == NUM_VIDEOS * stored
     made = records(results / "samples/lora")
     assert [record["image_encoder"]["type"] for record in made] == ["clip-vision"] * 2
     one, other = (results / "samples/lora" / record["path"] for record in made)

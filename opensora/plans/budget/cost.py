@@ -140,6 +140,10 @@ class ModelCost:
         forward = self.forward_flops(grid)
         return passes * forward - self.spared * (forward - self._scores(grid))
 
+    def given_values(self, size: Size3) -> int:
+        """Values stored of given frames beside a latent of (T, H, W): none, these read the clip."""
+        return 0
+
     def sample_cost(self, grid: TokenGrid) -> SampleCost:
         """Return a function: operations of the forward pass of one sample of a bucket."""
         return lambda bucket: self.forward_flops(grid.token_grid(bucket))

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from opensora.buckets.bucket import Size3, TokenGrid
 from opensora.core.errors import ConfigError
 from opensora.models.open.family import OpenTransformer
+from opensora.models.open.pictures import GIVEN, PICTURE
 from opensora.plans.balance import SampleCost
 from opensora.plans.budget.watch import Blocks, Pass, watched_pass
 from opensora.schedulers.common import size_conditions
@@ -55,6 +56,11 @@ class CountedCost:
         """Operations of forward and backward pass of one sample; a second forward pass counts."""
         found = self._pass(grid, True)
         return found.forward * (2 if grad_checkpoint else 1) + found.backward
+
+    def given_values(self, size: Size3) -> int:
+        """Values stored of given frames beside a latent of (T, H, W): latents, and embeddings."""
+        beside = self._model.blank_conditions(torch.empty(1, self.in_channels, *size, device="meta"))
+        return sum(beside[name].numel() for name in (GIVEN, PICTURE) if name in beside)
 
     def sample_cost(self, grid: TokenGrid) -> SampleCost:
         """Return a function: operations of the forward pass of one sample of a bucket."""

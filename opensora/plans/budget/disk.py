@@ -59,9 +59,10 @@ class Storage:
         if self.windows < 1:
             raise ConfigError(f"--windows {self.windows}: expected at least 1")
 
-    def latent_bytes(self, channels: int, size: Size3) -> int:
-        """Bytes of one latent [channels, T, H, W]."""
-        return channels * math.prod(size) * DTYPE_BYTES[self.dtype] * (2 if self.moments else 1)
+    def latent_bytes(self, channels: int, size: Size3, beside: int = 0) -> int:
+        """Bytes of one latent [channels, T, H, W] and of `beside` values of given frames."""
+        values = channels * math.prod(size) * (2 if self.moments else 1) + beside
+        return values * DTYPE_BYTES[self.dtype]
 
     def token_bytes(self, width: int) -> int:
         """Bytes of the embedding of one token."""
@@ -87,21 +88,23 @@ def disk_use(
         storage: how both are stored.
 
     Returns:
-        `latents` (windows of clips at buckets, expected), `latent_bytes`, `captions` (different
-        ones), `caption_tokens` (mean), `embedding_bytes`; per sample `clips_bytes`, the
-        reference's for the same content in `clips_reference_bytes`, and their quotient
-        `clips_share`; the same three as `example_...` for the reference's own example, with
-        `example_tokens` of text.
+        `latents` (windows of clips at buckets, expected), `latent_bytes` (given frames that the
+        model reads beside them included), `captions` (different ones), `caption_tokens` (mean),
+        `embedding_bytes`; per sample `clips_bytes`, the reference's for the same content in
+        `clips_reference_bytes`, and their quotient `clips_share`; the same three as `example_...`
+        for the reference's own example, with `example_tokens` of text.
     """
     latents = _expected_latents(clips, config, storage.windows)
     count = sum(latents.values())
-    values = cost.in_channels * sum(
-        clips_of * math.prod(grid.latent_size(bucket)) for bucket, clips_of in latents.items()
-    )
+    latent_bytes, values = 0.0, 0.0
+    for bucket, clips_of in latents.items():
+        size = grid.latent_size(bucket)
+        beside = cost.given_values(size)
+        latent_bytes += clips_of * storage.latent_bytes(cost.in_channels, size, beside)
+        values += clips_of * (cost.in_channels * math.prod(size) + beside)
     has_text = cost.caption_channels > 0
     tokens = caption_tokens(texts, cost.text_tokens, storage.text_tokens)
     embeddings = tokens["total"] * storage.token_bytes(cost.caption_channels) if has_text else 0.0
-    latent_bytes = values * storage.latent_bytes(1, (1, 1, 1))
     padded = cost.text_tokens * cost.caption_channels * _REFERENCE_TEXT_BYTES
     ours = latent_bytes / max(count, 1) + embeddings / max(len(texts), 1)
     theirs = values * _REFERENCE_LATENT_BYTES / max(count, 1) + padded

@@ -107,7 +107,8 @@ def _buckets(
         in_hand *= row["batches"] > 0
         flops = cost.training_flops(grid.token_grid(bucket), grad_checkpoint=recompute)
         trained = min(row["batches"] * row["batch_size"], row["samples"])
-        latent = storage.latent_bytes(cost.in_channels, grid.latent_size(bucket))
+        size = grid.latent_size(bucket)
+        latent = storage.latent_bytes(cost.in_channels, size, cost.given_values(size))
         row |= {
             "trained": trained,
             "cut": row["cropped"] * row["samples"],

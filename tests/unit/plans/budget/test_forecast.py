@@ -103,6 +103,30 @@ def test_storage_decides_the_bytes():
     assert Storage(int8=True).token_bytes(64) == 64 + 4
 
 
+def test_given_frames_take_disk_beside_the_latents_of_models_that_read_them():
+    fields = {"_class_name": "WanTransformer3DModel", "num_attention_heads": 2, "num_layers": 1}
+    fields |= {"attention_head_dim": 12, "text_dim": 8, "freq_dim": 8, "ffn_dim": 8}
+    fields |= {"out_channels": 4, "in_channels": 4}
+    reads = {**fields, "in_channels": 4 + 4 + 4}  # noise, marks, given latents
+    clip = {**reads, "image_dim": 6, "pos_embed_seq_len": 2 * 5}  # two pictures of 5 tokens
+
+    def found(architecture, **storage):
+        model = {"type": "diffusers", "architecture": architecture}
+        return forecasted({**CONFIG, "model": model}, manifest().iloc[:9], **storage)
+
+    clips, values = 9, 4 * 16 * 8 * 8
+    for architecture, moments, beside in (
+        (fields, False, 0),
+        (reads, False, values),
+        (reads, True, values),  # which have no deviation
+        (clip, False, values + 2 * 5 * 6),
+    ):
+        plan = found(architecture, moments=moments)
+        expected = clips * (values * (1 + moments) + beside) * 2  # bf16
+        assert plan["disk"]["latent_bytes"] == plan["epoch"]["latent_bytes"] == expected
+        assert plan["disk"]["clips_reference_bytes"] >= 4 * (values + beside)
+
+
 def test_a_random_bucket_is_filled_over_the_epochs():
     config = {**CONFIG, "bucket_config": {"32px": {16: (0.5, 1)}, "24px": {16: (1.0, 1)}}}
     clips = manifest().iloc[:9]
