@@ -56,7 +56,7 @@ def _check(config: dict[str, Any], repository: Path) -> int:
     from opensora.encoders.train_vae import VaeConfig
     from opensora.encoders.trainer import read_fields
     from opensora.sampling.checks import check_config
-    from opensora.training.ready import check_stage
+    from opensora.training.ready import Encoded, check_stage
 
     sources = sources_of(config)
     ready = config["manifest"] or any(source.get("manifest") for source in sources)
@@ -65,11 +65,17 @@ def _check(config: dict[str, Any], repository: Path) -> int:
         for source in sources:
             rules = {"filters": source["filters"], "keep_if": source["keep_if"], **common}
             check_rules(config["scorers"], **rules)
-    names = []
+    encode, names = config["encode"], []
+    encoded = Encoded(
+        texts=config["models"]["text_encoder"]["type"],
+        given=encode["given"],
+        has_pictures=encode["image_encoder"] is not None,
+    )
     for number, stage in enumerate(config["stages"]):
         names.append(stage["config"])
         check_stage(
             repository / stage["config"],
+            encoded,
             online=stage["online"],
             continues=bool(number or stage["load"]),
             gpus=stage["gpus"],

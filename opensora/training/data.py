@@ -23,6 +23,7 @@ from opensora.datasets.rejects import Rejects
 from opensora.datasets.stored import LatentBatch, LatentDataset
 from opensora.models.build import build_autoencoder, build_text_encoder
 from opensora.models.device import parse_dtype
+from opensora.models.open.door import OPEN, known_model
 from opensora.plans.compile import BatchPlan
 from opensora.training.captions import CaptionEncoder
 from opensora.training.config import TrainConfig
@@ -78,6 +79,9 @@ def open_source(config: TrainConfig, workers: Workers, plan: Path) -> BatchSourc
         TableError: the manifest does not.
         CheckpointError: an encoder can not be loaded.
     """
+    is_open = config.model["type"] == OPEN
+    if config.is_online and is_open and (model := known_model(**config.model)):
+        model.check_online()  # before the encoders are loaded, which can take minutes
     fields = {**config.dataset, "plan": str(plan)}
     dataset = build_module(fields, DATASETS, seed=config.seed, max_rejected=config.max_rejected)
     if isinstance(dataset, LatentDataset):

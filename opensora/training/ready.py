@@ -1,6 +1,6 @@
 """Whether a stage could start with its config, told before there is anything to train on."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,14 @@ from opensora.acceleration.plugins import check_plugin
 from opensora.buckets.bucket_config import parse_bucket_config
 from opensora.config.load import load_config
 from opensora.config.registry import SCHEDULERS, build_module
-from opensora.core.errors import ConfigError
+from opensora.core.errors import CheckpointError, ConfigError
 from opensora.models.build import build_empty
 from opensora.models.device import parse_dtype
 from opensora.models.layers.kernels.backends import FLASH_ATTN
-from opensora.models.open.door import OPEN
+from opensora.models.lora.parts import find_parts
+from opensora.models.lora.settings import LoraSettings
+from opensora.models.open.door import OPEN, known_model
+from opensora.models.open.family import OpenTransformer
 from opensora.plans.balance import check_balance_mode
 from opensora.plans.stage_plan import EpochAssignments, bucket_config_of
 from opensora.training.config import TrainConfig, read_train_config
@@ -32,11 +35,29 @@ _ONLINE = (
 )
 
 
-def check_stage(path: str | Path, *, online: bool, continues: bool, gpus: int) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """What a workflow encodes for its stages.
+
+    Attributes:
+        texts: type of the text encoder.
+        given: which frames are stored beside the latents, as `encode.given` names them.
+        has_pictures: embeddings of these are as well.
+    """
+
+    texts: str
+    given: str | None
+    has_pictures: bool
+
+
+def check_stage(
+    path: str | Path, encoded: Encoded, *, online: bool, continues: bool, gpus: int
+) -> None:
     """Read a training config as `train` and `assign-buckets` will, and build its parts empty.
 
     Args:
         path: of the config.
+        encoded: what the stage would be given.
         online: whether the stage encodes as it goes, else it reads stores.
         continues: whether it starts from weights that the workflow names, and not the config.
         gpus: on each node; 0 trains on the CPU.
@@ -49,10 +70,12 @@ def check_stage(path: str | Path, *, online: bool, continues: bool, gpus: int) -
     config, _ = read_train_config(path, words, **given)
     try:
         _check_plan(load_config(path).to_dict())
-        _check_parts(config, torch.device("cuda" if gpus else "cpu"))
+        model = _check_parts(config, torch.device("cuda" if gpus else "cpu"))
+        if isinstance(model, OpenTransformer):
+            _check_open(model, config, encoded)
         if not continues and config.load and not Path(config.load).exists():
             raise ConfigError(f"load: {config.load!r} does not exist")
-    except ConfigError as error:
+    except (CheckpointError, ConfigError) as error:
         raise ConfigError(f"{path}: {error}") from error
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"{path}: a field has a value that can not be used: {error}") from error
@@ -65,7 +88,18 @@ def _check_plan(fields: dict[str, Any]) -> None:
     EpochAssignments(nothing, fields)
 
 
-def _check_parts(config: TrainConfig, device: torch.device) -> None:
+def _check_open(model: OpenTransformer, config: TrainConfig, encoded: Encoded) -> None:
+    model.check_text_encoder(encoded.texts)
+    if config.is_online:
+        model.check_online()
+    else:
+        model.check_given(encoded.given, has_pictures=encoded.has_pictures)
+    if config.lora is not None:
+        find_parts(model, LoraSettings.of(config.lora))
+
+
+def _check_parts(config: TrainConfig, device: torch.device) -> nn.Module | None:
+    """The model without weights; None where nothing on this disk says what it is."""
     parse_dtype(config.dtype)
     check_plugin(config.plugin, device)
     there = {name: k for name, k in (config.kernels or {}).items() if k != FLASH_ATTN}
@@ -80,11 +114,16 @@ def _check_parts(config: TrainConfig, device: torch.device) -> None:
     some = nn.Module()
     some.blocks = nn.ModuleList([nn.Linear(2, 2)])
     build_optimizer(some, config.optimizer, lr=config.lr)
-    if config.model["type"] == OPEN:  # what it is stands in the folder of its weights
-        return
     fields = {name: value for name, value in config.model.items() if name != "type"}
-    weights = fields.pop("from_pretrained", None)
+    weights = fields.get("from_pretrained")
     is_local = isinstance(weights, str) and weights.startswith((".", "/", "~"))
     if is_local and not Path(weights).expanduser().exists():
         raise ConfigError(f"model.from_pretrained: {weights!r} does not exist")
-    mask_generator(config, build_empty(config.model["type"], fields))
+    if config.model["type"] == OPEN:  # what it is stands in the folder of its weights
+        model: nn.Module | None = known_model(**fields)
+    else:
+        fields.pop("from_pretrained", None)
+        model = build_empty(config.model["type"], fields)
+    if model is not None:
+        mask_generator(config, model)
+    return model

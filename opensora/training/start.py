@@ -238,8 +238,11 @@ def build_model(
     if isinstance(model, OpenTransformer):
         model.check_text_encoder(str(source.embedding_identity.get("type")))
         model.check_buckets(source.latent_sizes)
-        told = source.latent_identity
-        model.check_given(told.get("given"), has_pictures="image_encoder" in told)
+        if config.is_online:
+            model.check_online()
+        else:
+            told = source.latent_identity
+            model.check_given(told.get("given"), has_pictures="image_encoder" in told)
     if config.grad_checkpoint:
         use_grad_checkpoint(model)
     accepted = inspect.signature(type(model)).parameters

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from opensora.config.latent_grid import find_config
 from opensora.config.registry import MODELS
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import read_json
@@ -120,6 +122,42 @@ def named_architecture(
             local_files_only=local_files_only,
         )
     )
+
+
+def known_model(
+    from_pretrained: str | None = None,
+    architecture: Mapping[str, Any] | None = None,
+    part: str | None = None,
+    boundary: float | None = None,
+    **_: Any,
+) -> OpenTransformer | None:
+    """The transformer that a config names, without weights and as far as this disk tells it.
+
+    Args:
+        from_pretrained: as of `build_open`.
+        architecture: likewise.
+        part: likewise.
+        boundary: likewise.
+        **_: other fields of the config.
+
+    Returns:
+        None for a hub name that was never downloaded, and for no name.
+
+    Raises:
+        CheckpointError: the folder has no such part, or is of no transformer.
+        ConfigError: as of `build_open`.
+    """
+    check_part(part or PART)
+    if architecture is None:
+        file = find_config(from_pretrained, part or PART) if from_pretrained else None
+        if file is None:
+            return None
+        architecture = read_architecture(file.parent)
+        boundary = boundary if boundary is not None else read_boundary(file.parent)
+    with torch.device("meta"):
+        model = _as_family(_empty(architecture), architecture)
+    limit(model, part, boundary)
+    return model
 
 
 def describe(model: nn.Module) -> dict[str, Any]:

@@ -120,6 +120,20 @@ class OpenTransformer(nn.Module):
                 " (encode.image_encoder of a workflow)"
             )
 
+    def check_online(self) -> None:
+        """Refuse training from videos, which encodes no given frames beside the clips.
+
+        Raises:
+            ConfigError: says what to do.
+        """
+        if self.given_modes:
+            wanted = " or ".join(self.given_modes)
+            raise ConfigError(
+                f"model: this {type(self).__name__} makes videos of given frames, which training"
+                f" from videos does not encode; store them with encode-videos --given {wanted}"
+                " (encode.given of a workflow, without online) and train from the stores"
+            )
+
     def blank_conditions(self, x: Tensor) -> dict[str, Tensor]:
         """What is read besides texts and sizes, without content, for latents [B, C, T, H, W]."""
         return {}

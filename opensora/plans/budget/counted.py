@@ -59,7 +59,8 @@ class CountedCost:
 
     def given_values(self, size: Size3) -> int:
         """Values stored of given frames beside a latent of (T, H, W): latents, and embeddings."""
-        beside = self._model.blank_conditions(torch.empty(1, self.in_channels, *size, device="meta"))
+        latent = torch.empty(1, self.in_channels, *size, device="meta")
+        beside = self._model.blank_conditions(latent)
         return sum(beside[name].numel() for name in (GIVEN, PICTURE) if name in beside)
 
     def sample_cost(self, grid: TokenGrid) -> SampleCost:

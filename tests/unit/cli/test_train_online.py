@@ -157,6 +157,22 @@ def test_the_demo_trains_online_with_a_config_of_its_own(video_world, tmp_path, 
     assert shipped.dataset.data_path == "results/demo/manifest"
 
 
+def test_models_of_given_frames_are_refused_before_encoders_are_loaded(
+    video_world, tmp_path, capsys
+):
+    architecture = {"_class_name": "WanTransformer3DModel", "num_attention_heads": 2}
+    architecture |= {"attention_head_dim": 12, "freq_dim": 16, "ffn_dim": 32, "num_layers": 1}
+    architecture |= {"text_dim": 16, "in_channels": 12, "out_channels": 4}
+    config = tmp_path / "config.py"
+    own = "model = " + repr({"type": "diffusers", "architecture": architecture})
+    config.write_text(f"{CONFIG}{own}\n")
+    words = ["--data-path", f"{video_world}/manifest.csv", "--vae", "none/there"]
+    assert train(config, tmp_path / "out", *words, "--text-encoder", "none/there") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "which training from videos does not encode; store them with encode-videos" in line
+    assert "--given first or first_last (encode.given of a workflow, without online)" in line
+
+
 def grown(world: Path, folder: Path, count: int) -> list[str]:
     """Words for training on the first `count` rows of the manifest and on the images."""
     manifest = pd.read_csv(world / "manifest.csv")

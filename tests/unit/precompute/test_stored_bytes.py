@@ -47,7 +47,8 @@ def test_latents_of_all_stages_and_each_caption_once(world):
 
 
 @pytest.mark.parametrize(
-    ("encode", "times"), [({"windows": 2}, 2), ({"posterior": "moments"}, 2), ({"dtype": "fp32"}, 2)]
+    ("encode", "times"),
+    [({"windows": 2}, 2), ({"posterior": "moments"}, 2), ({"dtype": "fp32"}, 2)],
 )
 def test_how_latents_are_stored_counts(world, encode, times):
     entered(world)
