@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from opensora.core.arguments import count, fraction, whole
+from opensora.core.arguments import count, fraction, table_file, whole
 
 if TYPE_CHECKING:
     from opensora.curation.manifest.build_manifest import StageTables
@@ -61,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="usable clips: a .csv or .parquet file, or a folder of a partition for each --clips",
     )
-    parser.add_argument("--csv", metavar="FILE", help="the manifest as one table for people")
+    parser.add_argument(
+        "--csv", type=table_file, metavar="FILE", help="the manifest as one table for people"
+    )
     parser.add_argument(
         "--csv-when",
         choices=("auto", "always", "never"),
@@ -69,7 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="auto leaves it out above a million rows; where it is left out, an older one goes"
         " (default: auto)",
     )
-    parser.add_argument("--rejected", required=True, help="table of all other rows, with reasons")
+    parser.add_argument(
+        "--rejected", type=table_file, required=True, help="table of all other rows, with reasons"
+    )
     parser.add_argument("--funnel", required=True, help="JSON: rows and seconds of every stage")
     parser.add_argument("--data-card", help="Markdown: size, licences, rules and scores")
 

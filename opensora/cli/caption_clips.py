@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from opensora.core.arguments import count
+from opensora.core.arguments import count, table_file
 
 HELP = "Give each clip its caption; a clip without one is marked no_caption."
 EXAMPLE = (
@@ -16,7 +16,9 @@ TAKES_THREADS = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--clips", required=True, help="table that split-clips made")
-    parser.add_argument("--output", required=True, help="table of captions")
+    parser.add_argument(
+        "--output", type=table_file, required=True, help="table of captions, .csv or .parquet"
+    )
     parser.add_argument(
         "--captioner", required=True, help="sidecar, template, transformers or openai"
     )

@@ -2,7 +2,7 @@
 
 import argparse
 
-from opensora.core.arguments import count, not_negative, positive
+from opensora.core.arguments import count, not_negative, positive, table_file
 
 HELP = "Find the cuts, dissolves and fades in each video of a table."
 EXAMPLE = "opensora detect-scenes --videos mine/shards/0000.csv --output mine/scenes/0000.csv"
@@ -11,7 +11,9 @@ EXAMPLE = "opensora detect-scenes --videos mine/shards/0000.csv --output mine/sc
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--videos", required=True, help="table that ingest-videos made")
-    parser.add_argument("--output", required=True, help="table of scenes")
+    parser.add_argument(
+        "--output", type=table_file, required=True, help="table of scenes, .csv or .parquet"
+    )
     parser.add_argument(
         "--detector",
         default="content",

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> str:
     if args.against:
         return _compare(args)
     if not args.samples:
-        raise ConfigError("evaluate: needs --samples, the samples.csv of a stage, or --against")
+        raise ConfigError("give --samples, the samples.csv of a stage, or --against")
     from opensora.evaluation.metric import EvaluationInputs, read_samples
 
     samples = read_samples(args.samples)

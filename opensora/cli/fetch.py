@@ -2,7 +2,7 @@
 
 import argparse
 
-from opensora.core.arguments import count, positive
+from opensora.core.arguments import count, positive, table_file
 
 HELP = (
     "Bring the videos of a list (a table with a column path or url of http://, https://, s3:// or"
@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "list", help="CSV, Parquet or JSON lines: path or url; sha256, licence, text"
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the files")
-    parser.add_argument("--table", required=True, metavar="FILE", help="what became of each row")
+    parser.add_argument(
+        "--table", type=table_file, required=True, metavar="FILE", help="what became of each row"
+    )
     parser.add_argument(
         "--max-gb",
         type=positive,

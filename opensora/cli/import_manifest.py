@@ -2,7 +2,7 @@
 
 import argparse
 
-from opensora.core.arguments import count, fraction, positive
+from opensora.core.arguments import count, fraction, positive, table_file
 
 HELP = (
     "Take ready clips: a table (path, text; Open-Sora's CSV, Parquet, JSON lines), a folder with"
@@ -67,7 +67,9 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="usable clips: a .csv or .parquet file, or a folder of --num-shards partitions",
     )
-    parser.add_argument("--csv", metavar="FILE", help="the manifest as one table for people")
+    parser.add_argument(
+        "--csv", type=table_file, metavar="FILE", help="the manifest as one table for people"
+    )
     parser.add_argument(
         "--csv-when",
         choices=("auto", "always", "never"),
@@ -78,7 +80,9 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num-shards", type=count, default=1, help="partitions that folders get (default: 1)"
     )
-    parser.add_argument("--rejected", required=True, help="table of all other rows, with reasons")
+    parser.add_argument(
+        "--rejected", type=table_file, required=True, help="table of all other rows, with reasons"
+    )
     parser.add_argument("--funnel", required=True, help="JSON: rows and seconds in, kept, lost")
     parser.add_argument("--data-card", help="Markdown: size, licences, splits and columns")
     parser.add_argument(

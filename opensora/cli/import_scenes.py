@@ -2,7 +2,7 @@
 
 import argparse
 
-from opensora.core.arguments import count, whole
+from opensora.core.arguments import count, table_file, whole
 
 HELP = "Take scenes from a table (path, start, end) instead of looking for cuts."
 EXAMPLE = (
@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--shard", type=whole, help="number of the shard that --videos is")
     parser.add_argument("--num-shards", type=count, help="number of shards")
-    parser.add_argument("--output", required=True, help="table of scenes")
+    parser.add_argument(
+        "--output", type=table_file, required=True, help="table of scenes, .csv or .parquet"
+    )
     parser.add_argument("--workers", type=count, default=1, help="videos looked at side by side")
 
 

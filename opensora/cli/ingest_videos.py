@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from opensora.core.arguments import count, positive, whole
+from opensora.core.arguments import count, positive, table_file, whole
 
 HELP = "Find, probe and hash videos and images; every file gets one row, readable or not."
 EXAMPLE = (
@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="INPUT",
         help="folder (recursive), quoted glob, file, or CSV/Parquet list with a `path` column",
     )
-    parser.add_argument("--output", required=True, help="table of the videos")
+    parser.add_argument(
+        "--output", type=table_file, required=True, help="table of the videos, .csv or .parquet"
+    )
     shards = parser.add_mutually_exclusive_group()
     shards.add_argument("--shards-dir", help="folder of 0000, 0001, ... in the format of --output")
     shards.add_argument("--shard", type=whole, help="put this shard alone into --output")

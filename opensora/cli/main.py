@@ -74,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_DONE
     name = words[0].replace("_", "-")
     if name not in COMMANDS:
-        sys.stderr.write(f"opensora: no command {words[0]!r}; `opensora --help` lists them\n")
+        meant = did_you_mean(name, COMMANDS)
+        text = f"no command {words[0]!r}{meant}; `opensora --help` lists them"
+        sys.stderr.write(f"opensora: {visible(text)}\n")
         return EXIT_USER
     module = importlib.import_module(f"opensora.cli.{name.replace('-', '_')}")
     parser = Parser(

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from opensora.core.arguments import table_file
+
 HELP = "Score clips; each is decoded once for all scorers of a run."
 EXAMPLE = (
     "opensora score-clips --scorer technical flow --clips mine/clips/0000.csv"
@@ -24,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--clips", required=True, help="table that split-clips made")
     parser.add_argument(
-        "--output", required=True, help="table of scores; {scorer} in it stands for the name"
+        "--output",
+        type=table_file,
+        required=True,
+        help="table of scores, .csv or .parquet; {scorer} in it stands for the name",
     )
     parser.add_argument("--captions", help="table that caption-clips made; match needs it")
     parser.add_argument("--clip", metavar="MODEL", help="folder of a CLIP model; match needs it")

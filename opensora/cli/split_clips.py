@@ -2,7 +2,7 @@
 
 import argparse
 
-from opensora.core.arguments import count, not_negative, positive
+from opensora.core.arguments import count, not_negative, positive, table_file
 
 HELP = "Cut scenes into clip files; a clip that is in the store is not cut again."
 EXAMPLE = (
@@ -14,7 +14,9 @@ EXAMPLE = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--scenes", required=True, help="table that detect-scenes made")
-    parser.add_argument("--output", required=True, help="table of clips")
+    parser.add_argument(
+        "--output", type=table_file, required=True, help="table of clips, .csv or .parquet"
+    )
     parser.add_argument(
         "--store",
         required=True,

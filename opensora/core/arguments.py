@@ -2,12 +2,14 @@
 
 import argparse
 import math
+import os
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from opensora.core.errors import ConfigError
 
 _LAST_PORT = 65_535
+TABLES = (".csv", ".parquet")  # suffixes of tables that are written
 
 
 class UsageError(ConfigError):
@@ -88,6 +90,29 @@ def share(text: str) -> float:
 def fraction(text: str) -> float:
     """A number from 0 to below 1: of a part beside which something is left."""
     return _within(text, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+
+
+def table_file(text: str) -> str:
+    """A table to write: of a name that says its format, where a file can be made.
+
+    Hours of work lie between the command line and the table, so it is asked for first.
+    """
+    path = os.path.abspath(text)
+    if not text.lower().endswith(TABLES):
+        raise argparse.ArgumentTypeError(f"expected a table, .csv or .parquet, not {text!r}")
+    if os.path.isdir(path):
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder; name a file in it")
+    folder = os.path.dirname(path)
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        raise argparse.ArgumentTypeError(f"{text!r}: {folder} is a file and no folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(
+            f"{text} could not be written (Permission denied): {folder} takes no files; change its"
+            " rights or choose another place, then run the same command again"
+        )
+    return text
 
 
 def _told(default: object) -> str:

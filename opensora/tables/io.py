@@ -44,6 +44,8 @@ def read_table(
     """
     path = Path(path)
     made_by = f"; rule {table.rule} makes it" if table else ""
+    if path.is_dir():
+        raise TableError(f"{path}: is a folder; name a table in it{made_by}")
     if not path.is_file():
         raise TableError(f"{path}: no such table{made_by}")
     try:
@@ -57,7 +59,7 @@ def read_table(
     except TextEncodingError as error:
         raise TableError(f"{error}{made_by}") from error
     except (ValueError, OSError, RecursionError, pa.ArrowException) as error:
-        raise TableError(f"{path}: not a readable table ({error}){made_by}") from error
+        raise TableError(f"{path}: not a readable table ({str(error).strip()}){made_by}") from error
     if table is not None:
         missing = [name for name in table.columns if name not in frame.columns]
         if missing:
@@ -76,10 +78,13 @@ def write_table(frame: pd.DataFrame, path: str | Path, table: Table | None = Non
     """Write a table atomically, its columns in the table's order; equal rows give equal bytes.
 
     Raises:
-        TableError: a column of the table is missing, one is there that it does not know, a cell of
-            a Parquet file is not of its column's type, or a reason is none of ours.
+        TableError: the name is that of a format that is only read, a column of the table is
+            missing, one is there that it does not know, a cell of a Parquet file is not of its
+            column's type, or a reason is none of ours.
     """
     path = Path(path)
+    if path.suffix.lower() in READERS:  # what is written below would not be read as such
+        raise TableError(f"{path}: tables are written as .csv or .parquet; name one")
     if table is not None:
         frame = ordered(frame, path, table)
         if fault := complaint_of_reasons(frame, table):

@@ -121,8 +121,9 @@ def test_a_clip_is_in_the_partition_of_its_table(
 def test_partitions_need_numbers(
     clips: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = "build-manifest --videos v --scenes s --captions c --manifest m --rejected r --funnel f"
-    assert main([*words.split(), "--clips", *clips]) == 2
+    tables = "build-manifest --videos v --scenes s --captions c"
+    words = f"{tables} --manifest m --rejected r.csv --funnel f".split()
+    assert main([*words, "--clips", *clips]) == 2
     assert told in capsys.readouterr().err
 
 

@@ -43,7 +43,7 @@ def test_a_field_of_the_file_is_no_option(capsys, tmp_path):
 
 
 def test_a_command_without_fields_names_the_nearest_option(capsys):
-    message = said(capsys, "detect-scenes", "--videos", "v", "--output", "o", "--treshold", "3")
+    message = said(capsys, "detect-scenes", "--videos", "v", "--output", "o.csv", "--treshold", "3")
     assert "unrecognized arguments: --treshold 3; did you mean '--threshold'?" in message
 
 
@@ -59,3 +59,8 @@ def test_only_what_a_user_can_mend_leaves_a_mark(monkeypatch, capsys, tmp_path, 
     assert main(words) == code
     assert "opensora train: nodes did not meet\n" in capsys.readouterr().err
     assert Path(f"{log}.mark").exists() == (code == 2)
+
+
+def test_a_misspelt_command_names_the_nearest(capsys):
+    assert main(["ingst-videos"]) == 2
+    assert "no command 'ingst-videos'; did you mean 'ingest-videos'?; `" in capsys.readouterr().err

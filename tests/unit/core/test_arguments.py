@@ -3,6 +3,7 @@
 import argparse
 import importlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from opensora.core.arguments import (
     port,
     positive,
     share,
+    table_file,
     whole,
 )
 
@@ -42,6 +44,35 @@ def test_bounds(read: Callable[[str], float], good: list[str], bad: list[str]) -
     for text in bad:
         with pytest.raises(argparse.ArgumentTypeError, match="expected a"):
             read(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a.jsonl", "expected a table, .csv or .parquet, not"),
+        ("a", "expected a table"),
+        ("folder.csv", "is a folder; name a file in it"),
+        ("file.txt/a.csv", "file.txt is a file and no folder"),
+    ],
+)
+def test_a_table_that_can_not_be_written_is_refused_before_the_work(
+    tmp_path: Path, name: str, said: str
+) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file.txt").touch()
+    with pytest.raises(argparse.ArgumentTypeError, match=said):
+        table_file(str(tmp_path / name))
+    good = str(tmp_path / "new/{scorer}/A.CSV")
+    assert table_file(good) == good
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_without_the_right_to_write_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(argparse.ArgumentTypeError, match="takes no files; change its rights"):
+        table_file(str(tmp_path / "a.csv"))
 
 
 def parsers() -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -103,7 +134,7 @@ def test_a_long_description_is_wrapped_and_an_example_is_not(
     "words",
     [
         ("bench", "online", "--clips", "0"),
-        ("detect-scenes", "--videos", "v", "--output", "o", "--workers", "-1"),
+        ("detect-scenes", "--videos", "v", "--output", "o.csv", "--workers", "-1"),
         ("plan", "mine/x.py", "--gpus", "0"),
         ("train", "mine/x.py", "--outputs", "o", "--processes", "0"),
         ("export", "--manifest", "m", "--output", "o", "--shard-size", "0"),

@@ -47,6 +47,17 @@ def test_the_byte_that_is_not_utf8_is_named(tmp_path: Path) -> None:
         read_table(tmp_path / "captions.csv")
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.JSON"])
+def test_what_is_only_read_is_not_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(TableError, match=r"written as \.csv or \.parquet; name one"):
+        write_table(pd.DataFrame({"id": ["a"]}), tmp_path / name)
+
+
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="is a folder; name a table in it"):
+        read_table(tmp_path)
+
+
 def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
     write_table(ROWS, tmp_path / "a.csv", CAPTIONS)
     write_table(ROWS[ROWS.columns[::-1]], tmp_path / "b.csv", CAPTIONS)
