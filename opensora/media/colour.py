@@ -121,8 +121,8 @@ def luma_of(frame: VideoFrame) -> np.ndarray | None:
     luma = rows[: frame.height, : frame.width]
     if frame.format.name.startswith("yuvj") or int(frame.color_range) == _FULL_RANGE:
         return luma
-    scale = 255 / _LIMITED_LEVELS  # in a quarter of the time of a look-up table
-    return cv2.convertScaleAbs(np.maximum(luma, _BLACK), alpha=scale, beta=-_BLACK * scale)
+    scale = 255 / _LIMITED_LEVELS  # in half the time of a look-up table; ends at 0 and 255
+    return cv2.addWeighted(luma, scale, luma, 0.0, -_BLACK * scale)
 
 
 def _over_white(pixels: np.ndarray) -> np.ndarray:

@@ -39,6 +39,7 @@ _MOST_LINES = 1152  # no format with fields is taller
 _COLUMNS = 256  # looked at in a row
 _PLACES = 5  # keyframes of a file from which frames are looked at
 _MOST_DECODED = 150  # frames from the start of a file with fewer keyframes
+_HELD_BYTES = 1 << 26  # of frames that are decoded once for both looks
 _GLANCE, _LOOK = 4, 12  # neighbouring frames at each: first a few, where they have combs more
 _CYCLE, _CYCLE_COMBED = 5, 2  # frames of 3:2 pulldown, and those of them with two pictures
 _PLANAR_8 = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "gray", "nv12"})
@@ -74,9 +75,23 @@ def fields_of(path: Path) -> Fields:
 
 @functools.lru_cache(maxsize=4096)
 def _fields_of(path: Path, size: int, mtime_ns: int) -> Fields:
-    if not any(_is_suspect(run) for run in _runs(path, _GLANCE)):
+    held = _held(path)
+    if not any(_is_suspect(run) for run in _runs(path, _GLANCE, held)):
         return WHOLE
-    return judge(_runs(path, _LOOK))
+    return judge(_runs(path, _LOOK, held))
+
+
+def _held(path: Path) -> Sequence[VideoFrame]:
+    """All frames that a short clip is judged by, which is then decoded once; else none."""
+    line = timeline(path)
+    num_bytes = 3 * line.num_frames * line.display_size[0] * line.display_size[1]
+    if len(line.key_pts) >= _PLACES or num_bytes > _HELD_BYTES:
+        return ()
+    try:
+        with open_video(path) as (container, stream):
+            return list(itertools.islice(frames_of(container, stream), _MOST_DECODED))
+    except VideoError:
+        return ()  # the runs end where it is damaged
 
 
 def _is_suspect(run: Sequence[VideoFrame]) -> bool:
@@ -87,9 +102,12 @@ def _is_suspect(run: Sequence[VideoFrame]) -> bool:
     return bool(combed) and (not inner or any(_order(*lumas[k]) for k in inner))
 
 
-def _runs(path: Path, length: int) -> Iterator[list[VideoFrame]]:
+def _runs(path: Path, length: int, held: Sequence[VideoFrame]) -> Iterator[list[VideoFrame]]:
     """Neighbouring frames from several places of a file; damage ends a run."""
     line = timeline(path)
+    if held:
+        yield from _runs_among(held, length, min(line.num_frames, _MOST_DECODED))
+        return
     if line.pts is None or len(line.key_pts) < _PLACES:
         yield from _first_runs(path, length, min(line.num_frames, _MOST_DECODED))
         return
@@ -103,16 +121,24 @@ def _runs(path: Path, length: int) -> Iterator[list[VideoFrame]]:
 
 def _first_runs(path: Path, length: int, count: int) -> Iterator[list[VideoFrame]]:
     """Some of the first `count` frames, where no places can be sought."""
-    step = max(length, (count - length) // (_PLACES - 1))
     with contextlib.suppress(VideoError), open_video(path) as (container, stream):
-        run: list[VideoFrame] = []
-        for index, frame in enumerate(itertools.islice(frames_of(container, stream), count)):
-            if index % step < length:
-                run.append(frame)
-            if len(run) == length:
-                yield run
-                run = []
-        yield run
+        frames = itertools.islice(frames_of(container, stream), count)
+        yield from _runs_among(frames, length, count)
+
+
+def _runs_among(
+    frames: Iterable[VideoFrame], length: int, count: int
+) -> Iterator[list[VideoFrame]]:
+    """Runs of neighbours among `count` frames, evenly spread."""
+    step = max(length, (count - length) // (_PLACES - 1))
+    run: list[VideoFrame] = []
+    for index, frame in enumerate(frames):
+        if index % step < length:
+            run.append(frame)
+        if len(run) == length:
+            yield run
+            run = []
+    yield run
 
 
 def is_woven(path: Path, frame: VideoFrame) -> bool:
