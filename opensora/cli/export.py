@@ -23,7 +23,7 @@ _FORMATS = (
     *("musubi", "diffusion-pipe", "finetrainers", "ltx"),
 )
 _SHARDED = ("webdataset", "parquet")
-_WITH_LATENTS = "musubi"
+_WITH_LATENTS = ("musubi", "ltx")
 _WITH_CARD = (*_SHARDED, "videofolder")
 _MB = 1_000_000
 
@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--media",
         choices=("copy", "none"),
         default="copy",
-        help="none leaves the clips where they are, and the tables of jsonl, parquet, musubi and"
-        " ltx name them there (default: copy)",
+        help="none leaves the clips where they are, and the tables of jsonl, parquet and musubi"
+        " name them there (default: copy)",
     )
     parser.add_argument(
         "--frames",
@@ -79,8 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--latents",
         type=Path,
         metavar="DIR",
-        help="hand these over too, as results/RUN/latents/STAGE of Wan's autoencoder, so that"
-        " musubi need not encode; counts of frames and sizes are theirs",
+        help="hand these over too, as results/RUN/latents/STAGE of Wan's autoencoder to musubi or"
+        " of LTX's to ltx, which then need not encode; counts of frames and sizes are theirs",
     )
 
 
@@ -125,10 +125,10 @@ def _check_push(args: argparse.Namespace) -> None:
 def _check_latents(args: argparse.Namespace) -> None:
     from opensora.core.errors import ConfigError
 
-    if args.format != _WITH_LATENTS:
+    if args.format not in _WITH_LATENTS:
         raise ConfigError(
             f"--latents: --format {args.format} holds none; leave it out, or take --format"
-            f" {_WITH_LATENTS}"
+            f" {' or '.join(_WITH_LATENTS)}"
         )
     given = {"--frames": args.frames, "--size": args.size, "--fps": args.fps}
     if found := next((name for name, value in given.items() if value is not None), None):

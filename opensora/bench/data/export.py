@@ -19,7 +19,7 @@ from opensora.curation.export.formats import Shards, export_parquet
 from opensora.tables.columns import MANIFEST
 from opensora.tables.io import write_table
 
-FORMATS = ("csv", "parquet", "jsonl", "musubi", "ltx")  # those that take --media none
+FORMATS = ("csv", "parquet", "jsonl", "musubi")  # those that take --media none
 GOAL = 0.8  # of the speed of cp
 _WORDS = ("a", "red", "car", "turns", "slowly", "left", "on", "wet", "road", "at", "night", "rain")
 _CARD = "# Video clips\n"

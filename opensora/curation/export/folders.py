@@ -28,12 +28,12 @@ from opensora.curation.export.names import (
     suffix_of,
     without_places,
 )
-from opensora.curation.export.trainers import TRAINERS, Trained, as_json
+from opensora.curation.export.precomputed import write_precomputed
+from opensora.curation.export.trainers import NO_IMAGES, TRAINERS, Trained, as_json
 from opensora.tables.columns import CAPTION, DETAIL, ID, PATH, TEXT
 
 _COPIES = 4  # at a time: one waits for the disk while another is opened
 LEFT_OUT = "left_out.csv"
-_NO_IMAGES = "an image: this format holds videos alone"
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,11 @@ def export_folder(
     if folder.is_dir() and any(folder.iterdir()):
         raise TableError(f"{folder}: holds files already; export into an empty folder")
     check_names(manifest, without_dots=True)
-    write = LAYOUTS[layout] if choice.latents is None else _with_latents
+    write = LAYOUTS[layout] if choice.latents is None else _with_latents(layout)
     if not copy and layout in _IN_FOLDERS:
         raise ConfigError(
             f"--media none: {layout} finds clips by their folder; leave it out, or take a"
-            " format with a table: jsonl, musubi, ltx"
+            " format with a table: jsonl, musubi"
         )
     rows = manifest.sort_values([SPLIT, ID], ignore_index=True)
     rows = rows.assign(caption=_as_written(rows), **{DETAIL: ""})
@@ -194,7 +194,7 @@ def _jsonl(place: Place, rows: pd.DataFrame, choice: Choice) -> pd.DataFrame:
 
 def _videofolder(place: Place, rows: pd.DataFrame, choice: Choice) -> pd.DataFrame:
     """As `load_dataset("videofolder", data_dir=...)` reads it: one metadata.jsonl a split."""
-    left = rows[rows["num_frames"] == 1].assign(**{DETAIL: _NO_IMAGES})
+    left = rows[rows["num_frames"] == 1].assign(**{DETAIL: NO_IMAGES})
     kept = without_places(rows.drop(left.index))
     patterns = {split: f"{split}/*" for split in splits_of(kept)}
     (place.now / CARD).write_text(dataset_card(kept, choice.card, patterns), encoding="utf-8")
@@ -227,7 +227,7 @@ def _of_trainer(name: str) -> Callable[[Place, pd.DataFrame, Choice], pd.DataFra
         rows.loc[slow, DETAIL] = [
             f"{fps:g} frames a second, fewer than --fps" for fps in rows["fps"][slow]
         ]
-        rows.loc[still, DETAIL] = _NO_IMAGES
+        rows.loc[still, DETAIL] = NO_IMAGES
         left = rows[short | slow | still]
         kept = rows.drop(left.index)
         if kept.empty:
@@ -248,9 +248,12 @@ def _of_trainer(name: str) -> Callable[[Place, pd.DataFrame, Choice], pd.DataFra
     return write
 
 
-def _with_latents(place: Place, rows: pd.DataFrame, choice: Choice) -> pd.DataFrame:
-    assert choice.latents is not None  # else it is another layout
-    return write_cache(rows, choice.latents, place.now, place.then)
+def _with_latents(layout: str) -> Callable[[Place, pd.DataFrame, Choice], pd.DataFrame]:
+    def write(place: Place, rows: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+        assert choice.latents is not None  # else it is another layout
+        return WITH_LATENTS[layout](rows, choice.latents, place.now, place.then)
+
+    return write
 
 
 LAYOUTS: dict[str, Callable[[Place, pd.DataFrame, Choice], pd.DataFrame]] = {
@@ -259,4 +262,6 @@ LAYOUTS: dict[str, Callable[[Place, pd.DataFrame, Choice], pd.DataFrame]] = {
     "videofolder": _videofolder,
     **{name: _of_trainer(name) for name in TRAINERS},
 }
-_IN_FOLDERS = frozenset({"folder", "videofolder", "diffusion-pipe", "finetrainers"})
+WITH_LATENTS = {"musubi": write_cache, "ltx": write_precomputed}
+# LTX's trainers name what they precompute by the path of a clip from its table on
+_IN_FOLDERS = frozenset({"folder", "videofolder", "diffusion-pipe", "finetrainers", "ltx"})

@@ -59,25 +59,50 @@ def write_cache(rows: pd.DataFrame, latents: Path, now: Path, then: Path) -> pd.
 
     store = LatentStore(latents)
     _check(store, latents)
-    places = store.rows.assign(place=range(len(store)))
-    train = rows[rows[SPLIT] == TRAIN]
-    found = train.merge(places[[ID, "bucket", WINDOW, "place"]], on=ID)
-    left = train[~train[ID].isin(found[ID])].assign(**{DETAIL: f"no latent of it in {latents}"})
-    if found.empty:
-        raise TableError(
-            f"export: none of {len(train)} clips for training has a latent in {latents}; give the"
-            " manifest that these were made of"
-        )
-    halved = store.identity.get("posterior") == _MOMENTS
+    found, left = with_latents(rows, store, latents)
     lines = ["[general]", "batch_size = 1", "enable_bucket = false # the latents have their sizes"]
     for text, part in found.groupby("bucket"):
         bucket = Bucket.parse(str(text))
         lines += _data_set(bucket, part, now, then)
     for row in progress(found.itertuples(), description="export latents", total=len(found)):
-        cache = now / "cache" / _name(Bucket.parse(str(row.bucket)))
-        _write(store, row, cache, halved=halved)
+        _write(store, row, now / "cache" / _name(Bucket.parse(str(row.bucket))))
     (now / "dataset.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return left
+
+
+def with_latents(
+    rows: pd.DataFrame, store: "LatentStore", latents: Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of training by whether they have a latent.
+
+    Args:
+        rows: of clips.
+        store: the latents.
+        latents: its folder, which errors name.
+
+    Returns:
+        A row for each latent with its `bucket`, `window` and `place` in the store; and the rows
+        without one, with `detail`.
+
+    Raises:
+        TableError: none of the clips has one.
+    """
+    places = store.rows.assign(place=range(len(store)))
+    train = rows[rows[SPLIT] == TRAIN]
+    found = train.merge(places[[ID, "bucket", WINDOW, "place"]], on=ID)
+    if found.empty:
+        raise TableError(
+            f"export: none of {len(train)} clips for training has a latent in {latents}; give the"
+            " manifest that these were made of"
+        )
+    left = train[~train[ID].isin(found[ID])]
+    return found, left.assign(**{DETAIL: f"no latent of it in {latents}"})
+
+
+def means_of(store: "LatentStore", place: int) -> "Tensor":
+    """A latent [C, T, H, W]; of moments, which are means before deviations, the means."""
+    latent = store.at(place)
+    return latent[: len(latent) // 2] if store.identity.get("posterior") == _MOMENTS else latent
 
 
 def _check(store: "LatentStore", latents: Path) -> None:
@@ -128,13 +153,11 @@ def _data_set(bucket: Bucket, part: pd.DataFrame, now: Path, then: Path) -> list
     return lines
 
 
-def _write(store: "LatentStore", row: Any, cache: Path, *, halved: bool) -> None:
+def _write(store: "LatentStore", row: Any, cache: Path) -> None:
     """Write the file of a latent."""
     bucket = Bucket.parse(str(row.bucket))
     height, width = bucket.size
-    latent = store.at(int(row.place))
-    if halved:  # means before deviations: the trainer's own cache has the means
-        latent = latent[: len(latent) // 2]
+    latent = means_of(store, int(row.place))
     shape = "x".join(map(str, latent.shape[1:]))
     span = "" if bucket.is_image else f"_{int(getattr(row, WINDOW)):05d}-{bucket.num_frames:03d}"
     notes = {"architecture": "wan", "width": str(width), "height": str(height)}

@@ -18,6 +18,7 @@ from opensora.curation.export.names import SPLIT
 from opensora.tables.columns import CAPTION
 
 TRAIN = "train"
+NO_IMAGES = "an image: this format holds videos alone"
 _ENCODER = json.JSONEncoder(ensure_ascii=False)  # to make one takes as long as to use it
 _ASPECT_BUCKETS = 7  # between the narrowest and the widest clip
 
@@ -128,8 +129,8 @@ def _finetrainers(rows: pd.DataFrame, trained: Trained) -> dict[str, str]:
     return files
 
 
-def _ltx(rows: pd.DataFrame, trained: Trained) -> dict[str, str]:
-    """A list of objects for each split; the trainer takes one bucket, which all clips fill."""
+def ltx_tables(rows: pd.DataFrame) -> dict[str, str]:
+    """A list of objects for each split; files are named from where it stands."""
     files = {}
     for split, part in rows.groupby(SPLIT):
         # laid out by hand: json takes four times as long to indent
@@ -138,6 +139,12 @@ def _ltx(rows: pd.DataFrame, trained: Trained) -> dict[str, str]:
             for file, text in zip(part["file"], part[CAPTION], strict=True)
         )
         files[f"{split}.json"] = "[\n" + ",\n".join(objects) + "\n]\n"
+    return files
+
+
+def _ltx(rows: pd.DataFrame, trained: Trained) -> dict[str, str]:
+    """The tables of its splits; the trainer takes one bucket, which all clips fill."""
+    files = ltx_tables(rows)
     height, width = trained.size
     bucket = f"{width}x{height}x{min(trained.counts, default=1)}"
     files["README.md"] = (

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from opensora.core.io import sha256_file
 from opensora.curation.clips.lengths import ClipSettings
 from opensora.curation.clips.split_clips import split_clips
+from opensora.media import fields
 from opensora.media.decode import iter_frames, iter_thumbnails, read_frames
 from opensora.media.fields import comb_share, deinterlaced, fields_of
 from opensora.media.probe import probe
@@ -151,6 +152,24 @@ def test_whole_pictures_keep_all_their_lines(tmp_path: Path, name: str) -> None:
     frames = np.stack(list(iter_frames(path)))[..., 1].astype(float)
     errors = ((frames - np.stack(pictures)) ** 2).mean(axis=(1, 2))
     assert 10 * np.log10(255**2 / errors.max()) > 40
+
+
+def test_a_short_file_that_is_decoded_once_is_judged_as_one_that_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for held in (1 << 30, 0):
+        monkeypatch.setattr(fields, "_HELD_BYTES", held)
+        fields._fields_of.cache_clear()
+        for k, frames in enumerate((woven("tff"), pulldown(COUNT), scrolling_text(12))):
+            path = tmp_path / f"{k}.mp4"
+            if not path.exists():
+                write(path, frames)
+            found.append((fields_of(path), len(fields._held(path)) > 0))
+    judged, decoded = zip(*found, strict=True)
+    assert judged[:3] == judged[3:]
+    assert judged[0].order == "tff"
+    assert decoded == (True,) * 3 + (False,) * 3
 
 
 def test_film_in_fields_is_told_and_has_no_combs(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_tables_alone_name_the_clips_where_they_stand(
         "train.jsonl",
         "validation.jsonl",
     ]
-    for layout in set(LAYOUTS) - {"jsonl", "musubi", "ltx"}:
+    for layout in set(LAYOUTS) - {"jsonl", "musubi"}:
         with pytest.raises(ConfigError, match="finds clips by their folder"):
             export_folder(manifest, tmp_path / layout, layout, copy=False)
 
