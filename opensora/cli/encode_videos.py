@@ -86,7 +86,6 @@ def run(args: argparse.Namespace) -> str:
         resolve_folder,
     )
     from opensora.precompute.encode_videos import encode_videos, read_items
-    from opensora.precompute.gates import what_to_do
     from opensora.precompute.video_encoding import VideoEncoding
     from opensora.stores.index import remove_older
     from opensora.stores.keys import check_shard
@@ -120,7 +119,7 @@ def run(args: argparse.Namespace) -> str:
         load,
         encoder=encoder_sha256(folder),
         load_pictures=None if pictures is None else lambda: _load_pictures(args),
-        remedy=what_to_do(clips_learned_from(folder)),
+        learned_from=clips_learned_from(folder),
         shard=args.shard,
         num_shards=args.num_shards,
     )

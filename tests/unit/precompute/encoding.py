@@ -33,6 +33,7 @@ def encode(
     num_shards: int = 1,
     windows: int = 1,
     pictures: Any = None,
+    learned_from: int | None = None,
 ) -> dict[str, int]:
     """Encode one shard of some stages; `{run}/{stage}/{shard}.parquet` are the indexes."""
     tables, outputs = [], []
@@ -50,6 +51,7 @@ def encode(
         *(tables, outputs, folder / "store", encoding, lambda: (vae, "cpu")),
         encoder="hash of the encoder",
         load_pictures=None if pictures is None else lambda: pictures,
+        learned_from=learned_from,
         shard=shard,
         num_shards=num_shards,
     )

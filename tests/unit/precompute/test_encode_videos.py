@@ -1,4 +1,5 @@
 import itertools
+import re
 import shutil
 
 import numpy as np
@@ -177,6 +178,27 @@ def test_the_gate_stops_useless_latents_with_one_sentence(world, tmp_path, how, 
     with pytest.raises(StoreError, match=message):
         encode(world, tmp_path, vae)
     assert vae.calls == []  # nor is anything encoded to fail again
+
+
+class KnowsNoPictures(PatchAutoencoder):
+    def decode(self, z):
+        return super().decode(z) * (z.shape[2] > 1)
+
+
+def test_a_vae_of_the_run_may_fail_on_a_few_odd_clips(world, tmp_path):
+    encode(world, tmp_path, KnowsNoPictures(), learned_from=6)
+    warnings = read_index(tmp_path / "run/latents/0000.parquet")[1]["gate"]["warnings"]
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"bucket {IMAGE} decodes at ")
+    assert "its 2 clips show what this VAE has not learned" in warnings[0]
+    with pytest.raises(StoreError, match=f"{re.escape(str(IMAGE))} decodes at .*; check the VAE"):
+        encode(world, tmp_path, KnowsNoPictures(), run="with weights of others")
+
+
+def test_a_vae_of_the_run_that_learned_nothing_stops_it(world, tmp_path):
+    with pytest.raises(StoreError, match="min_psnr: 0"):
+        encode(world, tmp_path, Broken("dark"), learned_from=6)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_gate_measures_what_was_stored(world, tmp_path):
