@@ -12,13 +12,14 @@ from opensora.core.errors import TableError
 from opensora.core.io import atomic_path
 from opensora.core.text_files import TextEncodingError
 from opensora.tables.checks import complaint, complaint_of_reasons
-from opensora.tables.columns import SPELLINGS, STRINGS, More, Table
+from opensora.tables.columns import CLIPS, PATH, SPELLINGS, STRINGS, More, Table
 from opensora.tables.parquet import open_rows, read_rows, write_rows
 from opensora.tables.schema import schema_of, to_arrow
 from opensora.tables.text_tables import READERS, fill_text, read_csv
 
 PARQUET = ".parquet"
 _CHUNK_BYTES = 1 << 20
+_OF_CLIPS = ", and `opensora ingest-videos` begins with a table of paths (docs/curation.md)"
 _GROUP_ROWS = 1 << 17  # rows of a group; part of what makes equal rows equal bytes
 
 
@@ -63,7 +64,8 @@ def read_table(
     if table is not None:
         missing = [name for name in table.columns if name not in frame.columns]
         if missing:
-            raise TableError(f"{path}: column {missing[0]!r} is missing{made_by}")
+            own = _OF_CLIPS if table is CLIPS and PATH in frame.columns else ""
+            raise TableError(f"{path}: column {missing[0]!r} is missing{made_by}{own}")
         if fault := complaint(frame, table):
             raise TableError(f"{path}: {fault}{made_by}")
     return frame

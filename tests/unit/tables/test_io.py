@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from opensora.core.errors import TableError
-from opensora.tables.columns import CAPTIONS, REJECTED, SCORES
+from opensora.tables.columns import CAPTIONS, CLIPS, REJECTED, SCORES
 from opensora.tables.io import read_table, write_table
 
 ROWS = pd.DataFrame(
@@ -51,6 +51,12 @@ def test_the_byte_that_is_not_utf8_is_named(tmp_path: Path) -> None:
 def test_what_is_only_read_is_not_written(tmp_path: Path, name: str) -> None:
     with pytest.raises(TableError, match=r"written as \.csv or \.parquet; name one"):
         write_table(pd.DataFrame({"id": ["a"]}), tmp_path / name)
+
+
+def test_a_table_of_paths_is_told_where_it_begins(tmp_path: Path) -> None:
+    (tmp_path / "meta.csv").write_text("path,text\na.mp4,a cat\n")
+    with pytest.raises(TableError, match="and `opensora ingest-videos` begins"):
+        read_table(tmp_path / "meta.csv", CLIPS)
 
 
 def test_a_folder_is_no_table(tmp_path: Path) -> None:
