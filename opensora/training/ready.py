@@ -117,7 +117,7 @@ def _check_parts(config: TrainConfig, device: torch.device) -> nn.Module | None:
     fields = {name: value for name, value in config.model.items() if name != "type"}
     weights = fields.get("from_pretrained")
     is_local = isinstance(weights, str) and weights.startswith((".", "/", "~"))
-    if is_local and not Path(weights).expanduser().exists():
+    if is_local and not Path(str(weights)).expanduser().exists():
         raise ConfigError(f"model.from_pretrained: {weights!r} does not exist")
     if config.model["type"] == OPEN:  # what it is stands in the folder of its weights
         model: nn.Module | None = known_model(**fields)
