@@ -1,10 +1,9 @@
-"""Adapters on the demo's Wan, for what its own data lack: a colour. 600 steps of 16 clips."""
+"""Adapters on the demo's Wan, for what its own data lack: a colour. 400 steps of 16 clips."""
 
-_base_ = ["wan_stage2.py"]
+_base_ = ["wan_base.py"]
 
-bucket_config = dict(_delete_=True, **{"32px": {1: (1.0, 32), 16: (1.0, 16)}})
-epochs = 60
-num_steps = 600
+epochs = 60  # 8 steps each
+num_steps = 400
 lora = dict(
     rank=16,
     alpha=16,  # the adapters count alpha / rank
