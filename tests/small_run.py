@@ -27,6 +27,7 @@ def run_small(
     stages: dict[str, dict[str, Any]] | None = None,
     workflow: str = "wan",
     prompts: str = "prompts.txt",
+    reads_pictures: bool = True,
 ) -> Path:
     """Run it; returns the folder of its results.
 
@@ -39,6 +40,7 @@ def run_small(
         stages: further fields of stages.
         workflow: name of the shipped workflow config.
         prompts: their file.
+        reads_pictures: whether the `image_encoder` that a config names is taken, from the pipeline.
     """
     _draw(folder / "videos")
     save_clip(folder / "clip")
@@ -53,7 +55,7 @@ def run_small(
     config["models"]["text_encoder"] = text_encoder
     config["models"]["clip"]["from_pretrained"] = "./clip"
     given = {"given": config["encode"].get("given")}
-    if config["encode"].get("image_encoder"):
+    if config["encode"].get("image_encoder") and reads_pictures:
         given["image_encoder"] = vae
     config["encode"] = {"dtype": "fp32", "min_psnr": 0, "max_length": length, **given}
     config["stages"] = [

@@ -1,6 +1,7 @@
 """Adapters of tiny open models through the whole DAG, from clips to samples, from stores."""
 
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import numpy as np
@@ -76,36 +77,55 @@ def test_adapters_of_a_tiny_model_go_from_clips_to_samples(name: str, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_stages_train_two_transformers_and_both_make_the_samples(tmp_path: Path) -> None:
-    wan_2_2_a14b(tmp_path / "pipeline")
-    stages = {name: f"wan/train/t2v_a14b_{name}_lora" for name in ("high", "low")}
+@pytest.mark.parametrize("mode", ["t2v", "i2v"])
+def test_two_stages_train_two_transformers_and_both_make_the_samples(
+    mode: str, tmp_path: Path
+) -> None:
+    told: dict[str, Any] = {}
+    if mode == "i2v":
+        tiny_open.wan_pictures(tmp_path / "pipeline", reads_pictures=False, two=True)
+        told = {"workflow": "wan_i2v", "reads_pictures": False, "prompts": prompts(tmp_path)}
+    else:
+        wan_2_2_a14b(tmp_path / "pipeline")
+    stages = {name: f"wan/train/{mode}_a14b_{name}_lora" for name in ("high", "low")}
     results = run_small(
         tmp_path,
-        configs(stages, "wan/inference/t2v_a14b", 32),
+        configs(stages, f"wan/inference/{mode}_a14b", 32),
         vae="./pipeline",
         text_encoder={"type": "umt5", "from_pretrained": "./pipeline"},
         length=32,
         stages={"low": {"other": "high"}},
+        **told,
     )
     for name, part in (("high", "transformer"), ("low", "transformer_2")):
         saved = load_config(results / f"train/{name}/config.py").to_dict()
-        assert (saved["model"]["part"], saved["model"]["boundary"]) == (part, 0.875)
+        boundary = 0.9 if mode == "i2v" else 0.875
+        assert (saved["model"]["part"], saved["model"]["boundary"]) == (part, boundary)
         assert saved.get("load") is None
-    (record,) = records(results / "samples/low")
-    assert record["checkpoint"] == "results/wan/train/low/ema.safetensors"
-    assert record["config"]["model"]["other"] == "results/wan/train/high/ema.safetensors"
-    assert record["other_sha256"] == sha256_file(results / "train/high/ema.safetensors")
+    made = records(results / "samples/low")
+    for record in made:
+        assert record["checkpoint"] == "results/wan/train/low/ema.safetensors"
+        assert record["config"]["model"]["other"] == "results/wan/train/high/ema.safetensors"
+        assert record["other_sha256"] == sha256_file(results / "train/high/ema.safetensors")
+    if mode == "i2v":  # one text and one noise, two pictures
+        assert len({(results / "samples/low" / r["path"]).read_bytes() for r in made}) == 2
+        read = LatentStore(results / "latents/low").read([0], BatchMemory(pinned=False))
+        assert set(read) == {"latents", "given"}
+
+
+def prompts(folder: Path) -> str:
+    """A table of one prompt with two first frames; returns its name."""
+    for number in range(2):
+        pixels = np.full((SIDE, SIDE, 3), 100 * number + 40, np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    lines = [f"a square moves,{number}.png\n" for number in range(2)]
+    (folder / "prompts.csv").write_text("".join(["text,reference_path\n", *lines]))
+    return "prompts.csv"
 
 
 @pytest.mark.timeout(600)
 def test_a_tiny_model_learns_and_samples_from_first_frames(tmp_path: Path) -> None:
     tiny_open.wan_pictures(tmp_path / "pipeline")
-    for number in range(2):
-        pixels = np.full((SIDE, SIDE, 3), 100 * number + 40, np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
-    (tmp_path / "prompts.csv").write_text(
-        "text,reference_path\na square moves,0.png\na square moves,1.png\n"
-    )
     results = run_small(
         tmp_path,
         configs({"lora": "wan/train/i2v_14b_lora"}, "wan/inference/i2v_14b", 32),
@@ -113,7 +133,7 @@ def test_a_tiny_model_learns_and_samples_from_first_frames(tmp_path: Path) -> No
         text_encoder={"type": "umt5", "from_pretrained": "./pipeline"},
         length=32,
         workflow="wan_i2v",
-        prompts="prompts.csv",
+        prompts=prompts(tmp_path),
     )
     store = LatentStore(results / "latents/lora")
     batch = store.read([0, 1], BatchMemory(pinned=False))
