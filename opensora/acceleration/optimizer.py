@@ -10,19 +10,8 @@ from torch.optim import AdamW, Optimizer
 
 from opensora.acceleration.deal import Deal
 from opensora.acceleration.muon import Muon
+from opensora.acceleration.optimizer_fields import OPTIMIZERS, check_optimizer
 from opensora.core.errors import ConfigError
-
-ADAMW_FIELDS = {"lr": 1e-4, "weight_decay": 0.0, "betas": (0.9, 0.999), "eps": 1e-8}
-MUON_FIELDS = {
-    "lr": 0.02,
-    "momentum": 0.95,
-    "weight_decay": 0.0,
-    "adamw_lr": 2e-3,
-    "adamw_weight_decay": 0.0,
-    "betas": (0.9, 0.95),
-    "eps": 1e-8,
-}
-_FIELDS = {"adamw": ADAMW_FIELDS, "muon": MUON_FIELDS}
 
 
 class MuonWithAdamW(Optimizer):
@@ -109,20 +98,11 @@ def build_optimizer(model: nn.Module, config: dict[str, Any], *, lr: float | Non
 
 def _build(model: nn.Module, config: dict[str, Any], lr: float | None) -> Optimizer:
     fields = dict(config)
-    kind = fields.pop("type", "adamw")
-    if kind not in _FIELDS:
-        raise ConfigError(
-            f"optimizer.type is {kind!r}; expected one of {', '.join(_FIELDS)} (adamw is fused on"
-            " CUDA; ColossalAI's HybridAdam compiles itself at run time and is not offered)"
-        )
-    unknown = sorted(set(fields) - set(_FIELDS[kind]))
-    if unknown:
-        raise ConfigError(
-            f"optimizer: {kind} has no field {unknown[0]!r}; it has {', '.join(_FIELDS[kind])}"
-        )
+    kind = check_optimizer(fields)
+    fields.pop("type", None)
     if lr is not None:
         fields["lr"] = lr
-    fields = {**_FIELDS[kind], **fields}
+    fields = {**OPTIMIZERS[kind], **fields}
     trainable = [p for p in model.parameters() if p.requires_grad]
     if kind == "adamw":
         fields["betas"] = tuple(fields["betas"])

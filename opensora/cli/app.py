@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> str:
     """Serve the page until it is ended; returns the summary line."""
     import sys
 
-    from opensora.core.errors import ConfigError
+    from opensora.core.errors import ConfigError, missing
 
     os.environ.update(QUIET)
     try:
@@ -62,7 +62,9 @@ def run(args: argparse.Namespace) -> str:
     parts = parts_of_run(Path(args.run)) if args.run else Parts()
     config_path = args.config or parts.config
     if config_path is None:
-        raise ConfigError("there is nothing to sample with; name a run or give --config")
+        raise missing(
+            "there is nothing to sample with; name a run or give --config", args.overrides
+        )
     options = [*parts.options, "--batch-size", str(args.batch_size)]
     for name in ("vae", "text_encoder"):
         if getattr(args, name):

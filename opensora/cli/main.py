@@ -3,7 +3,7 @@
 import argparse
 import importlib
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from opensora import __version__
 from opensora.core.arguments import Parser, UsageError, count
@@ -12,7 +12,6 @@ from opensora.core.errors import (
     PassingError,
     Stopped,
     UnknownFieldError,
-    did_you_mean,
 )
 from opensora.core.text import visible
 
@@ -53,7 +52,6 @@ COMMANDS = {
     "bench": "measure speed and memory of one part on this machine",
 }
 
-_LIKE_AN_OPTION = 0.75  # of 1: what is less like an option was meant as a field
 _BREAKS = "\n"  # some summaries are tables
 EXIT_DONE, EXIT_DEFECT, EXIT_USER, EXIT_STOPPED = 0, 1, 2, 75
 
@@ -83,7 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog=f"opensora {name}",
         description=module.HELP,
         epilog=f"example:\n  {module.EXAMPLE}",
-        allow_abbrev=False,
     )
     module.add_arguments(parser)
     if getattr(module, "TAKES_THREADS", False):
@@ -105,17 +102,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         " beside it, and tries with nothing changed end at once",
     )
     try:
-        known, rest = parser.parse_known_args(words[1:])
-        if rest and not getattr(module, "TAKES_OVERRIDES", False):
-            hint = did_you_mean(rest[0].partition("=")[0], parser._option_string_actions)
-            parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+        known, known.overrides = parser.read(
+            words[1:], takes_fields=getattr(module, "TAKES_OVERRIDES", False)
+        )
     except UsageError as error:
         sys.stderr.write(f"{visible(str(error))}\n")
         return EXIT_USER
-    known.overrides = rest
     if not known.job_log:
-        return _run(name, module, known, options=parser._option_string_actions)
-    return _try(name, module, known, words, options=parser._option_string_actions)
+        return _run(name, module, known, likely=parser.likely)
+    return _try(name, module, known, words, likely=parser.likely)
 
 
 def _try(
@@ -124,7 +119,7 @@ def _try(
     arguments: argparse.Namespace,
     words: Sequence[str],
     *,
-    options: Collection[str],
+    likely: Callable[[str], str],
 ) -> int:
     """Run a command as a try of a workflow's job, which may have failed before."""
     from opensora.dag.mark import begin, leave
@@ -132,7 +127,7 @@ def _try(
     if sentence := begin(arguments.job_log, [name, *words[1:]]):
         sys.stderr.write(f"opensora {name}: {sentence}\n")
         return EXIT_USER
-    code = _run(name, module, arguments, options=options)
+    code = _run(name, module, arguments, likely=likely)
     if code == EXIT_USER:
         sys.stderr.flush()
         leave(arguments.job_log, [name, *words[1:]])
@@ -140,9 +135,9 @@ def _try(
 
 
 def _run(
-    name: str, module: object, arguments: argparse.Namespace, *, options: Collection[str]
+    name: str, module: object, arguments: argparse.Namespace, *, likely: Callable[[str], str]
 ) -> int:
-    from opensora.core.io import is_of_writing, not_written
+    from opensora.core.io import in_the_way, is_of_writing, not_written
     from opensora.core.log import setup_logging
     from opensora.core.process import default_threads, keep_freed_memory, use_threads
 
@@ -160,7 +155,7 @@ def _run(
     except UnknownFieldError as error:
         word = f"--{error.field}".replace("_", "-")
         given = {part.partition("=")[0].replace("_", "-") for part in arguments.overrides}
-        meant = did_you_mean(word, options, cutoff=_LIKE_AN_OPTION) if word in given else ""
+        meant = likely(word) if word in given else ""
         message = f"unknown option {word}{meant}" if meant else str(error)
         sys.stderr.write(f"opensora {name}: {visible(message)}\n")
         return EXIT_USER
@@ -171,7 +166,8 @@ def _run(
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        if not is_of_writing(error) and not isinstance(error, PermissionError):
+        is_known = is_of_writing(error) or isinstance(error, PermissionError)
+        if not is_known and in_the_way(error) is None:
             raise
         sys.stderr.write(f"opensora {name}: {visible(str(not_written(error)))}\n")
         return EXIT_USER

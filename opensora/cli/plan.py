@@ -116,7 +116,7 @@ def _add_proposal(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Forecast or explain, print, write; returns the summary line."""
-    from opensora.core.errors import ConfigError
+    from opensora.core.errors import ConfigError, missing
 
     if args.propose_buckets:
         if args.explain or args.data_path or args.output:
@@ -125,7 +125,10 @@ def run(args: argparse.Namespace) -> str:
     if args.num_frames:
         raise ConfigError("--num-frames belongs to --propose-buckets; buckets say it otherwise")
     if not args.config:
-        raise ConfigError("a forecast, --explain and --sources need a config; give its file first")
+        raise missing(
+            "a forecast, --explain and --sources need a config; give its file first",
+            args.overrides,
+        )
     if args.sources:
         if args.explain or args.data_path or args.output or args.plot or args.overrides:
             raise ConfigError("--sources takes the workflow config, nothing else")
@@ -137,7 +140,9 @@ def run(args: argparse.Namespace) -> str:
     if args.target:
         raise ConfigError("--target belongs to --explain")
     if not args.data_path:
-        raise ConfigError("a forecast needs --data-path MANIFEST; a workflow config, --explain")
+        raise missing(
+            "a forecast needs --data-path MANIFEST; a workflow config, --explain", args.overrides
+        )
     return _forecast(args)
 
 

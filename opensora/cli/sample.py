@@ -49,7 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--num-samples", type=count, metavar="K", help="samples per prompt")
     _add(parser, "--seed", type=int, help="base of every sample's own seed")
     _add(parser, "--batch-size", type=count, help="samples per forward; changes rounding only")
-    _add(parser, "--image-size", type=count, nargs=2, metavar=("H", "W"), help="size in pixels")
+    _add(
+        *(parser, "--image-size"),
+        type=count,
+        nargs="+",
+        metavar="PX",
+        help="height and width in pixels; one number is both",
+    )
     _add(parser, "--num-frames", type=count, help="frames per clip; 1 makes images")
     _add(parser, "--fps", type=positive, help="frames per second")
     _add(parser, "--frame-interval", type=count, metavar="N", help="files play at fps / N")
@@ -112,11 +118,12 @@ def _add_ways(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Sample; returns the summary line."""
-    from opensora.core.errors import ConfigError
+    from opensora.core.errors import ConfigError, missing
 
     if sum(bool(way) for way in (args.config, args.replay, args.join_parts)) != 1:
-        raise ConfigError(
-            "give a sampling config, or --replay FILE, or --join-parts N; one of them"
+        raise missing(
+            "give a sampling config, or --replay FILE, or --join-parts N; one of them",
+            args.overrides,
         )
     if args.replay or args.join_parts:
         if args.part or args.processes:

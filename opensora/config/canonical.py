@@ -50,8 +50,13 @@ def canonical(
     if kind == "inference":
         _translate_sampling(fields)
     for place in (fields, fields.get("dataset")):
-        if isinstance(place, dict) and isinstance(place.get("image_size"), list):
-            place["image_size"] = tuple(place["image_size"])
+        if not isinstance(place, dict):
+            continue
+        size = place.get("image_size")
+        if isinstance(size, list):
+            place["image_size"] = tuple(size)
+        elif type(size) is int:  # of a square
+            place["image_size"] = (size, size)
     return fields, notes
 
 

@@ -30,21 +30,18 @@ _ALIASES = {
     "ckpt_path": "model.from_pretrained",
     "num_sampling_steps": "scheduler.num_sampling_steps",
     "cfg_scale": "scheduler.cfg_scale",
+    "ckpt": "model.from_pretrained",
+    "flash_attn": "model.enable_flash_attn",
+    "layernorm_kernel": "model.enable_layernorm_kernel",
     **{f"model.{old}": f"model.{new}" for old, new in MODEL_SPELLINGS.items()},
 }
 _ALIASES_OF_KIND: dict[ConfigKind, dict[str, str]] = {
     "train": {name: f"dataset.{name}" for name in DATASET_FIELDS},
-    "inference": {"num_sample": "num_samples"},
-}
-# options of the reference's scripts that set nothing here -> what to do instead
-RETIRED = {
-    "sample_name": "samples are named by their prompts; leave it out",
-    "prompt_as_path": "samples are named by their prompts; leave it out",
-    "start_index": "give the prompts of the part with --prompt or --prompt-path",
-    "end_index": "give the prompts of the part with --prompt or --prompt-path",
-    "start_from_scratch": "a run in a new folder of outputs starts afresh; leave it out",
-    "resolution": "give --image-size HEIGHT WIDTH",
-    "aspect_ratio": "give --image-size HEIGHT WIDTH",
+    "inference": {
+        "num_sample": "num_samples",
+        "num_inference_steps": "scheduler.num_sampling_steps",
+        "guidance_scale": "scheduler.cfg_scale",
+    },
 }
 _WEIGHTS = (
     "model",

@@ -14,7 +14,8 @@ from typing import Any
 from mmengine.config import Config
 
 from opensora.config.canonical import canonical
-from opensora.config.fields import RETIRED, ConfigKind, aliases, expand_aliases
+from opensora.config.fields import ConfigKind, aliases, expand_aliases
+from opensora.config.other_names import RETIRED
 from opensora.config.registry import check_parts
 from opensora.core.errors import ConfigError, UnknownFieldError, did_you_mean
 from opensora.core.io import write_text

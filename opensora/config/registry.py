@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.registry import Registry
 
+from opensora.config.values import check_value
 from opensora.core.errors import ConfigError, did_you_mean
 
 PACKAGE = Path(__file__).parents[1]
@@ -80,7 +81,7 @@ def build_module(config: Mapping[str, Any], registry: Registry, **defaults: Any)
 def check_fields(
     config: Mapping[str, Any], registry: Registry, *, place: str | None = None
 ) -> list[str]:
-    """Check the names in a config against the constructor, without building anything.
+    """Check names and plain values against the constructor, without building anything.
 
     Args:
         config: `type` and the keywords of the constructor.
@@ -91,7 +92,8 @@ def check_fields(
         The keywords that the constructor takes.
 
     Raises:
-        ConfigError: no type, an unknown type, or a keyword that the constructor does not take.
+        ConfigError: no type, an unknown type, a keyword that the constructor does not take, or a
+            value that it can not mean.
     """
     kind, place = config.get("type"), place or registry.name
     names = registered_names(registry)
@@ -101,12 +103,20 @@ def check_fields(
             + ", ".join(names)
         )
     accepted = _keywords(registry.module_dict[kind])  # Registry.get would load torch
-    for name in config:
-        if name != "type" and name not in accepted:
+    for name, value in config.items():
+        if name == "type":
+            continue
+        if name not in accepted:
             raise ConfigError(
                 f"{place} {kind}: unknown field {name!r}{did_you_mean(name, accepted)}"
             )
-    return accepted
+        if value is None and accepted[name] not in (int, float, bool):
+            continue  # of the reference: to be given on the command line
+        try:
+            check_value(name, value, accepted[name])
+        except ConfigError as error:
+            raise ConfigError(f"{place} {kind}: {error}") from error
+    return list(accepted)
 
 
 def check_parts(config: Mapping[str, Any]) -> None:
@@ -124,7 +134,8 @@ def check_parts(config: Mapping[str, Any]) -> None:
             check_fields(part, registry, place=name)
 
 
-def _keywords(target: Any) -> list[str]:
-    """Names that a class or a factory takes as keywords."""
+def _keywords(target: Any) -> dict[str, Any]:
+    """What a class or a factory takes as keywords: name -> annotation."""
     parameters = inspect.signature(target).parameters.values()
-    return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    taken = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return {p.name: p.annotation for p in taken}

@@ -1,7 +1,7 @@
 """Errors that a user can mend; the command line prints them as one sentence, no traceback."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from opensora.core.text import visible
 
@@ -29,6 +29,17 @@ class UnknownFieldError(ConfigError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+def missing(message: str, words: Sequence[str]) -> ConfigError:
+    """What is missing on a command line; if its first field looks like an option, that is said.
+
+    Args:
+        message: what is missing.
+        words: those of the command line that are no declared options.
+    """
+    name = next((word[2:].partition("=")[0] for word in words if word.startswith("--")), "")
+    return UnknownFieldError(name, message) if name else ConfigError(message)
 
 
 class TableError(OpenSoraError):

@@ -156,10 +156,23 @@ def _umask() -> int:
     return int(found.split()[1], 8) if found else _USUAL_UMASK
 
 
+def in_the_way(error: BaseException) -> Path | None:
+    """The file that stands where an error wanted a folder, if that is what it says."""
+    name = getattr(error, "filename", None)
+    if not isinstance(error, NotADirectoryError | FileExistsError) or not isinstance(name, str):
+        return None
+    path = Path(name)
+    return next((place for place in (path, *path.parents) if place.is_file()), None)
+
+
 def not_written(error: BaseException, target: Path | None = None) -> OpenSoraError:
     """One sentence of an error of writing, of whatever library: what file, why, what to do."""
     name = target or getattr(error, "filename", None) or "a file"
     why = getattr(error, "strerror", None) or shown(str(error), _LONGEST_CAUSE)
+    if file := in_the_way(error):
+        return OpenSoraError(
+            f"{file}: is a file and a folder is needed there; move it away or choose another place"
+        )
     if target is None and isinstance(error, PermissionError):  # to read it or to write it
         return OpenSoraError(
             f"{name}: access is refused ({why}); change its rights or choose another place, then"

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from opensora.acceleration.optimizer import MUON_FIELDS, LrSchedule, MuonWithAdamW
+from opensora.acceleration.optimizer import LrSchedule, MuonWithAdamW
+from opensora.acceleration.optimizer_fields import MUON_FIELDS
 from opensora.config.load import load_config
 from opensora.core.errors import ConfigError, OpenSoraError
 from opensora.core.io import atomic_path

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from opensora.config.fields import INFERENCE_FIELDS
+from opensora.config.values import check_value
 from opensora.core.errors import ConfigError
 from opensora.models.device import parse_dtype
 from opensora.sampling.conditioning import total_frames
@@ -21,6 +22,15 @@ FIELDS = INFERENCE_FIELDS | {
         "preview_every",
     ),
 }
+
+# fields that are no settings
+_OTHERS = {
+    "save_dir": str,
+    "lora": str | None,
+    "prompt_path": str | None,
+    "image_encoder": str | dict[str, Any] | None,
+}
+_MOST_FPS = 1_000  # what a file can play
 
 Resize = Literal["nearest", "lanczos"]
 
@@ -97,13 +107,12 @@ class SamplingSettings:
         for name, value in sizes.items():
             if not _is_whole(value) or value < 1:
                 raise ConfigError(f"{name} is {value!r}; expected a whole number of at least 1.")
-        if not isinstance(self.fps, int | float) or self.fps <= 0:
-            raise ConfigError(f"fps is {self.fps!r}; expected frames per second above 0.")
+        if not 0 < self.fps <= _MOST_FPS:
+            raise ConfigError(
+                f"fps is {self.fps!r}; expected frames per second above 0, at most {_MOST_FPS}."
+            )
         if not _is_whole(self.seed):
             raise ConfigError(f"seed is {self.seed!r}; expected a whole number.")
-        for name, switch in (("guidance_apart", self.guidance_apart), ("compile", self.compile)):
-            if not isinstance(switch, bool):
-                raise ConfigError(f"{name} is {switch!r}; expected True or False.")
         if not _is_whole(self.decode_overlap) or self.decode_overlap < 0:
             raise ConfigError(
                 f"decode_overlap is {self.decode_overlap!r}; expected a whole number from 0."
@@ -154,6 +163,10 @@ class SamplingSettings:
             raise ConfigError(f"image_size is {size!r}; expected (height, width) in pixels.")
         names = set(cls.__dataclass_fields__) - {"image_size", "save_dir"}
         values = {name: config[name] for name in names if config.get(name) is not None}
+        for name, value in values.items():
+            check_value(name, value, cls.__dataclass_fields__[name].type)
+        for name, hint in _OTHERS.items():
+            check_value(name, config.get(name), hint)
         settings = cls(image_size=(size[0], size[1]), save_dir=Path(config["save_dir"]), **values)
         if settings.loop == 1 and "condition_frame_length" in values:
             raise ConfigError(

@@ -6,9 +6,11 @@ from typing import Any
 
 from mmengine.config import Config
 
+from opensora.acceleration.optimizer_fields import check_optimizer
 from opensora.config.groups import count_groups
 from opensora.config.load import load_config
 from opensora.config.registry import check_parts
+from opensora.config.values import check_value
 from opensora.core.errors import ConfigError
 from opensora.models.lora.settings import LoraSettings
 from opensora.plans.settle_plan import MAX_REJECTED
@@ -124,9 +126,8 @@ class TrainConfig:
         Raises:
             ConfigError: a value that can not be meant.
         """
-        for name in ("wandb", "grad_checkpoint", "require_kernels", "compile"):
-            value = getattr(self, name)
-            _require(isinstance(value, bool), name, value, "True or False")
+        for name, kept in self.__dataclass_fields__.items():
+            check_value(name, getattr(self, name), kept.type)
         for name in ("log_every", "ckpt_every"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("warmup_steps", "num_workers", "max_broken_steps"):
@@ -140,6 +141,10 @@ class TrainConfig:
         self._check_watched()
         self._check_lora()
         self._check_narrow()
+        _require(self.lr is None or self.lr > 0, "lr", self.lr, "a number above 0")
+        is_met = self.grad_clip is None or self.grad_clip > 0
+        _require(is_met, "grad_clip", self.grad_clip, "a number above 0, or None")
+        check_optimizer(self.optimizer)
         steps = self.num_steps
         _require(steps is None or steps >= 1, "num_steps", steps, "at least 1, or None")
         _require(self.until is None or self.until >= 1, "until", self.until, "at least 1, or None")

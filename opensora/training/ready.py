@@ -104,12 +104,6 @@ def _check_parts(config: TrainConfig, device: torch.device) -> nn.Module | None:
     check_plugin(config.plugin, device)
     there = {name: k for name, k in (config.kernels or {}).items() if k != FLASH_ATTN}
     check_kernels(replace(config, kernels=there, require_kernels=False), torch.device("cpu"))
-    for name in ("lr", "ema_decay", "grad_clip"):
-        value = getattr(config, name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ConfigError(f"{name} is {value!r}; expected a number")
-    if config.lr is not None and config.lr <= 0:
-        raise ConfigError(f"lr is {config.lr!r}; expected a number above 0")
     build_module(config.scheduler, SCHEDULERS)
     some = nn.Module()
     some.blocks = nn.ModuleList([nn.Linear(2, 2)])

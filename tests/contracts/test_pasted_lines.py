@@ -80,6 +80,11 @@ RETIRED = {
     "--start-index 0 --end-index 3": "start_index: give the prompts",
     "--prompt-as-path": "prompt_as_path: samples are named by their prompts",
     "--resolution 480p --aspect-ratio 9:16": "resolution: give --image-size HEIGHT WIDTH",
+    "--llm-refine True": "llm_refine: no language model rewrites prompts",
+    "--aes 6.5 --flow 5": "aes: say it in the prompt",
+    "--height 256 --width 256": "height: give --image-size HEIGHT WIDTH",
+    "--negative-prompt ugly": "negative_prompt: guidance leads away from the empty text",
+    "--outputs mine/samples": "outputs: give --save-dir DIR",
 }
 
 
@@ -90,6 +95,30 @@ def test_an_option_that_is_not_here_says_what_to_do(words: str) -> None:
     config = REPOSITORY / "configs/opensora-v1-1/inference/sample.py"
     with pytest.raises(ConfigError, match=RETIRED[words]):
         load_config(config, words.split(), known=FIELDS, kind="inference")
+
+
+def test_no_hint_stands_in_the_way_of_a_field() -> None:
+    from opensora.config.fields import aliases
+    from opensora.config.other_names import RETIRED as OTHERS
+    from opensora.sampling.settings import FIELDS
+    from opensora.training.config import KNOWN_FIELDS
+
+    known = {"inference": FIELDS, "train": KNOWN_FIELDS}
+    for kind, fields in known.items():
+        assert not OTHERS.keys() & aliases(kind).keys()
+        hidden = OTHERS.keys() & set(fields)
+        assert hidden == ({"outputs"} if kind == "train" else set())
+
+
+def test_a_hint_of_training_names_a_field_there_is() -> None:
+    from opensora.config.fields import aliases
+    from opensora.config.other_names import RETIRED as OTHERS
+    from opensora.sampling.settings import FIELDS
+    from opensora.training.config import KNOWN_FIELDS
+
+    known = {*FIELDS, *KNOWN_FIELDS, *aliases("train"), *aliases("inference")}
+    named = [re.findall(r"--([a-z-]+)", hint) for hint in OTHERS.values()]
+    assert {name.replace("-", "_") for names in named for name in names} <= known
 
 
 def test_starting_from_scratch_says_what_to_do() -> None:

@@ -90,6 +90,12 @@ def test_lr_zero_leaves_all_weights_where_they_are(model):
     [
         ({"type": "hybrid-adam"}, "expected one of adamw, muon"),
         ({"type": "adamw", "momentum": 0.9}, "adamw has no field 'momentum'"),
+        ({"type": ["adamw"]}, "optimizer.type is "),
+        ({"betas": 0.9}, "optimizer.betas is 0.9; expected 2 values, each a number"),
+        ({"betas": [0.9, 1.0]}, "expected numbers in "),
+        ({"type": "muon", "momentum": 1}, "optimizer.momentum is 1; expected numbers in "),
+        ({"weight_decay": -0.1}, "optimizer.weight_decay is -0.1; expected a number of at least 0"),
+        ({"type": "muon", "adamw_lr": 0}, "optimizer.adamw_lr is 0; expected a number above 0"),
     ],
 )
 def test_an_optimizer_that_can_not_be_is_refused(model, config, words):

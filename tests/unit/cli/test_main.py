@@ -35,6 +35,35 @@ def test_a_misspelt_option_is_told_from_a_misspelt_field(capsys, words, expected
     assert expected in said(capsys, "train", STAGE, "--outputs", "o", *words)
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("sample", "--cfg-scal", "7"), "unknown option --cfg-scal; did you mean '--cfg-scale'?"),
+        (("sample", "--cfg-scal=7"), "unknown option --cfg-scal; did you mean '--cfg-scale'?"),
+        (("train", "--outpust", "x"), "unknown option --outpust; did you mean '--outputs'?"),
+        (("plan", "--data-pth", "x"), "unknown option --data-pth; did you mean '--data-path'?"),
+        (("sample", "--qqqq", "7"), "give a sampling config"),
+        (("train", "--qqqq", "7"), "the following arguments are required: config"),
+    ],
+)
+def test_the_value_of_a_misspelt_option_is_no_config(capsys, words, expected):
+    message = said(capsys, *words)
+    assert expected in message
+    assert len(message.splitlines()) == 1
+
+
+def test_a_misspelt_option_is_named_before_what_is_missing(capsys):
+    message = said(capsys, "export", "--formt", "webdataset")
+    assert "unrecognized arguments: --formt webdataset; did you mean '--format'?" in message
+    message = said(capsys, "bench", "model", "--num-frame", "4")  # no option is shortened
+    assert "opensora bench model: unrecognized arguments: --num-frame 4; did you mean" in message
+
+
+def test_fields_may_stand_before_the_config(capsys):
+    message = said(capsys, "train", "--epoch", "2", STAGE, "--outputs", "o")
+    assert f"{STAGE}: unknown field 'epoch'; did you mean 'epochs'?" in message
+
+
 def test_a_field_of_the_file_is_no_option(capsys, tmp_path):
     config = tmp_path / "stage.py"
     config.write_text("treads = 2\n")

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from opensora.cli import main as command_line
 from opensora.core.errors import OpenSoraError
 from opensora.core.guard import Guard
-from opensora.core.io import atomic_path, is_of_writing
+from opensora.core.io import atomic_path, in_the_way, is_of_writing, not_written
 from opensora.core.log import setup_logging
 
 TENSORS = {"a": torch.zeros(100_000)}
@@ -113,3 +113,27 @@ def test_the_log_file_keeps_what_the_screen_does_not(
 def test_other_faults_are_none_of_writing() -> None:
     assert not is_of_writing(ValueError("no number"))
     assert not is_of_writing(OSError(errno.EIO, "Input/output error"))
+
+
+def test_a_file_where_a_folder_is_needed_is_said(tmp_path: Path) -> None:
+    taken = tmp_path / "results"
+    taken.write_text("notes of mine")
+    for make in (taken.mkdir, (taken / "state").mkdir):
+        with pytest.raises(OSError, match="results") as error:
+            make()
+        assert in_the_way(error.value) == taken
+        assert f"{taken}: is a file and a folder is needed there" in str(not_written(error.value))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FileExistsError) as error:  # a defect of a caller, who did not look
+        (tmp_path / "folder").mkdir()
+    assert in_the_way(error.value) is None
+    assert taken.read_text() == "notes of mine"
+
+
+def test_a_folder_of_results_that_is_a_file_ends_a_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("")
+    words = ["make-demo", "--output", str(tmp_path / "out/demo"), "--num-videos", "1"]
+    assert command_line.main(words) == command_line.EXIT_USER
+    assert f"{tmp_path / 'out'}: is a file" in capsys.readouterr().err

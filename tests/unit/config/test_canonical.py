@@ -27,6 +27,12 @@ def test_the_input_is_not_changed() -> None:
     assert config == {"model": {"enable_flashattn": True}, "data_path": "a.csv"}
 
 
+def test_one_number_is_the_size_of_a_square() -> None:
+    assert canonical({"image_size": 512}, "inference")[0] == {"image_size": (512, 512)}
+    assert train(image_size=64)["dataset"]["image_size"] == (64, 64)
+    assert canonical({"image_size": True}, "inference")[0] == {"image_size": True}
+
+
 def test_the_data_fields_of_version_1_0_move_into_the_data_set() -> None:
     config = train(
         num_frames=16,

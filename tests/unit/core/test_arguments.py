@@ -10,6 +10,7 @@ import pytest
 from opensora.cli.main import COMMANDS, main
 from opensora.core.arguments import (
     Parser,
+    UsageError,
     at_least,
     count,
     fraction,
@@ -21,6 +22,45 @@ from opensora.core.arguments import (
     table_file,
     whole,
 )
+
+
+def a_parser() -> Parser:
+    parser = Parser(prog="opensora x")
+    parser.add_argument("config")
+    parser.add_argument("--prompt", nargs="+")
+    parser.add_argument("--finish", action="store_true")
+    parser.add_argument("--save-dir")
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("line", "fields", "finish"),
+    [
+        ("a.py --lr 1e-4 --finish", "--lr 1e-4", True),
+        ("--lr 1e-4 a.py --finish", "--lr 1e-4", True),
+        ("--lr=-1 --finish a.py", "--lr=-1", True),
+        ("--finish a.py --lr -1 2", "--lr -1 2", True),
+        ("--prompt p q a.py --lr 3", "--lr 3", False),
+        ("--save-dir d --size 4 4 a.py --lr 3", "--size 4 4 --lr 3", False),
+        ("a.py --module b.py", "--module b.py", False),
+    ],
+)
+def test_fields_are_parted_from_options(line: str, fields: str, finish: bool) -> None:
+    known, rest = a_parser().read(line.split(), takes_fields=True)
+    assert (known.config, " ".join(rest), known.finish) == ("a.py", fields, finish)
+    assert known.prompt in (None, ["p", "q"])
+
+
+@pytest.mark.parametrize("word", ["--save", "--save-di=3", "-s", "--Save-dir"])
+def test_no_option_is_shortened(word: str) -> None:
+    with pytest.raises(UsageError, match=f"unrecognized arguments: {word}"):
+        a_parser().read(["a.py", word])
+
+
+def test_a_value_may_begin_with_a_minus() -> None:
+    known, _ = a_parser().read(["a.py", "--save-dir", "-1", "--prompt", "-a cat", "-.5"])
+    assert (known.save_dir, known.prompt) == ("-1", ["-a cat", "-.5"])
+
 
 WITHOUT_BOUNDS = {"--seed"}
 
