@@ -12,6 +12,7 @@ from opensora.core.errors import (
     PassingError,
     Stopped,
     UnknownFieldError,
+    did_you_mean,
 )
 from opensora.core.text import visible
 
