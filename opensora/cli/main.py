@@ -161,8 +161,8 @@ def _run(
         sys.stderr.write(f"opensora {name}: {visible(message)}\n")
         return EXIT_USER
     except OpenSoraError as error:
-        if str(error):
-            sys.stderr.write(f"opensora {name}: {visible(str(error))}\n")
+        if message := str(error).removeprefix(f"{name}: "):  # the command is named once
+            sys.stderr.write(f"opensora {name}: {visible(message)}\n")
         return EXIT_DEFECT if isinstance(error, PassingError) else EXIT_USER
     except (KeyboardInterrupt, SystemExit):
         raise

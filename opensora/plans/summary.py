@@ -194,13 +194,13 @@ def _warnings(
                 " are"
             )
     empty = [
-        f"({rule.resolution!r}, {rule.num_frames})"
+        f"{rule.resolution}|{rule.num_frames}"
         for rule in rules
         if rule.is_used
         and not any(name.startswith(f"{rule.resolution}|{rule.num_frames}|") for name in buckets)
     ]
     if empty:
-        sentences.append(f"no clip is trained in {', '.join(empty)}")
+        sentences.append(f"no clip is trained in bucket {', '.join(empty)}")
     world_size, entries = plan.attrs["world_size"], step_entries(plan.attrs)
     epochs = range(plan.attrs["compiled_epochs"])
     fewest = int(plan["epoch"].value_counts().reindex(epochs, fill_value=0).min())

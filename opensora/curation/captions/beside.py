@@ -98,7 +98,8 @@ def _of_object(row: Any) -> list[Span]:
     name = next((name for name in SPELLINGS[TEXT] if name in row), None)
     if name is None:
         raise ValueError(
-            f"an object without 'text', {SPELLINGS[TEXT][1:]!r}; it has {sorted(map(str, row))[:5]}"
+            f"an object without one of {', '.join(SPELLINGS[TEXT])}; it has"
+            f" {', '.join(sorted(map(str, row))[:5]) or 'nothing'}"
         )
     texts = row[name] if isinstance(row[name], list) else [row[name]]
     if not texts or not all(isinstance(text, str) for text in texts):

@@ -197,7 +197,11 @@ class OpenAICaptioner(Captioner):
             f" (the last: {self._last})"
         )
         if passing:
-            raise PassingError(f"{what}; replies so far are kept: run the same command again")
+            limit = f"timeout_s ({self._server.timeout_s:g})"
+            raise PassingError(
+                f"{what}; see that a server runs at this url and answers within {limit}; replies so"
+                " far are kept: run the same command again"
+            )
         raise ConfigError(f"{what}; check model, num_frames and request of captions")
 
     def _ask(self, clip: Clip) -> Reply:

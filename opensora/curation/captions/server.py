@@ -77,7 +77,7 @@ class Server:
         self.url = url.rstrip("/").removesuffix("/chat/completions")
         self._key = _key_of(key_env)
         self._key_env = key_env
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._opener = urllib.request.OpenerDirector()
         for handler in _HANDLERS:
             self._opener.add_handler(handler())
@@ -113,7 +113,7 @@ class Server:
             headers["Authorization"] = f"Bearer {self._key}"
         request = urllib.request.Request(f"{self.url}/chat/completions", data, headers)
         try:
-            with self._opener.open(request, timeout=self._timeout_s) as response:
+            with self._opener.open(request, timeout=self.timeout_s) as response:
                 content = self._read(response)
         except urllib.error.HTTPError as error:
             raise self._fault(error) from None
@@ -125,12 +125,12 @@ class Server:
 
     def _read(self, response: http.client.HTTPResponse) -> bytes:
         """The whole body: many small pieces may each come in time, and all of them too late."""
-        end = time.monotonic() + self._timeout_s
+        end = time.monotonic() + self.timeout_s
         pieces: list[bytes] = []
         while piece := response.read1(_PIECE_BYTES):
             pieces.append(piece)
             if time.monotonic() > end:
-                raise TimeoutError(f"not whole after {self._timeout_s:g} s")
+                raise TimeoutError(f"not whole after {self.timeout_s:g} s")
             if sum(map(len, pieces)) > _REPLY_BYTES:
                 raise http.client.HTTPException(f"more than {_REPLY_BYTES} bytes")
         if response.length:  # read1 does not say that the rest never came

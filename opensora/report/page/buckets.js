@@ -76,7 +76,7 @@ report.section({
         report.state.set({ q: word }, { push: true });
         report.go(report.data.curation ? "curation" : "gallery");
       };
-      const bars = found.words.map(({ word, clips }) => ({ label: word, value: clips, text: `${report.format.number(clips)} clips`, go: () => go(word) }));
+      const bars = found.words.map(({ word, clips }) => ({ label: word, value: clips, text: report.format.counted(clips, "clip"), go: () => go(word) }));
       return [
         report.el("h3", {}, "Captions"),
         report.el("div", { class: "card" }, report.facts(facts.map(([name, value]) => [name, report.format.number(value)]))),

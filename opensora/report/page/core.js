@@ -117,6 +117,9 @@ report.format = {
     const share = 100 * value;
     return share > 0 && share < 1 ? `${share.toFixed(1)} %` : `${share.toFixed(0)} %`;
   },
+  counted(value, noun) {
+    return `${report.format.number(value)} ${noun}${value === 1 ? "" : "s"}`;
+  },
   seconds(value) {
     if (value === null || value === undefined || !Number.isFinite(value)) return "–";
     if (Math.abs(value) < 9.95) return value ? `${value.toFixed(1)} s` : "0 s";

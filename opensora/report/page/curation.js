@@ -49,7 +49,7 @@
   }
 
   function showReason(root, line) {
-    const head = report.el("h3", { tabindex: "-1" }, `${report.format.words(line.reason)}`, report.el("small", {}, `${report.format.number(line.rows)} rows in ${report.format.words(line.stage)}`));
+    const head = report.el("h3", { tabindex: "-1" }, `${report.format.words(line.reason)}`, report.el("small", {}, `${report.format.counted(line.rows, "row")} in ${report.format.words(line.stage)}`));
     const columns = [
       { key: "id", title: "id" },
       { key: "path", title: "file" },

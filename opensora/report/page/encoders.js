@@ -42,7 +42,7 @@ report.section({
         report.el("h3", {}, "Latents", report.el("small", {}, gate.stage)),
         report.el("div", { class: "card" },
           report.table({ caption: `Latents of ${gate.stage}, by bucket`, columns, rows: gate.rows }),
-          report.el("p", { class: "note" }, report.el("span", { class: "chip good" }, "✓ passed"), " No bad values, no flat latents, and decoded clips look like their sources."),
+          report.el("p", { class: "note" }, report.el("span", { class: "chip good" }, "✓ passed"), gate.warnings.length ? " No bad values, no flat latents; what is worth a look stands below." : " No bad values, no flat latents, and decoded clips look like their sources."),
           gate.warnings.map((sentence) => report.el("p", { class: "note warning" }, report.quote(sentence)))),
         gate.pictures.length ? report.el("p", { class: "note" }, "Clips above what the VAE makes of them, frame by frame:") : "",
         report.el("div", { class: "figures" }, gate.pictures.map(picture)),

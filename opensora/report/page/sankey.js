@@ -3,8 +3,8 @@
 report.sankey = function (stages, pick) {
   const hasSeconds = stages.some((stage) => stage.seconds_in > 0);
   const [size, amount] = hasSeconds
-    ? [(rows, seconds) => seconds, (rows, seconds) => `${report.format.seconds(seconds)} · ${report.format.number(rows)} rows`]
-    : [(rows) => rows, (rows) => `${report.format.number(rows)} rows`];
+    ? [(rows, seconds) => seconds, (rows, seconds) => `${report.format.seconds(seconds)} · ${report.format.counted(rows, "row")}`]
+    : [(rows) => rows, (rows) => `${report.format.counted(rows, "row")}`];
   const nodes = stages.map((stage) => ({ id: stage.name, name: stage.name, text: amount(stage.rows_in, stage.seconds_in), kind: "stage" }));
   const last = stages.at(-1);
   nodes.push({ id: "manifest", name: "manifest", text: amount(last.rows_kept, last.seconds_kept), kind: "stage" });

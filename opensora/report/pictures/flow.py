@@ -43,7 +43,7 @@ def flow(stages: Sequence[FunnelStage]) -> Markup:
     height = _LABELS + max(len(_reasons(stage)) for stage in stages) * 2 * _LINE + 4
 
     def amount(size: float) -> str:
-        return quantities.seconds(size) if has_seconds else f"{size:,} rows"
+        return quantities.seconds(size) if has_seconds else f"{size:,} row{'s' * (size != 1)}"
 
     def paint(figure: Figure) -> None:
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, _WIDTH), ylim=(height, 0))

@@ -93,3 +93,9 @@ def test_only_what_a_user_can_mend_leaves_a_mark(monkeypatch, capsys, tmp_path, 
 def test_a_misspelt_command_names_the_nearest(capsys):
     assert main(["ingst-videos"]) == 2
     assert "no command 'ingst-videos'; did you mean 'ingest-videos'?; `" in capsys.readouterr().err
+
+
+def test_a_message_names_its_command_once(capsys, tmp_path):
+    words = ["score-clips", "--scorer", "match", "--clips", "none.csv", "--output", "o.csv"]
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith("opensora score-clips: the scorer match needs")
