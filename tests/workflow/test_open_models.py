@@ -124,7 +124,9 @@ def prompts(folder: Path) -> str:
 
 
 @pytest.mark.timeout(600)
-def test_a_tiny_model_learns_and_samples_from_first_frames(tmp_path: Path) -> None:
+def test_a_tiny_model_learns_and_samples_from_first_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny_open.wan_pictures(tmp_path / "pipeline")
     results = run_small(
         tmp_path,
@@ -141,6 +143,7 @@ def test_a_tiny_model_learns_and_samples_from_first_frames(tmp_path: Path) -> No
     assert batch["picture"].shape == (2, 1, tiny_open.PICTURE_TOKENS, tiny_open.PICTURE_CHANNELS)
     assert not torch.equal(batch["picture"][0], batch["picture"][1])
     # they take the disk that was forecast, if CLIP makes the 257 tokens of the released one
+    monkeypatch.chdir(tmp_path)
     plan = ["plan", str(tmp_path / "lora.py"), "--data-path", str(results / "manifest")]
     plan += ["--dtype", "fp32", "--output", str(tmp_path / "plan.json")]
     assert main(plan) == 0
