@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def dry_run(
     target: str = "all",
     snakefile: str | Path = "Snakefile",
     folder: str | Path = ".",
+    num_shards: int | None = None,
 ) -> list[PlannedJob]:
     """Ask Snakemake what it would run, without running it.
 
@@ -53,6 +55,7 @@ def dry_run(
         target: a public target such as `train_all`, or a file.
         snakefile: the workflow; `profiles/local` beside it says what makes a job run again.
         folder: where the results, and the records of former runs, lie.
+        num_shards: in place of the config's, as two for a quick look at any number.
 
     Returns:
         The jobs that make something, in the order of the pipeline; empty when all is up to date.
@@ -68,7 +71,9 @@ def dry_run(
     command = [
         *(sys.executable, "-m", "snakemake", "--dry-run", "--nocolor"),
         *("--snakefile", str(snakefile), "--profile", str(profile)),
-        *("--directory", str(folder), "--configfile", str(config), "--", target),
+        *("--directory", str(folder), "--configfile", str(config)),
+        *(["--config", f"num_shards={num_shards}"] if num_shards else []),
+        *("--", target),
     ]
     done = subprocess.run(
         command,
@@ -81,6 +86,22 @@ def dry_run(
     if done.returncode:
         raise ConfigError(f"{config}: {_complaint(done.stdout + done.stderr)}")
     return parse_dry_run(done.stdout)
+
+
+def with_shards(jobs: Sequence[PlannedJob], number: int) -> list[PlannedJob]:
+    """The jobs of a run that never ran, with another number of shards: those of one, so often.
+
+    Args:
+        jobs: of a dry run with any number of shards.
+        number: how many there are to be.
+    """
+    first = min((job.wildcards["shard"] for job in jobs if "shard" in job.wildcards), default="")
+    times = {first: number}
+    return [
+        job
+        for job in jobs
+        for _ in range(times.get(job.wildcards["shard"], 0) if "shard" in job.wildcards else 1)
+    ]
 
 
 def parse_dry_run(output: str) -> list[PlannedJob]:

@@ -152,8 +152,9 @@ def names_in(folder: Path, suffixes: Collection[str]) -> list[str]:
 
     Of ten thousands of files: to make a path of each takes a hundred times as long.
     """
-    names = os.listdir(folder)
-    return sorted(name for name in names if os.path.splitext(name)[1].lower() in suffixes)
+    ends = tuple(suffixes)
+    names = [name for name in os.listdir(folder) if name.lower().endswith(ends)]
+    return sorted(name for name in names if name[0] != "." or os.path.splitext(name)[1])
 
 
 def media_in(folder: Path) -> list[Path]:

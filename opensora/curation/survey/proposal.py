@@ -32,12 +32,14 @@ class Proposal:
         mode: "reencode", "copy", or "import" where the run begins with a table of ready clips.
         clips: how many there will be, as far as is known; 0 where they are not counted.
         min_s: seconds of the shortest clip that is kept.
+        shards: into which the footage is dealt.
     """
 
     text: str
     mode: str
     clips: int
     min_s: float
+    shards: int
 
 
 def propose(
@@ -73,7 +75,7 @@ def propose(
         f"#   snakemake --profile profiles/local report --configfile {shlex.quote(str(config))}",
         "# configs/workflow/default.yaml explains every field.",
         f"run: {name}",
-        f"num_shards: {_shards(number)}",
+        f"num_shards: {(shards := _shards(number))}",
     ]
     if table:
         lines, mode, clips, min_s = [f"manifest: {_quoted(table)}"], "import", 0, 0.0
@@ -85,7 +87,7 @@ def propose(
         clips = round(sample.scaled(sum(_cut(info) for _, info in sample.good)))
     tail = [f"validation_fraction: {_held_out(number)}", *_MODELS]
     tail += ["sample:", f"  prompts: {_quoted(str(prompts))}", "  num_samples: 1"]
-    return Proposal("\n".join([*head, *lines, *tail]) + "\n", mode, clips, min_s)
+    return Proposal("\n".join([*head, *lines, *tail]) + "\n", mode, clips, min_s, shards)
 
 
 def _nothing(folder: Path, found: Contents, sample: Sample) -> str:

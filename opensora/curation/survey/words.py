@@ -69,7 +69,7 @@ def find_words(folder: Path, found: Contents) -> Words:
         prompts = prompts_of(first_texts(Path(ready), PROMPTS))
         return Words(ready=ready, prompts=prompts or [_ANY_PROMPT])
     words = Words(beside=len(found.captioned))
-    files = {os.path.normpath(path) for path in found.media}
+    files = {os.path.normpath(path) for path in found.media} if found.tables else set()
     named: set[str] = set()
     texts: list[str] = []
     for table in found.tables[:_MOST_TABLES]:

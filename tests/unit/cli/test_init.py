@@ -1,5 +1,6 @@
 """`opensora init` writes a config that Snakemake takes as it is, never over one that is there."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,14 @@ import pytest
 import yaml
 
 from opensora.cli.main import EXIT_DONE, EXIT_USER, main
+from opensora.dag.dry_run import PlannedJob, dry_run, with_shards
 from opensora.media.encode import write_video
 
 REPOSITORY = Path(__file__).parents[3]
+
+
+def _rules(jobs: list[PlannedJob]) -> Counter[str]:
+    return Counter(job.rule for job in jobs)
 
 
 @pytest.fixture
@@ -38,6 +44,13 @@ def test_the_config_runs_as_written(here: Path, capsys: pytest.CaptureFixture[st
     assert said[-2].split()[:3] == ["mind", "2", "clips"]
     assert "jobs, about 2 clips, about" in said[-1]  # snakemake has described them
     assert said[-1].endswith("--configfile mine/my_videos.yaml")
+    text = (here / "mine/my_videos.yaml").read_text().replace("num_shards: 1", "num_shards: 3")
+    (here / "more.yaml").write_text(text)
+    of_two = dry_run(here / "more.yaml", target="report", num_shards=2)
+    of_three = dry_run(here / "more.yaml", target="report")
+    assert len(of_three) > len(of_two)
+    assert _rules(with_shards(of_two, 3)) == _rules(of_three)
+    assert _rules(with_shards(of_two, 1)).total() == int(said[-1].split()[1])
 
 
 def test_what_is_there_stays(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
