@@ -1,6 +1,7 @@
 """`opensora init` writes a config that Snakemake takes as it is, never over one that is there."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,27 @@ def test_the_config_runs_as_written(here: Path, capsys: pytest.CaptureFixture[st
     assert len(of_three) > len(of_two)
     assert _rules(with_shards(of_two, 3)) == _rules(of_three)
     assert _rules(with_shards(of_two, 1)).total() == int(said[-1].split()[1])
+
+
+def musubi(folder: Path) -> None:
+    (folder / "dataset.toml").write_text('[[datasets]]\nvideo_directory = "."\n')
+
+
+def public(folder: Path) -> None:
+    lines = [f"{k},0:00,0:02,a film {k}" for k in range(2)]
+    head = "YoutubeID,Start_timestamp,End_timestamp,Caption"
+    (folder / "internvid.csv").write_text("\n".join([head, *lines]) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("layout", "rule"), [(musubi, "import_manifest"), (public, "import_scenes")]
+)
+def test_other_layouts_are_runs_too(here: Path, layout: Callable[[Path], None], rule: str) -> None:
+    layout(here / "my videos")
+    assert main(["init", "my videos"]) == EXIT_DONE
+    rules = _rules(dry_run(here / "mine/my_videos.yaml", target="report"))
+    assert rules[rule] >= 1
+    assert rules["report"] == 1
 
 
 def test_what_is_there_stays(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,23 @@ def reasons(rejected: pd.DataFrame) -> dict[str, str]:
     return {Path(row.path).name: row.reason for row in rejected.itertuples()}
 
 
+def test_the_table_of_openvid_1m_is_read_as_published(folder: Path, tmp_path: Path) -> None:
+    """Names of files and captions; its measures stay, under the names that it gives them."""
+    scores = "aesthetic score,motion score,temporal consistency score,camera motion"
+    (tmp_path / "OpenVid-1M.csv").write_text(
+        f"video,caption,{scores},frame,fps,seconds\n"
+        'a.mp4,"In the video, a ball rolls.",5.4,1.2,0.99,pan_left,127,25,5.08\n'
+        "gone.mp4,A hill.,4.8,0.2,0.98,static,100,30,3.33\n"
+    )
+    made = import_manifest(read_table(tmp_path / "OpenVid-1M.csv"), root=folder)
+    (row,) = made.manifest.to_dict("records")
+    assert row["path"] == str(folder / "a.mp4")
+    assert row["caption"] == "In the video, a ball rolls."
+    assert (row["num_frames"], row["fps"], row["aesthetic score"]) == (10, 8, 5.4)
+    assert row["camera motion"] == "pan_left"
+    assert reasons(made.rejected) == {"gone.mp4": "missing"}
+
+
 def test_every_row_is_taken_or_rejected_with_its_reason(folder: Path) -> None:
     rows = [
         ("a.mp4", "A  Red circle", 10, 16, 24),
