@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from opensora.core.guard import Guard
-from opensora.curation.captions.caption_clips import caption_row
 from opensora.tables.columns import CAPTION, CORRECTED, DETAIL, ID, OK, OUT, STATUS, TEXT, K
 from opensora.tables.corrections import Correction
 
@@ -39,8 +38,7 @@ def correct_captions(
     """
     texts = {name: row.caption for name, row in corrections.items() if row.caption}
     chosen = clips[clips[ID].isin(texts.keys()) & (clips[STATUS] == OK)]
-    with Guard("corrections") as guard:
-        rows = [caption_row(guard, clip, texts[clip[ID]], ()) for clip in chosen.to_dict("records")]
+    rows = _judged(chosen, texts) if len(chosen) else []
     made = pd.DataFrame(rows, columns=[ID, *_TAKEN]).set_index(ID)
     if K in captions:
         others = captions[ID].isin(made.index) & (captions[K].fillna(0) > 0)
@@ -55,6 +53,15 @@ def correct_captions(
     for name in _TAKEN:
         captions.loc[at, name] = found[name].to_numpy()
     return captions
+
+
+def _judged(clips: pd.DataFrame, texts: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A row of CAPTIONS for each clip with the text that it is given."""
+    # imported here: all captioners come with it, and most runs correct nothing
+    from opensora.curation.captions.caption_clips import caption_row
+
+    with Guard("corrections") as guard:
+        return [caption_row(guard, clip, texts[clip[ID]], ()) for clip in clips.to_dict("records")]
 
 
 def mark_out(clips: pd.DataFrame, corrections: Corrections) -> pd.DataFrame:
