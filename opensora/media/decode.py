@@ -15,7 +15,7 @@ from opensora.core import limits
 from opensora.core.errors import VideoError
 from opensora.media.colour import to_rgb
 from opensora.media.container import geometry_of, open_video
-from opensora.media.fields import Numbered, whole_pictures
+from opensora.media.fields.whole import Numbered, whole_pictures
 from opensora.media.formats import content_of
 from opensora.media.geometry import Geometry, Orientation
 from opensora.media.images import is_image, moving_frames, read_image

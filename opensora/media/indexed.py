@@ -24,7 +24,7 @@ from opensora.media.container import (
     geometry_of,
     open_video,
 )
-from opensora.media.fields import is_woven
+from opensora.media.fields.judged import is_woven
 from opensora.media.geometry import Geometry
 
 _P = TypeVar("_P")  # what is made of a frame

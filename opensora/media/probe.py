@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from opensora.media.fields import WHOLE, fields_of
+from opensora.media.fields.judged import WHOLE, fields_of
 from opensora.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from opensora.media.images import is_image, read_image
 from opensora.media.timeline import timeline

@@ -14,9 +14,11 @@ from PIL import Image, ImageDraw, ImageFont
 from opensora.core.io import sha256_file
 from opensora.curation.clips.lengths import ClipSettings
 from opensora.curation.clips.split_clips import split_clips
-from opensora.media import fields
 from opensora.media.decode import iter_frames, iter_thumbnails, read_frames
-from opensora.media.fields import comb_share, deinterlaced, fields_of
+from opensora.media.fields import judged as fields
+from opensora.media.fields.combs import comb_share
+from opensora.media.fields.judged import fields_of
+from opensora.media.fields.whole import deinterlaced
 from opensora.media.probe import probe
 from opensora.media.timeline import timeline
 

@@ -13,7 +13,8 @@ from opensora.core.io import sha256_file
 from opensora.curation.clips.lengths import ClipSettings
 from opensora.curation.clips.split_clips import split_clips
 from opensora.media.decode import iter_frames, iter_thumbnails, read_frames
-from opensora.media.fields import comb_share, fields_of
+from opensora.media.fields.combs import comb_share
+from opensora.media.fields.judged import fields_of
 from opensora.media.pictures import frames_of
 from opensora.media.probe import probe
 from tests.unit.media.test_fields import HEIGHT, WIDTH, picture, woven
