@@ -19,11 +19,12 @@ def comb_share(frame: VideoFrame) -> float:
 
 
 def may_have_fields(frame: VideoFrame) -> bool:
+    """Whether a format with fields may have such a size."""
     return 32 <= frame.height <= _MOST_LINES and frame.width >= 32
 
 
 def columns_of(frame: VideoFrame) -> np.ndarray:
-    """Some columns of the luma, int16 [H, W] in 8 bits."""
+    """Some columns of a frame's luma, int16 [H, W] in 8 bits."""
     if frame.format.name in _PLANAR_8:
         plane = frame.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
@@ -34,6 +35,7 @@ def columns_of(frame: VideoFrame) -> np.ndarray:
 
 
 def share_of(luma: np.ndarray) -> float:
+    """`comb_share` of columns of a luma [H, W]."""
     rows = luma.astype(np.uint8)  # differences of bytes end at 0: three times as fast
     up = cv2.subtract(rows[1:], rows[:-1]) > _ALTERNATES
     down = cv2.subtract(rows[:-1], rows[1:]) > _ALTERNATES
