@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> str:
     """Check; returns the summary line."""
     from opensora.core.errors import ConfigError
     from opensora.dag.configs import check_configs
-    from opensora.dag.early import read_workflow_config
+    from opensora.dag.early import check_prompts, read_workflow_config
     from opensora.dag.settings import check_workflow_config
 
     schema = args.repository / "workflow/schemas/config.schema.yaml"
@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> str:
     config = read_workflow_config(args.config)
     if not args.settled:
         check_workflow_config(config, schema)
+        check_prompts(config["sample"]["prompts"])
         check_configs(config, args.repository, f"results/{config['run']}")
     return f"{_check(config, args.repository)} configs of {args.config} can be used"
 

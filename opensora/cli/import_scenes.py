@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Import; returns the summary line."""
-    from opensora.core.errors import ConfigError
+    from opensora.core.errors import ConfigError, TableError
     from opensora.curation.scenes.import_scenes import import_scenes
     from opensora.tables.columns import NO_VIDEO, SCENES, VIDEOS
     from opensora.tables.io import read_table, write_table
@@ -50,9 +50,15 @@ def run(args: argparse.Namespace) -> str:
         shard=None if args.shard is None else (args.shard, args.num_shards),
         workers=args.workers,
     )
+    lost = scenes[scenes["status"] == NO_VIDEO]
+    films = scenes[scenes["kind"] != "image"]
+    if args.shard is None and len(lost) and set(films["status"]) <= {NO_VIDEO, "no_scene"}:
+        raise TableError(
+            f"{args.table}: no row of it is of a video in {args.videos} (its first is of"
+            f" {lost['path'].iloc[0]}); give --roots, the folders where its paths start"
+        )
     write_table(scenes, args.output, SCENES)
     counts = scenes["status"].value_counts()
-    lost = scenes[scenes["status"] == NO_VIDEO]
     words = "".join(f", {counts[name]} {name}" for name in sorted(counts.index.difference(["ok"])))
     first = f" (first: {lost['path'].iloc[0]})" if len(lost) else ""
     return f"{counts.get('ok', 0)} scenes in {len(videos)} videos{words}{first} -> {args.output}"

@@ -25,7 +25,6 @@ from opensora.dag.early import (
     check_curation,
     check_kinds,
     check_milestones,
-    check_prompts,
     check_sample_size,
 )
 from opensora.tables.prompts import is_prompt_table, read_prompt_table
@@ -141,7 +140,6 @@ def check_configs(config: dict[str, Any], repository: Path, run: str) -> None:
         ConfigError: a config can not be read, or contradicts the workflow's.
     """
     check_curation(config)
-    check_prompts(config["sample"]["prompts"])
     sample = str(repository / config["sample"]["config"])
     trained = {
         stage["config"]: resolved(str(repository / stage["config"]), "train")

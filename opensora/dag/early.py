@@ -170,7 +170,9 @@ def check_prompts(path: str | None) -> None:
             f"workflow config: sample.prompts: {path} is no file; give a text file with a prompt a"
             " line, or a table of prompts"
         )
-    if not Path(path).stat().st_size:
+    with open(path, "rb") as file:  # a blank table as well
+        is_empty = not any(line.strip() for line in file)
+    if is_empty:
         raise ConfigError(
             f"workflow config: sample.prompts: {path} is empty; write a prompt a line"
         )

@@ -13,7 +13,7 @@ TRAIN, SAMPLE = "configs/demo/train/stage1.py", "configs/demo/inference/sample.p
 VAE = "configs/demo/vae.py"
 
 
-def said(folder: Path, **fields: Any) -> str:
+def said(folder: Path, *, target: str = "all", code: int = 1, **fields: Any) -> str:
     config = yaml.safe_load((REPOSITORY / "configs/workflow/test.yaml").read_text())
     for name, value in fields.items():
         node = config
@@ -23,10 +23,10 @@ def said(folder: Path, **fields: Any) -> str:
         node[last] = value
     (folder / "run.yaml").write_text(yaml.safe_dump(config))
     done = forked.run(
-        *("snakemake", "-n", "-q", "all", "--cores", "2", "--directory", str(folder)),
+        *("snakemake", target, "-n", "-q", "all", "--cores", "2", "--directory", str(folder)),
         *("--snakefile", str(REPOSITORY / "Snakefile"), "--configfile", f"{folder}/run.yaml"),
     )
-    assert done.returncode == 1
+    assert done.returncode == code, done.stdout + done.stderr
     text = done.stdout + done.stderr
     assert "Traceback" not in text
     return text
@@ -34,9 +34,9 @@ def said(folder: Path, **fields: Any) -> str:
 
 CASES = [
     ("stages__0__config", TRAIN, "lerning_rate = 1", "unknown field 'lerning_rate'"),
-    ("stages__0__config", TRAIN, "num_steps = 'many'", "a value of the wrong type"),
+    ("stages__0__config", TRAIN, "num_steps = 'many'", "expected a whole number or None"),
     ("stages__0__config", TRAIN, "model = dict(num_heads=7)", "7"),
-    ("stages__0__config", TRAIN, "model = dict(depth='four')", "'str' object"),
+    ("stages__0__config", TRAIN, "model = dict(depth='four')", "depth is 'four'; expected a whole"),
     ("stages__0__config", TRAIN, "optimizer = dict(type='adamm')", "optimizer.type is 'adamm'"),
     ("stages__0__config", TRAIN, "epochs = 0", "epochs is 0"),
     ("stages__0__config", TRAIN, "frame_interval = 0", "frame_interval is 0"),
@@ -72,3 +72,10 @@ def test_a_rule_on_what_nobody_writes(
     tmp_path: Path, fields: dict[str, Any], sentence: str
 ) -> None:
     assert sentence in said(tmp_path, **fields)
+
+
+def test_who_only_curates_needs_no_prompts(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("\n  \n")
+    empty = {"sample__prompts": "prompts.txt"}
+    assert "prompts.txt is empty; write a prompt a line" in said(tmp_path, **empty)
+    said(tmp_path, target="curate_all", code=0, **empty)

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 from opensora.config.latent_grid import run_grid
@@ -18,7 +19,7 @@ from opensora.dag.configs import (
     training_fields,
     weights_of,
 )
-from opensora.dag.early import check_deeply
+from opensora.dag.early import check_deeply, check_prompts
 from opensora.dag.identity import identity, know_signatures
 from opensora.dag.layout import require_layout
 from opensora.dag.mark import remove_marks
@@ -33,6 +34,7 @@ from opensora.dag.settings import (
 from opensora.config.run_sources import num_shards_of, sources_of
 
 REPOSITORY = Path(workflow.basedir)
+WITHOUT_PROMPTS = {"curate_all", "precompute_all", "train_all"}
 
 # the graph of the jobs grows and stays: to look through it for garbage again and again finds none
 gc.freeze()
@@ -42,6 +44,8 @@ try:
     check_workflow_config(config, REPOSITORY / "workflow/schemas/config.schema.yaml")
     if workflow.is_main_process:  # its jobs need not check again
         check_configs(config, REPOSITORY, f"results/{config['run']}")
+        if not WITHOUT_PROMPTS & set(sys.argv):  # targets are not known yet
+            check_prompts(config["sample"]["prompts"])
         require_layout(f"results/{config['run']}")
         check_deeply(
             config,

@@ -19,6 +19,15 @@ SAMPLED_FROM = {
 }
 
 
+def read_prompts(wildcards):
+    """The file of the prompts; a run that samples nothing needs none in it."""
+    try:
+        check_prompts(config["sample"]["prompts"])
+    except OpenSoraError as error:
+        raise WorkflowError(str(error))
+    return plain_names([prompts()])
+
+
 def sample_parts(wildcards):
     """The tables of all parts of a stage's samples; none where one job makes them all."""
     numbers = range(1, SAMPLE_JOBS + 1) if SAMPLE_JOBS > 1 else []

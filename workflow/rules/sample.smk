@@ -6,7 +6,7 @@ rule sample_part:
     input:
         ema=f"{RUN}/train/{{stage}}/ema.safetensors",
         other=other_weights,
-        prompts=plain_names([prompts()]),
+        prompts=read_prompts,
         vae=plain_names(model_files("vae")),
         text_encoder=plain_names(model_files("text_encoder")),
         pictures=plain_names(picture_files()),
@@ -40,7 +40,7 @@ rule sample:
         parts=sample_parts,
         ema=f"{RUN}/train/{{stage}}/ema.safetensors",
         other=other_weights,
-        prompts=plain_names([prompts()]),
+        prompts=read_prompts,
         vae=plain_names(model_files("vae")),
         text_encoder=plain_names(model_files("text_encoder")),
         pictures=plain_names(picture_files()),

@@ -8,11 +8,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from opensora.cli.main import main
 from opensora.core.errors import TableError
 from opensora.core.io import sha256_file
 from opensora.curation.ingest.discovery import shard_of
 from opensora.curation.ingest.ingest_videos import ingest_videos
 from opensora.curation.scenes.import_scenes import import_scenes
+from opensora.tables.columns import VIDEOS
+from opensora.tables.io import read_table, write_table
 
 
 @pytest.fixture
@@ -177,3 +180,22 @@ def test_a_broken_row_of_a_public_table_is_named(folder: Path) -> None:
     text = "videoID,timestamp,caption\nabc,[],\"['one']\"\n"
     with pytest.raises(TableError, match=r"scenes.csv: row 1: videoID 'abc': expected as many"):
         scenes_of(folder, text)
+
+
+def test_a_table_of_other_videos_ends_the_command(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos, output = folder / "videos.parquet", folder / "found.parquet"
+    write_table(ingest_videos([folder / "videos"]), videos, VIDEOS)
+    words = ["import-scenes", folder / "scenes.csv", "--videos", videos]
+    words += ["--output", output]
+    (folder / "scenes.csv").write_text("path,start,end\nelsewhere/a.mp4,0,1\nb.mp4,0,1\n")
+    assert main(list(map(str, words))) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "no row of it is of a video in" in said
+    assert "b.mp4" in said
+    assert "--roots" in said
+    assert not output.exists()
+    (folder / "scenes.csv").write_text("path,start,end\nb.mp4,0,1\nvideos/tiny.mp4,0,1\n")
+    assert main(list(map(str, words))) == 0
+    assert read_table(output)["status"].value_counts()["no_video"] == 1
