@@ -20,6 +20,21 @@ TINY_CLIP = {
         },
     }
 }
+SCORER_CLIP = {
+    "model_cfg": {
+        "embed_dim": 16,
+        "vision_cfg": {
+            "image_size": 16,
+            "layers": 1,
+            "width": 32,
+            "patch_size": 8,
+            "head_width": 16,
+        },
+        "text_cfg": {
+            **{"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+        },
+    }
+}
 
 
 def save_features(path: Path) -> Path:
@@ -32,6 +47,15 @@ def save_features(path: Path) -> Path:
 
 
 def save_tiny_clip(folder: Path, view: View) -> str:
+    return _save(folder, TINY_CLIP, view)
+
+
+def save_scorer_clip(folder: Path, view: View) -> str:
+    """A CLIP of 16 channels, as many as the heads of the scorers' tests read."""
+    return _save(folder, SCORER_CLIP, view)
+
+
+def _save(folder: Path, config: dict, view: View) -> str:
     torch.manual_seed(0)
-    save_clip(folder, ClipModel(TINY_CLIP, view))
+    save_clip(folder, ClipModel(config, view))
     return str(folder)

@@ -16,6 +16,18 @@ def tiny_t5() -> T5EncoderModel:
     )
 
 
+def ltx_scheduler() -> diffusers.FlowMatchEulerDiscreteScheduler:
+    """That of both LTX: a shift that grows with the number of tokens."""
+    return diffusers.FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True,
+        base_shift=0.95,
+        max_shift=2.05,
+        base_image_seq_len=1024,
+        max_image_seq_len=4096,
+        shift_terminal=0.1,
+    )
+
+
 def ltx(folder: Path) -> Path:
     """An LTXPipeline: 8 frames and 32 x 32 pixels a latent value, a shift that grows with them."""
     torch.manual_seed(0)
@@ -38,14 +50,7 @@ def ltx(folder: Path) -> Path:
         caption_channels=TEXT_CHANNELS,
     )
     pipeline = diffusers.LTXPipeline(
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(
-            use_dynamic_shifting=True,
-            base_shift=0.95,
-            max_shift=2.05,
-            base_image_seq_len=1024,
-            max_image_seq_len=4096,
-            shift_terminal=0.1,
-        ),
+        scheduler=ltx_scheduler(),
         vae=vae,
         text_encoder=tiny_t5(),
         tokenizer=ByT5Tokenizer(),

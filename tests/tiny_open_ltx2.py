@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from tests.tiny_open import CHANNELS, MEAN, STD, TEXT_CHANNELS
+from tests.tiny_open_ltx import ltx_scheduler
 
 REGISTERS, LAYERS, WIDTH, SOUND = 16, 2, 24, 12  # of the connector, of Gemma, of both branches
 
@@ -122,14 +123,7 @@ def _save(folder: Path, connectors: LTX2TextConnectors, **fields: Any) -> Path:
         Gemma3Config(text_config=text, vision_config=eyes, mm_tokens_per_image=4)
     )
     pipeline = diffusers.LTX2Pipeline(
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(
-            use_dynamic_shifting=True,
-            base_shift=0.95,
-            max_shift=2.05,
-            base_image_seq_len=1024,
-            max_image_seq_len=4096,
-            shift_terminal=0.1,
-        ),
+        scheduler=ltx_scheduler(),
         vae=vae,
         audio_vae=sound,
         text_encoder=gemma,

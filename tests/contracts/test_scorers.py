@@ -7,31 +7,12 @@ import torch
 from opensora.config.registry import SCORERS, build_module, registered_names
 from opensora.core.versions import VERSIONS
 from opensora.curation.scores.scorer import ClipFrames, Scorer
-from opensora.models.clip_model import ClipModel, save_clip
-
-CLIP_CONFIG = {
-    "model_cfg": {
-        "embed_dim": 16,
-        "vision_cfg": {
-            "image_size": 16,
-            "layers": 1,
-            "width": 32,
-            "patch_size": 8,
-            "head_width": 16,
-        },
-        "text_cfg": {
-            **{"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
-        },
-    }
-}
+from tests.tiny_features import save_scorer_clip
 
 
 @pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("clip") / "model"
-    torch.manual_seed(0)
-    save_clip(folder, ClipModel(CLIP_CONFIG, "frame"))
-    return str(folder)
+    return save_scorer_clip(tmp_path_factory.mktemp("clip") / "model", "frame")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Small films as users have them: another rate in the header, mirrored, cropped, joined."""
 
 import struct
+import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 from av.bitstream import BitStreamFilterContext
+
+from opensora.media.encode import ffmpeg_executable
 
 HEIGHT, WIDTH = 96, 128
 ONE, LAST = 1 << 16, 1 << 30  # of a display matrix
@@ -165,3 +168,21 @@ def disc(image: np.ndarray) -> tuple[int, int]:
     """Height and width of the white disc: equal in a picture that is not squeezed."""
     rows, columns = np.where(image.min(axis=2) > 200)
     return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+
+
+def converted(folder: Path, name: str, *options: str) -> Path:
+    """Let ffmpeg write another file from plain.mp4."""
+    target = folder / name
+    if not target.exists():
+        source = str(folder / "plain.mp4")
+        command = [ffmpeg_executable(), "-v", "error", "-i", source, *options, str(target)]
+        subprocess.run(command, check=True, timeout=60)
+    return target
+
+
+def copied_from(source: Path, start_s: str) -> Path:
+    """Copy a file from a second on: packets before it stay in the copy, and are not shown."""
+    target = source.with_name("edited.mp4")
+    command = [ffmpeg_executable(), "-v", "error", "-ss", start_s, "-i", str(source), "-c", "copy"]
+    subprocess.run([*command, str(target)], check=True, timeout=60)
+    return target

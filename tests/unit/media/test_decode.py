@@ -15,6 +15,7 @@ from opensora.media.decode import iter_frames, read_frames
 from opensora.media.encode import ffmpeg_executable, write_video
 from opensora.media.probe import probe
 from tests.unit.media import footage
+from tests.unit.media.footage import converted, copied_from
 
 NUM_FRAMES = 60
 
@@ -35,16 +36,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("decode")
     write_video(folder / "plain.mp4", numbered_frames(), 25, crf=4)
     return folder
-
-
-def converted(folder: Path, name: str, *options: str) -> Path:
-    """Let ffmpeg write another file from plain.mp4."""
-    target = folder / name
-    if not target.exists():
-        source = str(folder / "plain.mp4")
-        command = [ffmpeg_executable(), "-v", "error", "-i", source, *options, str(target)]
-        subprocess.run(command, check=True, timeout=60)
-    return target
 
 
 # short groups of pictures with B-frames make seeks and reordering matter
@@ -92,10 +83,7 @@ def test_indices_the_video_does_not_have_are_refused(folder: Path, indices: list
 
 def test_frames_hidden_by_an_edit_list_are_not_counted(folder: Path) -> None:
     source = converted(folder, "gop.mp4", *CONTAINERS["gop.mp4"])
-    path = folder / "edited.mp4"
-    # a copy from 0.4 s on: the packets before frame 10 stay in the file but are not shown
-    command = [ffmpeg_executable(), "-v", "error", "-ss", "0.4", "-i", str(source), "-c", "copy"]
-    subprocess.run([*command, str(path)], check=True, timeout=60)
+    path = copied_from(source, "0.4")  # frame 10; the packets before it are not shown
     with av.open(str(path)) as container:
         assert container.streams.video[0].frames > NUM_FRAMES - 10
     shown = numbers(np.stack(list(iter_frames(path))))

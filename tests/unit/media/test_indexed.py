@@ -1,6 +1,5 @@
 """Windows through the index of a file: the same frames as counting, and less work."""
 
-import subprocess
 from pathlib import Path
 
 import av
@@ -11,8 +10,9 @@ from opensora.core.errors import VideoError
 from opensora.media import decode, indexed
 from opensora.media.container import open_video
 from opensora.media.decode import iter_frames, iter_wanted, read_frames
-from opensora.media.encode import ffmpeg_executable, write_video
+from opensora.media.encode import write_video
 from opensora.media.indexed import FrameIndex, read_frame_index
+from tests.unit.media.footage import converted, copied_from
 
 NUM_FRAMES = 60
 
@@ -26,15 +26,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frames = np.stack([texture[:, k : k + 48] for k in range(NUM_FRAMES)])
     write_video(folder / "plain.mp4", frames, 25, crf=20)
     return folder
-
-
-def converted(folder: Path, name: str, *options: str) -> Path:
-    target = folder / name
-    if not target.exists():
-        source = str(folder / "plain.mp4")
-        command = [ffmpeg_executable(), "-v", "error", "-i", source, *options, str(target)]
-        subprocess.run(command, check=True, timeout=60)
-    return target
 
 
 def index_of(path: Path) -> FrameIndex | None:
@@ -99,9 +90,7 @@ def test_files_whose_index_says_too_little_are_counted(folder, name):
 
 def test_frames_that_an_edit_list_hides_are_not_numbered(folder):
     source = converted(folder, "gop.mp4", *INDEXED["gop.mp4"])
-    path = folder / "edited.mp4"
-    command = [ffmpeg_executable(), "-v", "error", "-ss", "0.4", "-i", str(source), "-c", "copy"]
-    subprocess.run([*command, str(path)], check=True, timeout=60)
+    path = copied_from(source, "0.4")
     assert index_of(path) is None
     assert np.array_equal(read_frames(path, [0, 9]), whole(source)[[10, 19]])
 

@@ -6,29 +6,12 @@ import torch
 
 from opensora.curation.scores.match import MatchScorer
 from opensora.curation.scores.scorer import ClipFrames
-from opensora.models.clip_model import ClipModel, View, load_clip, save_clip, storyboard
-
-CONFIG = {
-    "model_cfg": {
-        "embed_dim": 16,
-        "vision_cfg": {
-            "image_size": 16,
-            "layers": 1,
-            "width": 32,
-            "patch_size": 8,
-            "head_width": 16,
-        },
-        "text_cfg": {
-            **{"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
-        },
-    }
-}
+from opensora.models.clip_model import View, load_clip, storyboard
+from tests.tiny_features import save_scorer_clip
 
 
 def make_clip(folder: Path, view: View) -> Path:
-    torch.manual_seed(0)
-    save_clip(folder / view, ClipModel(CONFIG, view))
-    return folder / view
+    return Path(save_scorer_clip(folder / view, view))
 
 
 @pytest.fixture
