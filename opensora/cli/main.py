@@ -103,12 +103,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         " beside it, and tries with nothing changed end at once",
     )
     try:
-        known, known.overrides = parser.read(
+        known, overrides = parser.read(
             words[1:], takes_fields=getattr(module, "TAKES_OVERRIDES", False)
         )
     except UsageError as error:
         sys.stderr.write(f"{visible(str(error))}\n")
         return EXIT_USER
+    known.overrides = overrides
     if not known.job_log:
         return _run(name, module, known, likely=parser.likely)
     return _try(name, module, known, words, likely=parser.likely)

@@ -72,10 +72,10 @@ def write_precomputed(rows: pd.DataFrame, latents: Path, now: Path, then: Path) 
     left = pd.concat([still, without])
     for name, text in ltx_tables(rows.drop(left.index)).items():
         (now / name).write_text(text, encoding="utf-8")
-    for row in progress(chosen.itertuples(), description="export latents", total=len(chosen)):
-        place = int(row.place)
+    written = zip(chosen["place"].to_list(), chosen["file"].to_list(), strict=True)
+    for place, name in progress(written, description="export latents", total=len(chosen)):
         latent = means_of(store, place)  # [C, T, H, W]
-        file = now / ".precomputed" / "latents" / Path(row.file).with_suffix(".pt")
+        file = now / ".precomputed" / "latents" / Path(name).with_suffix(".pt")
         _save(file, latent, float(store.fps[place]), in_rows=in_rows)
     (now / "README.md").write_text(_note(chosen["bucket"], in_rows=in_rows), encoding="utf-8")
     return left
