@@ -23,6 +23,7 @@ from opensora.core.errors import ConfigError
 from opensora.models.device import parse_dtype
 from opensora.models.layers.attention import Attention, CrossAttention
 from opensora.models.layers.packed import pack_blocks
+from opensora.models.layers.single_frame import join_single_frames
 from opensora.sampling.batch import sample_batch
 from opensora.sampling.checks import check_image_size
 from opensora.sampling.compiled import compile_blocks
@@ -216,6 +217,7 @@ def _pipeline(setup: Setup, kind: Kind, folder: Path) -> Pipeline:
         model = _EachStep(model)
     else:
         prepare_decoding(vae, settings, device)
+        join_single_frames(model, sizes["input_size"])
         if not compile_blocks(model, settings, device):
             pack_blocks(model, device, dtype)
     fields = {"type": "rflow", "num_sampling_steps": setup.steps, "cfg_scale": 7.0}

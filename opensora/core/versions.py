@@ -32,7 +32,7 @@ VERSIONS = {
     "encode_captions": 4,
     "settle_plan": 1,
     "train": 4,
-    "sample": 5,
+    "sample": 6,
     "evaluate": 5,
     "report": 6,
 }

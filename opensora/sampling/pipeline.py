@@ -15,6 +15,7 @@ from opensora.models import build
 from opensora.models.build import build_autoencoder
 from opensora.models.device import parse_dtype
 from opensora.models.layers.packed import pack_blocks
+from opensora.models.layers.single_frame import join_single_frames
 from opensora.models.lora.merge import apply_adapters
 from opensora.models.open.bands import both
 from opensora.models.open.pictures import PictureEncoder
@@ -117,6 +118,7 @@ def load_pipeline(
         model = both(model, second)  # type: ignore[arg-type]  # both open models
         adapters["other_sha256"] = source.other.sha256()
     model.to(device, dtype).eval()
+    join_single_frames(model, vae.get_latent_size((settings.num_frames, *settings.image_size)))
     if not compile_blocks(model, settings, device):
         pack_blocks(model, device, dtype)
     pictures = build_pictures(config.get("image_encoder"), model, device)
