@@ -32,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--options", default="{}", metavar="JSON", help='as {"aesthetic": {"head": "head.pth"}}'
     )
     parser.add_argument(
-        "--features", type=Path, metavar="FILE", help="weights of EfficientNet-Lite0"
+        "--features",
+        type=Path,
+        metavar="FILE",
+        help="weights of EfficientNet-Lite0, or of I3D for FVD",
     )
     parser.add_argument(
         "--vbench-videos", type=Path, metavar="DIR", help="only link samples as VBench names them"

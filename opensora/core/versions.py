@@ -33,6 +33,6 @@ VERSIONS = {
     "settle_plan": 1,
     "train": 4,
     "sample": 6,
-    "evaluate": 5,
+    "evaluate": 6,
     "report": 6,
 }

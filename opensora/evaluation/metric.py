@@ -30,7 +30,7 @@ class EvaluationInputs:
         checkpoint: weights that made the samples, with their training config beside them.
         held_out: plan of clips that no step trained on.
         scorers: options of scorers by their name.
-        features: weights of EfficientNet-Lite0.
+        features: weights of EfficientNet-Lite0 or of I3D.
         device: where the networks run.
     """
 

@@ -22,7 +22,8 @@ from tests.tiny_features import save_features, save_tiny_clip
 
 NAMES = registered_names(METRICS)
 TRUTH_COLUMNS = ["prompt", "colour", "shape", "direction", "split"]
-ELSEWHERE = {"held_out_loss"}  # needs a trained stage: tests/unit/training/watched
+# needs a trained stage: tests/unit/training/watched; needs a file in the place of another one:
+ELSEWHERE = {"held_out_loss", "fvd"}  # tests/unit/evaluation/test_frechet.py
 
 
 @pytest.fixture

@@ -170,6 +170,11 @@ def _complaint(path: Path, reason: str) -> str:
         )
     if mistake := mistaken_file(path):
         return mistake
+    if "TorchScript" in reason:
+        return (
+            "is TorchScript, a program, which is not run here; where you trust the file, save its"
+            " tensors alone: torch.save(torch.jit.load(path).state_dict(), other_path)"
+        )
     return (
         f"expected readable weights ({', '.join(SUFFIXES)}) but it is damaged, cut off or another"
         f" kind of file ({reading_fault(reason)}); copy or download it again"

@@ -1,6 +1,7 @@
 """The Fréchet distance: its formula, its network, and when it is silent."""
 
 import importlib.util
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -9,10 +10,15 @@ from safetensors.torch import save_file
 
 from opensora.core.errors import CheckpointError
 from opensora.evaluation import frechet
-from opensora.evaluation.frechet import FrechetEfficientNetLite0, frechet_distance
+from opensora.evaluation.frechet import (
+    FrechetEfficientNetLite0,
+    FrechetVideoDistance,
+    frechet_distance,
+)
 from opensora.evaluation.metric import EvaluationInputs, read_samples
 from opensora.models import efficientnet_lite
 from opensora.models.efficientnet_lite import EfficientNetLite0, find_weights
+from opensora.models.i3d import I3D
 from opensora.tables.columns import MANIFEST
 from opensora.tables.io import read_table, write_table
 from tests.tiny_features import save_features
@@ -85,3 +91,32 @@ def test_the_package_is_found_and_not_imported(tmp_path, monkeypatch):
     file.touch()
     monkeypatch.syspath_prepend(tmp_path)
     assert find_weights() == file
+
+
+@pytest.fixture(scope="module")
+def i3d(tmp_path_factory):
+    """Random weights as the published file has them: torch's format, no counters of batches."""
+    torch.manual_seed(0)
+    weights = {n: v for n, v in I3D().state_dict().items() if "num_batches" not in n}
+    torch.save(weights, path := tmp_path_factory.mktemp("i3d") / "rgb_imagenet.pt")
+    return path
+
+
+def test_fvd_is_that_of_the_class_scores_of_a_given_i3d(inputs, i3d, monkeypatch):
+    monkeypatch.setattr(frechet, "MIN_VIDEOS", 2)
+    monkeypatch.setattr(frechet, "MAX_VIDEOS", 4)  # the network takes its time
+    given = replace(inputs, features=i3d)
+    assert FrechetVideoDistance().missing(given) is None
+    found = FrechetVideoDistance().compute(given)
+    assert (found["count"], found["real"], found["floor"]["count"]) == (4, 4, 2)
+    assert 0 <= found["low"] <= found["mean"] <= found["high"]
+    # the file of one metric is not taken for that of the other
+    assert FrechetEfficientNetLite0().weights(given) == find_weights()
+    assert FrechetVideoDistance().missing(inputs).startswith("no I3D is here")
+
+
+def test_fvd_has_no_value_of_few_or_short_samples(inputs, i3d, monkeypatch):
+    given = replace(inputs, features=i3d)
+    assert FrechetVideoDistance().missing(given) == "8 samples are fewer than 256"
+    short = replace(given, samples=inputs.samples.assign(num_frames=8))
+    assert "shorter than the 9" in FrechetVideoDistance().missing(short)
