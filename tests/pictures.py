@@ -90,7 +90,7 @@ def take_report(browser: Any, report: Path) -> None:
                 page.click(button)
             page.wait_for_timeout(1_500)  # posters and charts
             top = page.locator(begin).first.bounding_box()["y"]
-            page.evaluate("down => scrollBy(0, down)", max(top - _ABOVE, 0))
+            page.evaluate("down => scrollBy(0, down)", top - _ABOVE)  # or up
             page.wait_for_timeout(1_000)
             save(page.screenshot(), name)
         page.close()
