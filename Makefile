@@ -38,6 +38,7 @@ demo-wan: $(READY)
 	snakemake --profile profiles/local all --configfile configs/workflow/demo_wan.yaml
 
 demo-wan-lora: $(READY)
+	snakemake --profile profiles/local results/demo_wan/models/vae --configfile configs/workflow/demo_wan.yaml
 	snakemake --profile profiles/local all --configfile configs/workflow/demo_wan_base.yaml
 	snakemake --profile profiles/local all --configfile configs/workflow/demo_wan_lora.yaml
 

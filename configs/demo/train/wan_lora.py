@@ -1,9 +1,10 @@
-"""Adapters on the demo's Wan, for what its own data lack: a colour. 400 steps of 16 clips."""
+"""Adapters on the demo's Wan, for what its own data lack: a colour. 600 steps of 16 clips."""
 
-_base_ = ["wan_base.py"]
+_base_ = ["wan_stage2.py"]
 
-epochs = 60  # 8 steps each
-num_steps = 400
+bucket_config = dict(_delete_=True, **{"32px": {1: (1.0, 32), 16: (1.0, 16)}})
+epochs = 80  # of 8 steps each, of which num_steps takes 75
+num_steps = 600
 lora = dict(
     rank=16,
     alpha=16,  # the adapters count alpha / rank
