@@ -17,6 +17,7 @@ PACKAGE = REPOSITORY / "opensora"
 ENTRIES = ("cli", "registry.py")
 # called by a library, under a name that it chose
 CALLED_BY_LIBRARIES = {
+    "_get_help_string",  # argparse
     *("emit", "do_GET", "do_POST", "log_message"),
     *(f"handle_{what}" for what in ("starttag", "endtag", "data", "charref", "entityref")),
     # what ColossalAI's ZeRO optimizer asks of its mixed precision
