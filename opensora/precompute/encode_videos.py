@@ -75,8 +75,7 @@ def encode_videos(
         load: gives the autoencoder.
         encoder: hash of the autoencoder.
         load_pictures: gives what embeds given frames; None = none.
-        learned_from: clips that the run held when it trained the autoencoder; None = it comes
-            from elsewhere.
+        learned_from: clips that the run held when it trained the autoencoder; None = another did.
         shard: with `num_shards`, which are all, the part of the store that new files go into.
         num_shards: likewise.
 
