@@ -123,9 +123,8 @@ def load_pipeline(
         pack_blocks(model, device, dtype)
     pictures = build_pictures(config.get("image_encoder"), model, device)
     text_encoder.y_embedder = model.y_embedder
-    scheduler_fields = resolve_scheduler(config["scheduler"], source.training.get("scheduler"))
-    scheduler = _build("scheduler", scheduler_fields)
-    check_variance(model, scheduler)
+    told = resolve_scheduler(config["scheduler"], source.training.get("scheduler"))
+    check_variance(model, scheduler := _build("scheduler", told))
     return Pipeline(
         model=model,
         vae=vae,
@@ -141,7 +140,7 @@ def load_pipeline(
             "vae": vae.identity(),
             "text_encoder": text_encoder.identity(),
             **({} if pictures is None else {"image_encoder": pictures.identity()}),
-            "scheduler": scheduler_fields,
+            "scheduler": told,
         },
         trained_here=bool(source.training),
         pictures=pictures,
