@@ -67,18 +67,27 @@ def test_tokens_are_bf16_between_all_branches_and_gradients_near(
             assert cosine > 0.99, name
 
 
-def test_a_run_learns_as_in_fp32_and_is_warned_of(make_config, tmp_path, caplog) -> None:
+def test_a_run_learns_as_in_fp32(make_config, tmp_path) -> None:
     found = {}
     for residual in ("fp32", "bf16"):
         fields = {**NARROW, "residual_dtype": residual, "outputs": str(tmp_path / residual)}
         config = make_config(**fields)
-        with caplog.at_level(logging.WARNING):
-            run(config)
+        run(config)
         found[residual] = [line["loss"] for line in lines(config)]
     assert found["bf16"] == pytest.approx(found["fp32"], rel=0.02)
     assert found["bf16"] != found["fp32"]
-    warned = [r for r in caplog.records if r.name == narrow.__name__]
-    assert [r.getMessage()[:28] for r in warned] == ["precision residual_dtype=bf16"[:28]]
+
+
+@pytest.mark.parametrize(("narrow_sums", "warnings"), [("fp32", 0), ("bf16", 1)])
+def test_gradients_rounded_for_the_way_are_warned_of(
+    make_config, caplog, narrow_sums, warnings
+) -> None:
+    config = make_config(**NARROW, reduce_dtype=narrow_sums)
+    with worker_group() as workers, caplog.at_level(logging.WARNING):
+        prepare_run(config, workers)
+    warned = [r.getMessage() for r in caplog.records if r.name == narrow.__name__]
+    assert len(warned) == warnings
+    assert all("reduce_dtype=bf16" in text for text in warned)
 
 
 def test_each_is_another_recipe(make_config) -> None:
