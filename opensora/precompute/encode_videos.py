@@ -86,11 +86,7 @@ def encode_videos(
         ConfigError: not one output a table, or a bucket without a latent value.
         StoreError: the latents fail the gate.
     """
-    if len(tables) != len(outputs) or len(set(outputs)) < len(outputs):
-        raise ConfigError(
-            f"{len(tables)} tables of --items and {len(set(outputs))} different --output; give one"
-            " index for each table, in order"
-        )
+    _check_outputs(len(tables), outputs)
     catalogue = Catalogue(store / encoding.address(encoder), part_name(shard, num_shards))
     items = [_with_keys(table) for table in tables]
     pairs = pd.concat(items).sort_values(["bucket", KEY, ID]).drop_duplicates(KEY)
@@ -109,6 +105,14 @@ def encode_videos(
     counts = {"clips": len(pairs), "files": work.found["file"].nunique(), "encoded": work.encoded}
     found = len(pairs) - work.encoded - len(rejected)
     return {**counts, "found": found, "rejected": len(rejected)}
+
+
+def _check_outputs(tables: int, outputs: Sequence[Path]) -> None:
+    if tables != len(outputs) or len(set(outputs)) < len(outputs):
+        raise ConfigError(
+            f"{tables} tables of --items and {len(set(outputs))} different --output; give one"
+            " index for each table, in order"
+        )
 
 
 def _with_keys(table: pd.DataFrame) -> pd.DataFrame:

@@ -99,9 +99,7 @@ def load_pipeline(
         ConfigError: a part is not named, or parts and sizes do not fit each other.
         CheckpointError: weights are missing or belong to another model.
     """
-    for name in ("vae", "text_encoder", "scheduler"):
-        if not config.get(name):
-            raise ConfigError(f"the sampling config names no {name}; set it there or as an option.")
+    _require_parts(config)
     device = torch.device(device)
     dtype = choose_dtype(settings.dtype, device)
     source = find_trained_model(config.get("model"))
@@ -123,8 +121,9 @@ def load_pipeline(
         pack_blocks(model, device, dtype)
     pictures = build_pictures(config.get("image_encoder"), model, device)
     text_encoder.y_embedder = model.y_embedder
-    told = resolve_scheduler(config["scheduler"], source.training.get("scheduler"))
-    check_variance(model, scheduler := _build("scheduler", told))
+    fields = resolve_scheduler(config["scheduler"], source.training.get("scheduler"))
+    scheduler = _build("scheduler", fields)
+    check_variance(model, scheduler)
     return Pipeline(
         model=model,
         vae=vae,
@@ -139,12 +138,18 @@ def load_pipeline(
             "model": source.model,
             "vae": vae.identity(),
             "text_encoder": text_encoder.identity(),
-            **({} if pictures is None else {"image_encoder": pictures.identity()}),
-            "scheduler": told,
+            **({"image_encoder": pictures.identity()} if pictures else {}),
+            "scheduler": fields,
         },
         trained_here=bool(source.training),
         pictures=pictures,
     )
+
+
+def _require_parts(config: Mapping[str, Any]) -> None:
+    for name in ("vae", "text_encoder", "scheduler"):
+        if not config.get(name):
+            raise ConfigError(f"the sampling config names no {name}; set it there or as an option.")
 
 
 def _apply(lora: str | None, model: nn.Module) -> dict[str, str]:
