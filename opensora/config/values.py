@@ -17,6 +17,7 @@ _SIZES = frozenset(
         *("model_max_length", "input_sq_size", "num_classes", "num_timesteps", "order"),
         *("num_sampling_steps", "diffusion_steps", "micro_batch_size", "micro_frame_size"),
         *("max_new_tokens", "batch_size", "num_frames", "frame_interval", "image_size"),
+        "accumulate",  # of a run
     ]
 )
 _FACTORS = frozenset(

@@ -79,7 +79,7 @@ def open_source(config: TrainConfig, workers: Workers, plan: Path) -> BatchSourc
         TableError: the manifest does not.
         CheckpointError: an encoder can not be loaded.
     """
-    is_open = config.model["type"] == OPEN
+    is_open = config.model.get("type") == OPEN
     if config.is_online and is_open and (model := known_model(**config.model)):
         model.check_online()  # before the encoders are loaded, which can take minutes
     fields = {**config.dataset, "plan": str(plan)}
