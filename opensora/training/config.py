@@ -141,7 +141,7 @@ class TrainConfig:
         self._check_watched()
         self._check_lora()
         self._check_narrow()
-        _require(self.lr is None or self.lr > 0, "lr", self.lr, "a number above 0")
+        _require(self.lr is None or self.lr >= 0, "lr", self.lr, "a number of at least 0")
         is_met = self.grad_clip is None or self.grad_clip > 0
         _require(is_met, "grad_clip", self.grad_clip, "a number above 0, or None")
         check_optimizer(self.optimizer)

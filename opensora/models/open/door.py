@@ -13,7 +13,7 @@ from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import read_json
 from opensora.models.open.bands import PART, check_part, limit, read_boundary
 from opensora.models.open.family import FAMILIES, OpenTransformer
-from opensora.models.weights.folders import resolve_folder
+from opensora.models.weights.folders import part_folder, resolve_folder
 from opensora.models.weights.pretrained import load_network, load_parts
 
 OPEN = "diffusers"  # the type of all of them
@@ -150,8 +150,9 @@ def known_model(
     check_part(part or PART)
     if architecture is None:
         file = find_config(from_pretrained, part or PART) if from_pretrained else None
-        if file is None:
+        if from_pretrained is None or file is None:
             return None
+        part_folder(Path(from_pretrained), part or PART, kind="model")
         architecture = read_architecture(file.parent)
         boundary = boundary if boundary is not None else read_boundary(file.parent)
     with torch.device("meta"):
