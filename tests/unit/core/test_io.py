@@ -65,7 +65,7 @@ def test_the_temporary_name_keeps_the_suffix(tmp_path: Path) -> None:
 def test_a_place_that_can_not_be_written_is_one_sentence(tmp_path: Path) -> None:
     blocker = tmp_path / "file"
     blocker.touch()
-    with pytest.raises(OpenSoraError, match="could not be written"):
+    with pytest.raises(OpenSoraError, match="file: is a file and a folder is needed there"):
         write_text(blocker / "below" / "x.txt", "text")
 
 
@@ -127,9 +127,9 @@ def test_a_file_system_without_hard_links_does_too(
 def test_no_place_for_a_finished_file_is_one_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "made").touch()
-    with pytest.raises(OpenSoraError, match="could not be written"):
+    with pytest.raises(OpenSoraError, match="file: is a file and a folder is needed there"):
         put_first(tmp_path / "made", tmp_path / "file" / name)
-    with pytest.raises(OpenSoraError, match="could not be written"):
+    with pytest.raises(OpenSoraError, match="file: is a file and a folder is needed there"):
         write_in_scratch(tmp_path / "file" / name)
 
 

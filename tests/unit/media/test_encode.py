@@ -76,7 +76,7 @@ def test_arrays_of_another_shape_or_type_are_refused(tmp_path: Path, frames: np.
 
 def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OpenSoraError, match="could not be written"):
+    with pytest.raises(OpenSoraError, match="is a file and a folder is needed there"):
         write_video(tmp_path / "file" / "clip.mp4", colours(), 8)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

@@ -63,7 +63,7 @@ def test_a_foreign_object_costs_its_own_video_alone(tmp_path: Path) -> None:
     for name, detail in others["detail"].items():
         assert str(tmp_path / f"{name}.json") in detail
     assert "the file is empty" in found.loc["empty", "detail"]
-    assert "it has ['device', 'gps', 'iso']" in found.loc["camera", "detail"]
+    assert "it has device, gps, iso" in found.loc["camera", "detail"]
 
 
 def test_replies_of_models_are_captions_or_reasons(tmp_path: Path) -> None:
