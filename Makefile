@@ -3,7 +3,8 @@
 # make demo-wan  the same with a small transformer of Wan, docs/open_models.md
 # make demo-wan-lora  a Wan that never saw yellow, then adapters that teach it yellow
 # make setup   set up
-# make test    set up, run every test; WORKERS=8 files of tests side by side instead of 2
+# make test    set up, run the tests; WORKERS=8 files of tests side by side instead of 2
+# make long    the tests that `make test` leaves out for their time, six minutes
 # make faults  run every fault of docs/reliability.md: kills, signals, full disks; hours
 # make cluster start a SLURM on this machine (root, slurm-wlm, munge) and run the tests of it
 # make cluster-faults  everything that goes wrong on a cluster, docs/cluster.md; an hour or two; one
@@ -24,7 +25,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: setup demo demo-iddpm demo-wan demo-wan-lora test faults cluster cluster-faults gpu matrix fuzz map versions lint pictures vendor lock clean
+.PHONY: setup demo demo-iddpm demo-wan demo-wan-lora test long faults cluster cluster-faults gpu matrix fuzz map versions lint pictures vendor lock clean
 
 setup: $(READY)
 
@@ -52,6 +53,9 @@ cluster: $(READY)
 
 cluster-faults: $(READY)
 	pytest -m faults tests/slurm
+
+long: $(READY)
+	pytest -n $(WORKERS) --dist loadfile -m long
 
 faults: $(READY)
 	pytest -m "faults or not faults" tests/hostile/faults

@@ -160,7 +160,7 @@ def precompute(run: Run) -> tuple[int, ...]:
     return tuple(len(items[name]) for name in ENCODERS)
 
 
-@pytest.fixture(params=["given", "trained"])
+@pytest.fixture(params=["given", pytest.param("trained", marks=pytest.mark.long)])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
     """Videos with captions, and encoders that are given or that the run trains."""
     config: dict[str, Any] = {

@@ -43,6 +43,10 @@ ROWS = {
     "hunyuan-1.5": ("hunyuan/train/t2v_lora", "hunyuan/inference/t2v"),
     "sana-video": ("sana/train/t2v_lora", "sana/inference/t2v"),
 }
+# of one DAG; the contract tests compare all of them with diffusers
+USUAL = ("wan", "ltx-2")
+OTHERS = tuple(name for name in ROWS if name not in USUAL)
+LONG = pytest.mark.long
 
 
 def configs(stages: dict[str, str], sample: str, length: int) -> dict[str, str]:
@@ -57,7 +61,7 @@ def configs(stages: dict[str, str], sample: str, length: int) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", [*USUAL, *(pytest.param(name, marks=LONG) for name in OTHERS)])
 def test_adapters_of_a_tiny_model_go_from_clips_to_samples(name: str, tmp_path: Path) -> None:
     family, (train, sample) = FAMILIES[name], ROWS[name]
     family.make(tmp_path / "pipeline")

@@ -62,7 +62,10 @@ def test_drawn_timesteps_of_larger_videos_are_noisier():
     ("fields", "sentence"),
     [
         ({"log_shift": {1024: 0.95}}, "expected it at two numbers of latent values"),
-        ({"solver": "heun"}, "use one of unipc, dpm, euler, euler-even"),
+        (
+            {"solver": "heun"},
+            "solver is 'heun'; expected 'unipc' or 'dpm' or 'euler' or 'euler-even'",
+        ),
         ({"shift_terminal": 0.1, "solver": "euler"}, "between 0 and 1, with 'euler-even'"),
     ],
 )

@@ -48,7 +48,7 @@ def test_dpm_draws_the_noise_of_a_sample_from_its_own_generator():
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"solver": "unipc"}, "solver is 'unipc'; use 'ddim' or 'dpm'"),
+        ({"solver": "unipc"}, "solver is 'unipc'; expected 'ddim' or 'dpm'"),
         ({"snr_shift": 0}, "expected a number above 0"),
         ({"num_sampling_steps": 1001}, "expected 1 to 1000"),
     ],

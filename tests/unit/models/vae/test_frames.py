@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from opensora.config.registry import MODELS, build_module
-from opensora.core.errors import CheckpointError
+from opensora.core.errors import CheckpointError, ConfigError
 from opensora.models.vae import sample_moments
 
 BLOCKS = {"block_out_channels": (8, 16), "latent_channels": 5, "layers_per_block": 1}
@@ -145,7 +145,7 @@ def test_the_temporal_decoder_mixes_frames_of_one_video_only(tmp_path, videos):
 
 
 def test_wrong_arguments_and_folders_are_refused(folders, tmp_path, videos):
-    with pytest.raises(ValueError, match="micro_batch_size"):
+    with pytest.raises(ConfigError, match="micro_batch_size"):
         build(folders / "image", micro_batch_size=0)
     with pytest.raises(ValueError, match="posterior"):
         build(folders / "image").encode(videos, posterior="mode")
