@@ -49,6 +49,7 @@ PARTS = {
     "scheduler": SCHEDULERS,
     "dataset": DATASETS,
 }
+_ENCODERS = ("vae", "text_encoder")  # None in a field of theirs is left to the workflow
 
 
 def registered_names(registry: Registry) -> list[str]:
@@ -131,10 +132,9 @@ def check_parts(config: Mapping[str, Any]) -> None:
     for name, registry in PARTS.items():
         part = config.get(name)
         if isinstance(part, Mapping) and "type" in part:
-            # None in an encoder is left to the workflow, whose encoders are its own
-            is_told = name == "model"
-            told = {k: value for k, value in part.items() if is_told or value is not None}
-            check_fields(told, registry, place=name)
+            if name in _ENCODERS:
+                part = {field: value for field, value in part.items() if value is not None}
+            check_fields(part, registry, place=name)
 
 
 def _keywords(target: Any) -> dict[str, Any]:

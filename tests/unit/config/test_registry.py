@@ -54,6 +54,12 @@ def test_the_parts_of_a_config_are_checked_where_they_have_a_type() -> None:
         check_parts({"model": {"type": "STDiT-XL/3"}})
 
 
+def test_none_is_left_open_in_an_encoder_alone() -> None:
+    check_parts({"text_encoder": {"type": "clip", "model_max_length": None}})
+    with pytest.raises(ConfigError, match="model STDiT2: depth is None; expected a whole number"):
+        check_parts({"model": {"type": "STDiT2", "depth": None}})
+
+
 def test_every_folder_of_a_package_is_a_family_unless_it_is_shared(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(registry, "PACKAGE", tmp_path / "opensora")
     for name in ("new", "old", "layers"):
