@@ -212,3 +212,11 @@ def test_operations_are_counted_from_the_folder_alone(folders, name):
     assert cost.forward_flops(grid) == pytest.approx(forward, rel=0.01)
     assert cost.training_flops(grid) == pytest.approx(counter.get_total_flops(), rel=0.02)
     assert token_bytes(cost, Setup()) > token_bytes(cost, Setup(grad_checkpoint=True)) > 0
+
+
+@EACH
+def test_blocks_of_one_kind_are_of_one_class(folders, name):
+    # by it torch.compile, FSDP and the count of operations know that they are the same
+    blocks = ours(folders, name).all_blocks
+    assert len(blocks) > 1
+    assert len({type(block) for block in blocks}) == len({type(b).__name__ for b in blocks})

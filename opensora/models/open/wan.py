@@ -6,6 +6,7 @@ pictures, P tokens of one.
 Source: Wan Team 2025, arXiv:2503.20314.
 """
 
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -62,10 +63,7 @@ class Wan(OpenTransformer):
         self.patch_size = (int(patch_t), int(patch_h), int(patch_w))
         self.caption_channels = int(config.text_dim)
         for block in self.all_blocks:
-            kind = type(block)
-            block.__class__ = type(
-                kind.__name__, (LeanBlock, kind), {"__module__": kind.__module__}
-            )
+            block.__class__ = _lean(type(block))
 
     @property
     def x_embedder(self) -> nn.Module:
@@ -189,3 +187,9 @@ def _of_length(text: Tensor) -> Tensor:
             f" to {_TEXT}"
         )
     return nn.functional.pad(text, (0, 0, 0, _TEXT - text.shape[1]))
+
+
+@cache
+def _lean(kind: type[nn.Module]) -> type[nn.Module]:
+    """One class for all blocks: what compiles, wraps or counts blocks tells them apart by it."""
+    return type(kind.__name__, (LeanBlock, kind), {"__module__": kind.__module__})
