@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from io import StringIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,13 @@ _SEPARATORS = (",", ";", "\t")  # spreadsheets put semicolons where commas part 
 _WHOLE_BITS = 63  # besides the sign
 
 
-def read_csv(path: Path) -> pd.DataFrame:
-    """Read text with separators; what parts the columns stands in its first line."""
+def read_csv(path: Path, rows: int | None = None) -> pd.DataFrame:
+    """Read text with separators; what parts the columns stands in its first line.
+
+    Args:
+        path: the text.
+        rows: how many of the first ones; None reads all.
+    """
     text = dict.fromkeys(STRINGS, str)
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
@@ -31,7 +37,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     if not is_utf8_so_far(head):
         source = StringIO(read_text(path), newline="")
         head = source.getvalue()[:_HEAD_BYTES].encode()
-    else:
+    elif rows is None:
         _refuse_zeros(path)
     try:
         # only a truly empty cell is missing: the caption "None" or the id "nan" is text; and a
@@ -43,6 +49,7 @@ def read_csv(path: Path) -> pd.DataFrame:
             keep_default_na=False,
             na_values=[""],
             low_memory=False,
+            nrows=rows,
         )
     except UnicodeDecodeError:
         read_text(path)  # says where and, as far as can be told, which encoding it is
@@ -71,6 +78,13 @@ def _separator(head: str) -> str:
     """What parts the names of columns; in quotes it is part of a name."""
     first = re.sub(r'"[^"]*"', "", lines_of(head)[0])
     return next((mark for mark in _SEPARATORS if mark in first), ",")
+
+
+def read_first_lines(path: Path, rows: int) -> pd.DataFrame:
+    """The first rows of JSON Lines in UTF-8."""
+    with path.open("rb") as file:
+        lines = [line.decode() for line in islice(file, rows)]
+    return _of_objects([_parsed(line) for line in lines if line.strip()])
 
 
 def _read_json_lines(path: Path) -> pd.DataFrame:

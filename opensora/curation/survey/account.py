@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from opensora.core.text import visible
 from opensora.curation.survey.look import Sample
+from opensora.curation.survey.places import HEAD_ROWS
 from opensora.curation.survey.proposal import Proposal
 from opensora.curation.survey.walk import Contents
 from opensora.curation.survey.words import Words
@@ -18,8 +19,9 @@ def account(
 ) -> list[tuple[str, str]]:
     """(what, how much) of each line."""
     rows = [("files", _files(found))]
-    if words.ready:
-        rows.append(("begins with", f"{words.ready}, checked as a whole when the run begins"))
+    if is_table := proposal.mode == "import":
+        table = words.ready or words.clips_of
+        rows.append(("begins with", f"{table}, checked as a whole when the run begins"))
     if sample.total:
         rows.append(("looked into", f"{len(sample.seen)} of {sample.total}"))
     about = "" if len(sample.seen) == sample.total else "about "
@@ -43,6 +45,8 @@ def account(
             ("captions", _captions(words, sample.total)),
             ("left out", _left_out(sample, proposal)),
         ]
+    if words.clips_of and not is_table:
+        rows.append(("mind", _elsewhere(words)))
     if silent := words.without(sample.total):
         files = f"{silent:,} of {sample.total:,} files"
         rows.append(("mind", f"{files} have no caption: they are left out as no_caption"))
@@ -74,11 +78,20 @@ def _files(found: Contents) -> str:
 
 def _captions(words: Words, total: int) -> str:
     said = "none: names of folders stand in"
-    if words.tables:
-        said = f"of {words.in_tables:,} of {total:,} files in {', '.join(words.tables)}"
+    if tables := words.tables or [words.clips_of] * bool(words.clips_of):
+        said = f"of {words.in_tables:,} of {total:,} files in {', '.join(tables)}"
     elif words.beside:
         said = f"beside {words.beside:,} of {total:,} files"
+    said += "".join(f"; of {table} {HEAD_ROWS:,} rows were read" for table in words.heads)
     return said + "".join(f"; {table} was not looked into" for table in words.unread)
+
+
+def _elsewhere(words: Words) -> str:
+    """Why captions of whole videos can not be taken from a table in another folder."""
+    return (
+        f"{words.clips_of} names these files from {words.root or 'the working folder'}, and"
+        " captions of videos that are still to be cut start in their table's folder: move it there"
+    )
 
 
 def _sound(number: int, total: int) -> str:

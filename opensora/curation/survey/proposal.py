@@ -66,7 +66,7 @@ def propose(
     Raises:
         TableError: nothing in the folder can begin a run.
     """
-    table = words.ready
+    table = words.ready or words.clips_of * _is_ready(sample, words)
     if not table and not sample.good:
         raise TableError(_nothing(folder, found, sample))
     number = len(found.media) or len(found.archives)
@@ -78,7 +78,7 @@ def propose(
         f"num_shards: {(shards := _shards(number))}",
     ]
     if table:
-        lines, mode, clips, min_s = [f"manifest: {_quoted(table)}"], "import", 0, 0.0
+        lines, mode, clips, min_s = _of_table(table, words), "import", 0, 0.0
     elif _is_ready(sample, words):
         lines, min_s = _of_clips(folder, sample, words)
         mode, clips = "copy", round(sample.scaled(len(sample.good)))
@@ -106,9 +106,16 @@ def _nothing(folder: Path, found: Contents, sample: Sample) -> str:
 def _is_ready(sample: Sample, words: Words) -> bool:
     """Whether most files are short and have a caption of their own."""
     short = sum(seconds <= _READY_S for seconds in sample.durations)
-    has_words = max(words.beside, words.in_tables) >= _READY_SHARE * sample.total
+    has_words = words.covered(sample.total) >= _READY_SHARE * sample.total
     is_short = short >= _READY_SHARE * len(sample.durations)
     return has_words and is_short and not words.has_times
+
+
+def _of_table(table: str, words: Words) -> list[str]:
+    lines = [f"manifest: {_quoted(table)}"]
+    if table == words.clips_of and words.root:
+        lines.append(f"root: {_quoted(words.root)} # where its paths start")
+    return lines
 
 
 def _of_clips(folder: Path, sample: Sample, words: Words) -> tuple[list[str], float]:

@@ -56,6 +56,11 @@ def walk(folder: str | Path) -> Contents:
     Raises:
         TableError: it is no folder.
     """
+    if os.path.isfile(folder):
+        raise TableError(
+            f"{folder}: is a file; name the folder that it is in, or give a table of clips as"
+            " `manifest:` of a workflow config"
+        )
     if not os.path.isdir(folder):
         raise TableError(f"{folder}: no such folder; name one with videos, clips or archives")
     found = Contents()

@@ -16,13 +16,13 @@ from opensora.core.text_files import TextEncodingError, read_text
 from opensora.curation.captions.caption_clips import Clip
 from opensora.curation.captions.template import TemplateCaptioner
 from opensora.curation.readers.reader import first_texts, layout_of
+from opensora.curation.survey.places import Named, Places, rows_of
 from opensora.curation.survey.walk import Contents
 from opensora.tables.columns import PATH, TEXT
-from opensora.tables.io import read_table, with_known_names
+from opensora.tables.io import with_known_names
 from opensora.tables.public import PublicTable, public_table, video_ids
 
 PROMPTS = 4
-_LARGEST_TABLE = 64 << 20  # bytes of a table that is read to see what it says
 _MOST_TABLES = 20
 _LONGEST_PROMPT = 300
 _ANY_PROMPT = "a video"  # where no text of theirs can be a prompt
@@ -36,8 +36,12 @@ class Words:
         beside: files with a text or object of their name.
         tables: tables with a path and a text, of which a path is one of the files.
         in_tables: files that they name.
+        clips_of: a table of clips that start in another folder than its own, as OpenVid-1M has
+            them; which begins a run with `manifest` and `root`.
+        root: that folder; "" the working one.
         has_times: a table says from when to when a text holds.
-        unread: tables that are too large to look into, or that can not be read.
+        heads: tables that are too large to be read as a whole; the first rows were looked into.
+        unread: tables that can not be read.
         scenes: a table of a public set, with the seconds of videos that are here.
         ready: what is clips with their captions in a layout of its own, with which a run begins.
         prompts: some of the texts.
@@ -46,17 +50,22 @@ class Words:
     beside: int = 0
     tables: list[str] = field(default_factory=list)
     in_tables: int = 0
+    clips_of: str = ""
+    root: str = ""
     has_times: bool = False
+    heads: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     scenes: str = ""
     ready: str = ""
     prompts: list[str] = field(default_factory=list)
 
+    def covered(self, total: int) -> int:
+        """Files that have a caption; of a table that was not read as a whole nobody knows: all."""
+        return total if self.heads and self.in_tables else max(self.in_tables, self.beside)
+
     def without(self, total: int) -> int:
         """Files that have no caption, where others have one."""
-        if self.ready or not (self.tables or self.beside):
-            return 0
-        return max(0, total - (self.in_tables if self.tables else self.beside))
+        return 0 if self.ready else (total - found if (found := self.covered(total)) else 0)
 
 
 def find_words(folder: Path, found: Contents) -> Words:
@@ -69,39 +78,61 @@ def find_words(folder: Path, found: Contents) -> Words:
         prompts = prompts_of(first_texts(Path(ready), PROMPTS))
         return Words(ready=ready, prompts=prompts or [_ANY_PROMPT])
     words = Words(beside=len(found.captioned))
-    files = {os.path.normpath(path) for path in found.media} if found.tables else set()
-    named: set[str] = set()
-    texts: list[str] = []
+    places = Places(found.media) if found.tables else None
+    named: dict[str, frozenset[str]] = {}  # by the tables whose paths start in their own folders
+    elsewhere: dict[str, Named] = {}
+    texts: dict[str, list[str]] = {}
     for table in found.tables[:_MOST_TABLES]:
         if table.lower().endswith(".toml"):
             continue
-        try:
-            rows = read_table(table) if os.path.getsize(table) <= _LARGEST_TABLE else None
-        except (TableError, OSError):
-            rows = None
+        rows, is_whole = rows_of(table)
         if rows is None:
             words.unread.append(table)
             continue
+        words.heads += [table] * (not is_whole)
         if public := public_table(rows.columns):
             if spans := _of_public(public, rows, found.videos):
-                return Words(scenes=table, tables=[table], has_times=True, **spans)
+                return Words(
+                    scenes=table, tables=[table], has_times=True, heads=words.heads, **spans
+                )
             continue
         rows = with_known_names(rows)
-        if PATH not in rows or TEXT not in rows:
+        if PATH not in rows or TEXT not in rows or places is None:
             continue
-        beside = os.path.dirname(table)
-        theirs = {os.path.normpath(os.path.join(beside, name)) for name in rows[PATH]} & files
-        if theirs:
-            named |= theirs
-            words.tables.append(table)
-            words.has_times |= {"start", "end"} <= set(rows)
-            texts += rows[TEXT].head(PROMPTS).tolist()
-    words.in_tables = len(named)
-    words.tables = words.tables if words.in_tables >= words.beside else []
-    if not words.tables:
-        texts = [_beside(Path(path)) for path in sorted(found.captioned)[:PROMPTS]]
-    words.prompts = prompts_of(texts) or _of_folders(found.media) or [_ANY_PROMPT]
+        theirs = places.named(table, rows[PATH].tolist())
+        if not theirs.files:
+            continue
+        texts[table] = _texts_of(rows, theirs)
+        if theirs.root is not None:
+            elsewhere[table] = theirs
+            continue
+        named[table] = theirs.files
+        words.has_times |= {"start", "end"} <= set(rows)
+    _choose(words, named, elsewhere)
+    chosen = [words.clips_of] if words.clips_of else words.tables
+    said = [text for table in chosen for text in texts[table]]
+    if not chosen:
+        said = [_beside(Path(path)) for path in sorted(found.captioned)[:PROMPTS]]
+    words.prompts = prompts_of(said) or _of_folders(found.media) or [_ANY_PROMPT]
     return words
+
+
+def _choose(words: Words, named: dict[str, frozenset[str]], elsewhere: dict[str, Named]) -> None:
+    """Which tables have the captions of most files, if more than stand beside them."""
+    in_own = len(frozenset().union(*named.values()))
+    best = min(elsewhere, key=lambda table: (-len(elsewhere[table].files), table), default="")
+    if best and len(elsewhere[best].files) > max(in_own, words.beside):
+        words.clips_of, words.root = best, elsewhere[best].root or ""
+        words.in_tables = len(elsewhere[best].files)
+    elif in_own and in_own >= words.beside:
+        words.tables, words.in_tables = list(named), in_own
+
+
+def _texts_of(rows: pd.DataFrame, theirs: Named) -> list[str]:
+    """Texts of the first rows whose files are here."""
+    names = {os.path.basename(path) for path in theirs.files}
+    is_here = rows[PATH].map(lambda name: os.path.basename(str(name)) in names)
+    return [str(text) for text in rows.loc[is_here, TEXT].head(PROMPTS)]
 
 
 def _of_public(public: PublicTable, rows: pd.DataFrame, videos: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from opensora.core.errors import TableError
 from opensora.tables.columns import CAPTIONS, CLIPS, REJECTED, SCORES
-from opensora.tables.io import read_table, write_table
+from opensora.tables.io import read_head, read_table, write_table
 
 ROWS = pd.DataFrame(
     {
@@ -180,3 +180,23 @@ def test_text_of_a_parquet_file_that_is_no_utf8_is_found_at_once(tmp_path: Path)
     pq.write_table(pa.table({"path": texts}), path)
     with pytest.raises(TableError, match=r"not a readable table .*UTF8"):
         read_table(path)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_the_beginning_of_a_table_is_read_alone(suffix: str, tmp_path: Path) -> None:
+    whole = pd.DataFrame({"path": ["a", "b", "c"], "text": ["x", 'with, "marks"\nand lines', ""]})
+    file = tmp_path / f"t.{suffix}"
+    if suffix == "jsonl":
+        whole.to_json(file, orient="records", lines=True)
+    else:
+        write_table(whole, file)
+    assert read_head(file, 2).to_dict("list") == whole.head(2).to_dict("list")
+    assert len(read_head(file, 9)) == 3
+
+
+def test_what_has_no_beginning_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text("[]")
+    with pytest.raises(TableError, match="no beginning that could be read alone"):
+        read_head(tmp_path / "t.json", 2)
+    with pytest.raises(TableError, match=r"gone\.csv: not a readable table"):
+        read_head(tmp_path / "gone.csv", 2)

@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from opensora.core.errors import TableError
+from opensora.curation.survey import places
 from opensora.curation.survey.account import account, size
 from opensora.curation.survey.costs import clip_bytes, footage_seconds
 from opensora.curation.survey.look import SAMPLE, Sample, look
@@ -109,6 +110,72 @@ def test_a_table_of_captions_is_named(tmp_path: Path) -> None:
     assert made.mode == "copy"
     assert words.prompts == ["a car"]
     assert words.unread == [str(tmp_path / name) for name in ("broken.csv", "gone.csv")]
+
+
+OPENVID = (
+    "video,caption,aesthetic score,motion score,temporal consistency score,camera motion,"
+    "frame,fps,seconds\n"
+)
+
+
+def test_openvid_1m_as_its_page_lays_it_out_begins_with_its_table(tmp_path: Path) -> None:
+    """Its table is in one folder and its clips are in another; the larger table of two counts."""
+    rows = [f"--{k}_0to16.mp4,a car {k},5.4,1.2,0.99,static,16,8,2.0\n" for k in range(3)]
+    for k in range(3):
+        film(tmp_path / f"video/--{k}_0to16.mp4")
+    tables = tmp_path / "data/train"
+    tables.mkdir(parents=True)
+    (tables / "OpenVid-1M.csv").write_text("".join([OPENVID, "gone.mp4,no,1,1,1,a,1,8,1\n", *rows]))
+    (tables / "OpenVidHD.csv").write_text("".join([OPENVID, *rows[:2]]))
+    config, made, _, words = proposed(tmp_path)
+    assert config["manifest"] == str(tables / "OpenVid-1M.csv")
+    assert config["root"] == str(tmp_path / "video")
+    assert (made.mode, words.prompts) == ("import", ["a car 0", "a car 1", "a car 2"])
+
+
+def test_a_table_of_open_sora_names_files_by_whole_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Absolute ones, or from where the command runs, which is not the table's folder."""
+    monkeypatch.chdir(tmp_path)
+    film(Path("mine/v/a.mp4"))
+    for name, text in ((tmp_path / "mine/v/a.mp4", "sidecar"), ("mine/v/a.mp4", "manifest")):
+        Path("mine/meta.csv").write_text(f"path,text\n{name},a car\n")
+        config, made, *_ = proposed(Path("mine"))
+        if text == "sidecar":
+            assert config["captions"]["sidecar"] == ["mine/meta.csv"]
+        else:
+            assert config["manifest"] == "mine/meta.csv"
+            assert "root:" not in made.text
+
+
+def test_a_long_video_that_a_table_elsewhere_names_is_said(tmp_path: Path) -> None:
+    film(tmp_path / "video/a.mp4", 25)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/t.csv").write_text("path,text\na.mp4,a car\n")
+    _, made, sample, words = proposed(tmp_path)
+    assert made.mode == "reencode"
+    lines = account(walk(tmp_path), sample, words, made)
+    (said,) = [text for what, text in lines if what == "mind" and "move it there" in text]
+    assert f"names these files from {tmp_path / 'video'}," in said
+
+
+def test_of_a_large_table_the_beginning_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "_LARGEST_TABLE", 100)
+    monkeypatch.setattr(places, "HEAD_ROWS", 2)
+    for k in range(3):
+        film(tmp_path / f"{k}.mp4")
+    lines = [f"{k}.mp4,a car that goes along road number {k}\n" for k in range(3)]
+    (tmp_path / "meta.csv").write_text("".join(["path,text\n", *lines]))
+    config, made, sample, words = proposed(tmp_path)
+    assert config["captions"]["sidecar"] == [str(tmp_path / "meta.csv")]
+    assert (made.mode, words.in_tables, words.without(3)) == ("copy", 2, 0)
+    (said,) = [
+        text for what, text in account(walk(tmp_path), sample, words, made) if "rows" in text
+    ]
+    assert said.endswith("meta.csv 20,000 rows were read")
 
 
 def test_a_table_with_times_keeps_the_search_for_cuts(tmp_path: Path) -> None:

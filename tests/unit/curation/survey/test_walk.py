@@ -51,6 +51,9 @@ def test_links_that_lead_nowhere_or_in_a_circle_hide_no_other_file(tmp_path: Pat
 def test_no_folder_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"nowhere: no such folder; name one"):
         walk(tmp_path / "nowhere")
+    (tmp_path / "meta.csv").touch()
+    with pytest.raises(TableError, match=r"meta\.csv: is a file; .* as `manifest:` of a workflow"):
+        walk(tmp_path / "meta.csv")
 
 
 def test_fifty_thousand_names_cost_at_most_twice_a_bare_walk(tmp_path: Path) -> None:
