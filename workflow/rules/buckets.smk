@@ -17,6 +17,7 @@ rule assign_buckets:
         f"logs/assign_buckets/{config['run']}/{{stage}}.log",
     benchmark:
         f"benchmarks/assign_buckets/{config['run']}/{{stage}}.tsv"
+    priority: 1  # before trainings that take hours: it says of data that fill no batch
     threads: asks.threads("assign_buckets")
     resources:
         mem_mb=asks.mem_mb("assign_buckets"),

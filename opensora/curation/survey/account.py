@@ -10,7 +10,7 @@ from opensora.curation.survey.proposal import Proposal
 from opensora.curation.survey.walk import Contents
 from opensora.curation.survey.words import Words
 
-_FEW = 8  # clips; a batch of the small model holds four of one shape
+_FEW = 8  # clips; the small model takes up to four of one shape at a time
 _MOST = 3  # of sizes, rates and reasons that a line names
 
 
@@ -51,7 +51,7 @@ def account(
         files = f"{silent:,} of {sample.total:,} files"
         rows.append(("mind", f"{files} have no caption: they are left out as no_caption"))
     if 0 < proposal.clips < _FEW:
-        rows.append(("mind", f"{proposal.clips} clips may be too few to fill a batch: add some"))
+        rows.append(("mind", f"{proposal.clips} clips are few to learn from: add some"))
     return rows
 
 

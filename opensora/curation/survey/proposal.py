@@ -81,10 +81,12 @@ def propose(
         lines, mode, clips, min_s = _of_table(table, words), "import", 0, 0.0
     elif _is_ready(sample, words):
         lines, min_s = _of_clips(folder, sample, words)
-        mode, clips = "copy", round(sample.scaled(len(sample.good)))
+        mode = "copy"
+        clips = round(sample.scaled(sum(words.has(one.path) for one, _ in sample.good)))
     else:
         lines, mode, min_s = _of_videos(folder, sample, words), "reencode", _CLIP_MIN_S
-        clips = round(sample.scaled(sum(_cut(info) for _, info in sample.good)))
+        cut = (_cut(info) for one, info in sample.good if words.has(one.path))
+        clips = round(sample.scaled(sum(cut)))
     tail = [f"validation_fraction: {_held_out(number)}", *_MODELS]
     tail += ["sample:", f"  prompts: {_quoted(str(prompts))}", "  num_samples: 1"]
     return Proposal("\n".join([*head, *lines, *tail]) + "\n", mode, clips, min_s, shards)

@@ -36,6 +36,7 @@ class Words:
         beside: files with a text or object of their name.
         tables: tables with a path and a text, of which a path is one of the files.
         in_tables: files that they name.
+        files: those with a caption, in tables or beside them; empty where none has one.
         clips_of: a table of clips that start in another folder than its own, as OpenVid-1M has
             them; which begins a run with `manifest` and `root`.
         root: that folder; "" the working one.
@@ -50,6 +51,7 @@ class Words:
     beside: int = 0
     tables: list[str] = field(default_factory=list)
     in_tables: int = 0
+    files: frozenset[str] = frozenset()
     clips_of: str = ""
     root: str = ""
     has_times: bool = False
@@ -62,6 +64,10 @@ class Words:
     def covered(self, total: int) -> int:
         """Files that have a caption; of a table that was not read as a whole nobody knows: all."""
         return total if self.heads and self.in_tables else max(self.in_tables, self.beside)
+
+    def has(self, path: str) -> bool:
+        """Whether a file gets a caption; where none is found names of folders stand in for all."""
+        return not self.files or bool(self.heads) or path in self.files
 
     def without(self, total: int) -> int:
         """Files that have no caption, where others have one."""
@@ -77,7 +83,7 @@ def find_words(folder: Path, found: Contents) -> Words:
     if ready := _ready_table(folder, found):
         prompts = prompts_of(first_texts(Path(ready), PROMPTS))
         return Words(ready=ready, prompts=prompts or [_ANY_PROMPT])
-    words = Words(beside=len(found.captioned))
+    words = Words(beside=len(found.captioned), files=frozenset(found.captioned))
     places = Places(found.media) if found.tables else None
     named: dict[str, frozenset[str]] = {}  # by the tables whose paths start in their own folders
     elsewhere: dict[str, Named] = {}
@@ -123,9 +129,11 @@ def _choose(words: Words, named: dict[str, frozenset[str]], elsewhere: dict[str,
     best = min(elsewhere, key=lambda table: (-len(elsewhere[table].files), table), default="")
     if best and len(elsewhere[best].files) > max(in_own, words.beside):
         words.clips_of, words.root = best, elsewhere[best].root or ""
-        words.in_tables = len(elsewhere[best].files)
+        words.files = elsewhere[best].files
+        words.in_tables = len(words.files)
     elif in_own and in_own >= words.beside:
         words.tables, words.in_tables = list(named), in_own
+        words.files = frozenset().union(*named.values())
 
 
 def _texts_of(rows: pd.DataFrame, theirs: Named) -> list[str]:
@@ -147,7 +155,9 @@ def _of_public(public: PublicTable, rows: pd.DataFrame, videos: Sequence[str]) -
                 with suppress(ValueError):  # the run names the row
                     texts += [span.text for span in public.spans_of(row)]
     prompts = prompts_of(texts) or [_ANY_PROMPT]
-    return {"in_tables": len(named), "prompts": prompts} if named else {}
+    if not named:
+        return {}
+    return {"in_tables": len(named), "files": frozenset(named), "prompts": prompts}
 
 
 def _ready_table(folder: Path, found: Contents) -> str:

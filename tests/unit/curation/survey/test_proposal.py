@@ -83,6 +83,7 @@ def test_files_without_a_caption_are_counted_before_they_are_lost(tmp_path: Path
     (tmp_path / "3.mp4").symlink_to("nowhere.mp4")
     _, made, sample, words = proposed(tmp_path)
     assert sample.left_out == {"missing": 1}  # as ingest calls it
+    assert made.clips == 1  # of the one with words
     assert "# 3 of 4 files have no caption and are left out (no_caption);" in made.text
     lines = account(walk(tmp_path), sample, words, made)
     assert ("mind", "3 of 4 files have no caption: they are left out as no_caption") in lines
