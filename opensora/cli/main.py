@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from opensora import __version__
+from opensora.config.other_names import command_meant
 from opensora.core.arguments import Parser, UsageError, count
 from opensora.core.errors import (
     OpenSoraError,
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_DONE
     name = words[0].replace("_", "-")
     if name not in COMMANDS:
-        meant = did_you_mean(name, COMMANDS)
+        meant = command_meant(words[0], COMMANDS) or did_you_mean(name, COMMANDS, cutoff=0.6)
         text = f"no command {words[0]!r}{meant}; `opensora --help` lists them"
         sys.stderr.write(f"opensora: {visible(text)}\n")
         return EXIT_USER

@@ -87,7 +87,8 @@ def override_config(
     try:
         # the file first, so that an override in either spelling wins over it
         fields = _translate(loaded, kind)
-        for name, value in expand_aliases(parse_overrides(overrides), kind):
+        words = parse_overrides(overrides, known=known, kind=kind)
+        for name, value in expand_aliases(words, kind):
             _assign(fields, name, value)
         fields = _translate(fields, kind)
         if known is not None:
@@ -101,10 +102,20 @@ def override_config(
     return Config(fields)
 
 
-def parse_overrides(arguments: Sequence[str]) -> list[tuple[str, Any]]:
+def parse_overrides(
+    arguments: Sequence[str],
+    *,
+    known: Collection[str] | None = None,
+    kind: ConfigKind | None = None,
+) -> list[tuple[str, Any]]:
     """Turn command-line words into (dotted name, value) pairs.
 
     Several words after one name make a list: `--image-size 256 256`.
+
+    Args:
+        arguments: the words.
+        known: names of fields, of which one without a value is told; None tells it of any name.
+        kind: see `load_config`.
 
     Raises:
         ConfigError: a value without a name, or a name without a value.
@@ -121,6 +132,8 @@ def parse_overrides(arguments: Sequence[str]) -> list[tuple[str, Any]]:
         while words and not words[0].startswith("--"):
             values.append(words.pop(0))
         if not values:
+            if known is not None:
+                _check_known([name.partition(".")[0]], {*known, *aliases(kind)}, kind)
             raise ConfigError(f"--{name}: {RETIRED.get(name, 'expected a value')}")
         if name == "cfg_options":
             for option in values:

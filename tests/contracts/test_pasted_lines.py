@@ -85,6 +85,12 @@ RETIRED = {
     "--height 256 --width 256": "height: give --image-size HEIGHT WIDTH",
     "--negative-prompt ugly": "negative_prompt: guidance leads away from the empty text",
     "--outputs mine/samples": "outputs: give --save-dir DIR",
+    "--class-labels 207 360": "class_labels: a class is a prompt: give its number with --prompt",
+    "--txt_file x --model_path y": "txt_file: give --prompt",
+    "--sampling_algo dpms --step 20": "sampling_algo: give --scheduler.type, such as dpm-solver",
+    "--config x.py": "config: name the config without it, as the first word",
+    "--video_length 49 --infer_steps 20": "video_length: give --num-frames",
+    "--offload": "offload: --batch-size, .* say what a GPU holds; leave it out",
 }
 
 
@@ -95,6 +101,58 @@ def test_an_option_that_is_not_here_says_what_to_do(words: str) -> None:
     config = REPOSITORY / "configs/opensora-v1-1/inference/sample.py"
     with pytest.raises(ConfigError, match=RETIRED[words]):
         load_config(config, words.split(), known=FIELDS, kind="inference")
+
+
+TRAINERS = {
+    "--training_type lora --rank 64": "training_type: give --lora.rank, ",
+    "--network_module networks.lora_wan": "network_module: give --lora.rank, ",
+    "--dataset_config training.json": "dataset_config: give --data-path of a table",
+    "--train_steps 3000": "train_steps: give --num-steps$",
+    "--dp_degree 2 --dp_shards 1": "dp_degree: give --gpus N, and --sp-size",
+    "--deepspeed": "deepspeed: give --gpus N",
+    "--cache_only": "cache_only: latents are made before training, and anew where",
+    "--warmup": "unknown field 'warmup'; did you mean 'warmup_steps'",
+    "--save_every_n_epochs 1": "save_every_n_epochs: give --ckpt-every, in steps",
+    "--micro-frame-size 17": "micro_frame_size: give --vae.micro-batch-size",
+}
+
+
+@pytest.mark.parametrize("words", TRAINERS)
+def test_an_option_of_another_trainer_says_what_to_do(words: str) -> None:
+    from opensora.training.config import KNOWN_FIELDS
+
+    config = REPOSITORY / "configs/opensora-v1-1/train/stage1.py"
+    with pytest.raises(ConfigError, match=TRAINERS[words]):
+        load_config(config, words.split(), known=KNOWN_FIELDS, kind="train")
+
+
+COMMANDS_ELSEWHERE = {
+    "inference": "no command 'inference'; here it is `opensora sample`;",
+    "scripts/inference.py": "here it is `opensora sample`;",
+    "scripts/train.py": "here it is `opensora train`;",
+    "tools/scene_cut/scene_detect.py": "here it is `opensora detect-scenes`;",
+    "tools.datasets.datautil": "`opensora --help` lists them",
+    "configs/opensora/train/16x256x256.py": "a command stands before its config:",
+    "mine/pets.yaml": "a workflow runs by `snakemake --profile profiles/local report --configfile",
+    "sampel": "did you mean 'sample'?",
+    "wxyz": "no command 'wxyz'; `opensora --help` lists them",
+}
+
+
+@pytest.mark.parametrize("word", COMMANDS_ELSEWHERE)
+def test_a_command_of_others_names_ours(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from opensora.cli.main import EXIT_USER, main
+
+    assert main([word]) == EXIT_USER
+    assert COMMANDS_ELSEWHERE[word] in capsys.readouterr().err
+
+
+def test_commands_of_others_name_ones_there_are() -> None:
+    from opensora.cli.main import COMMANDS
+    from opensora.config.other_names import _COMMANDS as OTHERS
+
+    assert set(OTHERS.values()) <= set(COMMANDS)
+    assert not set(OTHERS) & set(COMMANDS)
 
 
 def test_no_hint_stands_in_the_way_of_a_field() -> None:
@@ -116,7 +174,7 @@ def test_a_hint_of_training_names_a_field_there_is() -> None:
     from opensora.sampling.settings import FIELDS
     from opensora.training.config import KNOWN_FIELDS
 
-    known = {*FIELDS, *KNOWN_FIELDS, *aliases("train"), *aliases("inference")}
+    known = {*FIELDS, *KNOWN_FIELDS, *aliases("train"), *aliases("inference"), "gpus"}
     named = [re.findall(r"--([a-z-]+)", hint) for hint in OTHERS.values()]
     assert {name.replace("-", "_") for names in named for name in names} <= known
 
