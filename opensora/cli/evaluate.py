@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vbench-videos", type=Path, metavar="DIR", help="only link samples as VBench names them"
     )
     parser.add_argument(
-        "--vbench", type=Path, nargs="+", default=(), metavar="FILE", help="results of VBench"
+        "--vbench", type=Path, nargs="+", default=(), metavar="PATH", help="results of VBench: files, or folders"
     )
     parser.add_argument(
         "--against", type=Path, nargs="+", metavar="FILE", help="compare evaluations with the first"
@@ -61,9 +61,11 @@ def run(args: argparse.Namespace) -> str:
 
     samples = read_samples(args.samples)
     if args.vbench_videos:
-        from opensora.evaluation.vbench import lay_out
+        from opensora.evaluation.vbench import lay_out, prompt_file
 
-        return f"{lay_out(samples, args.vbench_videos)} videos -> {args.vbench_videos}"
+        count = lay_out(samples, args.vbench_videos)
+        named = prompt_file(args.vbench_videos)
+        return f"{count} videos -> {args.vbench_videos}, their prompts -> {named}"
     if not args.output:
         raise ConfigError("evaluate: needs --output, a JSON file named as the stage")
     from opensora.evaluation.evaluate import evaluate, summarise

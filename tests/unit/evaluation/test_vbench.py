@@ -28,10 +28,24 @@ def test_videos_stand_alone_under_prompt_and_number(tmp_path):
         lay_out(table, tmp_path / "videos")
 
 
-@pytest.mark.parametrize("prompt", ["a/b", "x" * 252])
-def test_a_prompt_that_names_no_file_is_refused(tmp_path, prompt):
-    with pytest.raises(TableError, match="has a slash or is too long"):
-        vbench_names(samples(tmp_path, [prompt]))
+def test_every_prompt_can_be_laid_out_and_is_named_in_a_file(tmp_path):
+    prompts = ["left/right", "x" * 252, "5-2", "a boat. on a lake"]
+    table = samples(tmp_path, prompts)
+    assert list(vbench_names(table).values()) == [
+        *("s0.mp4", "s1.mp4", "5-2-0.mp4", "a boat. on a lake-0.mp4")
+    ]
+    lay_out(table, tmp_path / "videos")
+    named = json.loads((tmp_path / "videos.json").read_text())
+    assert sorted(named) == sorted(path.name for path in (tmp_path / "videos").iterdir())
+    assert sorted(named.values()) == sorted(prompts)
+
+
+def test_images_and_videos_together_are_refused(tmp_path):
+    table = samples(tmp_path, ["a", "b"])
+    table.loc[1, "path"] = str(tmp_path / "1.png")
+    with pytest.raises(TableError, match=r"samples are \.mp4 and \.png"):
+        lay_out(table, tmp_path / "videos")
+    assert not (tmp_path / "videos").exists()
 
 
 def write(path, results):
@@ -57,6 +71,68 @@ def test_results_become_metrics_of_samples(tmp_path):
     assert quality["samples"] == {"s0": 40.0, "s1": 60.0, "s2": 50.0}
     assert (quality["mean"], quality["score"], quality["count"]) == (50.0, 0.5, 3)
     assert found["vbench_dynamic_degree"]["samples"] == {"s0": 1.0, "s1": None, "s2": 0.0}
+
+
+# vbench 0.1.5 wrote this of what `lay_out` made of seven samples, in its mode custom_input
+SEEN = """{
+    "temporal_flickering": [
+        0.8735678632720177,
+        [
+            {
+                "video_path": "mine/v v/a dog, running-1.mp4",
+                "video_results": 0.8777664633358226
+            },
+            {
+                "video_path": "mine/v v/a cat-0.mp4",
+                "video_results": 0.9175752003987631
+            },
+            {
+                "video_path": "mine/v v/a dog, running-0.mp4",
+                "video_results": 0.9570534986608169
+            },
+            {
+                "video_path": "mine/v v/5-2-0.mp4",
+                "video_results": 0.7568058537501915
+            },
+            {
+                "video_path": "mine/v v/a boat. on a lake-0.mp4",
+                "video_results": 0.972873265135522
+            },
+            {
+                "video_path": "mine/v v/s3.mp4",
+                "video_results": 0.8373785430309819
+            },
+            {
+                "video_path": "mine/v v/s4.mp4",
+                "video_results": 0.7955222185920267
+            }
+        ]
+    ]
+}"""
+
+
+def test_a_folder_of_results_as_vbench_writes_it(tmp_path):
+    prompts = ["a dog, running", "a cat", "a dog, running", "left/right", "x" * 300, "5-2"]
+    table = samples(tmp_path, [*prompts, "a boat. on a lake"])
+    found = tmp_path / "found"
+    found.mkdir()
+    (found / "results_2026-01-01-00:00:00_eval_results.json").write_text(SEEN)
+    (found / "results_2026-01-01-00:00:00_full_info.json").write_text("[]")
+    flicker = read_results([found], table)["vbench_temporal_flickering"]
+    values = flicker["samples"]
+    assert [round(values[f"s{k}"], 3) for k in range(7)] == [
+        *(0.957, 0.918, 0.878, 0.837, 0.796, 0.757, 0.973)
+    ]
+    assert flicker["score"] == pytest.approx(flicker["mean"], abs=1e-12)
+    with pytest.raises(ConfigError, match="give VBench's --output_path"):
+        read_results([tmp_path], table)
+
+
+def test_what_is_no_number_has_no_value(tmp_path):
+    table = samples(tmp_path, ["dog", "cat"])
+    results = {"color": [float("nan"), videos(**{"dog-0": float("nan"), "cat-0": 1.0})]}
+    color = read_results([write(tmp_path / "a_eval_results.json", results)], table)["vbench_color"]
+    assert (color["score"], color["samples"]) == (None, {"s0": None, "s1": 1.0})
 
 
 def test_results_of_others_are_refused(tmp_path):
