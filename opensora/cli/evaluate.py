@@ -41,7 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vbench-videos", type=Path, metavar="DIR", help="only link samples as VBench names them"
     )
     parser.add_argument(
-        "--vbench", type=Path, nargs="+", default=(), metavar="PATH", help="results of VBench: files, or folders"
+        "--vbench",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="PATH",
+        help="results of VBench: files, or folders",
     )
     parser.add_argument(
         "--against", type=Path, nargs="+", metavar="FILE", help="compare evaluations with the first"

@@ -34,5 +34,5 @@ VERSIONS = {
     "train": 4,
     "sample": 6,
     "evaluate": 6,
-    "report": 6,
+    "report": 7,
 }

@@ -1,6 +1,14 @@
 """Training and evaluation in the browser: every chart is drawn, a bar leads to its samples."""
 
 import re
+from unittest.mock import ANY
+
+import pytest
+
+from opensora.core.io import read_json, write_json
+from opensora.report.pages import write_report
+from tests.browser.conftest import watched
+from tests.browser.run_folder import make_run
 
 
 def test_every_curve_of_training_is_drawn_and_the_stage_filters(page):
@@ -35,7 +43,7 @@ def test_a_milestone_of_training_leads_to_its_samples(page):
 def test_a_bar_of_measured_values_leads_to_its_samples(page):
     page.open("evaluation")
     cell = page.page.get_by_role("row").filter(has_text="clipsim: matched").locator("td").first
-    assert re.fullmatch(r"0.250\s+0.200 to 0.300, n 8", cell.inner_text())
+    assert re.fullmatch(r"0.250\s+0.150\s+0.350\s+0.200 to 0.300, n 8", cell.inner_text())
     bar = page.page.locator(".bars button").first
     count = int(bar.locator(".amount").inner_text())
     bar.click()
@@ -64,3 +72,29 @@ def test_differences_that_are_more_than_noise_are_marked(page):
     assert chips.all_inner_texts() == ["rises", "within noise", "worse"]
     kinds = chips.evaluate_all("all => all.map(one => one.className.trim())")
     assert kinds == ["chip marked", "chip", "chip bad"]
+
+
+def test_one_checkpoint_leaves_room_around_its_interval(browser, tmp_path):
+    made = make_run(tmp_path, stages=("stage1",))
+    file = made.run / "evaluation/stage1.json"
+    content = read_json(file)
+    values = {f"sample_{k // 2:04d}_{k % 2:03d}": 0.1 + 0.05 * k for k in range(8)}
+    number = {"version": 2, "mean": 0.275, "low": 0.2, "high": 0.35, "count": 8}
+    content["metrics"]["clipsim"] = {**number, "better": "higher", "samples": values}
+    content["metrics"]["psnr"] = {**number, "mean": 30.0, "low": 28.0, "high": 32.0}
+    write_json(file, content)
+    write_report(made.run, made.run / "report/index.html")
+    with watched(browser, made.run / "report") as page:
+        page.open("evaluation")
+        found = {}
+        for row in page.page.locator("table:has(caption:has-text('Means')) tbody tr").all():
+            line = {
+                end: float(row.locator(f"svg .{kind}").get_attribute(end[:2]))
+                for kind, end in (("whisker", "x1"), ("whisker", "x2"))
+            }
+            ends = row.locator("svg .end").evaluate_all("all => all.map(one => one.textContent)")
+            found[row.locator("th").inner_text()] = (line["x1"], line["x2"], ends)
+    # among the values of samples, 0.1 to 0.45; without any, in the middle half of the scale
+    assert found["clipsim"] == (pytest.approx(47.4, abs=0.1), pytest.approx(112.6, abs=0.1), ANY)
+    assert found["clipsim"][2] == ["0.100", "0.450"]
+    assert found["psnr"] == (42.0, 118.0, ["26", "34"])

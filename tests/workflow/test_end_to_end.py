@@ -177,8 +177,8 @@ def test_snakemakes_own_report_holds_the_charts_by_part(run: Path) -> None:
     snakemake(run.parents[1], "all", "--report", "report.html")
     page = (run.parents[1] / "report.html").read_text()
     charts = {path.stem for path in (run / "report/pictures").glob("*/*.svg")}
-    assert {"footage_kept_and_lost", "stage1_loss", "stage2_loss"} <= charts
-    assert all(name in page for name in ("Curation", "Training", *charts))
+    assert {"footage_kept_and_lost", "stage1_loss", "stage2_loss", "prompt_following"} <= charts
+    assert all(name in page for name in ("Curation", "Training", "Evaluation", *charts))
 
 
 def test_a_deleted_table_is_made_again_alone(run: Path) -> None:

@@ -6,22 +6,22 @@
   const show = (value, kind) => (kind === "accuracy" ? report.format.percent(value) : number(value));
   const between = (low, high, kind) => (low === null || high === null ? "no interval" : `${show(low, kind)} to ${show(high, kind)}`);
 
-  /* A number with its interval on the scale of its row. */
-  function whisker(cell, low, high) {
-    const place = (value) => 4 + (112 * (value - low)) / (high - low || 1);
+  /* A number with its interval on the scale of its row, whose ends are said. */
+  function whisker(cell, low, high, kind) {
+    const place = (value) => 4 + (152 * (value - low)) / (high - low || 1);
+    const end = (x, value, anchor) => report.svg("text", { x, y: 24, "text-anchor": anchor, class: "end" }, show(value, kind));
     const line = cell.low === null ? null : report.svg("line", { x1: place(cell.low), x2: place(cell.high), y1: 8, y2: 8, class: "whisker" });
-    return report.svg("svg", { width: 120, height: 16, viewBox: "0 0 120 16", "aria-hidden": "true", class: "interval" },
-      report.svg("line", { x1: 4, x2: 116, y1: 8, y2: 8, class: "scale" }), line,
-      report.svg("circle", { cx: place(cell.value), cy: 8, r: 4, class: "value" }));
+    return report.svg("svg", { width: 160, height: 26, viewBox: "0 0 160 26", "aria-hidden": "true", class: "interval" },
+      report.svg("line", { x1: 4, x2: 156, y1: 8, y2: 8, class: "scale" }), line,
+      report.svg("circle", { cx: place(cell.value), cy: 8, r: 3.5, class: "value" }),
+      end(0, low, "start"), end(160, high, "end"));
   }
 
   function numbers(points) {
     const rows = report.data.evaluation.rows.map((row) => {
       const cells = points.map((point) => row.cells[report.data.evaluation.points.indexOf(point)]);
-      const known = cells.filter(Boolean);
-      if (!known.length) return null;
-      const ends = known.flatMap((cell) => [cell.value, cell.low ?? cell.value, cell.high ?? cell.value]);
-      const [low, high] = row.kind === "accuracy" ? [0, 1] : [Math.min(...ends), Math.max(...ends)];
+      if (!cells.some(Boolean)) return null;
+      const [low, high] = row.scale;
       const line = { what: [report.format.words(row.metric), report.format.words(row.part)].filter(Boolean).join(": ") };
       cells.forEach((cell, k) => {
         line[`v${k}`] = cell ? cell.value : null;
@@ -30,7 +30,7 @@
       return line;
     }).filter(Boolean);
     const columns = [{ key: "what", title: "metric" }, ...points.map((point, k) => ({ key: `v${k}`, title: point, kind: "number", cell: (row) => cellOf(row[`cell${k}`]) }))];
-    return report.table({ caption: "Means and shares, each with its 95 % interval", columns, rows });
+    return report.table({ caption: "Means and shares, each with its 95 % interval on the scale of its row", columns, rows });
   }
 
   function cellOf(cell) {
@@ -38,7 +38,7 @@
     const beside = ["chance", "shuffled"].filter((name) => name in cell).map((name) => `${name} ${show(cell[name], cell.kind)}`);
     const small = [between(cell.own.low, cell.own.high, cell.kind), cell.n === null || cell.n === undefined ? "" : `n ${number(cell.n)}`, ...beside];
     return report.el("div", { class: "measured" }, report.el("strong", {}, show(cell.value, cell.kind)),
-      whisker(cell.own, cell.low, cell.high), report.el("small", {}, small.filter(Boolean).join(", ")));
+      whisker(cell.own, cell.low, cell.high, cell.kind), report.el("small", {}, small.filter(Boolean).join(", ")));
   }
 
   /* What a difference says: nothing, a direction, or whether that is to the good. */
@@ -51,7 +51,10 @@
   function differences(points) {
     const lines = report.data.evaluation.differences.filter((line) => points.includes(line.before) && points.includes(line.after));
     if (!lines.length) return [];
-    const rows = lines.map((line) => ({ ...line, metric: report.format.words(line.metric), verdict: verdict(line).text, kind: verdict(line).kind, interval: between(line.low, line.high) }));
+    const most = report.reach(lines);
+    const rows = lines.map((line) => ({ ...line, name: report.format.words(line.metric), verdict: verdict(line).text, kind: verdict(line).kind }));
+    const drawn = (row) => report.el("div", { class: "measured" }, report.el("strong", {}, number(row.mean)),
+      report.around(row, most[row.metric]), report.el("small", {}, between(row.low, row.high)));
     const mark = (row) => report.el("span", { class: `chip ${row.kind}` }, row.verdict);
     return [
       report.el("h3", {}, "Differences", report.el("small", {}, "after minus before, of equal prompts and seeds")),
@@ -59,8 +62,8 @@
         caption: "Differences between checkpoints, marked where their interval over prompts leaves out zero",
         rows,
         columns: [
-          { key: "metric", title: "metric" }, { key: "before", title: "before" }, { key: "after", title: "after" },
-          { key: "mean", title: "difference", kind: "number" }, { key: "interval", title: "95 % interval" },
+          { key: "name", title: "metric" }, { key: "before", title: "before" }, { key: "after", title: "after" },
+          { key: "mean", title: "difference, 95 % interval", kind: "number", cell: drawn },
           { key: "prompts", title: "prompts", kind: "number" }, { key: "samples", title: "samples", kind: "number" },
           { key: "verdict", title: "verdict", cell: mark },
         ],
@@ -74,11 +77,12 @@
     if (!values.length) return null;
     const [low, high] = [Math.min(...values), Math.max(...values)];
     const distinct = [...new Set(values)].sort((a, b) => a - b);
-    const isFew = distinct.length <= BINS;
-    const edges = isFew ? distinct : Array.from({ length: BINS + 1 }, (_, k) => (k === BINS ? high : low + ((high - low) * k) / BINS));
+    const isFew = distinct.length === 1 || distinct.length <= Math.min(BINS, values.length / 2);
+    const bins = Math.min(BINS, Math.ceil(Math.log2(values.length)) + 1); // Sturges 1926
+    const edges = isFew ? distinct : Array.from({ length: bins + 1 }, (_, k) => (k === bins ? high : low + ((high - low) * k) / bins));
     const bars = (isFew ? distinct : edges.slice(0, -1)).map((from, k) => {
       const to = isFew ? from : edges[k + 1];
-      const inside = (value) => value >= from && (isFew || k === BINS - 1 ? value <= to : value < to);
+      const inside = (value) => value >= from && (isFew || k === bins - 1 ? value <= to : value < to);
       const held = values.filter(inside);
       const count = held.length;
       // the filter keeps its bounds: those of the bin could keep one of its neighbour

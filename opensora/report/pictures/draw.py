@@ -16,6 +16,7 @@ from opensora.report.pictures.curves import (
     training_curves,
 )
 from opensora.report.pictures.flow import flow
+from opensora.report.pictures.intervals import interval_figures
 from opensora.report.pictures.seen_chart import seen_chart
 from opensora.report.pictures.watched import watched_curves
 from opensora.report.seen import seen_lines
@@ -61,6 +62,8 @@ def _figures(run: RunFolder) -> Iterator[tuple[str, Figure]]:
         if MILESTONE not in stage.name:  # whose curve is the beginning of that of its stage
             for figure in (*training_curves(stage.metrics), *watched_curves(stage.metrics)):
                 yield "Training", Figure(f"{stage.name} {figure.title}", figure.svg)
+    for figure in interval_figures(run.stages):
+        yield "Evaluation", figure
 
 
 def _colours() -> dict[str, str]:

@@ -37,7 +37,7 @@ def evaluation(run: RunFolder, media: Media) -> dict[str, Any] | None:
         media: not needed, numbers have no files.
 
     Returns:
-        `points` (names, in order), `rows` (metric, part, kind, cells: one a point or None),
+        `points` (names, in order), `rows` (those of `measured_rows`),
         `differences` (metric, before, after, better: higher, lower or None, mean, low, high,
         prompts, samples, is_noise; of equal versions of a metric alone),
         `confusions` (point, part, expected, detected, counts), `skipped` and `unreadable` (point,
@@ -48,7 +48,7 @@ def evaluation(run: RunFolder, media: Media) -> dict[str, Any] | None:
         return None
     return {
         "points": list(measured),
-        "rows": _rows(measured),
+        "rows": measured_rows(measured),
         "differences": _differences([stage for stage in run.stages if stage.evaluation]),
         "confusions": [
             {"point": point, "part": part, **table}
@@ -95,20 +95,48 @@ def _numbers(row: Any) -> Iterator[tuple[str, float]]:
         yield (name if len(numbers) > 1 else ""), value
 
 
-def _rows(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row a number that any point has, in the order of the metrics."""
+def measured_rows(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row a number that any point has, in the order of the metrics.
+
+    Args:
+        measured: name of a point -> its evaluation.
+
+    Returns:
+        Of each: metric, part, kind (mean or accuracy), scale ([low, high] to draw it on), and
+        cells, one a point or None: value, low, high, n, and what it is to be compared with.
+    """
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for k, found in enumerate(measured.values()):
         for name, result in found.get("metrics", {}).items():
             for part, kind, cell in _walk(result, ()):
-                empty = {
-                    "metric": name,
-                    "part": part,
-                    "kind": kind,
-                    "cells": [None] * len(measured),
-                }
+                empty = {"metric": name, "part": part, "kind": kind}
+                empty["cells"] = [None] * len(measured)
                 rows.setdefault((name, part), empty)["cells"][k] = cell
+    values: dict[str, list[float]] = {}
+    for found in measured.values():
+        for name, samples in sample_values(found).items():
+            values.setdefault(name, []).extend(samples.values())
+    for (name, part), row in rows.items():
+        row["scale"] = _scale(row, values.get(f"{name}.{part}" if part else name, []))
     return list(rows.values())
+
+
+def _scale(row: Mapping[str, Any], values: Sequence[float]) -> tuple[float, float]:
+    """Where the numbers of a row are drawn.
+
+    Shares lie between 0 and 1, and means among the values of single samples. Where there are none,
+    the scale is twice as wide as all intervals together, so that their ends are seen.
+    """
+    if row["kind"] == "accuracy":
+        return 0.0, 1.0
+    names = ("value", "low", "high", *_BESIDE)
+    cells = [cell for cell in row["cells"] if cell]
+    ends = [cell[name] for cell in cells for name in names if cell.get(name) is not None]
+    low, high = min(ends), max(ends)
+    if values:
+        return min(low, *values), max(high, *values)
+    wider = (high - low) / 2 or abs(high) / 10 or 1.0
+    return max(low - wider, 0.0) if low >= 0 else low - wider, high + wider
 
 
 def _walk(result: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str, dict[str, Any]]]:
