@@ -111,7 +111,12 @@ def _measure(name: str, job: StageJob) -> dict[str, Any]:
     result = job.work / f"{name}.json"
     process = get_context("spawn").Process(target=run_stage, args=(name, job, result))
     process.start()
-    process.join()
+    try:
+        process.join()
+    finally:  # nothing goes on where this one is stopped
+        if process.is_alive():
+            process.terminate()
+        process.join()
     if process.exitcode:
         raise OpenSoraError(f"the stage {name} ended with code {process.exitcode}; see above")
     figures: dict[str, Any] = read_json(result)

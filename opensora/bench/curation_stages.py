@@ -7,7 +7,6 @@ the figures are those of work: starting up is reported apart.
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,6 +17,8 @@ import pandas as pd
 from opensora.bench.measure import Stopwatch, TreeWatch
 from opensora.config.registry import SCORERS, build_module
 from opensora.core.io import write_json
+from opensora.core.process import worker_pool
+from opensora.core.signals import EndSignals
 from opensora.curation.clips.clip_files import CRF, PRESET
 from opensora.curation.clips.lengths import ClipSettings
 from opensora.curation.clips.split_clips import split_clips
@@ -31,7 +32,9 @@ from opensora.tables.io import read_table, write_table
 
 SCORERS_TIMED = ("technical", "flow")
 _SCORED_TOGETHER = 8  # clips that a worker takes at once at most
-_CONTEXT = get_context("forkserver")
+_METHOD = "forkserver"
+_STOPPED = 75
+_CONTEXT = get_context(_METHOD)
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,19 @@ Stage = Callable[[StageJob], list[Task]]
 
 
 def run_stage(name: str, job: StageJob, result: Path) -> None:
-    """Run one stage; to be called in a fresh process. Writes what it took as JSON."""
+    """Run one stage; to be called in a fresh process. Writes what it took as JSON.
+
+    Raises:
+        SystemExit: it was asked to stop, which the process that started it says.
+    """
+    try:
+        with EndSignals():
+            _measured(name, job, result)
+    except KeyboardInterrupt:
+        raise SystemExit(_STOPPED) from None
+
+
+def _measured(name: str, job: StageJob, result: Path) -> None:
     started = time.perf_counter()
     _CONTEXT.set_forkserver_preload([__name__, "opensora.curation.scores"])
     first = _CONTEXT.Process(target=time.sleep, args=(0,))
@@ -117,7 +132,7 @@ def _score(job: StageJob) -> list[Task]:
     clips = read_table(job.work / "clips.csv", CLIPS)
     size = max(1, min(_SCORED_TOGETHER, len(clips) // (4 * job.workers)))
     parts = [clips[k : k + size] for k in range(0, len(clips), size)]
-    with ProcessPoolExecutor(job.workers, mp_context=_CONTEXT) as pool:
+    with worker_pool(job.workers, method=_METHOD) as pool:
         scored = sum(pool.map(_score_part, parts))
     assert scored == len(clips)  # the runner answers for every row
     return []
@@ -131,7 +146,7 @@ def _score_part(clips: pd.DataFrame) -> int:
 def _decode(job: StageJob) -> list[Task]:
     """A plain decode of every frame of every good video."""
     paths = _films(read_table(job.work / "videos.csv", VIDEOS))["path"]
-    with ProcessPoolExecutor(job.workers, mp_context=_CONTEXT) as pool:
+    with worker_pool(job.workers, method=_METHOD) as pool:
         return list(pool.map(_decode_one, paths))
 
 
@@ -146,7 +161,7 @@ def _encode(job: StageJob) -> list[Task]:
     """A plain encode of every frame that was kept, source by source."""
     clips = _films(read_table(job.work / "clips.csv", CLIPS))
     sources = [list(part["path"]) for _, part in clips.groupby("video_id", sort=False)]
-    with ProcessPoolExecutor(job.workers, mp_context=_CONTEXT) as pool:
+    with worker_pool(job.workers, method=_METHOD) as pool:
         return list(pool.map(_encode_source, sources))
 
 

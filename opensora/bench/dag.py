@@ -153,7 +153,12 @@ def _call(words: Sequence[str]) -> Cost:
     begin = time.perf_counter()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(words, stdout=said, stderr=said, stdin=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
         process.returncode = os.waitstatus_to_exitcode(status)
         wall = time.perf_counter() - begin
         said.seek(0)

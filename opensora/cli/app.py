@@ -42,9 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Serve the page until it is ended; returns the summary line."""
-    import sys
-
     from opensora.core.errors import ConfigError, missing
+    from opensora.core.log import say
 
     os.environ.update(QUIET)
     try:
@@ -77,8 +76,7 @@ def run(args: argparse.Namespace) -> str:
     sock = listen(args.host, args.port)
     page = build_page(Studio(config, checkpoints, save_dir, device))
     host, port = sock.getsockname()[:2]
-    sys.stdout.write(f"app: http://{host}:{port}\n")
-    sys.stdout.flush()
+    say(f"app: http://{host}:{port}\n")
     with suppress(KeyboardInterrupt):
         serve(page, sock, save_dir)
     return f"closed samples={sum(1 for _ in save_dir.glob('*/*.json'))} folder={save_dir}"

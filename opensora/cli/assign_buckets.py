@@ -121,11 +121,10 @@ def _grid(args: argparse.Namespace, config: dict[str, Any]) -> "LatentGrid":
 
 def run(args: argparse.Namespace) -> str:
     """Assign, compile, write; returns the summary line."""
-    import sys
-
     from opensora.config.sources import rates_of
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json, write_text
+    from opensora.core.log import say
     from opensora.core.seal import sealed
     from opensora.plans.balance import COST, check_balance_mode
     from opensora.plans.bars import check_plot_path
@@ -164,7 +163,7 @@ def run(args: argparse.Namespace) -> str:
         write_json(args.summary, sealed(made.summary))
     if args.plot:
         write_text(args.plot, plot_summary(made.summary))
-    sys.stdout.write(summary_table(made.summary))
+    say(summary_table(made.summary))
     totals = made.summary["totals"]
     placed = totals["clips"] - sum(made.summary["dropped"].values())
     outputs = (args.plan, args.validation, args.left_out, args.summary, args.plot)

@@ -31,16 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Serve the page until it is ended; returns the summary line."""
-    import sys
-
+    from opensora.core.log import say
     from opensora.report.browse.rows import choose_corrections, named_corrections, read_rows
     from opensora.report.browse.server import Browser
 
     rows = read_rows(args.table)
     corrections = choose_corrections(rows.run, args.corrections)
     with Browser(rows, corrections, args.port, named_corrections(rows.run)) as server:
-        sys.stdout.write(f"browse: {server.address}\n")
-        sys.stdout.flush()
+        say(f"browse: {server.address}\n")
         with suppress(KeyboardInterrupt):
             server.serve_forever()
     return f"closed corrections={server.corrected} file={corrections}"

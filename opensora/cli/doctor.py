@@ -219,9 +219,8 @@ def _cluster(args: argparse.Namespace) -> str:
     Raises:
         ConfigError: no SLURM here, or there is something to mend.
     """
-    import sys
-
     from opensora.core.errors import ConfigError
+    from opensora.core.log import say
     from opensora.core.terminal import facts
     from opensora.dag.cluster.doctor import examine_slurm, submit_probe
     from opensora.dag.cluster.line import Line
@@ -237,7 +236,7 @@ def _cluster(args: argparse.Namespace) -> str:
     lines.append(examine_disk(config, stored_bytes(config)))
     if args.submit:
         lines += submit_probe(config, profile, slurm)
-    sys.stdout.write(facts((f"{line.mark:5}{line.topic}", line.text) for line in lines))
+    say(facts((f"{line.mark:5}{line.topic}", line.text) for line in lines))
     bad = [line for line in lines if line.mark == "mend"]
     if bad:
         raise ConfigError(

@@ -31,11 +31,11 @@ def run(args: argparse.Namespace) -> str:
     import os
     import re
     import shlex
-    import sys
     from pathlib import Path
 
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_text
+    from opensora.core.log import say
     from opensora.core.terminal import facts
     from opensora.curation.survey.account import account, size
     from opensora.curation.survey.costs import clip_bytes, footage_seconds
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> str:
     output.parent.mkdir(parents=True, exist_ok=True)
     write_text(prompts, "\n".join(words.prompts) + "\n")
     write_text(output, proposal.text)
-    sys.stdout.write(facts(account(found, sample, words, proposal)))
+    say(facts(account(found, sample, words, proposal)))
     # two shards tell what all do: of hundreds the dry run would take most of the time
     jobs = with_shards(dry_run(output, target="report", num_shards=2), proposal.shards)
     seconds = forecast_s(

@@ -1,8 +1,12 @@
 """`opensora COMMAND`: parse, run one function, print one summary line, return an exit code."""
 
 import argparse
+import contextlib
 import importlib
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 
 from opensora import __version__
@@ -15,6 +19,7 @@ from opensora.core.errors import (
     UnknownFieldError,
     did_you_mean,
 )
+from opensora.core.signals import EndSignals
 from opensora.core.text import visible
 
 # command -> one line for `opensora --help`, in the order of the pipeline
@@ -56,6 +61,7 @@ COMMANDS = {
 
 _BREAKS = "\n"  # some summaries are tables
 EXIT_DONE, EXIT_DEFECT, EXIT_USER, EXIT_STOPPED = 0, 1, 2, 75
+_GRACE_S = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,11 +72,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         which keeps its traceback, or a sentence about what another try may not meet.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _main(words)
+    except OpenSoraError as error:  # of writing to standard output
+        sys.stderr.write(f"opensora: {visible(str(error))}\n")
+        return EXIT_USER
+
+
+def _main(words: list[str]) -> int:
+    from opensora.core.log import say
+
     if not words or words[0] in ("-h", "--help"):
-        sys.stdout.write(_overview())
+        say(_overview())
         return EXIT_DONE if words else EXIT_USER
     if words[0] == "--version":
-        sys.stdout.write(f"opensora {__version__}\n")
+        say(f"opensora {__version__}\n")
         return EXIT_DONE
     name = words[0].replace("_", "-")
     if name not in COMMANDS:
@@ -141,7 +157,7 @@ def _run(
     name: str, module: object, arguments: argparse.Namespace, *, likely: Callable[[str], str]
 ) -> int:
     from opensora.core.io import in_the_way, is_of_writing, not_written
-    from opensora.core.log import setup_logging
+    from opensora.core.log import say, setup_logging
     from opensora.core.process import default_threads, keep_freed_memory, use_threads
 
     try:
@@ -175,7 +191,7 @@ def _run(
         sys.stderr.write(f"opensora {name}: {visible(str(not_written(error)))}\n")
         return EXIT_USER
     if summary:
-        sys.stdout.write(f"{name}: {visible(summary, keep=_BREAKS)}\n")
+        say(f"{name}: {visible(summary, keep=_BREAKS)}\n")
     return EXIT_DONE
 
 
@@ -191,12 +207,44 @@ def _overview() -> str:
 
 def entry() -> None:
     """Console entry point."""
-    try:
-        code = main()
-    except KeyboardInterrupt:
-        sys.stderr.write("opensora: stopped by the keyboard; nothing half-written is kept\n")
-        code = EXIT_STOPPED
+    with EndSignals() as signals:
+        try:
+            code = main()
+        except BaseException as error:
+            if isinstance(error, SystemExit):
+                _flush()  # after --help
+                raise
+            # libraries wrap what comes while they are loaded; processes of the group die as well
+            if not signals.received:
+                raise
+            by = "the keyboard" if signals.received == "SIGINT" else signals.received
+            sys.stderr.write(
+                f"opensora: stopped by {by}; nothing half-written is kept, and the same command"
+                " begins anew or goes on\n"
+            )
+            code = EXIT_STOPPED
+        signals.finish(code)
+        if signals.received:
+            _leave_threads(code)
     sys.exit(code)
+
+
+def _flush() -> None:
+    """Write what the buffer holds, whose reader may have left."""
+    from opensora.core.log import say
+
+    with contextlib.suppress(OpenSoraError):
+        say("")
+
+
+def _leave_threads(code: int) -> None:
+    """End at once where threads go on for longer, as one that waits for a server does."""
+    deadline = time.monotonic() + _GRACE_S
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                os._exit(code)
 
 
 if __name__ == "__main__":

@@ -148,23 +148,22 @@ def run(args: argparse.Namespace) -> str:
 
 def _explain(args: argparse.Namespace) -> str:
     """Print what would run; returns the summary line."""
-    import sys
-
+    from opensora.core.log import say
     from opensora.dag.dry_run import dry_run
     from opensora.dag.explain import explain_jobs, explanation_summary, explanation_table
 
     found = explain_jobs(dry_run(args.config, target=args.target or "all"))
-    sys.stdout.write(explanation_table(found))
+    say(explanation_table(found))
     return explanation_summary(found)
 
 
 def _sources(path: str) -> str:
     """Print the share of each source; returns the summary line."""
-    import sys
     from pathlib import Path
 
     from opensora.config.sources import given_rates
     from opensora.core.errors import ConfigError
+    from opensora.core.log import say
     from opensora.curation.survey.sources import FILES, counts_of
     from opensora.dag.cluster.plan import read_run
     from opensora.plans.shares import shares_of_sources, shares_table
@@ -174,7 +173,7 @@ def _sources(path: str) -> str:
         raise ConfigError(f"{path}: has no `sources`, so every clip counts alike")
     rates = given_rates(config["sources"])
     counts, unit = counts_of(config, Path("results") / config["run"])
-    sys.stdout.write(shares_table(counts, rates, unit))
+    say(shares_table(counts, rates, unit))
     shares = [share for share, _ in shares_of_sources(counts, rates).values()]
     if None in shares:
         words = "the files of a source are not known, so shares are not either; weights would say"
@@ -187,13 +186,12 @@ def _sources(path: str) -> str:
 
 def _propose(args: argparse.Namespace) -> str:
     """Propose, print, draw; returns the summary line."""
-    import sys
-
     from opensora.buckets.bucket_config import parse_bucket_config
     from opensora.config.latent_grid import config_grid
     from opensora.config.load import load_config
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_text
+    from opensora.core.log import say
     from opensora.plans.bars import check_plot_path
     from opensora.plans.budget.cost import model_cost
     from opensora.plans.budget.machine import gpu_memory
@@ -236,7 +234,7 @@ def _propose(args: argparse.Namespace) -> str:
     measured["proposed"] = found = measure(clips, proposed, grid, interval)
     if args.plot:
         write_text(args.plot, plot_proposal(measured))
-    sys.stdout.write(f"{proposal_table(measured)}{snippet(proposed)}\n")
+    say(f"{proposal_table(measured)}{snippet(proposed)}\n")
     was = f" (before: {100 * measured['before'].kept:.1f} %)" if args.config else ""
     return (
         f"{100 * found.kept:.1f} % of {len(clips)} clips kept{was}, {found.tokens:,.0f} tokens a"
@@ -246,7 +244,6 @@ def _propose(args: argparse.Namespace) -> str:
 
 def _forecast(args: argparse.Namespace) -> str:
     """Forecast, print, write; returns the summary line."""
-    import sys
     from pathlib import Path
 
     from opensora.buckets.bucket import TokenGrid
@@ -254,6 +251,7 @@ def _forecast(args: argparse.Namespace) -> str:
     from opensora.config.load import load_config
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json, write_text
+    from opensora.core.log import say
     from opensora.plans.bars import check_plot_path
     from opensora.plans.budget.cost import model_cost
     from opensora.plans.budget.forecast import forecast, measured_mfu
@@ -298,7 +296,7 @@ def _forecast(args: argparse.Namespace) -> str:
         write_json(args.output, found)
     if args.plot:
         write_text(args.plot, plot_forecast(found))
-    sys.stdout.write(forecast_table(found))
+    say(forecast_table(found))
     budget = found["budget"]
     return (
         f"{budget['needed_epochs']:.6g} epochs need {budget['needed_gpu_hours']:.3g} GPU-hours;"

@@ -53,13 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Search, print, write; returns the summary line."""
-    import sys
-
     import torch
 
     from opensora.buckets.bucket_config import parse_bucket_config
     from opensora.config.latent_grid import config_grid
     from opensora.config.load import load_config, save_config
+    from opensora.core.log import say
     from opensora.models.device import choose_device
     from opensora.plans.stage_plan import bucket_config_of, token_grid
     from opensora.training.config import KNOWN_FIELDS
@@ -92,7 +91,7 @@ def run(args: argparse.Namespace) -> str:
     else:  # one fixed size
         loaded["batch_size"] = next(iter(next(iter(filled.values())).values()))[1]
     save_config(loaded, args.output)
-    sys.stdout.write(found_table(found, base))
+    say(found_table(found, base))
     fitting = sum(best is not None for best in found.values())
     where = f"{base.resolution}:{base.num_frames}"
     return f"{fitting} of {len(found)} buckets, base {where} -> {args.output}"

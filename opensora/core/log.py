@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from opensora.core.io import not_written
 from opensora.core.text import visible
 
 Item = TypeVar("Item")
@@ -45,6 +46,24 @@ def setup_logging(file: str | Path | None = None, *, tracebacks: bool = False) -
     for name in ("matplotlib", "PIL", "httpx", "httpcore", "numexpr", "fontTools", "pyscenedetect"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # misses kernels nobody asked for
+
+
+def say(text: str) -> None:
+    """Write to standard output; where its reader has left, as `| head` does, nobody is told.
+
+    Raises:
+        OpenSoraError: the disk that it goes to is full.
+    """
+    if sys.stdout is None:  # closed before the start
+        return
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # what is left in the buffer would be tried once more at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise not_written(error, Path("standard output")) from error
 
 
 class _VisibleFormatter(logging.Formatter):

@@ -2,7 +2,12 @@
 
 import ctypes
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 
 from opensora.core.errors import ConfigError
 
@@ -72,3 +77,24 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
         mallopt(_TRIM_THRESHOLD, _NEVER)
+
+
+@contextmanager
+def worker_pool(workers: int, *, method: str = "spawn") -> Iterator[ProcessPoolExecutor]:
+    """Processes to hand work to; where it is left early, what is in hand is the last they do.
+
+    Args:
+        workers: how many.
+        method: of multiprocessing to start them.
+    """
+    context = get_context(method)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_to_parent)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_to_parent() -> None:
+    """A terminal sends Ctrl-C to all processes: what it means is for the one that started them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

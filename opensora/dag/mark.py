@@ -9,13 +9,13 @@ import contextlib
 import json
 import os
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
 from opensora.core.io import write_text
+from opensora.core.log import say
 from opensora.dag.failure import HEAD, user_error
 
 _SUFFIX = ".mark"
@@ -34,10 +34,9 @@ def begin(log: str | Path, words: Sequence[str]) -> str:
     _take_over(Path(log))
     job = os.environ.get("SLURM_JOB_ID")
     place = f", SLURM job {job}" if job else ""
-    sys.stdout.write(
+    say(
         f"{HEAD}{words[0]} on {socket.gethostname()}{place}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n"
     )
-    sys.stdout.flush()
     try:
         mark = json.loads(_path(log).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -79,7 +78,7 @@ def _take_over(log: Path) -> None:
         if kept.exists():
             if kept.samefile(log):
                 return
-            sys.stdout.write(kept.read_text(encoding="utf-8", errors="replace"))
+            say(kept.read_text(encoding="utf-8", errors="replace"))
             kept.unlink()
         os.link(log, kept)
 

@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +12,7 @@ from PIL import Image
 from opensora.core.errors import OpenSoraError
 from opensora.core.io import atomic_path
 from opensora.core.log import progress
+from opensora.core.process import worker_pool
 from opensora.demo.render import render_film
 from opensora.demo.trouble import write_trouble
 from opensora.demo.world import COLOURS, Film, plan_film, plan_still, prompts
@@ -106,7 +106,7 @@ def _write_all(folder: Path, films: list[Film], workers: int) -> Iterator[None]:
             write_film(folder, film)
             yield
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         jobs = [pool.submit(write_film, folder, film) for film in films]
         for job in as_completed(jobs):
             yield job.result()

@@ -110,8 +110,18 @@ def test_a_worker_that_hangs_is_given_up(slow: Run) -> None:
     assert "not done after 7 s" in scenes["detail"].iloc[1]
 
 
-@pytest.mark.parametrize("stage", ["ingest-videos", "detect-scenes", "split-clips"])
-def test_the_keyboard_leaves_nothing_half_written_and_no_process(slow: Run, stage: str) -> None:
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [
+        ("ingest-videos", signal.SIGINT),
+        ("detect-scenes", signal.SIGTERM),
+        ("split-clips", signal.SIGINT),
+        ("split-clips", signal.SIGTERM),
+    ],
+)
+def test_a_signal_leaves_nothing_half_written_and_no_process(
+    slow: Run, stage: str, number: signal.Signals
+) -> None:
     stages = ["ingest-videos", "detect-scenes", "split-clips"]
     for before in stages[: stages.index(stage)]:
         assert slow.stage(before) == EXIT_DONE
@@ -121,7 +131,7 @@ def test_the_keyboard_leaves_nothing_half_written_and_no_process(slow: Run, stag
             file.truncate(16 * GIGABYTES)
     process = slow.start(stage)
     worker = reader_of(path, parent=process.pid)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert finish(process)[0] == EXIT_STOPPED
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)

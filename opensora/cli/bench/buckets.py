@@ -43,7 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Measure, print, write; returns the summary line."""
-    import sys
     from collections.abc import Mapping
     from typing import Any
 
@@ -51,6 +50,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.buckets.bucket_config import BucketConfig
     from opensora.config.load import load_config
     from opensora.core.io import write_json
+    from opensora.core.log import say
     from opensora.plans.stage_plan import bucket_config_of, frame_interval_of
 
     default = STRAGGLER_ROWS if args.stragglers else ROWS
@@ -96,5 +96,5 @@ def run(args: argparse.Namespace) -> str:
         )
     if args.output:
         write_json(args.output, result)
-    sys.stdout.write(text)
+    say(text)
     return summary

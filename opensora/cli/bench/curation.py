@@ -38,10 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Measure, print the table; returns the summary line."""
-    import sys
-
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json
+    from opensora.core.log import say
 
     if bool(args.videos) == (args.long_video is not None):
         raise ConfigError("give either folders of videos or --long-video SECONDS")
@@ -54,7 +53,7 @@ def run(args: argparse.Namespace) -> str:
     found, table, summary = _stages(args) if args.clips is None else _short_clips(args)
     if args.json:
         write_json(args.json, found)
-    sys.stdout.write(table)
+    say(table)
     return summary
 
 

@@ -31,14 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Measure, print, write; returns the summary line."""
-    import sys
     from pathlib import Path
 
     from opensora.bench.dag import bench_dag, dag_report, dag_summary
     from opensora.core.io import write_json
+    from opensora.core.log import say
 
     found = bench_dag(args.shards, repository=Path(), files=args.files, repeats=args.repeats)
     if args.output:
         write_json(args.output, found)
-    sys.stdout.write(dag_report(found))
+    say(dag_report(found))
     return dag_summary(found)

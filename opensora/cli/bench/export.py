@@ -20,13 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Measure, print the table; returns the summary line."""
-    import sys
-
     from opensora.bench.data.export import bench_export, export_summary, export_table
     from opensora.core.io import write_json
+    from opensora.core.log import say
 
     found = bench_export(args.rows)
     if args.json:
         write_json(args.json, found)
-    sys.stdout.write(export_table(found))
+    say(export_table(found))
     return export_summary(found)

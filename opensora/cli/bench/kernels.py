@@ -24,7 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Measure, print a table, write; returns the summary line."""
-    import sys
     from dataclasses import asdict
 
     import torch
@@ -32,11 +31,12 @@ def run(args: argparse.Namespace) -> str:
     from opensora.bench.kernels import heading, kernel_summary, kernel_table, measure_kernels
     from opensora.bench.measure import machine
     from opensora.core.io import write_json
+    from opensora.core.log import say
     from opensora.models.device import choose_device
 
     device = torch.device(choose_device(args.device))
     rows = measure_kernels(args.cases.split(","), device)
-    sys.stdout.write(f"{heading(device)}\n\n{kernel_table(rows)}\n\n")
+    say(f"{heading(device)}\n\n{kernel_table(rows)}\n\n")
     if args.json:
         write_json(args.json, {"machine": machine(), "rows": [asdict(row) for row in rows]})
     return kernel_summary(rows)

@@ -74,11 +74,11 @@ def run(args: argparse.Namespace) -> str:
 
 
 def _run_stored(args: argparse.Namespace) -> str:
-    import sys
     from contextlib import nullcontext
     from pathlib import Path
 
     from opensora.bench.loader import GOAL, measure_loader, synthetic_stores
+    from opensora.core.log import say
 
     stores = (
         nullcontext((Path(args.latents), Path(args.embeddings), Path(args.plan)))
@@ -87,7 +87,7 @@ def _run_stored(args: argparse.Namespace) -> str:
     )
     with stores as (latents, embeddings, plan):
         figures = measure_loader(latents, embeddings, plan, rounds=args.rounds)
-    sys.stdout.write(figures.table())
+    say(figures.table())
     return (
         f"latents and text at {figures.later_passes / 1e9:.2f} GB/s, {figures.ratio:.0%} of a plain"
         f" sequential read (goal: {GOAL:.0%}), {figures.cpu_ms_per_batch:.2f} ms of processor time"

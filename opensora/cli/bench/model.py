@@ -53,7 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Measure, print a table, write; returns the summary line."""
-    import sys
     from dataclasses import asdict
 
     from opensora.bench.measure import machine
@@ -68,7 +67,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.bench.model_subjects import Settings
     from opensora.config.load import parse_overrides
     from opensora.core.io import write_json
-    from opensora.core.log import progress
+    from opensora.core.log import progress, say
     from opensora.models.device import choose_device
 
     device = choose_device(args.device)
@@ -96,7 +95,7 @@ def run(args: argparse.Namespace) -> str:
         again, _ = peak_flops(settings)  # other work on the machine comes and goes
         peak = None if peak is None or again is None else max(peak, again)
     title = timing_heading(settings, machine(), peak, source)
-    sys.stdout.write(f"{title}\n\n{timing_table(rows, peak)}\n\n")
+    say(f"{title}\n\n{timing_table(rows, peak)}\n\n")
     if args.json:
         figures: dict[str, object] = {
             "machine": machine(),

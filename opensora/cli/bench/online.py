@@ -26,10 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Measure; returns the summary line."""
-    import sys
-
     from opensora.bench.checkout import find_checkout
     from opensora.core.errors import ConfigError
+    from opensora.core.log import say
 
     if args.batch_size > args.clips:
         raise ConfigError(
@@ -49,5 +48,5 @@ def run(args: argparse.Namespace) -> str:
         rounds=args.rounds,
         against=other,
     )
-    sys.stdout.write(table)
+    say(table)
     return line

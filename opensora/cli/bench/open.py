@@ -40,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Measure, print a table, write; returns the summary line."""
-    import sys
     from dataclasses import asdict, replace
 
     from opensora.acceleration.workers import worker_group
@@ -49,6 +48,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.bench.open_models.measure import Setup, measure_open, open_summary, open_table
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json
+    from opensora.core.log import say
 
     dtypes = args.dtypes.split(",")
     for name in dtypes:
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> str:
     with worker_group() as workers:
         setup = Setup(workers, args.steps, args.turns, args.compile, args.online, args.fused)
         rows = measure_open(cases, dtypes, setup)
-    sys.stdout.write(f"{machine()}\n\n{open_table(rows)}\n")
+    say(f"{machine()}\n\n{open_table(rows)}\n")
     if args.json:
         write_json(args.json, {"machine": machine(), "rows": [asdict(row) for row in rows]})
     return open_summary(rows)

@@ -33,13 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Measure; returns the summary line."""
-    import sys
-
     from opensora.bench.report.measure import bench_report
+    from opensora.core.log import say
     from opensora.report.pages import write_report
 
     table, line = bench_report(
         write_report, samples=sorted(args.samples), clips=args.clips, rounds=args.rounds
     )
-    sys.stdout.write(table)
+    say(table)
     return line

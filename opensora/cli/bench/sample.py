@@ -61,7 +61,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Measure, print a table, write; returns the summary line."""
-    import sys
     from dataclasses import asdict
 
     from opensora.bench.measure import machine
@@ -69,6 +68,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.config.load import parse_overrides
     from opensora.core.errors import ConfigError
     from opensora.core.io import write_json
+    from opensora.core.log import say
     from opensora.models.device import choose_device
 
     numbers = (args.num_frames, args.batch_size, args.num_sampling_steps, args.repeats)
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> str:
     if not args.no_compile:
         kinds.append("compiled")
     rows = measure_samplers(setup, kinds)
-    sys.stdout.write(f"{machine()}\n\n{sample_table(rows, setup)}\n\n")
+    say(f"{machine()}\n\n{sample_table(rows, setup)}\n\n")
     if args.json:
         found = {
             "machine": machine(),

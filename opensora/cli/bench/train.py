@@ -43,7 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Measure, print a table, write; returns the summary line."""
-    import sys
     from dataclasses import asdict
 
     import torch
@@ -56,12 +55,13 @@ def run(args: argparse.Namespace) -> str:
     from opensora.bench.train.table import against_table, train_summary, train_table
     from opensora.config.load import parse_overrides
     from opensora.core.io import write_json
+    from opensora.core.log import say
 
     on_gpu = torch.cuda.is_available() and not args.cpu
     cases = choose_cases(args.cases, GPU_CASES if on_gpu else CPU_CASES)
     if args.against:
         mine, theirs = take_turns(args, [case.name for case in cases])
-        sys.stdout.write(f"{machine()}\n\n{against_table(mine, theirs)}\n\n")
+        say(f"{machine()}\n\n{against_table(mine, theirs)}\n\n")
         if args.json:
             write_json(args.json, {"machine": machine(), "here": mine, "there": theirs})
         return f"{len(mine)} cases in {args.turns} turns here and in {args.against}"
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> str:
     if peak is not None and again is not None:
         peak = max(peak, again)
     title = f"{machine()}, medians of {args.repeats} x {args.steps} steps, peak: {origin}"
-    sys.stdout.write(f"{title}\n\n{train_table(rows, peak)}\n\n")
+    say(f"{title}\n\n{train_table(rows, peak)}\n\n")
     if args.json:
         figures = {"machine": machine(), "peak_flops": peak, "peak_source": origin}
         write_json(args.json, {**figures, "rows": [asdict(row) for row in rows]})

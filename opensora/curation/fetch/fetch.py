@@ -1,5 +1,6 @@
 """Fetch the files of a list once: each is whole and checked, or a row with its reason."""
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -7,6 +8,7 @@ import logging
 import os
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -25,6 +27,8 @@ _PART = 1 << 20
 _TRIES = 5
 _LONGEST_WAIT_S = 60.0
 _NOTES = ".fetched.jsonl"
+_DEAD_S = 3600.0
+_GRACE_S, _LOOK_S = 3.0, 0.05  # for parts under way, once asked to stop
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,44 @@ class _Room:
             return True
 
 
+class _Call:
+    """One call of `fetch`; others may fill the same folder at the same time.
+
+    Attributes:
+        stop: nobody waits for it any more.
+    """
+
+    def __init__(self, folder: Path, timeout_s: float) -> None:
+        self.stop = threading.Event()
+        self._folder, self._name = folder, uuid.uuid4().hex[:8]
+        for part in folder.glob(".*.part"):  # of one that was killed: no other waits for so long
+            with contextlib.suppress(OSError):
+                if time.time() > part.stat().st_mtime + _DEAD_S + timeout_s:
+                    part.unlink()
+
+    def part(self, name: str) -> Path:
+        """Where a file is written that is not whole."""
+        return self._folder / f".{name}.{self._name}.part"
+
+    def abandon(self, pool: ThreadPoolExecutor) -> None:
+        """Leave no part of a file, without waiting for servers that say nothing."""
+        self.stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        deadline = time.monotonic() + _GRACE_S
+        while (parts := list(self._folder.glob(f".*.{self._name}.part"))) and (
+            time.monotonic() < deadline
+        ):
+            time.sleep(_LOOK_S)
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+
 class _OverLimit(Exception):
     """There is no room for it."""
+
+
+class _Abandoned(Exception):
+    """Nobody waits for it any more."""
 
 
 def fetch(
@@ -84,6 +124,7 @@ def fetch(
     """
     folder.mkdir(parents=True, exist_ok=True)
     known, room, lock = _notes(folder), _Room(limit), threading.Lock()
+    call = _Call(folder, timeout_s)
 
     def one(pair: tuple[Address, str]) -> Fetched:
         address, digest = pair
@@ -92,14 +133,20 @@ def fetch(
             if room.take(before.bytes):
                 return before
             return Fetched(address.name, status=OVER, detail=f"{address.shown}: {_full(limit)}")
-        got = _Download(address, folder, room, timeout_s, pause_s).run(digest, limit)
+        got = _Download(address, folder, room, timeout_s, pause_s, call).run(digest, limit)
         if got.status == OK:
             with lock, (folder / _NOTES).open("a", encoding="utf-8") as notes:
                 notes.write(json.dumps(asdict(got)) + "\n")
         return got
 
-    with ThreadPoolExecutor(max(1, workers)) as pool:
+    pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="fetch")
+    try:
         return list(progress(pool.map(one, wanted), description="fetch", total=len(wanted)))
+    except BaseException:
+        call.abandon(pool)
+        raise
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _full(limit: int) -> str:
@@ -127,11 +174,17 @@ class _Download:
     """One file: goes on where a try broke off, as long as the server has the same version."""
 
     def __init__(
-        self, address: Address, folder: Path, room: _Room, timeout_s: float, pause_s: float
+        self,
+        address: Address,
+        folder: Path,
+        room: _Room,
+        timeout_s: float,
+        pause_s: float,
+        call: _Call,
     ) -> None:
-        self._address, self._room = address, room
+        self._address, self._room, self._stop = address, room, call.stop
         self._timeout_s, self._pause_s = timeout_s, pause_s
-        self._part = folder / f".{address.name}.part"
+        self._part = call.part(address.name)
         self._target = folder / address.name
         self._etag, self._host = "", ""
         self._digest, self._got = hashlib.sha256(), 0
@@ -148,7 +201,8 @@ class _Download:
                         return self._failure(FAILED, f"{error}, {_TRIES} times")
                     wait_s = max(self._pause_s * 2**number, error.wait_s)
                     log.info("fetch again=%s wait_s=%.3g: %s", self._address.shown, wait_s, error)
-                    time.sleep(min(wait_s, _LONGEST_WAIT_S))
+                    if self._stop.wait(min(wait_s, _LONGEST_WAIT_S)):
+                        raise _Abandoned from error
             raise AssertionError("the last try returns")
         except Refused as error:
             return self._failure(FAILED, str(error))
@@ -173,6 +227,8 @@ class _Download:
         self._digest, self._got = hashlib.sha256(), 0
 
     def _copy(self, answer: Answer) -> None:
+        if self._stop.is_set():
+            raise _Abandoned
         try:
             file = self._part.open("r+b" if self._got else "wb")
         except OSError as error:
@@ -185,6 +241,8 @@ class _Download:
                     part = answer.body.read(_PART)
                 except (OSError, http.client.HTTPException) as error:
                     raise Passing(f"broke off ({type(error).__name__})") from error
+                if self._stop.is_set():
+                    raise _Abandoned
                 if not part:
                     break
                 if not self._room.take(len(part)):

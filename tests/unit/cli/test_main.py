@@ -1,5 +1,8 @@
 """Words that a command does not know: the sentence names the option that was meant."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,3 +102,36 @@ def test_a_message_names_its_command_once(capsys, tmp_path):
     words = ["score-clips", "--scorer", "match", "--clips", "none.csv", "--output", "o.csv"]
     assert main(words) == 2
     assert capsys.readouterr().err.startswith("opensora score-clips: the scorer match needs")
+
+
+def shell(line: str, *, unbuffered: str) -> "subprocess.CompletedProcess[str]":
+    """A line for bash, with `opensora` as $o; it ends with the code of the command."""
+    return subprocess.run(
+        [
+            "bash",
+            "-c",
+            f"o='{sys.executable} -m opensora.cli.main'; {line}; exit ${{PIPESTATUS[0]}}",
+        ],
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "line", ["$o --version | true", "$o --version >&-", "$o plan --help | true"]
+)
+def test_an_output_that_nobody_reads_is_no_defect(line: str, unbuffered: str) -> None:
+    done = shell(line, unbuffered=unbuffered)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_on_a_full_disk_is_one_sentence(unbuffered: str) -> None:
+    done = shell("$o --version > /dev/full", unbuffered=unbuffered)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "standard output: could not be written (No space left on device)" in done.stderr

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from opensora.core.signals import STARTED_BY, StopSignals
+from opensora.core.signals import STARTED_BY, EndSignals, StopSignals
 
 NUMBERS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1]
 
@@ -59,3 +59,39 @@ def test_a_worker_that_is_done_keeps_its_exit_code():
         "os.kill(os.getpid(), signal.SIGTERM)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("number", EndSignals.SIGNALS)
+def test_any_signal_that_ends_a_command_unwinds_it_once(number):
+    before = signal.getsignal(number)
+    with EndSignals() as signals:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGTERM)  # does not break into the tidying up
+        assert signals.received == number.name
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("kind", [EndSignals, StopSignals])
+def test_what_nohup_keeps_from_a_process_stays_kept_from_it(kind):
+    code = (
+        "import os, signal\n"
+        f"from opensora.core.signals import {kind.__name__}\n"
+        f"with {kind.__name__}() as signals:\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    print(signals.received)\n"
+    )
+    command = ["nohup", sys.executable, "-c", code]
+    done = subprocess.run(command, timeout=60, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "None\n"), done.stderr
+
+
+def test_a_signal_after_the_work_changes_no_exit_code():
+    code = (
+        "import os, signal, time\n"
+        "from opensora.core.signals import EndSignals\n"
+        "with EndSignals() as signals: signals.finish(7)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "time.sleep(50)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=40, check=False).returncode == 7

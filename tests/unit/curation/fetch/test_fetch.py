@@ -2,9 +2,15 @@
 
 import hashlib
 import io
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -29,6 +35,8 @@ class Server(BaseHTTPRequestHandler):
 
     asked: ClassVar[Counter[str]] = Counter()
     ranges: ClassVar[list[str]] = []
+    both: ClassVar[threading.Barrier]
+    leave: ClassVar[threading.Event]
 
     def log_message(self, *words: object) -> None:
         """Stay quiet."""
@@ -52,6 +60,10 @@ class Server(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range", "")
         if kind in ("torn", "changing") and wanted:
             self.ranges.append(wanted)
+        if kind == "stalled":
+            return self._stall()
+        if kind == "both":
+            Server.both.wait(5)
         start = 0
         if kind == "torn" and wanted and self.headers.get("If-Range") == '"v1"':
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
@@ -67,6 +79,13 @@ class Server(BaseHTTPRequestHandler):
         self.close_connection = True
         return None
 
+    def _stall(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2000000")
+        self.end_headers()
+        self.wfile.write(bytes(1_100_000))
+        self.leave.wait(60)
+
     def _say(self, code: int, **headers: str) -> None:
         self.send_response(code)
         for name, value in headers.items():
@@ -80,10 +99,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     Server.asked.clear()
     Server.ranges.clear()
+    Server.both, Server.leave = threading.Barrier(2), threading.Event()
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as running:
         thread = threading.Thread(target=running.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{running.server_address[1]}"
+        Server.leave.set()
         running.shutdown()
         thread.join()
 
@@ -243,3 +264,45 @@ def test_the_command_writes_a_list_that_ingest_takes(
         addresses.write_text(text)
         assert main(["fetch", str(addresses), *words]) == EXIT_USER
         assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_does_not_wait_for_a_server_that_says_nothing(
+    server: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    (tmp_path / "list.csv").write_text(f"url\n{server}/ok.mp4\n{server}/stalled.mp4\n")
+    command = [
+        *(sys.executable, "-m", "opensora.cli.main", "fetch", str(tmp_path / "list.csv")),
+        *("--output", f"{tmp_path}/files", "--table", f"{tmp_path}/videos.csv"),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("files/.*.part")) and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    process.send_signal(number)
+    begin = time.monotonic()
+    _, said = process.communicate(timeout=50)
+    assert time.monotonic() - begin < 30  # a server may say nothing for 60 s
+    assert (process.returncode, said.count("\n")) == (75, 1), said
+    assert said.startswith("opensora: stopped by ")
+    assert not (tmp_path / "videos.csv").exists()
+    names = {path.name.partition("-")[0] for path in (tmp_path / "files").iterdir()}
+    assert names == {"ok", ".fetched.jsonl"}
+
+
+def test_two_may_fill_one_folder(server: str, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        pair = (address_of(f"{server}/both.mp4"), "")
+        calls = [pool.submit(fetch, [pair], tmp_path, limit=10**6) for _ in range(2)]
+        found = [call.result()[0] for call in calls]
+    assert [one.status for one in found] == ["ok", "ok"]
+    assert (tmp_path / found[0].name).read_bytes() == FILM
+
+
+def test_the_part_of_a_fetch_that_was_killed_goes(server: str, tmp_path: Path) -> None:
+    for name, age in ((".old.mp4.0123.part", 7200), (".new.mp4.4567.part", 60)):
+        (tmp_path / name).write_bytes(b"x")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    pair = (address_of(f"{server}/ok.mp4"), "")
+    fetch([pair], tmp_path, limit=10**6, timeout_s=5, pause_s=0.01)
+    assert [path.name for path in tmp_path.glob(".*.part")] == [".new.mp4.4567.part"]
