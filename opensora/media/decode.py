@@ -233,9 +233,19 @@ def iter_wanted(
 
 
 def iter_made(
-    path: Path, indices: Sequence[int] | np.ndarray, convert: Callable[[VideoFrame, Geometry], _P]
+    path: Path,
+    indices: Sequence[int] | np.ndarray,
+    convert: Callable[[VideoFrame, Geometry], _P],
+    source: Path | None = None,
 ) -> Iterator[tuple[int, _P | Picture]]:
-    """Yield what `convert` makes of the frames of :func:`iter_wanted`; still pictures as such."""
+    """Yield what `convert` makes of the frames of :func:`iter_wanted`; still pictures as such.
+
+    Args:
+        path: as there.
+        indices: as there.
+        convert: makes a picture of a frame and of what its file says of its shape.
+        source: what the file was cut from, if it was; it tells how its pictures were woven.
+    """
     wanted = sorted({int(index) for index in indices})
     if not wanted:
         raise ValueError(f"{path}: at least one frame index is needed")
@@ -245,7 +255,7 @@ def iter_made(
             if index in wanted:
                 yield index, picture
         return
-    if not (yield from indexed_frames(path, wanted, convert)):
+    if not (yield from indexed_frames(path, wanted, convert, source)):
         yield from _read_wanted(path, wanted, convert)
 
 

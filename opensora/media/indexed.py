@@ -68,7 +68,10 @@ class FrameIndex:
 
 
 def indexed_frames(
-    path: Path, wanted: Sequence[int], convert: Callable[[VideoFrame, Geometry], _P]
+    path: Path,
+    wanted: Sequence[int],
+    convert: Callable[[VideoFrame, Geometry], _P],
+    source: Path | None = None,
 ) -> Generator[tuple[int, _P], None, bool]:
     """Decode some frames of a video.
 
@@ -76,6 +79,7 @@ def indexed_frames(
         path: a video.
         wanted: rising frame numbers, at least one.
         convert: makes a picture of a frame and of what its file says of its shape.
+        source: what the video was cut from, if it was.
 
     Yields:
         (number, picture), each once.
@@ -95,8 +99,11 @@ def indexed_frames(
         def of_file(frame: VideoFrame) -> _P:
             return convert(frame, geometry)
 
+        def woven(frame: VideoFrame) -> bool:
+            return is_woven(path, frame, source)
+
         for run in index.runs(wanted):
-            if not (yield from _decode_run(path, container, stream, index, run, of_file)):
+            if not (yield from _decode_run(woven, container, stream, index, run, of_file)):
                 return False
     return True
 
@@ -122,7 +129,7 @@ def read_frame_index(container: InputContainer, stream: VideoStream) -> FrameInd
 
 
 def _decode_run(
-    path: Path,
+    woven: Callable[[VideoFrame], bool],
     container: InputContainer,
     stream: VideoStream,
     index: FrameIndex,
@@ -144,7 +151,7 @@ def _decode_run(
             if frame.interlaced_frame or (frame.width, frame.height) != size:
                 return False
             if frame.pts in missing:
-                if is_woven(path, frame):
+                if woven(frame):
                     return False
                 yield missing.pop(frame.pts), convert(frame)
         if not missing:

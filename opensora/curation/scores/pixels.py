@@ -46,11 +46,16 @@ def _decode(
     wanted = [scorer.choose(int(clip["num_frames"])) for scorer in scorers]
     together = sorted({index for indices in wanted for index in indices})
     try:
-        frames = read_seen(clip["path"], together)
+        frames = read_seen(clip["path"], together, source=_source_of(clip))
     except ValueError as error:  # the file is shorter than its table says
         raise VideoError("corrupt", str(error)) from error
     place = dict(zip(together, frames, strict=True))
     return [(np.array(own), [place[index] for index in own]) for own in wanted]
+
+
+def _source_of(clip: Mapping[str, Any]) -> Path | None:
+    """What a clip was cut from; None where it is the source."""
+    return None if clip["source"] in ("", clip["path"]) else Path(clip["source"])
 
 
 def _decode_source(clip: Mapping[str, Any], count: int) -> list[Seen]:
@@ -61,9 +66,9 @@ def _decode_source(clip: Mapping[str, Any], count: int) -> list[Seen]:
     Raises:
         VideoError: the source is unreadable, or shorter than the clip says.
     """
-    if not count or clip["source"] in ("", clip["path"]):
+    source = _source_of(clip)
+    if not count or source is None:
         return []
-    source = Path(clip["source"])
     _check_source(source, clip["video_id"])
     check_file(source)
     facts = source.stat()

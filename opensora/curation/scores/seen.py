@@ -107,13 +107,20 @@ class _OfVideo:
         return self._orientation.apply(self._geometry.cut(luma))
 
 
-def read_seen(path: str | Path, indices: Sequence[int], *, as_stored: bool = False) -> list[Seen]:
+def read_seen(
+    path: str | Path,
+    indices: Sequence[int],
+    *,
+    as_stored: bool = False,
+    source: Path | None = None,
+) -> list[Seen]:
     """Read frames of a file, none of them converted yet.
 
     Args:
         path: a video or an image; an image has frame 0 only.
         indices: frame indices, at least one.
         as_stored: each keeps its own size; else all have that at which the first is shown.
+        source: what a video was cut from, if it was.
 
     Raises:
         ValueError: no index is given, or one lies outside the file.
@@ -121,7 +128,7 @@ def read_seen(path: str | Path, indices: Sequence[int], *, as_stored: bool = Fal
     """
     found: dict[int, _Stored] = {}
     num_bytes = 0
-    for index, made in iter_made(Path(path), indices, _OfVideo):
+    for index, made in iter_made(Path(path), indices, _OfVideo, source):
         stored = _OfPixels(made.pixels, made.shown) if isinstance(made, Picture) else made
         num_bytes += 3 * stored.shown[0] * stored.shown[1] if index not in found else 0
         if num_bytes > limits.DECODED_BYTES:

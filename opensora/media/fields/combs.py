@@ -24,24 +24,26 @@ def may_have_fields(frame: VideoFrame) -> bool:
 
 
 def columns_of(frame: VideoFrame) -> np.ndarray:
-    """Some columns of a frame's luma, int16 [H, W] in 8 bits."""
+    """Some columns of a frame's luma, uint8 [H, W]; they may be part of the frame."""
     if frame.format.name in _PLANAR_8:
         plane = frame.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         luma = rows[: frame.height, : frame.width]
     else:
         luma = frame.reformat(format="gray").to_ndarray().astype(np.uint8, copy=False)
-    return luma[:, :: max(1, luma.shape[1] // _COLUMNS)].astype(np.int16)
+    step = max(1, luma.shape[1] // _COLUMNS)
+    return luma if step == 1 else np.ascontiguousarray(luma[:, ::step])
 
 
 def share_of(luma: np.ndarray) -> float:
     """`comb_share` of columns of a luma [H, W]."""
-    rows = luma.astype(np.uint8)  # differences of bytes end at 0: three times as fast
-    up = cv2.subtract(rows[1:], rows[:-1]) > _ALTERNATES
-    down = cv2.subtract(rows[:-1], rows[1:]) > _ALTERNATES
-    alternates = up[:-2] & down[1:-1] & up[2:]
-    alternates |= down[:-2] & up[1:-1] & down[2:]
-    return float(np.count_nonzero(alternates) / alternates.size)
+    up = cv2.subtract(luma[1:], luma[:-1])  # differences of bytes end at 0
+    down = cv2.subtract(luma[:-1], luma[1:])
+    # the least of the three steps between four rows
+    first_up = cv2.min(cv2.min(up[:-2], down[1:-1]), up[2:])
+    first_down = cv2.min(cv2.min(down[:-2], up[1:-1]), down[2:])
+    least = cv2.max(first_up, first_down)
+    return cv2.countNonZero(cv2.inRange(least, _ALTERNATES + 1, 255)) / least.size
 
 
 def order_of(before: np.ndarray, luma: np.ndarray, after: np.ndarray) -> str:
@@ -52,6 +54,7 @@ def order_of(before: np.ndarray, luma: np.ndarray, after: np.ndarray) -> str:
     """
     if not before.shape == luma.shape == after.shape:
         return ""  # the picture changes its size
+    before, luma, after = (rows.astype(np.int16) for rows in (before, luma, after))
     around = luma[1:-3] + luma[3:-1]  # rows 1, 3 about row 2 and so on
     past = np.abs(around - 2 * before[2:-2]).sum(axis=1)
     coming = np.abs(around - 2 * after[2:-2]).sum(axis=1)

@@ -130,14 +130,28 @@ def _runs_among(
     yield run
 
 
-def is_woven(path: Path, frame: VideoFrame) -> bool:
-    """Whether a frame is to be made whole; most are found to be without a look at the file."""
+def is_woven(path: Path, frame: VideoFrame, source: Path | None = None) -> bool:
+    """Whether a frame is to be made whole; most are found to be without a look at the file.
+
+    Args:
+        path: the file of the frame.
+        frame: as decoded.
+        source: what that file was cut from, which is looked at once for all its clips: pieces of
+            whole pictures are whole.
+    """
     if comb_share(frame) < COMBED:
         return False
+    if source is not None and _order(source) == "":
+        return False
+    return _order(path) not in ("", None)
+
+
+def _order(path: Path) -> str | None:
+    """`Fields.order` of a file; None where it is cut off or not there, and shown as it is."""
     try:
-        return fields_of(path).order != ""
-    except VideoError:
-        return False  # it is cut off: what is there is shown as it is
+        return fields_of(path).order
+    except (OSError, VideoError):
+        return None
 
 
 def judge(runs: Iterable[Sequence[VideoFrame]]) -> Fields:

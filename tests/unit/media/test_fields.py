@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from opensora.core.io import sha256_file
 from opensora.curation.clips.lengths import ClipSettings
 from opensora.curation.clips.split_clips import split_clips
+from opensora.curation.scores.seen import read_seen
 from opensora.media.decode import iter_frames, iter_thumbnails, read_frames
 from opensora.media.fields import judged as fields
 from opensora.media.fields.combs import comb_share
@@ -223,6 +224,22 @@ def test_clips_have_no_combs(tmp_path: Path, mode: str) -> None:
     frames = list(iter_frames(made))
     assert len(frames) == 20
     assert max(combs(frame) for frame in frames) < 0.001
+    seen = read_seen(made, [7, 8], source=path)
+    assert all(np.array_equal(s.rgb, frame) for s, frame in zip(seen, frames[7:9], strict=True))
+
+
+def test_pieces_are_judged_by_what_they_were_cut_from(tmp_path: Path) -> None:
+    piece = write(tmp_path / "piece.mp4", woven("tff"))
+    whole = write(tmp_path / "whole.mp4", scrolling_text(12))
+
+    def share(source: Path | None) -> float:
+        return combs(read_seen(piece, [12], source=source)[0].rgb)
+
+    assert share(None) < 0.001
+    assert share(tmp_path / "lost.mp4") < 0.001
+    fields._fields_of.cache_clear()
+    assert share(whole) > 0.01  # as it is: whole pictures look like this where text scrolls
+    assert fields._fields_of.cache_info().misses == 1  # of the source, for all that is cut from it
 
 
 def test_grain_is_no_comb(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_one_decode_serves_all_scorers(
     monkeypatch.setitem(VERSIONS, "second", 1)
     reads: list[list[int]] = []
 
-    def read(path: str, indices: list[int]) -> list[Seen]:
+    def read(path: str, indices: list[int], **_: object) -> list[Seen]:
         reads.append(indices)
         return [Seen(np.full((1, 1, 3), index, np.uint8)) for index in indices]
 
@@ -180,7 +180,7 @@ def test_a_decoder_that_raises_costs_the_clip(
 ) -> None:
     bad = clips[clips["status"] == "ok"]["path"].iloc[0]
 
-    def fail(path: str, indices: Sequence[int]) -> list[Seen]:
+    def fail(path: str, indices: Sequence[int], **_: object) -> list[Seen]:
         if path == bad:
             raise SystemError(path)
         return [Seen(np.zeros((8, 8, 3), np.uint8)) for _ in indices]
