@@ -95,7 +95,7 @@ def test_filter_and_sort(opened: Opened, folder: Made) -> None:
     best = low.sort_values("flow", ascending=False)["id"].tolist()
     assert opened.ids() == best
     opened.page.get_by_role("button", name=best[0], exact=True).click()
-    opened.page.get_by_role("button", name="Next").click()
+    opened.page.get_by_role("button", name="Next", exact=True).click()
     assert opened.page.locator("h3").inner_text() == best[1]
     assert "below the minimum 0.2" in opened.page.locator("section.card .pairs").inner_text()
 
@@ -116,7 +116,7 @@ def test_corrections_are_written_and_taken_back(opened: Opened) -> None:
     page.fill("#caption", HOSTILE[0])
     page.check("#out")
     page.fill("#note", "a logo")
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save", exact=True).click()
     opened.says("1 corrected in")
     assert read_corrections(file) == {name: Correction(name, HOSTILE[0], "out", "a logo")}
     assert page.locator("tbody tr").nth(4).locator("td").nth(1).inner_text() == "out, caption, note"
@@ -128,10 +128,60 @@ def test_corrections_are_written_and_taken_back(opened: Opened) -> None:
     page.fill("#caption", table.loc[table["id"] == name, "caption"].item())
     page.uncheck("#out")
     page.fill("#note", "")
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Save", exact=True).click()
     opened.says("0 corrected in")
     assert read_corrections(file) == {}
     assert page.title() != "run"  # what a hostile text would have set
+
+
+def test_what_was_typed_and_not_saved_stays(opened: Opened) -> None:
+    """Another clip may be looked at before; leaving the page asks first."""
+    page, first = opened.page, opened.ids()[0]
+    page.get_by_role("button", name=first, exact=True).click()
+    page.fill("#caption", "half a thought")
+    state = "document.querySelector('.correct .note').textContent"
+    opened.until(f"{state}.startsWith('Not saved yet.')")
+    page.get_by_role("button", name="Next", exact=True).click()
+    assert page.input_value("#caption") != "half a thought"
+    page.get_by_role("button", name="Previous").click()
+    assert page.input_value("#caption") == "half a thought"
+    leave = "dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+    assert page.evaluate(leave) is False  # the browser asks
+    page.get_by_role("button", name="Save", exact=True).click()
+    opened.says("1 corrected in")
+    assert page.evaluate(leave) is True
+    assert read_corrections(opened.server.corrections)[first].caption == "half a thought"
+
+
+def test_save_and_next_by_keys_and_take_back(opened: Opened) -> None:
+    page, file, names = opened.page, opened.server.corrections, opened.ids()
+    page.get_by_role("button", name=names[0], exact=True).click()
+    page.fill("#caption", "a better one")
+    page.keyboard.press("Control+Enter")
+    opened.until(f"document.querySelector('h3').textContent === {names[1]!r}")
+    page.check("#out")
+    page.get_by_role("button", name="Save and next").click()
+    opened.until(f"document.querySelector('h3').textContent === {names[2]!r}")
+    assert read_corrections(file) == {
+        names[0]: Correction(names[0], "a better one"),
+        names[1]: Correction(names[1], "", "out", ""),
+    }
+    assert page.get_by_role("button", name="Take back").count() == 0
+    page.get_by_role("button", name=names[0], exact=True).click()
+    page.get_by_role("button", name="Take back").click()
+    opened.says("1 corrected in")
+    assert set(read_corrections(file)) == {names[1]}
+    found = opened.server.rows.table.iloc[0]["caption"]
+    assert page.input_value("#caption") == found
+
+
+def test_to_open_a_clip_corrects_nothing(opened: Opened) -> None:
+    """Whatever a caption holds that a field shows in another way."""
+    for name in opened.ids()[: len(HOSTILE) + 2]:
+        opened.page.get_by_role("button", name=name, exact=True).click()
+        opened.until("document.getElementById('caption') !== null")
+        note = opened.page.locator(".correct .note").inner_text()
+        assert "Not saved" not in note, name
 
 
 def test_who_was_too_late_is_told(browser, server: Browser) -> None:
@@ -141,7 +191,7 @@ def test_who_was_too_late_is_told(browser, server: Browser) -> None:
     opened.until("document.getElementById('caption') !== null")
     put_correction(server.corrections, Correction(name, "theirs"), Correction(name))
     opened.page.fill("#caption", "mine")
-    opened.page.get_by_role("button", name="Save").click()
+    opened.page.get_by_role("button", name="Save", exact=True).click()
     told = "document.querySelector('.correct .note').textContent"
     opened.until(f"{told}.includes('corrected by somebody else')")
     assert read_corrections(server.corrections) == {name: Correction(name, "theirs")}

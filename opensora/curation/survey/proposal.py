@@ -87,7 +87,13 @@ def propose(
         lines, mode, min_s = _of_videos(folder, sample, words), "reencode", _CLIP_MIN_S
         cut = (_cut(info) for one, info in sample.good if words.has(one.path))
         clips = round(sample.scaled(sum(cut)))
-    tail = [f"validation_fraction: {_held_out(number)}", *_MODELS]
+    said = config.with_suffix(".corrections.csv")
+    tail = [
+        f"# What `opensora browse results/{name}` writes: better captions, clips that are marked out.",
+        f"corrections: {_quoted(str(said))}",
+        f"validation_fraction: {_held_out(number)}",
+        *_MODELS,
+    ]
     tail += ["sample:", f"  prompts: {_quoted(str(prompts))}", "  num_samples: 1"]
     return Proposal("\n".join([*head, *lines, *tail]) + "\n", mode, clips, min_s, shards)
 

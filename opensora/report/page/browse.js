@@ -63,43 +63,67 @@
     return frame;
   }
 
-  /* What a person says of a clip; `done` is called with what is so after it was written. */
+  /* What was typed and not saved: kept while other clips are looked at. */
+  const drafts = new Map();
+  addEventListener("beforeunload", (event) => drafts.size && event.preventDefault());
+
+  /* What a person says of a clip; `done` is called with what is so after it was written, and by how
+     many rows to go on. */
   function form(row, done) {
     const before = of(row.id);
     const found = caption ? row[caption] : "";
     const text = report.el("textarea", { rows: 5, maxlength: 5000, dir: "auto", id: "caption" });
-    text.value = before.caption || found;
     const out = report.el("input", { type: "checkbox", id: "out" });
-    out.checked = before.mark === "out";
     const note = report.el("input", { type: "text", maxlength: 1000, dir: "auto", id: "note" });
-    note.value = before.detail;
-    const state = report.el("p", { class: "note", role: "status" }, before.caption ? `In place of: ${found}` : "");
-    const save = async (event) => {
-      event.preventDefault();
-      const now = text.value.trim();
-      const told = { caption: now === found ? "" : now, mark: out.checked ? "out" : "", detail: note.value.trim() };
+    const state = report.el("p", { class: "note", role: "status" });
+    text.value = found;
+    const plain = text.value.trim(); // as the field has it, which knows one kind of line end
+    const typed = () => ({ caption: text.value.trim() === plain ? "" : text.value.trim(), mark: out.checked ? "out" : "", detail: note.value.trim() });
+    const place = before.caption ? `In place of: ${found.length > 300 ? `${found.slice(0, 300)}…` : found}` : "";
+    function fill({ caption: own, mark, detail }) {
+      [text.value, out.checked, note.value] = [own || found, mark === "out", detail];
+    }
+    function changed() {
+      const now = typed();
+      if (Object.keys(now).some((name) => now[name] !== before[name])) drafts.set(row.id, now);
+      else drafts.delete(row.id);
+      state.textContent = [drafts.has(row.id) ? "Not saved yet." : "", place].filter(Boolean).join(" ");
+    }
+    async function send(told, by) {
       const { caption: c, mark: m, detail: d } = before;
       try {
         const answer = await fetch("correct", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ id: row.id, ...told, before: { caption: c, mark: m, detail: d } }) });
         const reply = await answer.json();
         if (!answer.ok) return (state.textContent = report.visible(`Not saved: ${reply.sentence}. Reload the page to see what is so now.`));
-        done(reply);
+        drafts.delete(row.id);
+        done(reply, by);
       } catch {
         state.textContent = "Not saved: opensora browse does not answer; is it still running?";
       }
-    };
-    return report.el("form", { class: "correct", on: { submit: save } },
+    }
+    const save = (by) => (event) => (event.preventDefault(), send(typed(), by));
+    const keys = (event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && save(1)(event);
+    const button = (label, click, title) => report.el("button", { type: "button", title, on: { click } }, label);
+    fill(drafts.get(row.id) || before);
+    changed();
+    return report.el("form", { class: "correct", on: { submit: save(0), input: changed, keydown: keys } },
       report.el("label", { for: "caption" }, report.el("span", {}, "caption"), text),
       report.el("label", { class: "box", for: "out" }, out, "out: leave this clip out of the manifest"),
       report.el("label", { for: "note" }, report.el("span", {}, "note"), note),
-      report.el("div", { class: "buttons" }, report.el("button", { type: "submit" }, "Save")), state);
+      report.el("div", { class: "buttons" }, report.el("button", { type: "submit" }, "Save"),
+        button("Save and next", save(1), "also Ctrl and Enter"),
+        said.has(row.id) ? button("Take back", () => send(NOTHING, 0), "the caption as it was found, and the clip in") : null), state);
   }
 
   function facts(row) {
-    const shown = [["id", report.quote(String(row.id))]];
-    for (const name of texts) if (row[name] !== "") shown.push([report.format.words(name), report.quote(String(row[name]), 300)]);
+    const [shown, long] = [[["id", report.quote(String(row.id))]], []];
+    const held = texts.filter((name) => row[name] !== "" && !(name === caption && ofClips)); // that one is in the form
+    for (const name of held) {
+      const [value, isLong] = [report.quote(String(row[name]), 300), String(row[name]).length > 40];
+      (isLong ? long : shown).push([report.format.words(name), isLong ? report.el("span", { class: "wide" }, value) : value]);
+    }
     for (const name of numbers) if (row[name] !== null) shown.push([report.format.words(name), report.format.number(row[name])]);
-    return report.facts(shown);
+    return report.facts([...shown, ...long]);
   }
 
   function table(items, open, sorted) {
@@ -126,14 +150,17 @@
     function step(row, by) {
       const next = order[order.indexOf(row) + by];
       if (next) open(next);
+      else report.say(by > 0 ? "That was the last row" : "That was the first row");
     }
 
-    function saved(row, reply) {
+    function saved(row, reply, by) {
       if (reply.caption || reply.mark || reply.detail) said.set(row.id, reply);
       else said.delete(row.id);
+      const next = by && order[order.indexOf(row) + by]; // it may leave the rows that are shown
       [before, shown] = [null, null];
+      if (next) open(next);
       update();
-      report.say(`Saved in ${file}`);
+      report.say(by && !next ? `Saved in ${file}; that was the last row` : `Saved in ${file}`);
     }
 
     function look(row) {
@@ -143,7 +170,7 @@
       const button = (label, click) => report.el("button", { type: "button", on: { click } }, label);
       const right = report.el("div", {}, report.el("div", { class: "buttons" },
         button("Previous", () => step(row, -1)), button("Next", () => step(row, 1)), button("Close", () => report.state.set({ open: null }))),
-        ofClips ? form(row, (reply) => saved(row, reply)) : null);
+        ofClips ? form(row, (reply, by) => saved(row, reply, by)) : null);
       opened.replaceChildren(report.el("section", { class: "card", "aria-label": "One row" },
         report.el("h3", { tabindex: "-1" }, report.quote(String(row.id))),
         report.el("div", { class: "look" }, player(row), right), facts(row)));

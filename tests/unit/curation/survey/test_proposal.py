@@ -55,6 +55,7 @@ def test_long_videos_without_captions(tmp_path: Path) -> None:
     (tmp_path / "RedCars/torn.mp4").write_bytes(b"no film")
     config, made, sample, words = proposed(tmp_path)
     assert config["captions"]["captioner"] == "template"
+    assert config["corrections"] == "mine/pets.corrections.csv"  # need not be there
     assert config["clips"]["mode"] == made.mode == "reencode"
     assert (config["num_shards"], config["validation_fraction"]) == (2, 0.0)
     assert words.prompts == ["video of red cars"]
