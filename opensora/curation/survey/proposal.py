@@ -89,7 +89,7 @@ def propose(
         clips = round(sample.scaled(sum(cut)))
     said = config.with_suffix(".corrections.csv")
     tail = [
-        f"# What `opensora browse results/{name}` writes: better captions, clips that are marked out.",
+        f"# `opensora browse results/{name}` writes it: better captions, clips marked out.",
         f"corrections: {_quoted(str(said))}",
         f"validation_fraction: {_held_out(number)}",
         *_MODELS,
