@@ -1,5 +1,6 @@
 """Options and commands of other trainers and samplers that are none here -> what to do instead."""
 
+import shlex
 from collections.abc import Collection
 from pathlib import PurePath
 
@@ -164,7 +165,8 @@ def command_meant(word: str, commands: Collection[str]) -> str:
     name = PurePath(word)
     stem = name.stem.lower().replace("_", "-")
     if name.suffix.lower() in (".yaml", ".yml"):
-        return "; a workflow runs by `snakemake --profile profiles/local report --configfile FILE`"
+        run = f"snakemake --profile profiles/local report --configfile {shlex.quote(word)}"
+        return f"; a workflow runs by `{run}`"
     command = stem if stem in commands else _COMMANDS.get(stem)
     if command:
         return f"; here it is `opensora {command}`"
