@@ -165,8 +165,8 @@ def command_meant(word: str, commands: Collection[str]) -> str:
     name = PurePath(word)
     stem = name.stem.lower().replace("_", "-")
     if name.suffix.lower() in (".yaml", ".yml"):
-        run = f"snakemake --profile profiles/local report --configfile {shlex.quote(word)}"
-        return f"; a workflow runs by `{run}`"
+        file = shlex.quote(word)
+        return f"; it is run by: snakemake --profile profiles/local report --configfile {file}"
     command = stem if stem in commands else _COMMANDS.get(stem)
     if command:
         return f"; here it is `opensora {command}`"
