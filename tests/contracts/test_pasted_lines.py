@@ -133,7 +133,7 @@ COMMANDS_ELSEWHERE = {
     "tools/scene_cut/scene_detect.py": "here it is `opensora detect-scenes`;",
     "tools.datasets.datautil": "`opensora --help` lists them",
     "configs/opensora/train/16x256x256.py": "a command stands before its config:",
-    "mine/pets.yaml": "it is run by: snakemake --profile profiles/local report --configfile mine/pets.yaml;",
+    "mine/pets.yaml": "it is run by: snakemake --profile profiles/local report --configfile mine/",
     "sampel": "did you mean 'sample'?",
     "wxyz": "no command 'wxyz'; `opensora --help` lists them",
 }
