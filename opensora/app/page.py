@@ -59,7 +59,7 @@ def build_page(studio: Studio) -> gr.Blocks:
 
         run = start.click(
             *(sample, set(fields.values()), [state, now]),
-            concurrency_limit=1,
+            concurrency_limit=None,  # the studio makes one at a time, and a stop ends a wait, too
             api_visibility="private",
         )
         ended = {"fn": refresh, "outputs": [gallery, shown], "api_visibility": "private"}
@@ -86,10 +86,10 @@ def _form(studio: Studio) -> dict[str, Any]:
         fields["width"] = _number("Width", size[1])
         fields["num_frames"] = _number("Frames", config["num_frames"])
     with gr.Row():
-        fields["seed"] = _number("Seed", config.get("seed", 42), minimum=None)
+        fields["seed"] = _number("Seed", config.get("seed", 42))
         fields["num_samples"] = _number("Samples", 1)
         fields["steps"] = _number("Steps", scheduler.get("num_sampling_steps"))
-        fields["guidance"] = _number("Guidance", scheduler.get("cfg_scale"), precision=None)
+        fields["guidance"] = _number("Guidance", scheduler.get("cfg_scale"))
     fields["reference"] = gr.File(
         label="Reference image or video",
         file_types=["image", "video"],
@@ -107,17 +107,9 @@ def _form(studio: Studio) -> dict[str, Any]:
     return fields
 
 
-def _number(
-    label: str, value: float | None, *, minimum: int | None = 1, precision: int | None = 0
-) -> Any:
-    return gr.Number(
-        value,
-        label=label,
-        precision=precision,
-        minimum=minimum if precision == 0 else None,
-        elem_id=label.lower(),
-        min_width=80,
-    )
+def _number(label: str, value: float | None) -> Any:
+    """A field whose bounds the studio has: what Gradio refuses it refuses without a word."""
+    return gr.Number(value, label=label, elem_id=label.lower(), min_width=80)
 
 
 def _gallery() -> tuple[Any, Any, Any, Any]:
@@ -184,28 +176,39 @@ def _sample(studio: Studio, fields: dict[str, Any], stop: Event) -> Iterator[_Sa
     if not checkpoints:
         yield "choose at least one checkpoint", rows
         return
-    with heard() as warnings:
-        for number, name in enumerate(checkpoints, start=1):
-            step = f"{name}, {number} of {len(checkpoints)}"
-            yield f"sampling with {step}", rows
-            try:
-                for far, made in _steps(studio, wish, name, stop):
-                    rows = rows + [_row(one) for one in made]
-                    yield f"sampling with {step}{far}", rows
-            except OpenSoraError as error:
-                yield "\n".join([f"{name}: {error}", *warnings]), rows
-                return
-            except torch.OutOfMemoryError:
-                yield f"{name}: the GPU has no room for it; take a smaller size", rows
-                return
+    warnings: list[str] = []
+    for number, name in enumerate(checkpoints, start=1):
+        step = f"{name}, {number} of {len(checkpoints)}"
+        yield f"sampling with {step}", rows
+        try:
+            for far, made in _steps(studio, wish, name, stop, warnings):
+                rows = rows + [_row(one) for one in made]
+                yield f"sampling with {step}{far}", rows
+        except OpenSoraError as error:
+            yield "\n".join([f"{name}: {error}", *warnings]), rows
+            return
+        except Exception as error:
+            if not _is_of_memory(error):
+                yield f"{name}: a defect ended it; the terminal of opensora app tells it", rows
+                raise
+            yield f"{name}: there is no room for it in memory; take a smaller size", rows
+            return
     said = f"{len(rows)} {'sample' if len(rows) == 1 else 'samples'} in {studio.save_dir}"
     yield "\n".join([said, *dict.fromkeys(warnings)]), rows
 
 
+def _is_of_memory(error: Exception) -> bool:
+    """Whether a GPU or the machine has no memory left."""
+    is_of_torch = isinstance(error, RuntimeError) and "not enough memory" in str(error)
+    return is_of_torch or isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
 def _steps(
-    studio: Studio, wish: Wish, checkpoint: str, stop: Event
+    studio: Studio, wish: Wish, checkpoint: str, stop: Event, warnings: list[str]
 ) -> Iterator[tuple[str, list[Made]]]:
     """Make samples in a thread of its own; yields how far it is, and at the end what was made.
+
+    What it warns of is added to `warnings`.
 
     Raises:
         Stopped: `stop` was set; what is finished is kept.
@@ -215,12 +218,17 @@ def _steps(
 
     def count(done: int, total: int) -> None:
         nonlocal far
-        far = f": step {done} of {total}"
         if stop.is_set():
-            raise Stopped(f"stopped after step {done} of {total}; what is finished is kept")
+            when = f"after step {done} of {total}; what is finished is kept" if total else "waiting"
+            raise Stopped(f"stopped {when}")
+        far = f": step {done} of {total}" if total else ": waits until another page is done"
+
+    def make() -> list[Made]:
+        with heard(warnings):
+            return studio.make(wish, checkpoint, count)
 
     with ThreadPoolExecutor(1) as pool:
-        work = pool.submit(studio.make, wish, checkpoint, count)
+        work = pool.submit(make)
         try:
             told = ""
             while not wait([work], _LOOK).done:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opensora.core.errors import ConfigError, OpenSoraError
+from opensora.core.errors import CheckpointError, ConfigError, OpenSoraError
 from opensora.core.io import atomic_path, read_json, sha256_file
 from opensora.sampling.pipeline import Pipeline, load_pipeline
 from opensora.sampling.prompt_text import split_fields
@@ -27,9 +27,13 @@ from opensora.tables.prompts import REFERENCES
 log = logging.getLogger(__name__)
 
 OnStep = Callable[[int, int], None]
-"""Told of each step: its number, from 1, and how many there are."""
+"""Told of each step: its number, from 1, and how many there are; 0 of 0 while others sample."""
 
 KEPT = 2  # loaded models that stay in memory
+# of a form, above which a slip of the hand would keep the machine busy for days
+_MOST = {"samples": 1_000, "steps": 10_000}
+_MOST_PIXELS = 2**28  # of all frames of a sample: 128 of 1920x1080
+_LOOK = 0.2  # seconds between looks whether others are done
 # fields that change nothing of what is loaded
 _OF_A_SAMPLE = (
     *("prompt", "reference_path", "mask_strategy"),
@@ -112,7 +116,7 @@ class Studio:
         config = self._resolve(wish, checkpoint)
         settings = SamplingSettings.from_config(config)
         prompts = prompts_of(config, settings)
-        with self._alone:
+        with self._turn(on_step):
             pipeline = self._pipeline(config, settings)
             count = _Count(on_step, _steps_of(pipeline.scheduler, len(prompts), settings))
             table = sample_prompts(pipeline, prompts, settings, config, on_step=count)
@@ -132,6 +136,17 @@ class Studio:
                 log.warning("app record left out: %s: %s", record, error)
         return found
 
+    @contextmanager
+    def _turn(self, on_step: OnStep | None) -> Iterator[None]:
+        """Wait until no other form is sampled; `on_step` can end the wait."""
+        while not self._alone.acquire(timeout=_LOOK):
+            if on_step is not None:
+                on_step(0, 0)
+        try:
+            yield
+        finally:
+            self._alone.release()
+
     def _made(self, record: Path) -> Made:
         said = read_json(record)
         names = {str(path): name for name, path in self.checkpoints.items()}
@@ -145,20 +160,17 @@ class Studio:
 
     def _resolve(self, wish: Wish, checkpoint: str) -> dict[str, Any]:
         """The sampling config with what the form says, each try in a folder of its own."""
-        sizes = {"height": wish.height, "width": wish.width, "frames": wish.num_frames}
-        for name, value in {**sizes, "samples": wish.num_samples, "seed": wish.seed}.items():
-            if value is None:
-                raise ConfigError(f"{name} is empty; give a number")
+        numbers = _whole_numbers(wish)
         if split_fields(wish.prompt)[1]:  # they name files, and addresses of other machines
             raise ConfigError("the prompt has fields behind its text; use those of the form")
-        scheduler = {"num_sampling_steps": wish.steps, "cfg_scale": wish.guidance}
+        scheduler = {"num_sampling_steps": numbers.get("steps"), "cfg_scale": wish.guidance}
         config = {
             **self.config,
             "prompt": [wish.prompt],
-            "image_size": [wish.height, wish.width],
-            "num_frames": wish.num_frames,
-            "num_samples": wish.num_samples,
-            "seed": wish.seed,
+            "image_size": [numbers["height"], numbers["width"]],
+            "num_frames": numbers["frames"],
+            "num_samples": numbers["samples"],
+            "seed": numbers["seed"],
             "model": {
                 **(self.config.get("model") or {}),
                 "from_pretrained": str(self.checkpoints[checkpoint]),
@@ -186,7 +198,14 @@ class Studio:
 
     def _pipeline(self, config: dict[str, Any], settings: SamplingSettings) -> Pipeline:
         parts = {name: value for name, value in config.items() if name not in _OF_A_SAMPLE}
-        state = Path(config["model"]["from_pretrained"]).stat()
+        weights = Path(config["model"]["from_pretrained"])
+        try:
+            state = weights.stat()
+        except OSError as error:
+            raise CheckpointError(
+                f"{weights}: the weights are not there any more ({error.strerror}); put them back,"
+                " or open the page anew with others"
+            ) from error
         key = _digest([parts, state.st_mtime_ns, state.st_size])
         if key not in self._loaded:
             while len(self._loaded) >= KEPT:
@@ -209,6 +228,31 @@ class _Count:
             self._on_step(self._done, self._total)
 
 
+def _whole_numbers(wish: Wish) -> dict[str, int]:
+    """The numbers of a form by the names that it shows; steps only where they were given."""
+    sizes = {"height": wish.height, "width": wish.width, "frames": wish.num_frames}
+    given = {**sizes, "samples": wish.num_samples, "seed": wish.seed}
+    if wish.steps is not None:
+        given["steps"] = wish.steps
+    found = {}
+    for name, value in given.items():
+        if value is None:
+            raise ConfigError(f"{name} is empty; give a number")
+        if value != int(value):
+            raise ConfigError(f"{name} is {value}; give a whole number")
+        if name != "seed" and not 1 <= value <= _MOST.get(name, value):
+            most = f" to {_MOST[name]:,}" if name in _MOST else " or more"
+            raise ConfigError(f"{name} is {int(value):,}; give 1{most}")
+        found[name] = int(value)
+    pixels = found["height"] * found["width"] * found["frames"]
+    if pixels > _MOST_PIXELS:
+        raise ConfigError(
+            f"{found['frames']:,} frames of {found['height']:,} x {found['width']:,} pixels are too"
+            f" many: {pixels:,}, and at most {_MOST_PIXELS:,} are made here; take a smaller size"
+        )
+    return found
+
+
 def _steps_of(scheduler: Any, num_prompts: int, settings: SamplingSettings) -> int:
     """Calls of the model for all samples of a form, if none of them is there yet."""
     each = getattr(scheduler, "num_sampling_steps", None) or scheduler.num_timesteps
@@ -221,23 +265,24 @@ def _digest(value: Any) -> str:
 
 
 class _Ear(logging.Handler):
-    """Keeps what is warned of."""
+    """Keeps what one thread warns of."""
 
-    def __init__(self) -> None:
+    def __init__(self, lines: list[str]) -> None:
         super().__init__(logging.WARNING)
-        self.lines: list[str] = []
+        self.lines, self.thread = lines, threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one warning."""
-        self.lines.append(record.getMessage())
+        if record.thread == self.thread:
+            self.lines.append(record.getMessage())
 
 
 @contextmanager
-def heard() -> Iterator[list[str]]:
-    """The warnings of our own code while something is made, for whoever looks at the page."""
-    ear, own = _Ear(), logging.getLogger("opensora")
+def heard(lines: list[str]) -> Iterator[None]:
+    """Add the warnings of our own code in this thread, for whoever looks at its page."""
+    ear, own = _Ear(lines), logging.getLogger("opensora")
     own.addHandler(ear)
     try:
-        yield ear.lines
+        yield
     finally:
         own.removeHandler(ear)

@@ -122,6 +122,9 @@ def state(tab, *, until: str) -> str:
 
 def test_samples_are_those_of_the_command(app, page, monkeypatch, capsys) -> None:
     tab = page.tab
+    tab.fill("#prompt textarea", "  ")
+    tab.click("#sample button, button#sample")
+    state(tab, until="stage2: prompt is empty")
     tab.fill("#prompt textarea", PROMPT)
     tab.set_checked("#checkpoints label:nth-of-type(1) input", True)
     tab.fill("#seed input", "7")
@@ -188,6 +191,65 @@ def test_what_can_not_be_sampled_is_one_sentence(page) -> None:
     assert state(tab, until="fields") == (
         "stage1: the prompt has fields behind its text; use those of the form"
     )
+
+
+def test_numbers_that_can_not_be_are_one_sentence(page) -> None:
+    tab = page.tab
+    tab.fill("#prompt textarea", "a cat")
+    tab.set_checked("#checkpoints label:nth-of-type(1) input", True)
+    tab.fill("#steps input", "2")
+    for field, value, words in (
+        ("height", "0", "stage1: height is 0; give 1 or more"),
+        ("height", "17", "image_size height 17 is not a multiple of 4"),
+        ("width", "1.5", "stage1: width is 1.5; give a whole number"),
+        ("frames", "-2", "stage1: frames is -2; give 1 or more"),
+        ("steps", "20000", "stage1: steps is 20,000; give 1 to 10,000"),
+    ):
+        kept = tab.input_value(f"#{field} input")
+        tab.fill(f"#{field} input", value)
+        tab.click("#sample button, button#sample")
+        state(tab, until=words)
+        tab.fill(f"#{field} input", kept)
+
+
+def test_weights_that_vanish_are_one_sentence(app, page) -> None:
+    tab = page.tab
+    tab.fill("#prompt textarea", "a dog")
+    tab.set_checked("#checkpoints label:nth-of-type(1) input", True)
+    weights = app.root / "results/tiny/train/stage1/ema.safetensors"
+    weights.rename(weights.with_suffix(".gone"))
+    try:
+        tab.click("#sample button, button#sample")
+        said = state(tab, until="the weights are not there any more")
+        assert said.startswith("stage1: results/tiny/train/stage1/ema.safetensors: ")
+        assert said.count("\n") == 0
+    finally:
+        weights.with_suffix(".gone").rename(weights)
+
+
+def test_two_pages_take_turns_and_a_stop_ends_the_wait(app, page) -> None:
+    first = page.tab
+    second = first.context.new_page()
+    second.set_default_timeout(PATIENCE)
+    second.goto(app.url)
+    second.wait_for_selector("#prompt textarea")
+    first.fill("#prompt textarea", "the first of two")
+    first.fill("#steps input", "5000")
+    first.click("#sample button, button#sample")
+    state(first, until="of 5000")
+    second.fill("#prompt textarea", "the second of two")
+    second.click("#sample button, button#sample")
+    state(second, until="waits until another page is done")
+    second.click("#stop button, button#stop")
+    state(second, until="stopped waiting")
+    assert "of 5000" in first.input_value("#state textarea"), "the other goes on"
+    second.click("#sample button, button#sample")
+    state(second, until="waits until another page is done")
+    first.click("#stop button, button#stop")
+    state(first, until="stopped after step")
+    assert "1 sample in mine/app" in state(second, until="1 sample in")
+    assert second.locator("#side-by-side video").count() == 1
+    second.close()
 
 
 def test_nothing_leaves_the_machine(app, page) -> None:

@@ -1,10 +1,12 @@
 """How far a run is, and that it ends between two steps."""
 
+import logging
 import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 pytest.importorskip("gradio")
 
@@ -31,7 +33,7 @@ class Slow:
 
 def test_each_step_is_told_and_then_what_was_made():
     studio = Slow()
-    steps = page._steps(studio, WISH, "stage1", threading.Event())
+    steps = page._steps(studio, WISH, "stage1", threading.Event(), [])
     for step in (1, 2):
         studio.go.release()
         assert next(steps) == (f": step {step} of 3", [])
@@ -41,7 +43,7 @@ def test_each_step_is_told_and_then_what_was_made():
 
 def test_a_stop_ends_the_run_after_the_step_that_is_being_made():
     studio, stop = Slow(), threading.Event()
-    steps = page._steps(studio, WISH, "stage1", stop)
+    steps = page._steps(studio, WISH, "stage1", stop, [])
     studio.go.release()
     next(steps)
     stop.set()
@@ -53,7 +55,7 @@ def test_a_stop_ends_the_run_after_the_step_that_is_being_made():
 
 def test_a_page_that_is_closed_ends_its_run():
     studio, stop = Slow(), threading.Event()
-    steps = page._steps(studio, WISH, "stage1", stop)
+    steps = page._steps(studio, WISH, "stage1", stop, [])
     studio.go.release()
     next(steps)
     threading.Thread(target=lambda: (stop.wait(30), studio.go.release())).start()
@@ -87,3 +89,52 @@ def test_what_can_not_be_made_is_said_with_what_is_there():
     )
     assert said[-1] == ("s: frames is empty; give a number", [])
     assert issubclass(ConfigError, OpenSoraError)
+
+
+def said_of(make):
+    studio = SimpleNamespace(checkpoints={"s": Path("s")}, make=make, save_dir=Path("mine"))
+    fields = {"prompt": "p", "height": 8, "width": 8, "num_frames": 1, "seed": 3}
+    return page._sample(
+        studio, {**fields, "checkpoints": ["s"], "reference": None}, threading.Event()
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes"),
+    ],
+)
+def test_a_lack_of_memory_is_one_sentence(error):
+    def make(wish, name, told):
+        raise error
+
+    assert list(said_of(make))[-1][0] == (
+        "s: there is no room for it in memory; take a smaller size"
+    )
+
+
+def test_a_defect_is_said_before_it_is_raised():
+    def make(wish, name, told):
+        raise KeyError("x")
+
+    said = said_of(make)
+    next(said)
+    assert next(said)[0] == "s: a defect ended it; the terminal of opensora app tells it"
+    with pytest.raises(KeyError):
+        next(said)
+
+
+def test_a_page_hears_the_warnings_of_its_own_samples_alone():
+    log = logging.getLogger("opensora.sampling")
+
+    def make(wish, name, told):
+        other = threading.Thread(target=lambda: log.warning("of another page"))
+        other.start()
+        other.join()
+        log.warning("of this one")
+        return []
+
+    assert list(said_of(make))[-1][0] == "0 samples in mine\nof this one"

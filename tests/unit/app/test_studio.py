@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from opensora.app.studio import Studio, Wish
-from opensora.core.errors import ConfigError
+from opensora.core.errors import ConfigError, Stopped
 from opensora.core.io import sha256_file
 
 CONFIG = {
@@ -64,6 +64,12 @@ def test_a_reference_is_kept_beside_the_samples(studio: Studio, tmp_path: Path) 
     [
         ({"seed": None}, "seed is empty"),
         ({"num_frames": None}, "frames is empty"),
+        ({"height": 0}, "height is 0; give 1 or more"),
+        ({"width": -5}, "width is -5; give 1 or more"),
+        ({"height": 1.5}, r"height is 1\.5; give a whole number"),
+        ({"num_samples": 5_000}, "samples is 5,000; give 1 to 1,000"),
+        ({"steps": 0}, "steps is 0; give 1 to 10,000"),
+        ({"height": 100_000, "width": 100_000}, "are too many: 10,000,000,000, and at most"),
         ({"prompt": 'a cat {"reference_path": "http://x/y.png"}'}, "use those of the form"),
     ],
 )
@@ -84,3 +90,17 @@ def test_records_that_can_not_be_read_are_told(studio: Studio, tmp_path: Path, c
     assert (made.path, made.checkpoint) == (folder / "good.mp4", "stage1")
     assert made.command == f"opensora sample --replay {folder / 'good.json'}"
     assert "bad.json" in caplog.text
+
+
+def test_a_stop_ends_the_wait_for_others(studio: Studio) -> None:
+    told = []
+
+    def stop(done: int, total: int) -> None:
+        told.append((done, total))
+        raise Stopped("stopped waiting")
+
+    with studio._turn(None), pytest.raises(Stopped), studio._turn(stop):
+        raise AssertionError("two at once")
+    assert told == [(0, 0)]
+    with studio._turn(stop):
+        assert told == [(0, 0)], "nobody is waited for"
