@@ -229,7 +229,7 @@ def test_weights_that_vanish_are_one_sentence(app, page) -> None:
 
 def test_two_pages_take_turns_and_a_stop_ends_the_wait(app, page) -> None:
     first = page.tab
-    second = first.context.new_page()
+    second = first.context.browser.new_page()
     second.set_default_timeout(PATIENCE)
     second.goto(app.url)
     second.wait_for_selector("#prompt textarea")
@@ -248,7 +248,7 @@ def test_two_pages_take_turns_and_a_stop_ends_the_wait(app, page) -> None:
     first.click("#stop button, button#stop")
     state(first, until="stopped after step")
     assert "1 sample in mine/app" in state(second, until="1 sample in")
-    assert second.locator("#side-by-side video").count() == 1
+    second.wait_for_function("document.querySelectorAll('#side-by-side video').length == 1")
     second.close()
 
 
