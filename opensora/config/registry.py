@@ -5,7 +5,7 @@ import inspect
 import pkgutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_origin
 
 from mmengine.registry import Registry
 
@@ -111,7 +111,8 @@ def check_fields(
             raise ConfigError(
                 f"{place} {kind}: unknown field {name!r}{did_you_mean(name, accepted)}"
             )
-        if value is None and accepted[name] not in (int, float, bool):
+        is_a_choice = accepted[name] in (int, float, bool) or get_origin(accepted[name]) is Literal
+        if value is None and not is_a_choice:
             continue  # of the reference: to be given on the command line
         try:
             check_value(name, value, accepted[name])

@@ -66,6 +66,11 @@ def test_drawn_timesteps_of_larger_videos_are_noisier():
             {"solver": "heun"},
             "solver is 'heun'; expected 'unipc' or 'dpm' or 'euler' or 'euler-even'",
         ),
+        ({"sample_method": "normal"}, "sample_method is 'normal'; expected 'uniform' or"),
+        (
+            {"num_sampling_steps": 0},
+            "num_sampling_steps is 0; expected a whole number of at least 1",
+        ),
         ({"shift_terminal": 0.1, "solver": "euler"}, "between 0 and 1, with 'euler-even'"),
     ],
 )

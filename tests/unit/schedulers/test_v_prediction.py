@@ -49,6 +49,11 @@ def test_dpm_draws_the_noise_of_a_sample_from_its_own_generator():
     ("fields", "sentence"),
     [
         ({"solver": "unipc"}, "solver is 'unipc'; expected 'ddim' or 'dpm'"),
+        ({"solver": None}, "solver is None; expected 'ddim' or 'dpm'"),
+        (
+            {"num_sampling_steps": 0},
+            "num_sampling_steps is 0; expected a whole number of at least 1",
+        ),
         ({"snr_shift": 0}, "expected a number above 0"),
         ({"num_sampling_steps": 1001}, "expected 1 to 1000"),
     ],
