@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from opensora.core.errors import CheckpointError, ConfigError
-from opensora.core.io import read_json
+from opensora.core.io import read_json_object
 
 Size3 = tuple[int, int, int]
 TRAINED_WIDTHS = (16, 32, 64)  # levels of an autoencoder that a run trains, where nothing says them
@@ -174,7 +174,7 @@ def read_grid(name: str | Path) -> LatentGrid | None:
         raise CheckpointError(
             f"{file}: does not exist; expected the folder of an autoencoder as diffusers saves it"
         )
-    config = read_json(file)
+    config = read_json_object(file)
     network = network_of(config)
     if network not in _GRIDS:
         raise CheckpointError(

@@ -222,6 +222,19 @@ def read_json(path: str | Path) -> Any:
         raise OpenSoraError(f"{path}: expected a readable JSON file ({error})") from error
 
 
+def read_json_object(path: str | Path) -> dict[str, Any]:
+    """Read a JSON file that holds named fields.
+
+    Raises:
+        OpenSoraError: the file is missing, is not JSON, or holds something else.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict):
+        kind = type(found).__name__
+        raise OpenSoraError(f"{path}: expected named fields in braces, found a JSON {kind}")
+    return found
+
+
 def sha256_file(path: str | Path) -> str:
     """Hash the content of a file; returns 64 hexadecimal digits."""
     digest = hashlib.sha256()

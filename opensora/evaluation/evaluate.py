@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from opensora.config.latent_grid import read_grid
 from opensora.config.registry import METRICS, build_module, registered_names
 from opensora.core.errors import TableError, VideoError
 from opensora.core.guard import Guard
@@ -18,6 +19,8 @@ from opensora.core.seal import sealed
 from opensora.evaluation.metric import EvaluationInputs
 from opensora.evaluation.vbench import read_results
 from opensora.media.decode import read_frames
+from opensora.models.efficientnet_lite import EfficientNetLite0
+from opensora.models.i3d import holds_i3d, read_i3d
 from opensora.sampling.finished import check_sample
 from opensora.tables.columns import ID, PATH
 
@@ -50,6 +53,7 @@ def evaluate(
     of_vbench = read_results(vbench, inputs.samples)
     metrics: dict[str, Any] = {}
     skipped: dict[str, str] = {}
+    _check_networks(inputs)
     inputs, unreadable = _readable(inputs)
     for name in registered_names(METRICS):
         metric = build_module({"type": name}, METRICS)
@@ -85,6 +89,19 @@ def evaluate(
         result["unreadable"] = unreadable
     write_json(output, sealed(result))
     return result
+
+
+def _check_networks(inputs: EvaluationInputs) -> None:
+    """Refuse at once what would be refused after minutes of other metrics, or never be looked at.
+
+    Raises:
+        CheckpointError: a folder is no autoencoder, or a file holds no network for features.
+    """
+    if inputs.vae is not None:
+        read_grid(inputs.vae)
+    if inputs.features is not None:
+        load = read_i3d if holds_i3d(inputs.features) else EfficientNetLite0
+        load(inputs.features)
 
 
 def _readable(inputs: EvaluationInputs) -> tuple[EvaluationInputs, dict[str, str]]:

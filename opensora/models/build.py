@@ -10,7 +10,7 @@ from torch import nn
 from opensora.config.latent_grid import network_of
 from opensora.config.registry import MODELS, build_module, registered_names
 from opensora.core.errors import CheckpointError, ConfigError
-from opensora.core.io import read_json
+from opensora.core.io import read_json_object
 from opensora.models.device import parse_dtype
 from opensora.models.vae.base import VideoAutoencoder
 from opensora.models.weights.checkpoint import load_checkpoint
@@ -125,7 +125,7 @@ def build_autoencoder(fields: Mapping[str, Any]) -> Any:
     file, kinds = folder / "config.json", _autoencoders()
     if not file.is_file():
         raise CheckpointError(f"{file} is missing; give the folder of an autoencoder of diffusers")
-    network = network_of(read_json(file))
+    network = network_of(read_json_object(file))
     if network not in kinds:
         raise CheckpointError(
             f"{file}: _class_name is {network!r}; expected one of {', '.join(sorted(kinds))}"

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from opensora.core.errors import CheckpointError
-from opensora.core.io import atomic_path, read_json, write_json
+from opensora.core.io import atomic_path, read_json_object, write_json
 from opensora.models.text_encoder import vocabulary
 from opensora.models.weights.files import read_weights
 from opensora.models.weights.folders import encoder_sha256, resolve_folder, weights_sha256
@@ -139,9 +139,11 @@ def load_clip(name: str | Path, device: str | torch.device = "cpu") -> ClipModel
     for file in (_CONFIG, _WEIGHTS):
         if not (folder / file).is_file():
             raise CheckpointError(f"clip: {folder / file} is missing; give an open_clip folder")
-    view: View = read_json(folder / _OWN)["view"] if (folder / _OWN).is_file() else "frame"
+    view: View = "frame"
+    if (folder / _OWN).is_file():
+        view = read_json_object(folder / _OWN).get("view", view)
 
-    config = read_json(folder / _CONFIG)
+    config = read_json_object(folder / _CONFIG)
     check_config(config, folder)
     clip = load_parts(lambda: _make(folder, config, view), folder, kind="clip")
     weights = read_weights(folder / _WEIGHTS)
@@ -200,7 +202,7 @@ def check_own_text_tower(folder: Path) -> None:
     Raises:
         CheckpointError: names what the config asks for.
     """
-    model = read_json(folder / _CONFIG).get("model_cfg", {})
+    model = read_json_object(folder / _CONFIG).get("model_cfg", {})
     text = model.get("text_cfg", {})
     _check_own_words(text, folder)
     for fields, name in ((model, "custom_text"), *((text, name) for name in _OTHER_WORDS)):

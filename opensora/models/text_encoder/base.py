@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from opensora.config.text_types import TEXT_PARTS
 from opensora.core.errors import CheckpointError
-from opensora.core.io import read_json
+from opensora.core.io import read_json_object
 from opensora.models.layers.embeddings import CaptionEmbedder
 from opensora.models.text_encoder.vocabulary import check_fit, load_tokenizer
 from opensora.models.weights.folders import resolve_folder, weights_sha256
@@ -82,7 +82,7 @@ class TextEncoder:
         network = load_network(load, self.folder, kind=self.kind, dtype=dtype)
         # transformers reads a UMT5 as a T5, with a warning, and leaves out the positions of all
         # layers but the first
-        said = read_json(self.folder / "config.json").get("model_type")
+        said = read_json_object(self.folder / "config.json").get("model_type")
         if said == "umt5" and self.kind != said:
             raise CheckpointError(
                 f"{self.folder}: holds a UMT5, which has other layers than a {self.kind} reads; use"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from opensora.core.errors import CheckpointError
-from opensora.core.io import read_json
+from opensora.core.io import read_json_object
 from opensora.models.weights.files import mistaken_file
 from opensora.models.weights.pretrained import NO_CODE, load_parts
 
@@ -40,7 +40,7 @@ def load_tokenizer(folder: Path, *, kind: str) -> Any:
     if not config.is_file() and not pieces.is_file():
         raise CheckpointError(f"{config} is missing; save the tokenizer beside the weights")
     load: Any = AutoTokenizer
-    if config.is_file() and read_json(config).get("tokenizer_class") == "ByT5Tokenizer":
+    if config.is_file() and read_json_object(config).get("tokenizer_class") == "ByT5Tokenizer":
         load = ByT5Tokenizer
     elif pieces.is_file() and not (folder / _READY).is_file():
         _check_pieces(pieces, kind)

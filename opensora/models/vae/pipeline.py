@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from opensora.config.latent_grid import LatentGrid, grid_of
 from opensora.config.registry import MODELS
 from opensora.core.errors import CheckpointError, ConfigError
-from opensora.core.io import read_json
+from opensora.core.io import read_json_object
 from opensora.models.vae.base import VideoAutoencoder
 from opensora.models.vae.temporal import LATENTS, TemporalAutoencoder
 from opensora.models.weights.files import read_weights
@@ -71,7 +71,7 @@ class OpenSoraVAE(VideoAutoencoder):
         local_files_only: bool = False,
     ) -> None:
         super().__init__(from_pretrained, micro_batch_size, cache_dir, local_files_only)
-        config = read_json(self.folder / "config.json")
+        config = read_json_object(self.folder / "config.json")
         self.grid: LatentGrid = grid_of(config, self.network)
         if micro_frame_size not in (None, self.grid.chunk):
             raise ConfigError(

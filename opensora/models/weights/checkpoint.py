@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 NULL_CAPTION = "y_embedder.y_embedding"
 _TABLE_TOLERANCE = 1e-2  # of a position table that was stored in bfloat16
 _NAMES_SHOWN = 3
+_ROUNDED = {torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64}
+# as ComfyUI, optimum-quanto, bitsandbytes and torchao name what quantised weights are multiplied by
+_SCALES = (".scale_weight", ".weight_scale", ".weight._scale", ".weight.absmax", ".SCB")
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,10 @@ def match_weights(
     Raises:
         CheckpointError: weights of another model or size.
     """
+    if not weights.tensors:
+        raise CheckpointError(f"{source}: holds no weights at all; copy or make the file again")
     _check_family(model, weights, source)
+    _check_numbers(weights, source)
     own, tensors = model.state_dict(), names_for(type(model).__name__, weights)
     tables = {
         name: name in tensors and _equal_tables(tensors[name], own[name])
@@ -204,6 +210,18 @@ def _check_family(model: nn.Module, weights: NamedWeights, source: str | Path) -
             f"{source}: has {theirs} blocks, the model has {ours}; set depth={theirs} or give"
             " weights of this depth"
         )
+
+
+def _check_numbers(weights: NamedWeights, source: str | Path) -> None:
+    """Refuse what other trainers rounded to few bits: its scales have no place in a model here."""
+    for name, value in weights.tensors.items():
+        is_rounded = name.endswith(".weight") and value.ndim > 1 and value.dtype in _ROUNDED
+        if is_rounded or name.endswith(_SCALES):
+            kind = str(value.dtype).removeprefix("torch.")
+            raise CheckpointError(
+                f"{source}: {name} is {kind}, of weights that were quantised; give those of bf16,"
+                " fp16 or fp32"
+            )
 
 
 def _check_whole(report: LoadReport, fitting: Collection[str], source: str | Path) -> None:

@@ -190,6 +190,8 @@ def reading_fault(error: object) -> str:
     words = " ".join(str(error).split())
     if "trust_remote_code" in words:
         return "it needs code of its own, which is never run; give a model that transformers knows"
+    if "ignore_mismatched_sizes" in words:
+        return "its config.json describes a model of another size than its weights are"
     if not _UNCHECKED.search(words):
         return words[:160] or "nothing in it"
     if refused := _REFUSED_OBJECT.search(words):

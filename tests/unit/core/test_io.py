@@ -14,6 +14,7 @@ from opensora.core.io import (
     atomic_path,
     put_first,
     read_json,
+    read_json_object,
     scratch_folder,
     sha256_file,
     write_json,
@@ -143,3 +144,10 @@ def test_a_scratch_folder_goes_with_all_that_is_in_it(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_in_scratch(tmp_path / "a/b")
     assert [path.name for path in tmp_path.rglob("*")] == ["a"]
+
+
+@pytest.mark.parametrize("text", ["[1]", "null", "3", '"x"'])
+def test_fields_that_are_none_are_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(OpenSoraError, match=r"config.json: expected named fields in braces"):
+        read_json_object(tmp_path / "config.json")

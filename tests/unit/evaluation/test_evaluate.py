@@ -1,9 +1,11 @@
 import json
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from opensora.config.registry import METRICS, registered_names
-from opensora.core.errors import TableError
+from opensora.core.errors import CheckpointError, TableError
 from opensora.core.seal import sealed
 from opensora.evaluation.evaluate import evaluate, summarise
 from opensora.evaluation.metric import EvaluationInputs, read_samples
@@ -46,3 +48,16 @@ def test_samples_of_which_none_can_be_read_are_refused(world, tmp_path):
     samples = samples.assign(path=str(tmp_path / "bad.mp4"))
     with pytest.raises(TableError, match="none of 2 samples can be read"):
         evaluate(EvaluationInputs(samples=samples), tmp_path / "stage1.json")
+
+
+def test_networks_that_are_none_are_refused_before_anything_is_measured(world, tmp_path):
+    samples = read_samples(world / "samples" / "samples.csv")
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae/config.json").write_text('{"_class_name": "FluxTransformer2DModel"}')
+    given = EvaluationInputs(samples=samples, features=tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match="holds no EfficientNet-Lite0"):
+        evaluate(given, tmp_path / "x.json")
+    given = EvaluationInputs(samples=samples, vae=tmp_path / "vae")
+    with pytest.raises(CheckpointError, match="_class_name is 'FluxTransformer2DModel'"):
+        evaluate(given, tmp_path / "x.json")

@@ -180,3 +180,23 @@ class TestRefusals:
             DiT(condition="labels", depth=1)
         with pytest.raises(ValueError, match="caption_channels"):
             DiT(condition="text", caption_channels=None, depth=1)
+
+
+@pytest.mark.parametrize("kind", ["whole numbers", "scales"])
+def test_quantised_weights_are_refused(tmp_path, kind):
+    state = stdit(0).state_dict()
+    if kind == "scales":  # as ComfyUI keeps fp8
+        state |= {"blocks.0.attn.qkv.scale_weight": torch.ones(1)}
+    else:
+        state |= {"blocks.0.attn.qkv.weight": state["blocks.0.attn.qkv.weight"].to(torch.int8)}
+    save_weights(state, tmp_path / "w.safetensors")
+    with pytest.raises(
+        CheckpointError, match=r"blocks\.0\.attn\.qkv.*quantised; give those of bf16"
+    ):
+        load_checkpoint(stdit(1), tmp_path / "w.safetensors")
+
+
+def test_a_file_without_weights_is_refused(tmp_path):
+    save_weights({}, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match="holds no weights at all"):
+        load_checkpoint(stdit(1), tmp_path / "w.safetensors")
