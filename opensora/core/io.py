@@ -60,8 +60,9 @@ def atomic_path(path: str | Path, *, folder: bool = False) -> Iterator[Path]:
         for file in temporary.rglob("*") if folder else [temporary]:
             share_rights(file)
         if folder and target.is_dir():
-            shutil.rmtree(target)
-        os.replace(temporary, target)
+            _replace_folder(temporary, target)
+        else:
+            os.replace(temporary, target)
     except OpenSoraError:  # it has its sentence
         raise
     except Exception as error:  # torch raises RuntimeError, safetensors a class of its own
@@ -74,6 +75,19 @@ def atomic_path(path: str | Path, *, folder: bool = False) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def _replace_folder(made: Path, target: Path) -> None:
+    """Put a folder in the place of one that is removed, which comes back if that fails."""
+    before = made.with_name(f"{made.name}.before")
+    os.rename(target, before)
+    try:
+        os.replace(made, target)
+    except BaseException:
+        os.rename(before, target)
+        raise
+    finally:
+        shutil.rmtree(before, ignore_errors=True)
 
 
 @contextmanager

@@ -151,3 +151,26 @@ def test_fields_that_are_none_are_one_sentence(tmp_path: Path, text: str) -> Non
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(OpenSoraError, match=r"config.json: expected named fields in braces"):
         read_json_object(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")])
+def test_a_folder_that_is_replaced_stays_whole_until_the_new_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    (tmp_path / "world/inner").mkdir(parents=True)
+    (tmp_path / "world/inner/a.txt").write_text("old")
+
+    def broken(*_: object) -> None:
+        raise error
+
+    def make() -> None:
+        with atomic_path(tmp_path / "world", folder=True) as place:
+            (place / "b.txt").write_text("new")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", broken)
+        with pytest.raises(type(error)):
+            make()
+    assert [path.name for path in tmp_path.rglob("*")] == ["world", "inner", "a.txt"]
+    make()
+    assert [path.name for path in tmp_path.rglob("*")] == ["world", "b.txt"]
