@@ -115,6 +115,7 @@ def run(args: argparse.Namespace) -> str:
 
     from opensora.core.io import write_json, write_text
     from opensora.core.seal import sealed
+    from opensora.core.text import counted
     from opensora.curation.manifest.build_manifest import build_manifest
     from opensora.curation.manifest.data_card import data_card
     from opensora.curation.manifest.of_sources import read_ready
@@ -165,8 +166,9 @@ def run(args: argparse.Namespace) -> str:
     write_parts(built.manifest, args.manifest, MANIFEST, parts, names, index=True)
     kept = built.funnel["kept"]
     return (
-        f"{kept['rows']} clips ({kept['seconds']:.1f} s) from {kept['sources']} sources kept,"
-        f" {len(built.rejected)} rows rejected -> {args.manifest}"
+        f"{counted(kept['rows'], 'clip')} ({kept['seconds']:.1f} s) from"
+        f" {counted(kept['sources'], 'source')} kept,"
+        f" {counted(len(built.rejected), 'row')} rejected -> {args.manifest}"
     )
 
 

@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Detect; returns the summary line."""
+    from opensora.core.text import counted
     from opensora.curation.scenes.boundaries import SceneSettings
     from opensora.curation.scenes.detect_scenes import detect_scenes
     from opensora.tables.columns import SCENES, VIDEOS
@@ -57,4 +58,4 @@ def run(args: argparse.Namespace) -> str:
     scenes = detect_scenes(videos, settings, workers=args.workers, timeout_s=args.timeout_s)
     write_table(scenes, args.output, SCENES)
     good = int((scenes["status"] == "ok").sum())
-    return f"{good} scenes in {len(videos)} videos -> {args.output}"
+    return f"{counted(good, 'scene')} in {counted(len(videos), 'video')} -> {args.output}"

@@ -90,6 +90,7 @@ def run(args: argparse.Namespace) -> str:
     from pathlib import Path
     from typing import Any
 
+    from opensora.core.text import counted
     from opensora.precompute.encode_captions import encode_captions, read_captions
     from opensora.precompute.text_encoding import TextEncoding, check_encoder_options
     from opensora.stores.index import remove_older
@@ -138,7 +139,7 @@ def run(args: argparse.Namespace) -> str:
     )
     rejected = f", {counts['rejected']} not encoded" if counts["rejected"] else ""
     return (
-        f"{counts['texts']} different captions of {counts['clips']} clips: {counts['encoded']}"
-        f" encoded, {counts['found']} found{rejected}{cut}, {counts['tokens']} tokens{error}"
-        f" -> {args.output}"
+        f"{counted(counts['texts'], 'different caption')} of {counted(counts['clips'], 'clip')}:"
+        f" {counts['encoded']} encoded, {counts['found']} found{rejected}{cut},"
+        f" {counts['tokens']} tokens{error} -> {args.output}"
     )

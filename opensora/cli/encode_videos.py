@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> str:
     """Look up, encode; returns the summary line."""
     from pathlib import Path
 
+    from opensora.core.text import counted
     from opensora.models.weights.folders import (
         clips_learned_from,
         encoder_sha256,
@@ -127,8 +128,9 @@ def run(args: argparse.Namespace) -> str:
         remove_older(Path(index), args.num_shards)
     rejected = f", {counts['rejected']} not encoded" if counts["rejected"] else ""
     return (
-        f"{counts['clips']} clips in {counts['files']} files: {counts['encoded']} encoded,"
-        f" {counts['found']} found{rejected} -> {', '.join(args.output)}"
+        f"{counted(counts['clips'], 'clip')} in {counted(counts['files'], 'file')}:"
+        f" {counts['encoded']} encoded, {counts['found']} found{rejected}"
+        f" -> {', '.join(args.output)}"
     )
 
 

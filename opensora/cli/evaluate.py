@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> str:
     """Evaluate; returns the summary line."""
     from opensora.core.errors import ConfigError
+    from opensora.core.text import counted
 
     if args.against:
         return _compare(args)
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> str:
 
         count = lay_out(samples, args.vbench_videos)
         named = prompt_file(args.vbench_videos)
-        return f"{count} videos -> {args.vbench_videos}, their prompts -> {named}"
+        return f"{counted(count, 'video')} -> {args.vbench_videos}, their prompts -> {named}"
     if not args.output:
         raise ConfigError("evaluate: needs --output, a JSON file named as the stage")
     from opensora.evaluation.evaluate import evaluate, summarise

@@ -87,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> str:
     """Export; returns the summary line."""
     from opensora.core.errors import ConfigError
+    from opensora.core.text import counted
     from opensora.tables.columns import MANIFEST, SHARD
     from opensora.tables.io import write_table
     from opensora.tables.manifest import read_manifest
@@ -100,7 +101,7 @@ def run(args: argparse.Namespace) -> str:
     manifest = read_manifest(args.manifest).drop(columns=SHARD, errors="ignore")
     if args.format == "csv":
         write_table(manifest, args.output, MANIFEST)
-        return f"{len(manifest)} clips -> {args.output}"
+        return f"{counted(len(manifest), 'clip')} -> {args.output}"
     summary = _sharded(args, manifest) if args.format in _SHARDED else _in_folder(args, manifest)
     if args.push:
         from opensora.core.hub import DATASET, push_folder
@@ -139,6 +140,7 @@ def _check_latents(args: argparse.Namespace) -> None:
 
 
 def _in_folder(args: argparse.Namespace, manifest: "pd.DataFrame") -> str:
+    from opensora.core.text import counted
     from opensora.curation.export.folders import LEFT_OUT, Choice, export_folder
 
     card = _card_of(args.manifest)
@@ -147,11 +149,12 @@ def _in_folder(args: argparse.Namespace, manifest: "pd.DataFrame") -> str:
         manifest, args.output, args.format, copy=args.media == "copy", choice=choice
     )
     without = f", {len(left)} left out ({args.output / LEFT_OUT})" if len(left) else ""
-    return f"{len(manifest) - len(left)} clips{without} -> {args.output}"
+    return f"{counted(len(manifest) - len(left), 'clip')}{without} -> {args.output}"
 
 
 def _sharded(args: argparse.Namespace, manifest: "pd.DataFrame") -> str:
     from opensora.core.errors import ConfigError
+    from opensora.core.text import counted
     from opensora.curation.export.formats import Shards, export_parquet, export_webdataset
 
     shards, card = Shards(args.shard_size, args.shard_mb * _MB), _card_of(args.manifest)
@@ -162,7 +165,7 @@ def _sharded(args: argparse.Namespace, manifest: "pd.DataFrame") -> str:
         files = export_webdataset(manifest, args.output, shards, card)
     else:
         raise ConfigError("--media none: webdataset holds the clips; leave it out")
-    return f"{len(manifest)} clips in {len(files)} files -> {args.output}"
+    return f"{counted(len(manifest), 'clip')} in {counted(len(files), 'file')} -> {args.output}"
 
 
 def _card_of(manifest: Path) -> str:

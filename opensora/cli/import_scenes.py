@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> str:
     """Import; returns the summary line."""
     from opensora.core.errors import ConfigError, TableError
+    from opensora.core.text import counted
     from opensora.curation.scenes.import_scenes import import_scenes
     from opensora.tables.columns import NO_VIDEO, SCENES, VIDEOS
     from opensora.tables.io import read_table, write_table
@@ -61,4 +62,5 @@ def run(args: argparse.Namespace) -> str:
     counts = scenes["status"].value_counts()
     words = "".join(f", {counts[name]} {name}" for name in sorted(counts.index.difference(["ok"])))
     first = f" (first: {lost['path'].iloc[0]})" if len(lost) else ""
-    return f"{counts.get('ok', 0)} scenes in {len(videos)} videos{words}{first} -> {args.output}"
+    found = f"{counted(counts.get('ok', 0), 'scene')} in {counted(len(videos), 'video')}"
+    return f"{found}{words}{first} -> {args.output}"

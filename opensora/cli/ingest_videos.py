@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> str:
     """Ingest; returns the summary line."""
     from opensora.core.errors import ConfigError
+    from opensora.core.text import counted
     from opensora.curation.ingest.ingest_videos import ingest_videos, write_shards
     from opensora.tables.columns import VIDEOS
     from opensora.tables.io import write_table
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> str:
     if args.shards_dir is not None:
         suffix = Path(args.output).suffix
         write_shards(videos, args.shards_dir, args.num_shards, suffix)
-        where = f" in {args.num_shards} shards"
+        where = f" in {counted(args.num_shards, 'shard')}"
     elif args.shard is not None:
         where = f" in shard {args.shard} of {args.num_shards}"
     write_table(videos, args.output, VIDEOS)

@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Cut; returns the summary line."""
+    from opensora.core.text import counted
     from opensora.curation.clips.lengths import ClipSettings
     from opensora.curation.clips.split_clips import split_clips
     from opensora.tables.columns import CLIPS, SCENES
@@ -68,4 +69,4 @@ def run(args: argparse.Namespace) -> str:
     write_table(clips, args.output, CLIPS)
     good = clips[clips["status"] == "ok"]
     seconds = (good["end"] - good["start"]).sum()
-    return f"{len(good)} clips, {seconds:.1f} s of footage -> {args.output}"
+    return f"{counted(len(good), 'clip')}, {seconds:.1f} s of footage -> {args.output}"

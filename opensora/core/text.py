@@ -32,3 +32,8 @@ def _escaped(char: str) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def counted(number: int, word: str) -> str:
+    """A number with the word for what it counts: `1 clip`, `2 clips`."""
+    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -18,6 +18,7 @@ from opensora.buckets.bucket import Bucket
 from opensora.buckets.bucket_config import IMAGE_FPS
 from opensora.config.registry import DATASETS
 from opensora.core.errors import ConfigError, TableError, VideoError
+from opensora.core.text import counted
 from opensora.datasets.rejects import Reject, Rejects
 from opensora.media.decode import iter_wanted
 from opensora.media.frames import FrameTransform, choose_window
@@ -260,7 +261,7 @@ class VariableVideoTextDataset:
         absent = wanted[~wanted.isin(manifest[ID])]
         if len(absent):
             raise TableError(
-                f"{self.data_path}: lacks {len(absent)} clips of the plan, the first"
+                f"{self.data_path}: lacks {counted(len(absent), 'clip')} of the plan, the first"
                 f" {absent.iloc[0]!r}; make the plan again with this manifest"
             )
         columns = (manifest[name].tolist() for name in _COLUMNS if name != CAPTION)

@@ -16,6 +16,7 @@ from opensora.core.guard import Guard
 from opensora.core.io import write_json
 from opensora.core.process import threads_in_use
 from opensora.core.seal import sealed
+from opensora.core.text import counted
 from opensora.evaluation.metric import EvaluationInputs
 from opensora.evaluation.vbench import read_results
 from opensora.media.decode import read_frames
@@ -130,7 +131,9 @@ def _readable(inputs: EvaluationInputs) -> tuple[EvaluationInputs, dict[str, str
 
 def summarise(result: dict[str, Any]) -> str:
     """Put the result into one line for the terminal."""
-    parts = [f"{result['num_samples']} samples of {result['num_prompts']} prompts"]
+    parts = [
+        f"{counted(result['num_samples'], 'sample')} of {counted(result['num_prompts'], 'prompt')}"
+    ]
     following = result["metrics"].get("prompt_following")
     if following:
         for split, scores in following["splits"].items():
@@ -146,7 +149,7 @@ def summarise(result: dict[str, Any]) -> str:
         other = "" if shuffled is None else f" (other prompts {shuffled:.3f})"
         parts.append(f"clipsim {clipsim['mean']:.3f}{other}")
     if result.get("unreadable"):
-        parts.append(f"{len(result['unreadable'])} samples could not be read")
+        parts.append(f"{counted(len(result['unreadable']), 'sample')} could not be read")
     if result["skipped"]:
         parts.append(f"skipped {', '.join(sorted(result['skipped']))}")
     return "; ".join(parts)

@@ -16,6 +16,7 @@ from opensora.buckets.bucket_config import IMAGE_FPS, BucketRule
 from opensora.buckets.windows import with_windows
 from opensora.core.errors import TableError
 from opensora.core.seed import stable_shard
+from opensora.core.text import counted
 from opensora.plans.micro_batches import cell_codes, trained_cells
 from opensora.tables.columns import ID, PATH, SHARD, WINDOW
 from opensora.tables.io import write_table
@@ -113,8 +114,8 @@ def plan_items(
     if items[PATH].isna().any():
         absent = items.loc[items[PATH].isna(), ID]
         raise TableError(
-            f"the manifest lacks {len(absent)} clips of the plan, the first {absent.iloc[0]!r}; run"
-            " assign_buckets again with this manifest"
+            f"the manifest lacks {counted(len(absent), 'clip')} of the plan, the first"
+            f" {absent.iloc[0]!r}; run assign_buckets again with this manifest"
         )
     rates = items["fps"].astype(float)
     if not (rates > 0).all():

@@ -23,6 +23,7 @@ from opensora.config.open_folder import read_patch
 from opensora.config.sources import Rates
 from opensora.core.errors import ConfigError, TableError
 from opensora.core.seed import hash_ids
+from opensora.core.text import counted
 from opensora.plans.balance import COST, SampleCost, check_balance_mode
 from opensora.plans.by_source import describe_sources, sources_of
 from opensora.plans.compile import compile_plan
@@ -150,9 +151,9 @@ def training_clips(manifest: pd.DataFrame) -> pd.DataFrame:
         if missing.any():
             row = int(missing.to_numpy().argmax())
             log.warning(
-                "manifest: %s has no value in %d rows, the first is row %d (id %r); buckets do not"
+                "manifest: %s has no value in %s, the first is row %d (id %r); buckets do not"
                 " use it, filter it in build-manifest if such clips are not wanted",
-                *(name, int(missing.sum()), row + 1, manifest[ID].iloc[row]),
+                *(name, counted(int(missing.sum()), "row"), row + 1, manifest[ID].iloc[row]),
             )
     clips = manifest[[ID, "num_frames", "height", "width"]]
     if "split" in manifest:

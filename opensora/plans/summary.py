@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from opensora.buckets.bucket import Bucket, TokenGrid
 from opensora.buckets.bucket_config import BucketConfig, BucketRule, parse_bucket_config
 from opensora.buckets.crop import cut_share
+from opensora.core.text import counted
 from opensora.plans.by_source import first_epoch_samples
 from opensora.plans.compile import ACCUMULATE, step_entries
 from opensora.plans.micro_batches import batch_sizes, cell_codes, count_cells, trained_cells
@@ -178,7 +179,7 @@ def _warnings(
     sentences = []
     for cell, target in sorted(targets.items()):
         size, count = sizes[cell.resolution, cell.num_frames], cells[cell]
-        start = f"{cell}: batch_size {size} exceeds its {count} clips"
+        start = f"{cell}: batch_size {size} exceeds its {counted(count, 'clip')}"
         if target == cell:
             if buckets[str(cell)]["samples"] < size:  # only without drop_last
                 sentences.append(f"{start}, which are one smaller batch; lower it to {count}")

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from opensora.core.errors import TableError
+from opensora.core.text import counted
 from opensora.tables.checks import EXPECTED, TRAIN, check_columns
 from opensora.tables.columns import (
     DETAIL,
@@ -171,9 +172,9 @@ def _warn_of_rates(frame: pd.DataFrame, path: str | Path) -> None:
     if lacks.any():
         row = int(lacks.argmax())
         log.warning(
-            "%s: fps has no value in %d rows of videos, the first is row %d (%s); %g frames a"
+            "%s: fps has no value in %s of videos, the first is row %d (%s); %g frames a"
             " second are assumed: give the column fps, or let import-manifest look into the files",
-            *(path, int(lacks.sum()), row + 1, frame[PATH].iloc[row], FOREIGN_FPS),
+            *(path, counted(int(lacks.sum()), "row"), row + 1, frame[PATH].iloc[row], FOREIGN_FPS),
         )
 
 

@@ -61,7 +61,7 @@ def test_the_commands_turn_a_folder_into_a_manifest(
     assert rejected[["stage", "reason"]].to_numpy().tolist() == [["ingest_videos", "not_a_video"]]
     assert json.loads(Path("f.json").read_text())["kept"]["seconds"] == 6.0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "ingest-videos: 1 of 2 files usable in 1 shards -> v.csv"
+    assert lines[0] == "ingest-videos: 1 of 2 files usable in 1 shard -> v.csv"
     assert len(lines) == 8
 
 

@@ -123,7 +123,7 @@ def test_scores_without_a_value_are_a_warning(run, config, manifest):
     pd.read_csv(manifest).assign(aes=[None] + [5.0] * 9).to_csv(manifest, index=False)
     code, _, err = run("assign-buckets", config, "--data-path", manifest)
     assert code == 0
-    assert "aes has no value in 1 rows, the first is row 1 (id 'v0')" in err
+    assert "aes has no value in 1 row, the first is row 1 (id 'v0')" in err
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from opensora.core.log import setup_logging
-from opensora.core.text import visible
+from opensora.core.text import counted, visible
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,8 @@ def test_a_log_line_can_not_be_forged(capsys: pytest.CaptureFixture[str]) -> Non
     assert lines[0].endswith(r"file=a\x0a2026-01-01 ERROR\x1b[1m \u202ebad")
     assert lines[1].endswith("two")
     assert lines[2:] == [r"lines\x1b"]
+
+
+def test_one_of_a_thing_is_named_in_the_singular():
+    said = [counted(n, "clip") for n in (0, 1, 2, 1000)]
+    assert said == ["0 clips", "1 clip", "2 clips", "1000 clips"]

@@ -257,7 +257,7 @@ def test_a_manifest_without_columns_or_clips_of_the_plan_is_refused(world, tmp_p
     with pytest.raises(TableError, match="column 'text' is missing"):
         variable(world, data_path=path)
     manifest[manifest["id"] != "c2"].to_csv(path, index=False)
-    with pytest.raises(TableError, match="lacks 1 clips of the plan, the first 'c2'"):
+    with pytest.raises(TableError, match="lacks 1 clip of the plan, the first 'c2'"):
         variable(world, data_path=path)
     pd.concat([manifest, manifest[:1]]).to_csv(path, index=False)
     with pytest.raises(TableError, match="id 'c0' is there twice"):

@@ -39,7 +39,7 @@ def test_a_sample_that_can_not_be_read_is_left_out_and_told(world, tmp_path):
     result = evaluate(inputs, tmp_path / "stage1.json")
     assert result["num_samples"] == 7
     assert result["unreadable"] == {"s0": "empty_file: bad.mp4 has zero bytes"}
-    assert "1 samples could not be read" in summarise(result)
+    assert "1 sample could not be read" in summarise(result)
 
 
 def test_samples_of_which_none_can_be_read_are_refused(world, tmp_path):

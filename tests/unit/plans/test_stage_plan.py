@@ -63,7 +63,7 @@ def test_a_clip_that_can_not_fill_a_batch_is_warned_about():
     summary = plan_training(manifest(), config).summary
     assert summary["dropped"]["too_few_for_a_batch"] == 1
     assert (
-        "32px|4|1.00: batch_size 4 exceeds its 1 clips and it has no neighbour to join: they are"
+        "32px|4|1.00: batch_size 4 exceeds its 1 clip and it has no neighbour to join: they are"
         " dropped; lower batch_size to 1, or set drop_last = False" in summary["warnings"]
     )
     assert any("no clip is trained in bucket 32px|4" in w for w in summary["warnings"])

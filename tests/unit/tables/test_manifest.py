@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from opensora.core.errors import TableError
+from opensora.core.text import counted
 from opensora.tables.columns import MANIFEST
 from opensora.tables.io import write_table
 from opensora.tables.manifest import read_manifest
@@ -53,7 +54,10 @@ def test_an_assumed_rate_is_said_with_its_rows(tmp_path, caplog, rates, row) -> 
         assert caplog.text == ""
         return
     count = rates.count("") - 1  # an image needs none
-    assert f"fps has no value in {count} rows of videos, the first is row {row}" in caplog.text
+    assert (
+        f"fps has no value in {counted(count, 'row')} of videos, the first is row {row}"
+        in caplog.text
+    )
     assert f"(x{row - 2}.mp4); 24 frames a second are assumed" in caplog.text
     assert table["fps"][row - 1] == 24.0
 
