@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from opensora.core.arguments import count, fraction, table_file, whole
+from opensora.core.text import counted
 
 if TYPE_CHECKING:
     from opensora.curation.manifest.build_manifest import StageTables
@@ -115,7 +116,6 @@ def run(args: argparse.Namespace) -> str:
 
     from opensora.core.io import write_json, write_text
     from opensora.core.seal import sealed
-    from opensora.core.text import counted
     from opensora.curation.manifest.build_manifest import build_manifest
     from opensora.curation.manifest.data_card import data_card
     from opensora.curation.manifest.of_sources import read_ready
