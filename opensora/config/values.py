@@ -23,6 +23,8 @@ _SIZES = frozenset(
 _FACTORS = frozenset(
     ["mlp_ratio", "time_scale", "space_scale", "transform_scale", "scaling_factor"]
 )
+# beyond these torch can not count the numbers of a layer
+_LARGEST_SIZE, _LARGEST_FACTOR = 2**31 - 1, 1_000_000
 _CHANCES = frozenset(["class_dropout_prob", "drop_path"])
 _ANY = "any value"
 
@@ -41,18 +43,22 @@ def check_value(name: str, value: object, hint: Any) -> None:
     Raises:
         ConfigError: it can not be meant.
     """
-    bounds, lies_within = _bounds(name.rpartition(".")[2])
-    is_numbers = value is None or all(map(lies_within, _numbers(value)))
+    numbers = _numbers(value)
+    bounds, lies_within = _bounds(name.rpartition(".")[2], max(numbers, default=0))
+    is_numbers = value is None or all(map(lies_within, numbers))
     if not (_fits(value, hint) and is_numbers):
         given = shown(repr(value), _LONGEST)
         raise ConfigError(f"{name} is {given}; expected {_meaning(hint, bounds)}")
 
 
-def _bounds(name: str) -> tuple[str, Any]:
+def _bounds(name: str, largest: float) -> tuple[str, Any]:
+    """Words and test of a name's bounds; the upper one is named where `largest` is beyond it."""
     if name in _SIZES:
-        return " of at least 1", lambda number: number >= 1
+        end = f" and at most {_LARGEST_SIZE:,}" if largest > _LARGEST_SIZE else ""
+        return f" of at least 1{end}", lambda number: 1 <= number <= _LARGEST_SIZE
     if name in _FACTORS:
-        return " above 0", lambda number: number > 0
+        end = f" and at most {_LARGEST_FACTOR:,}" if largest > _LARGEST_FACTOR else ""
+        return f" above 0{end}", lambda number: 0 < number <= _LARGEST_FACTOR
     if name in _CHANCES:
         return " from 0 to 1", lambda number: 0 <= number <= 1
     return "", lambda number: True

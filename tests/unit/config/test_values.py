@@ -41,6 +41,12 @@ def test_a_value_is_as_its_annotation(hint: Any, good: list, bad: list, expected
     [
         ("depth", [1, 99], [0, -1], "a whole number of at least 1"),
         ("model.depth", [1], [0], "a whole number of at least 1"),
+        (
+            "hidden_size",
+            [2**31 - 1],
+            [2**31],
+            "a whole number of at least 1 and at most 2,147,483,647",
+        ),
         ("seed", [-5, 0], [], ""),
     ],
 )
@@ -71,3 +77,10 @@ def test_a_long_value_is_cut() -> None:
     with pytest.raises(ConfigError) as error:
         check_value("seed", "x" * 5000, int)
     assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("value", [1e30, 10**20])
+def test_a_factor_that_no_layer_can_have_is_named_with_its_end(value: float) -> None:
+    check_value("model.mlp_ratio", 1e6, float)
+    with pytest.raises(ConfigError, match="expected a number above 0 and at most 1,000,000"):
+        check_value("model.mlp_ratio", value, float)
