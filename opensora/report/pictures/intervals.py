@@ -68,7 +68,7 @@ def intervals(rows: Sequence[Mapping[str, Any]], points: Sequence[str], *, label
                 span = (at["low"], at["high"])
                 (line,) = axes.plot(span, (middle, middle), color=Theme.ACCENT, linewidth=3)
                 mark(line, "interval", f"{name}: {_span(cell)}")
-            dot = {"color": Theme.ACCENT, "linewidth": 8, "solid_capstyle": "round"}
+            dot: dict[str, Any] = {"color": Theme.ACCENT, "linewidth": 8, "solid_capstyle": "round"}
             axes.plot((at["value"],) * 2, (middle,) * 2, **dot)  # a line of no length
             axes.text(ends[1] + _GAP, middle, _numbers(cell), color=Theme.SOFT, **style)
 
