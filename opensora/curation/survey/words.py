@@ -25,6 +25,8 @@ from opensora.tables.public import PublicTable, public_table, video_ids
 PROMPTS = 4
 _MOST_TABLES = 20
 _LONGEST_PROMPT = 300
+# a table with these is one of clips that were cut: their seconds are those of the source
+_OF_SOURCES = {"source", "start", "end"}
 _ANY_PROMPT = "a video"  # where no text of theirs can be a prompt
 
 
@@ -81,8 +83,7 @@ def find_words(folder: Path, found: Contents) -> Words:
     of the names of folders.
     """
     if ready := _ready_table(folder, found):
-        prompts = prompts_of(first_texts(Path(ready), PROMPTS))
-        return Words(ready=ready, prompts=prompts or [_ANY_PROMPT])
+        return _of_ready(ready)
     words = Words(beside=len(found.captioned), files=frozenset(found.captioned))
     places = Places(found.media) if found.tables else None
     named: dict[str, frozenset[str]] = {}  # by the tables whose paths start in their own folders
@@ -108,6 +109,10 @@ def find_words(folder: Path, found: Contents) -> Words:
         theirs = places.named(table, rows[PATH].tolist())
         if not theirs.files:
             continue
+        if set(rows) >= _OF_SOURCES:
+            if _layout(folder):
+                return _of_ready(str(folder))
+            theirs = Named(theirs.root or os.path.dirname(table), theirs.files)
         texts[table] = _texts_of(rows, theirs)
         if theirs.root is not None:
             elsewhere[table] = theirs
@@ -141,6 +146,11 @@ def _texts_of(rows: pd.DataFrame, theirs: Named) -> list[str]:
     names = {os.path.basename(path) for path in theirs.files}
     is_here = rows[PATH].map(lambda name: os.path.basename(str(name)) in names)
     return [str(text) for text in rows.loc[is_here, TEXT].head(PROMPTS)]
+
+
+def _of_ready(ready: str) -> Words:
+    prompts = prompts_of(first_texts(Path(ready), PROMPTS))
+    return Words(ready=ready, prompts=prompts or [_ANY_PROMPT])
 
 
 def _of_public(public: PublicTable, rows: pd.DataFrame, videos: Sequence[str]) -> dict[str, Any]:

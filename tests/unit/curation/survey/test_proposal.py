@@ -180,6 +180,22 @@ def test_of_a_large_table_the_beginning_is_read(
     assert said.endswith("meta.csv 20,000 rows were read")
 
 
+@pytest.mark.parametrize("layout", ["videofolder", "jsonl"])
+def test_clips_that_were_cut_elsewhere_are_not_cut_again(layout: str, tmp_path: Path) -> None:
+    """Their seconds in the table are those of the source, where the clip itself begins at 0."""
+    table = {"videofolder": "train/metadata.jsonl", "jsonl": "train.jsonl"}[layout]
+    path = {"videofolder": "a.mp4", "jsonl": "train/a.mp4"}[layout]
+    film(tmp_path / "train/a.mp4")
+    row = {"file_name": path, "text": "a car", "source": "/v/film.mp4", "start": 30, "end": 32}
+    (tmp_path / table).write_text(json.dumps(row) + "\n")
+    config, made, _, words = proposed(tmp_path)
+    assert (made.mode, words.prompts) == ("import", ["a car"])
+    if layout == "videofolder":
+        assert config["manifest"] == str(tmp_path)
+    else:
+        assert (config["manifest"], config["root"]) == (str(tmp_path / table), str(tmp_path))
+
+
 def test_a_table_with_times_keeps_the_search_for_cuts(tmp_path: Path) -> None:
     film(tmp_path / "a.mp4", 6)
     (tmp_path / "captions.csv").write_text("path,start,end,text\na.mp4,0,3,one\na.mp4,3,6,two\n")
