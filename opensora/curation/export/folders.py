@@ -24,6 +24,7 @@ from opensora.curation.export.names import (
     DEFAULT_SUFFIX,
     SPLIT,
     absolute,
+    as_written,
     check_names,
     suffix_of,
     without_places,
@@ -89,7 +90,7 @@ def export_folder(
             " format with a table: jsonl, musubi"
         )
     rows = manifest.sort_values([SPLIT, ID], ignore_index=True)
-    rows = rows.assign(caption=_as_written(rows), **{DETAIL: ""})
+    rows = rows.assign(caption=as_written(rows), **{DETAIL: ""})
     with atomic_path(folder, folder=True) as temporary:
         rows = _placed(rows, folder, copy=copy)
         left = write(Place(temporary, folder.absolute()), rows, choice)
@@ -107,13 +108,6 @@ class Place:
 
     now: Path
     then: Path
-
-
-def _as_written(rows: pd.DataFrame) -> pd.Series:
-    """Captions as people wrote them: other trainers clean them in their own way."""
-    if CAPTION not in rows:
-        return rows[TEXT]
-    return rows[CAPTION].where(rows[CAPTION].fillna("") != "", rows[TEXT])
 
 
 def _placed(rows: pd.DataFrame, folder: Path, *, copy: bool) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from opensora.curation.export.dataset_card import CARD, dataset_card, splits_of
 from opensora.curation.export.names import (
     DEFAULT_SUFFIX,
     SPLIT,
+    as_written,
     check_names,
     member_name,
     without_places,
@@ -58,7 +59,7 @@ def export_webdataset(
             missing, or the folder holds files already.
     """
     check_names(manifest, without_dots=True)
-    rows = without_places(manifest)
+    rows = without_places(manifest).assign(**{TEXT: as_written(manifest)})
     patterns = {split: f"{split}-*.tar" for split in splits_of(manifest)}
     whole = dataset_card(manifest, card, patterns)
     return _export(rows, folder, "", shards, "tar", _write_tar, whole)
@@ -84,6 +85,7 @@ def export_parquet(
     """
     check_names(manifest, without_dots=False)
     rows = without_places(manifest) if copy else manifest
+    rows = rows.assign(**{TEXT: as_written(manifest)})
     write = _write_parquet if copy else _write_rows
     patterns = {split: f"data/{split}-*.parquet" for split in splits_of(manifest)}
     whole = dataset_card(manifest, card, patterns)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from opensora.core.errors import TableError
 from opensora.core.text import visible
-from opensora.tables.columns import ID, PATH
+from opensora.tables.columns import CAPTION, ID, PATH, TEXT
 
 SPLIT, SOURCE = "split", "source"
 DEFAULT_SUFFIX = ".mp4"  # of a clip whose file has none
@@ -116,3 +116,10 @@ def _is_file_name(text: str) -> bool:
 
 def _shown(value: object) -> str:
     return repr(visible(str(value))[:_SHOWN])
+
+
+def as_written(rows: pd.DataFrame) -> pd.Series:
+    """Captions as people wrote them: other trainers clean them in their own way."""
+    if CAPTION not in rows:
+        return rows[TEXT]
+    return rows[CAPTION].where(rows[CAPTION].fillna("") != "", rows[TEXT])

@@ -48,6 +48,19 @@ def test_webdataset_shards_hold_every_clip_once_and_equal_bytes(
         assert video.read() == b"\x01" * 10
 
 
+def test_texts_are_captions_as_people_wrote_them(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    """What comes back is what was there: a cleaned text has lost its capitals."""
+    rows = manifest.assign(caption=["A Cat!", *[""] * (len(manifest) - 1)])
+    (first, *_) = export_webdataset(rows, tmp_path / "a", Shards(10), "# Card\n")
+    with tarfile.open(first) as archive:
+        told = {name: archive.extractfile(name).read() for name in archive.getnames()}
+    texts = sorted(data.decode() for name, data in told.items() if name.endswith(".txt"))
+    assert "A Cat!" in texts
+    assert any(text.startswith("text é") for text in texts)
+    (table, *_) = map(pq.read_table, export_parquet(rows, tmp_path / "b", Shards(10), "# Card\n"))
+    assert "A Cat!" in table.column("text").to_pylist()
+
+
 def test_parquet_names_its_features_and_the_card_its_splits(
     manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
