@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Final
 
 import ffmpeg
 import pandas as pd
@@ -32,7 +33,7 @@ from opensora.tables.io import read_table, write_table
 
 SCORERS_TIMED = ("technical", "flow")
 _SCORED_TOGETHER = 8  # clips that a worker takes at once at most
-_METHOD = "forkserver"
+_METHOD: Final = "forkserver"
 _STOPPED = 75
 _CONTEXT = get_context(_METHOD)
 

@@ -190,6 +190,6 @@ def _of_length(text: Tensor) -> Tensor:
 
 
 @cache
-def _lean(kind: type[nn.Module]) -> type[nn.Module]:
+def _lean(kind: type[Any]) -> type[Any]:
     """One class for all blocks: what compiles, wraps or counts blocks tells them apart by it."""
     return type(kind.__name__, (LeanBlock, kind), {"__module__": kind.__module__})
