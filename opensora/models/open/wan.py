@@ -63,7 +63,8 @@ class Wan(OpenTransformer):
         self.patch_size = (int(patch_t), int(patch_h), int(patch_w))
         self.caption_channels = int(config.text_dim)
         for block in self.all_blocks:
-            block.__class__ = _lean(type(block))
+            kind: type[Any] = type(block)
+            block.__class__ = _lean(kind)
 
     @property
     def x_embedder(self) -> nn.Module:
