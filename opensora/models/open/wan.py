@@ -63,7 +63,7 @@ class Wan(OpenTransformer):
         self.patch_size = (int(patch_t), int(patch_h), int(patch_w))
         self.caption_channels = int(config.text_dim)
         for block in self.all_blocks:
-            kind: type[Any] = type(block)
+            kind: Any = type(block)
             block.__class__ = _lean(kind)
 
     @property
@@ -191,6 +191,6 @@ def _of_length(text: Tensor) -> Tensor:
 
 
 @cache
-def _lean(kind: type[Any]) -> type[Any]:
+def _lean(kind: Any) -> Any:
     """One class for all blocks: what compiles, wraps or counts blocks tells them apart by it."""
     return type(kind.__name__, (LeanBlock, kind), {"__module__": kind.__module__})
