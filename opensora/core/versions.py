@@ -17,7 +17,7 @@ VERSIONS = {
     "technical": 5,
     "flow": 3,
     "match": 3,
-    "phash": 2,
+    "phash": 3,
     "aesthetic": 2,
     "camera": 3,
     "ocr": 2,

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 
 from opensora.config.registry import SCORERS
-from opensora.curation.scores.scorer import ClipFrames, Scorer, Scores, spread
+from opensora.curation.scores.scorer import ClipFrames, Scorer, Scores, spread, spread_pairs
 
 NUM_FRAMES = 3
+NUM_PAIRS = 8  # from whose frames they are taken: those that other scorers decode too
 SIZE_PX = 32
 LUMA_CELLS, CHROMA_CELLS = 8, 4  # lowest frequencies kept, per axis
 DEAD_ZONE = 16.0  # orthonormal DCT of a cosine with an amplitude of one grey level
@@ -27,8 +28,10 @@ class PerceptualHash(Scorer):
     columns = ("phash",)
 
     def choose(self, num_frames: int) -> list[int]:
-        """Three frames, spread over the clip."""
-        return spread(num_frames, NUM_FRAMES)
+        """Three frames, spread over the clip, of those that other scorers look at."""
+        decoded = spread_pairs(num_frames, NUM_PAIRS)
+        places = spread(num_frames, NUM_FRAMES)
+        return sorted({min(decoded, key=lambda frame: abs(frame - place)) for place in places})
 
     def score(self, batch: Sequence[ClipFrames]) -> Scores:
         """Hash clips.

@@ -3,6 +3,7 @@ import numpy as np
 
 from opensora.curation.scores.perceptual_hash import PerceptualHash
 from opensora.curation.scores.scorer import ClipFrames
+from opensora.curation.scores.technical import TechnicalScorer
 
 
 def scene(seed: int) -> np.ndarray:
@@ -42,3 +43,14 @@ def test_a_still_equals_its_video_and_blank_clips_have_no_hash() -> None:
         8**2 + 2 * 4**2
     )  # frames, cells of brightness and of two colours
     assert hash_of(np.full((40, 60, 3), 17, np.uint8)) == ""
+
+
+def test_its_frames_are_spread_and_among_those_that_other_scorers_decode() -> None:
+    assert PerceptualHash().choose(1) == [0]
+    assert PerceptualHash().choose(2) == [0, 1]
+    for num_frames in (3, 16, 17, 46, 250, 9001):
+        chosen = PerceptualHash().choose(num_frames)
+        assert set(chosen) <= set(TechnicalScorer().choose(num_frames))
+        assert len(chosen) == 3
+        for frame, part in zip(chosen, (1, 3, 5), strict=True):
+            assert abs(frame - part * num_frames / 6) <= num_frames / 16 + 1
