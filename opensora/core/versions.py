@@ -32,7 +32,7 @@ VERSIONS = {
     "encode_captions": 4,
     "settle_plan": 1,
     "train": 4,
-    "sample": 6,
+    "sample": 7,
     "evaluate": 6,
     "report": 7,
 }

@@ -32,6 +32,7 @@ pipe.transformer.load_lora_adapter(
     {name!r}, weight_name="pytorch_lora_weights.safetensors", prefix="transformer"
 )"""
 _WITHOUT_LOADER = ("HunyuanVideo15Transformer3DModel",)
+_PADDING_READ = ("umt5", "t5-cogvideox")  # text encoders of models that attend to it
 
 
 def model_card(
@@ -70,6 +71,8 @@ def model_card(
     use = _USE[kind].format(
         name=name, base=base_model or "the base model", load=_load_adapters(name, training["model"])
     )
+    if kind != "model":
+        use += _padded(training)
     sections = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n# {name.rpartition('/')[2]}\n",
         f"{task.replace('-', ' ').capitalize()}, {what}"
@@ -89,6 +92,14 @@ def _load_adapters(name: str, model: Mapping[str, Any]) -> str:
         return _LOAD_ALONE.format(name=name)
     where = ", load_into_transformer_2=True" if model.get("part") == SECOND else ""
     return f"pipe.load_lora_weights({name!r}{where})"
+
+
+def _padded(training: Mapping[str, Any]) -> str:
+    """The line that gives prompts the length that captions were padded to, where that counts."""
+    encoder = (training.get("encoders") or {}).get("text_encoder") or {}
+    if encoder.get("type") not in _PADDING_READ or not encoder.get("model_max_length"):
+        return ""
+    return f"\nvideo = pipe(\"a red ball\", max_sequence_length={encoder['model_max_length']})"
 
 
 def _task(architecture: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ _NAME = "from_pretrained"
 _OF_A_RUN = ("prompt_path", "reference_path", "mask_strategy", "sp_size", "num_samples", "lora")
 _MACHINE = ("cache_dir", "local_files_only")
 # of a training config, what others want to know; the rest are places and machines
-_TOLD = {*TRAINING_FIELDS, *PLAN_FIELDS, "fps", "posterior"} - {"load"}
+_TOLD = {*TRAINING_FIELDS, *PLAN_FIELDS, "fps", "posterior", "encoders"} - {"load"}
 
 
 def read_training(outputs: Path) -> dict[str, Any]:

@@ -66,6 +66,9 @@ def test_adapters_and_whole_weights_load_where_they_came_from(name, video_world,
         alone = name == "hunyuan-1.5"  # whose pipeline has no load_lora_weights
         way = "transformer.load_lora_adapter(" if alone else "pipe.load_lora_weights("
         assert (way in card) == (not more)
+        # the pipeline pads a prompt as the captions were, where the model reads the padding
+        told = f"max_sequence_length={family.length})" in card
+        assert told == (name in ("wan", "cogvideox-2b"))
         assert str(tmp_path) not in card
         # 1. in diffusers
         if more:

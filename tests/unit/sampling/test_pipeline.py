@@ -163,6 +163,19 @@ def test_t5_stays_out_of_float16(config):
     assert encoder.model_max_length == 120  # the model says nothing
 
 
+def test_prompts_are_as_long_as_captions_were_where_the_model_says_nothing(config):
+    # Wan reads the padding: of captions padded to 64 it makes other videos than of 512
+    fields, trained = config["text_encoder"], {"type": "t5", "model_max_length": 40}
+    encoder = build_text_encoder(fields, {}, torch.float32, CPU, trained=trained)
+    assert encoder.model_max_length == 40
+    given = {**fields, "model_max_length": 30}
+    encoder = build_text_encoder(given, {}, torch.float32, CPU, trained=trained)
+    assert encoder.model_max_length == 30
+    told = {"model_max_length": 24}
+    encoder = build_text_encoder(fields, told, torch.float32, CPU, trained=trained)
+    assert encoder.model_max_length == 24
+
+
 @pytest.mark.parametrize("name", ["vae", "text_encoder", "scheduler"])
 def test_a_part_that_is_not_named_is_a_config_error(config, name):
     with pytest.raises(ConfigError, match=f"names no {name}"):
