@@ -37,6 +37,15 @@ class TrainedModel:
     model: dict[str, Any]
     other: "TrainedModel | None" = None
 
+    def trained_texts(self) -> dict[str, int]:
+        """`model_max_length` of the captions of training, where that is known.
+
+        Wan reads the padding behind a prompt: with more of it than learnt it makes other videos.
+        """
+        encoder = (self.training.get("encoders") or {}).get("text_encoder") or {}
+        length = encoder.get("model_max_length")
+        return {"model_max_length": int(length)} if length else {}
+
     def sha256(self) -> str:
         """Hash of the weights."""
         return files_sha256(self.files)

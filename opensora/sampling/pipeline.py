@@ -107,10 +107,8 @@ def load_pipeline(
     vae = _build("vae", _require_weights(config["vae"], "vae")).to(device, dtype).eval()
     check_shared_frames(settings, vae)
     prepare_decoding(vae, settings, device)
-    trained = (source.training.get("encoders") or {}).get("text_encoder")
-    text_encoder = build_text_encoder(
-        config["text_encoder"], source.model, dtype, device, trained=trained
-    )
+    told = {**source.trained_texts(), **source.model}
+    text_encoder = build_text_encoder(config["text_encoder"], told, dtype, device)
     model = load_model(source, settings, vae, text_encoder)
     check_second_scale(model, config["scheduler"])
     adapters = _apply(config.get("lora"), model)
@@ -183,19 +181,14 @@ def build_text_encoder(
     model: Mapping[str, Any],
     dtype: torch.dtype,
     device: torch.device,
-    *,
-    trained: Mapping[str, Any] | None = None,
 ) -> Any:
     """Build the text encoder, as long as the model's texts, or with as many classes.
 
-    A model that reads the padding behind a prompt takes as much of it as in training alone.
-
     Args:
         fields: type and keywords.
-        model: type and keywords of the model.
+        model: type and keywords of the model, with the length of its texts.
         dtype: of the weights; float32 in place of float16, whose range T5 leaves.
         device: where the encoder runs.
-        trained: identity of the encoder that the captions of training went through.
 
     Raises:
         ConfigError: no weights are named.
@@ -209,9 +202,8 @@ def build_text_encoder(
             raise ConfigError("text_encoder 'classes' has no num_classes; set it.")
         return build.build_text_encoder(fields, device, dtype, **defaults)
     # the model's length is that of embeddings, and a pooled one says nothing of its text
-    length = model.get("model_max_length") or (trained or {}).get("model_max_length")
-    if length and not _is_pooled(MODELS.get(str(fields.get("type")))):
-        defaults["model_max_length"] = length
+    if model.get("model_max_length") and not _is_pooled(MODELS.get(str(fields.get("type")))):
+        defaults["model_max_length"] = model["model_max_length"]
     named = _require_weights(fields, "text_encoder")
     return build.build_text_encoder(named, device, dtype, **defaults)
 

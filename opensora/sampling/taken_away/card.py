@@ -99,7 +99,7 @@ def _padded(training: Mapping[str, Any]) -> str:
     encoder = (training.get("encoders") or {}).get("text_encoder") or {}
     if encoder.get("type") not in _PADDING_READ or not encoder.get("model_max_length"):
         return ""
-    return f"\nvideo = pipe(\"a red ball\", max_sequence_length={encoder['model_max_length']})"
+    return f'\nvideo = pipe("a red ball", max_sequence_length={encoder["model_max_length"]})'
 
 
 def _task(architecture: Mapping[str, Any]) -> str:

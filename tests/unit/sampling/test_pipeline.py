@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from opensora.config.load import save_config
+from opensora.config.load import read_saved_config, save_config
 from opensora.core.errors import CheckpointError, ConfigError
 from opensora.core.io import sha256_file, write_json
 from opensora.sampling.checkpoint import find_trained_model
@@ -163,17 +163,21 @@ def test_t5_stays_out_of_float16(config):
     assert encoder.model_max_length == 120  # the model says nothing
 
 
-def test_prompts_are_as_long_as_captions_were_where_the_model_says_nothing(config):
+def test_prompts_are_as_long_as_captions_were_where_the_model_says_nothing(
+    config, trained, tmp_path
+):
     # Wan reads the padding: of captions padded to 64 it makes other videos than of 512
-    fields, trained = config["text_encoder"], {"type": "t5", "model_max_length": 40}
-    encoder = build_text_encoder(fields, {}, torch.float32, CPU, trained=trained)
-    assert encoder.model_max_length == 40
-    given = {**fields, "model_max_length": 30}
-    encoder = build_text_encoder(given, {}, torch.float32, CPU, trained=trained)
-    assert encoder.model_max_length == 30
-    told = {"model_max_length": 24}
-    encoder = build_text_encoder(fields, told, torch.float32, CPU, trained=trained)
-    assert encoder.model_max_length == 24
+    saved = read_saved_config(trained.checkpoint.parent / "config.py")
+    saved["model"] = {k: v for k, v in saved["model"].items() if k != "model_max_length"}
+    saved["encoders"] = {"text_encoder": {"type": "t5", "model_max_length": 24}}
+    shutil.copy(trained.checkpoint, tmp_path)
+    save_config(saved, tmp_path / "config.py")
+    named = {**config, "model": {"from_pretrained": str(tmp_path / trained.checkpoint.name)}}
+    assert find_trained_model(named["model"]).trained_texts() == {"model_max_length": 24}
+    assert load(named).text_encoder.model_max_length == 24
+    del saved["encoders"]
+    save_config(saved, tmp_path / "config.py")
+    assert find_trained_model(named["model"]).trained_texts() == {}
 
 
 @pytest.mark.parametrize("name", ["vae", "text_encoder", "scheduler"])
