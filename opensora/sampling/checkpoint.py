@@ -43,8 +43,7 @@ class TrainedModel:
         Wan reads the padding behind a prompt: with more of it than learnt it makes other videos.
         """
         encoder = (self.training.get("encoders") or {}).get("text_encoder") or {}
-        length = encoder.get("model_max_length")
-        return {"model_max_length": int(length)} if length else {}
+        return {k: int(v) for k, v in encoder.items() if k == "model_max_length" and v}
 
     def sha256(self) -> str:
         """Hash of the weights."""

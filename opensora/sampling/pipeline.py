@@ -107,8 +107,8 @@ def load_pipeline(
     vae = _build("vae", _require_weights(config["vae"], "vae")).to(device, dtype).eval()
     check_shared_frames(settings, vae)
     prepare_decoding(vae, settings, device)
-    told = {**source.trained_texts(), **source.model}
-    text_encoder = build_text_encoder(config["text_encoder"], told, dtype, device)
+    texts, told = config["text_encoder"], {**source.trained_texts(), **source.model}
+    text_encoder = build_text_encoder(texts, told, dtype, device)
     model = load_model(source, settings, vae, text_encoder)
     check_second_scale(model, config["scheduler"])
     adapters = _apply(config.get("lora"), model)
@@ -136,7 +136,7 @@ def load_pipeline(
             "checkpoint": str(source.path),
             "checkpoint_sha256": source.sha256(),
             **adapters,
-            "model": source.model,
+            "model": told | {k: v for k, v in texts.items() if k == "model_max_length"},
             "vae": vae.identity(),
             "text_encoder": text_encoder.identity(),
             **({"image_encoder": pictures.identity()} if pictures else {}),

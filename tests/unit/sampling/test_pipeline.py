@@ -174,7 +174,9 @@ def test_prompts_are_as_long_as_captions_were_where_the_model_says_nothing(
     save_config(saved, tmp_path / "config.py")
     named = {**config, "model": {"from_pretrained": str(tmp_path / trained.checkpoint.name)}}
     assert find_trained_model(named["model"]).trained_texts() == {"model_max_length": 24}
-    assert load(named).text_encoder.model_max_length == 24
+    pipeline = load(named)
+    assert pipeline.text_encoder.model_max_length == 24
+    assert pipeline.identity["model"]["model_max_length"] == 24  # other samples of another length
     del saved["encoders"]
     save_config(saved, tmp_path / "config.py")
     assert find_trained_model(named["model"]).trained_texts() == {}
