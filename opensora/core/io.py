@@ -84,10 +84,9 @@ def _replace_folder(made: Path, target: Path) -> None:
     try:
         os.replace(made, target)
     except BaseException:
-        os.rename(before, target)
+        os.rename(before, target)  # if that fails as well it stays under its other name
         raise
-    finally:
-        shutil.rmtree(before, ignore_errors=True)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 @contextmanager

@@ -22,7 +22,8 @@ SHARP_EVERY = 2  # of the frames: neighbours are as sharp as each other
 BLACK_LUMA = 32  # 0.10 of the video range above black, as blackdetect's pixel_black_th
 BLACK_SHARE = 0.98  # of the pixels, as blackdetect's picture_black_ratio_th
 FROZEN_LEVELS = 0.1  # mean levels of red, green and blue between neighbours; a repeated frame has 0
-SURELY_MOVES = 0.3  # levels of luma; then some colour moves by more than FROZEN_LEVELS
+# levels of luma, which moves by at most 2.15 times the mean of the colours: these by 0.14 then
+SURELY_MOVES = 0.3
 BAR_LUMA = 24  # brightest pixel of a black bar, with the noise of compression
 DARK_LUMA, BRIGHT_LUMA = 4, 251  # of clipped shadows and lights
 BLOCK_PX = 8
