@@ -34,5 +34,5 @@ VERSIONS = {
     "train": 4,
     "sample": 7,
     "evaluate": 6,
-    "report": 7,
+    "report": 8,
 }

@@ -6,7 +6,10 @@ from unittest.mock import ANY
 import pytest
 
 from opensora.core.io import read_json, write_json
+from opensora.evaluation.vbench import read_results, vbench_names
 from opensora.report.pages import write_report
+from opensora.tables.columns import SAMPLES
+from opensora.tables.io import read_table
 from tests.browser.conftest import watched
 from tests.browser.run_folder import make_run
 
@@ -30,6 +33,9 @@ def test_every_curve_of_training_is_drawn_and_the_stage_filters(page):
     page.page.locator("[data-stage=stage2] .figure").first.get_by_text("as a table").click()
     figure = "document.querySelector('[data-stage=stage2] .figure')"
     page.until(f"{figure}.querySelectorAll('.scroll tbody tr').length === 12")
+
+
+KINDS = ("scale", "whisker", "floor")
 
 
 def test_a_milestone_of_training_leads_to_its_samples(page):
@@ -98,3 +104,32 @@ def test_one_checkpoint_leaves_room_around_its_interval(browser, tmp_path):
     assert found["clipsim"] == (pytest.approx(47.4, abs=0.1), pytest.approx(112.6, abs=0.1), ANY)
     assert found["clipsim"][2] == ["0.100", "0.450"]
     assert found["psnr"] == (42.0, 118.0, ["26", "34"])
+
+
+def test_a_floor_and_the_score_of_vbench_stand_beside_their_numbers(browser, tmp_path):
+    made = make_run(tmp_path, stages=("stage1",))
+    file = made.run / "evaluation/stage1.json"
+    content = read_json(file)
+    distance = {"version": 1, "mean": 1.5, "low": 1.2, "high": 1.8, "count": 400, "samples": {}}
+    content["metrics"]["fvd"] = {**distance, "floor": {"value": 1.0, "count": 300}}
+    samples = read_table(made.run / "samples/stage1/samples.csv", SAMPLES)
+    names = sorted(vbench_names(samples).values())
+    videos = [{"video_path": name, "video_results": 40.0 + k} for k, name in enumerate(names)]
+    write_json(tmp_path / "a_eval_results.json", {"imaging_quality": [0.435, videos]})
+    content["metrics"] |= read_results([tmp_path / "a_eval_results.json"], samples)
+    write_json(file, content)
+    write_report(made.run, made.run / "report/index.html")  # compared with nothing
+    with watched(browser, made.run / "report") as page:
+        page.open("evaluation")
+        table = page.page.locator("table:has(caption:has-text('Means'))")
+        fvd = table.get_by_role("row").filter(has_text="fvd")
+        small = fvd.locator("small").all_inner_texts()
+        assert small == ["1.20 to 1.80, n 400", "floor 1 (n 300)"]
+        drawn = [float(fvd.locator(f"svg .{kind}").first.get_attribute("x1")) for kind in KINDS]
+        start, low, floor = drawn  # below the interval, and not at the end of the scale
+        assert start < floor < low
+        quality = table.get_by_role("row").filter(has_text="vbench imaging quality")
+        assert quality.locator("small").last.inner_text() == "VBench's score 0.435"
+        assert quality.locator("svg .floor").count() == 0
+        notes = page.page.locator(".card .note").all_inner_texts()
+        assert [note.split()[0] for note in notes] == ["Floor,", "VBench's"]

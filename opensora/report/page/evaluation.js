@@ -2,17 +2,22 @@
 /* What was measured: numbers with intervals, differences between checkpoints, values of samples. */
 (function () {
   const BINS = 12;
+  const NOTES = {
+    floor: "Floor, a mark on the scale: the distance of validation clips from other validation clips, which samples of a perfect model would have at the same number of videos.",
+    score: "VBench's score is its own number of a dimension; for some it is on another scale than the values of videos, or leaves some of them out.",
+  };
   const number = (value) => report.format.number(value);
   const show = (value, kind) => (kind === "accuracy" ? report.format.percent(value) : number(value));
   const between = (low, high, kind) => (low === null || high === null ? "no interval" : `${show(low, kind)} to ${show(high, kind)}`);
 
-  /* A number with its interval on the scale of its row, whose ends are said. */
+  /* A number with its interval, and its floor, on the scale of its row, whose ends are said. */
   function whisker(cell, low, high, kind) {
     const place = (value) => 4 + (152 * (value - low)) / (high - low || 1);
     const end = (x, value, anchor) => report.svg("text", { x, y: 24, "text-anchor": anchor, class: "end" }, show(value, kind));
     const line = cell.low === null ? null : report.svg("line", { x1: place(cell.low), x2: place(cell.high), y1: 8, y2: 8, class: "whisker" });
+    const floor = "floor" in cell && report.svg("line", { x1: place(cell.floor), x2: place(cell.floor), y1: 2, y2: 14, class: "floor" });
     return report.svg("svg", { width: 160, height: 26, viewBox: "0 0 160 26", "aria-hidden": "true", class: "interval" },
-      report.svg("line", { x1: 4, x2: 156, y1: 8, y2: 8, class: "scale" }), line,
+      report.svg("line", { x1: 4, x2: 156, y1: 8, y2: 8, class: "scale" }), line, floor,
       report.svg("circle", { cx: place(cell.value), cy: 8, r: 3.5, class: "value" }),
       end(0, low, "start"), end(160, high, "end"));
   }
@@ -30,7 +35,10 @@
       return line;
     }).filter(Boolean);
     const columns = [{ key: "what", title: "metric" }, ...points.map((point, k) => ({ key: `v${k}`, title: point, kind: "number", cell: (row) => cellOf(row[`cell${k}`]) }))];
-    return report.table({ caption: "Means and shares, each with its 95 % interval on the scale of its row", columns, rows });
+    const cells = rows.flatMap((row) => points.map((_, k) => row[`cell${k}`])).filter(Boolean);
+    const notes = Object.keys(NOTES).filter((name) => cells.some((cell) => name in cell));
+    return [report.table({ caption: "Means and shares, each with its 95 % interval on the scale of its row", columns, rows }),
+      notes.map((name) => report.el("p", { class: "note" }, NOTES[name]))];
   }
 
   function cellOf(cell) {
@@ -38,7 +46,9 @@
     const beside = ["chance", "shuffled"].filter((name) => name in cell).map((name) => `${name} ${show(cell[name], cell.kind)}`);
     const small = [between(cell.own.low, cell.own.high, cell.kind), cell.n === null || cell.n === undefined ? "" : `n ${number(cell.n)}`, ...beside];
     return report.el("div", { class: "measured" }, report.el("strong", {}, show(cell.value, cell.kind)),
-      whisker(cell.own, cell.low, cell.high, cell.kind), report.el("small", {}, small.filter(Boolean).join(", ")));
+      whisker(cell.own, cell.low, cell.high, cell.kind), report.el("small", {}, small.filter(Boolean).join(", ")),
+      "floor" in cell ? report.el("small", {}, `floor ${number(cell.floor)} (n ${number(cell.floor_n)})`) : null,
+      "score" in cell ? report.el("small", {}, `VBench's score ${number(cell.score)}`) : null);
   }
 
   /* What a difference says: nothing, a direction, or whether that is to the good. */

@@ -17,7 +17,7 @@ from opensora.report.samples.evaluation import measured_rows
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-_WIDTH, _LINE, _NAMES, _SCALE = 1080, 26, 420, 380
+_WIDTH, _LINE, _NAMES, _SCALE = 1240, 26, 420, 380
 _GAP = 30  # between names and scale, and between scale and numbers
 
 
@@ -58,8 +58,8 @@ def intervals(rows: Sequence[Mapping[str, Any]], points: Sequence[str], *, label
             per_unit = _SCALE / ((high - low) or 1.0)
             at = {
                 end: _NAMES + _GAP + per_unit * (cell[end] - low)
-                for end in ("low", "value", "high")
-                if cell[end] is not None
+                for end in ("low", "value", "high", "floor")
+                if cell.get(end) is not None
             }
             axes.text(0, middle, _short(name), color=Theme.INK, **style)
             ends = (_NAMES + _GAP, _NAMES + _GAP + _SCALE)
@@ -68,6 +68,10 @@ def intervals(rows: Sequence[Mapping[str, Any]], points: Sequence[str], *, label
                 span = (at["low"], at["high"])
                 (line,) = axes.plot(span, (middle, middle), color=Theme.ACCENT, linewidth=3)
                 mark(line, "interval", f"{name}: {_span(cell)}")
+            if "floor" in at:
+                ends_of_mark = (middle - 7, middle + 7)
+                (line,) = axes.plot((at["floor"],) * 2, ends_of_mark, color=Theme.INK, linewidth=2)
+                mark(line, "floor", f"{name}: {_floor(cell)}")
             dot: dict[str, Any] = {"color": Theme.ACCENT, "linewidth": 8, "solid_capstyle": "round"}
             axes.plot((at["value"],) * 2, (middle,) * 2, **dot)  # a line of no length
             axes.text(ends[1] + _GAP, middle, _numbers(cell), color=Theme.SOFT, **style)
@@ -85,4 +89,13 @@ def _span(cell: Mapping[str, Any]) -> str:
 
 def _numbers(cell: Mapping[str, Any]) -> str:
     value = quantities.number(cell["value"])
-    return f"{value}, no interval" if cell["low"] is None else f"{value} ({_span(cell)})"
+    words = [f"{value}, no interval" if cell["low"] is None else f"{value} ({_span(cell)})"]
+    if "floor" in cell:
+        words.append(_floor(cell))
+    if "score" in cell:
+        words.append(f"VBench's score {quantities.number(cell['score'])}")
+    return ", ".join(words)
+
+
+def _floor(cell: Mapping[str, Any]) -> str:
+    return f"floor {quantities.number(cell['floor'])} (n {quantities.number(cell['floor_n'])})"

@@ -20,7 +20,7 @@ from opensora.report.samples.records import keyed_rows
 from opensora.tables.columns import ID
 
 _VALUES = ("accuracy", "mean")  # names of what a row is about
-_BESIDE = ("chance", "shuffled")  # levels that a value is to be compared with
+_BESIDE = ("chance", "shuffled", "floor")  # levels that a value is to be compared with
 _NOT_ROWS = frozenset({"samples", "confusion", "model", "version"})
 _ROOMS = frozenset({"splits", "confusion"})  # names of what holds others
 _DRAWS = 2000  # of the bootstrap
@@ -103,7 +103,8 @@ def measured_rows(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, A
 
     Returns:
         Of each: metric, part, kind (mean or accuracy), scale ([low, high] to draw it on), and
-        cells, one a point or None: value, low, high, n, and what it is to be compared with.
+        cells, one a point or None: value, low, high, n; what it is to be compared with (chance,
+        shuffled, floor and floor_n, how many that is of); score, VBench's own number.
     """
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for k, found in enumerate(measured.values()):
@@ -151,11 +152,20 @@ def _walk(result: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str, dict[s
             "high": _number(result.get("high")),
             "n": result.get("count", result.get("n")),
         }
-        cell |= {name: result[name] for name in _BESIDE if _is_number(result.get(name))}
+        beside = {name: result.get(name) for name in (*_BESIDE, "score")} | _floor(result)
+        cell |= {name: level for name, level in beside.items() if _is_number(level)}
         yield _part(path), kind, cell
     for name, inner in result.items():
         if name not in _NOT_ROWS:
             yield from _walk(inner, (*path, str(name)))
+
+
+def _floor(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The distance that a perfect model would have, and of how many videos; {} without one."""
+    floor = result.get("floor")
+    if not isinstance(floor, Mapping):
+        return {}
+    return {"floor": floor.get("value"), "floor_n": floor.get("count")}
 
 
 def _confusions(result: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -19,6 +19,7 @@ from opensora.evaluation.metric import EvaluationInputs, read_samples
 from opensora.models import efficientnet_lite
 from opensora.models.efficientnet_lite import EfficientNetLite0, find_weights
 from opensora.models.i3d import I3D
+from opensora.report.samples.evaluation import measured_rows
 from opensora.tables.columns import MANIFEST
 from opensora.tables.io import read_table, write_table
 from tests.tiny_features import save_features
@@ -66,6 +67,23 @@ def test_samples_that_are_the_clips_are_nearer_than_a_half_to_the_other(inputs, 
     assert (found["count"], found["real"], found["floor"]["count"]) == (8, 16, 8)
     assert found["low"] <= found["mean"] <= found["high"]
     assert 0 <= found["mean"] < found["floor"]["value"]
+
+
+def test_the_floor_goes_to_the_report_where_there_is_one(inputs, monkeypatch):
+    monkeypatch.setattr(efficientnet_lite, "SIDE_PX", 32)
+    for fewest, has_floor in ((4, True), (9, False)):
+        monkeypatch.setattr(frechet, "MIN_VIDEOS", fewest)  # of a half of the 16 clips
+        found = FrechetEfficientNetLite0().compute(inputs)
+        (row,) = measured_rows({"stage1": {"metrics": {"fvd": found}}})
+        (cell,) = row["cells"]
+        assert (cell["value"], cell["n"]) == (found["mean"], 8)
+        if has_floor:
+            assert (cell["floor"], cell["floor_n"]) == (found["floor"]["value"], 8)
+            low, high = row["scale"]
+            assert low < cell["floor"] < high
+        else:
+            assert found["floor"] is None
+            assert "floor" not in cell
 
 
 def test_few_samples_have_no_value(inputs, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 
 from opensora.core.errors import ConfigError, TableError
 from opensora.evaluation.vbench import lay_out, read_results, vbench_names
+from opensora.report.samples.evaluation import measured_rows
 from opensora.tables.columns import SAMPLES
 
 
@@ -146,3 +147,15 @@ def test_results_of_others_are_refused(tmp_path):
     good = write(tmp_path / "c.json", {"color": [0.5, videos(**{"dog-0": 1.0})]})
     with pytest.raises(ConfigError, match="stands in two files"):
         read_results([good, write(tmp_path / "d.json", json.loads(good.read_text()))], table)
+
+
+def test_a_score_goes_to_the_report_where_it_is_a_number(tmp_path):
+    table = samples(tmp_path, ["dog", "cat"])
+    of = videos(**{"dog-0": 40.0, "cat-0": 60.0})
+    for score, shown in ((0.5, {"score": 0.5}), (float("nan"), {})):
+        file = write(tmp_path / "a_eval_results.json", {"imaging_quality": [score, of]})
+        (row,) = measured_rows({"stage1": {"metrics": read_results([file], table)}})
+        (cell,) = row["cells"]
+        assert (row["metric"], cell["value"], cell["n"]) == ("vbench_imaging_quality", 50.0, 2)
+        assert {name: cell[name] for name in cell if name == "score"} == shown
+        assert row["scale"] == (40.0, 60.0)  # that of the values, which the score may leave

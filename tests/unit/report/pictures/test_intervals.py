@@ -36,6 +36,20 @@ def test_each_number_stands_on_the_scale_of_its_row():
         assert words in svg
 
 
+def test_a_floor_is_a_mark_and_scores_are_words():
+    level = {"floor": 1.0, "floor_n": 300}
+    rows = [
+        {"part": "", "scale": (0.0, 2.0), "cells": [cell(1.5, 1.2, 1.8) | level]},
+        {"part": "", "scale": (0.0, 100.0), "cells": [cell(50.0, 40.0, 60.0) | {"score": 0.5}]},
+    ]
+    svg = intervals(rows, ["stage1"], label="two metrics")
+    (mark,) = ElementTree.fromstring(svg).iterfind(f"{SVG}g[@class='floor']/{SVG}path")
+    numbers = list(map(float, re.findall(r"-?[\d.]+", mark.get("d"))))
+    assert numbers[0] == numbers[2] == pytest.approx(640)  # the middle of the scale
+    assert "1.50 (1.20 to 1.80), floor 1 (n 300)" in svg
+    assert "50 (40 to 60), VBench's score 0.500" in svg
+
+
 def test_every_metric_of_a_run_is_a_file(run_dir: Path, tmp_path: Path):
     write_pictures(collect(run_dir, None), tmp_path / "pictures")
     found = [path.stem for path in (tmp_path / "pictures/Evaluation").iterdir()]
