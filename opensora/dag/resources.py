@@ -11,6 +11,7 @@ from functools import cached_property
 from math import ceil, inf
 from typing import Any
 
+from opensora.config.job_requests import OF_TRAINING, gpus_of, threads_of
 from opensora.config.latent_grid import run_grid
 from opensora.config.run_sources import captions_of, num_shards_of
 from opensora.core.errors import ConfigError
@@ -40,11 +41,6 @@ _MIXED = "gpu"  # class of jobs that may use a GPU
 _UNITS_MB = {"MB": 1, "GB": 1000, "TB": 1_000_000}
 _UNITS_MIN = {"min": 1, "h": 60, "d": 1440}
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)")
-# rules that compute with all threads that a job may have
-_HEAVY = frozenset(
-    {"make_demo", "import_manifest", "encode_videos", "encode_captions", "train", "sample"}
-    | {"evaluate"}
-)
 
 
 @dataclass(frozen=True)
@@ -146,8 +142,7 @@ class Requests:
 
     def threads(self, rule: str) -> int:
         """CPU threads of each node."""
-        usual = self._config["resources"]["threads"] if rule in _HEAVY else 1
-        return int(self._given(rule, "threads") or usual)
+        return threads_of(self._config, rule)
 
     def gpus(self, rule: str) -> Callable[[Any], int | None]:
         """GPUs of a job: those of all its nodes; None, which asks for nothing, for none."""
@@ -224,9 +219,8 @@ class Requests:
         return int(self._stages[_stage_of(wildcards)][name])
 
     def _gpus_of(self, rule: str, wildcards: Any) -> int | None:
-        if rule == "train":
-            return self._of(wildcards, "nodes") * self._of(wildcards, "gpus") or None
-        return int(self._given(rule, "gpus") or 0) or None
+        stage = _stage_of(wildcards) if rule in OF_TRAINING else ""
+        return gpus_of(self._config, rule, stage) or None
 
     def _limits(self, rule: str, wildcards: Any) -> Limits:
         given = self._config["resources"]

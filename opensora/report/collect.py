@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,14 @@ SMALL_MODELS = {"vae": "psnr.json", "clip": "retrieval.json", "text_encoder": "w
 MILESTONE = "@"  # in the name of a part of a stage
 _INDEX_METADATA = b"opensora_store"  # as stores/index.py writes it
 _GATES = "store/latents"  # what runs share; of it a report shows the gate's pictures
+# rules with a job, or several, for each stage of training
+_OF_STAGES = frozenset(
+    {"assign_buckets", "settle_plan", "train", "certify_resume", "sample_part", "sample"}
+    | {"evaluate"}
+)
+# columns of the times of jobs -> how those of several are one
+_SUMMED = {"jobs": "sum", "seconds": "sum", "longest": "max", "memory": "max"}
+_SUMMED |= {"cpu_time": "sum", "unmeasured": "sum"}
 _CONFIG_SUFFIXES = {".py", ".yaml", ".yml", ".json"}
 
 
@@ -158,15 +166,16 @@ def read_metrics(path: Path) -> pd.DataFrame:
 
 
 def read_benchmarks(folder: Path, run: str) -> pd.DataFrame:
-    """Sum Snakemake's benchmark files per rule.
+    """Sum Snakemake's benchmark files per rule, and per stage where there are some.
 
     Args:
         folder: holds `{rule}/{run}/**/*.tsv`; files right below the rule belong to any run.
         run: name of the run; those of others do not count.
 
     Returns:
-        One row per rule: rule, jobs, seconds (sum), longest (s), memory (peak RSS, MiB), cpu_time
-        (s of all processors).
+        One row per rule and stage: rule, stage ("" of rules without; milestones count to theirs),
+        jobs, seconds (sum), longest (s), memory (peak RSS, MiB), cpu_time (s of all processors),
+        unmeasured (seconds of jobs whose cpu_time is not known, as of very short ones).
     """
     rows = []
     for file in sorted(folder.rglob("*.tsv")):
@@ -177,14 +186,24 @@ def read_benchmarks(folder: Path, run: str) -> pd.DataFrame:
         if "s" not in frame:
             log.warning("report file=%s is not a benchmark file", file)
             continue
-        memory = frame["max_rss"].max() if "max_rss" in frame else float("nan")
-        cpu_time = frame["cpu_time"].sum() if "cpu_time" in frame else float("nan")
-        rows.append((parts[0], len(frame), frame["s"].sum(), frame["s"].max(), memory, cpu_time))
-    names = ["rule", "jobs", "seconds", "longest", "memory", "cpu_time"]
-    table = pd.DataFrame(rows, columns=names)
-    return table.groupby("rule", as_index=False, sort=False).agg(
-        {"jobs": "sum", "seconds": "sum", "longest": "max", "memory": "max"} | {"cpu_time": "sum"}
-    )
+        found = frame.reindex(columns=["s", "max_rss", "cpu_time"])
+        rows.append(
+            {
+                **{"rule": parts[0], "stage": _stage_of(parts), "jobs": len(found)},
+                **{"seconds": found["s"].sum(), "longest": found["s"].max()},
+                **{"memory": found["max_rss"].max(), "cpu_time": found["cpu_time"].sum()},
+                "unmeasured": found["s"][found["cpu_time"].isna()].sum(),
+            }
+        )
+    table = pd.DataFrame(rows, columns=["rule", "stage", *_SUMMED])
+    return table.groupby(["rule", "stage"], as_index=False, sort=False).agg(_SUMMED)
+
+
+def _stage_of(record: Sequence[str]) -> str:
+    """The stage of a record rule/run/stage, /stage@step of a milestone, or /stage.part."""
+    if len(record) < 3 or record[0] not in _OF_STAGES:
+        return ""
+    return record[2].partition(".")[0].partition(MILESTONE)[0]
 
 
 def _stage(root: Path, name: str) -> StageFolder:

@@ -40,11 +40,16 @@ def facts_of(run: RunFolder) -> dict[str, Any]:
 
 def settings_of(run: RunFolder) -> Iterator[tuple[str, Any]]:
     """Paths and values of the workflow's config, as ("stages.0.epochs", 3)."""
+    yield from _leaves("", config_of(run))
+
+
+def config_of(run: RunFolder) -> dict[str, Any]:
+    """The workflow's config as the run had it; {} where none can be read."""
     try:
         settings = yaml.safe_load(run.configs.get(_CONFIG, ""))
     except yaml.YAMLError:
         settings = None
-    yield from _leaves("", settings if isinstance(settings, dict) else {})
+    return settings if isinstance(settings, dict) else {}
 
 
 def short_hash(text: str) -> str:

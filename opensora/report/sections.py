@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,19 +120,6 @@ def trained_on_words(seen: dict[str, Any]) -> str:
     """What an encoder saw, as "880 clips, listing 1f2e3d4c5b6a"; "" where nobody wrote it down."""
     counts = [f"{count:,} {kind}" for kind, count in seen.items() if kind != "listing"]
     return ", ".join([*counts, f"listing {seen['listing']}"]) if counts else ""
-
-
-def stage_times(benchmarks: pd.DataFrame, order: Iterable[str]) -> list[dict[Hashable, Any]]:
-    """Rows of the time table in the order of the pipeline, each with its share of the longest."""
-    if benchmarks.empty:
-        return []
-    position = {name: k for k, name in enumerate(order)}
-    rows = sorted(
-        benchmarks.to_dict("records"),
-        key=lambda row: (position.get(row["rule"], len(position)), row["rule"]),
-    )
-    top = max(row["seconds"] for row in rows) or 1.0
-    return [{**row, "share": row["seconds"] / top} for row in rows]
 
 
 def metric(stage: StageFolder, name: str) -> dict[str, Any]:

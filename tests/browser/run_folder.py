@@ -71,10 +71,14 @@ def make_run(
     write_text(run / "models/vae/metrics.jsonl", lines)
     text = "layout: 2\nrun: tiny\nnum_shards: 1\nfilters:\n  flow: {min: 0.2}\n"
     text += "dedup: {max_distance: 4}\nscorers: [flow, technical, phash]\n"
+    text += "stages:\n- {name: stage1, nodes: 2, gpus: 8}\n- {name: stage2, nodes: 1, gpus: 8}\n"
     write_text(run / "config.yaml", text + f"# {HOSTILE[0]}\n")
-    for rule, seconds in (("ingest_videos", 2.5), ("train", 75), ("sample", 30)):
+    records = {"ingest_videos/tiny/0000": 2.5}
+    records |= {f"train/tiny/{stage}": 7200 for stage in stages}
+    records |= {f"sample/tiny/{stage}": 30 for stage in stages}
+    for name, seconds in records.items():
         lines = f"s\tmax_rss\tcpu_time\n{seconds}\t2048\t{seconds / 2}\n"
-        write_text(root / "benchmarks" / rule / "tiny" / "all.tsv", lines)
+        write_text(root / "benchmarks" / f"{name}.tsv", lines)
     return Made(run, root / "benchmarks", tables)
 
 

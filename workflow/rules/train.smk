@@ -101,7 +101,7 @@ rule certify_resume:
             * (2 if processes(wildcards.stage) == 1 else 1)
         ),
         runtime=asks.runtime("train"),
-        gpu=lambda wildcards: STAGE[wildcards.stage]["gpus"] or None,
+        gpu=asks.gpus("certify_resume"),
     params:
         identity=identity(
             version=VERSIONS["train"],

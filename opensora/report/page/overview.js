@@ -60,16 +60,19 @@
   function times() {
     const columns = [
       { key: "rule", title: "rule", cell: (row) => report.format.words(row.rule) },
+      { key: "stage", title: "stage", cell: (row) => row.stage || "–" },
       { key: "seconds", title: "time", kind: "seconds" },
       { key: "longest", title: "longest job", kind: "seconds" },
       { key: "jobs", title: "jobs", kind: "number" },
       { key: "memory", title: "peak memory", kind: "mebibytes" },
-      { key: "cpu_time", title: "processor time", kind: "seconds" },
+      { key: "cpu_hours", title: "CPU hours", kind: "number" },
+      { key: "gpu_hours", title: "GPU hours", kind: "number" },
     ];
-    const bars = data.times.map((row) => ({ label: report.format.words(row.rule), value: row.seconds, text: report.format.seconds(row.seconds) }));
+    const bars = data.times.map((row) => ({ label: [report.format.words(row.rule), row.stage].join(" "), value: row.seconds, text: report.format.seconds(row.seconds) }));
     return report.el("div", {},
-      report.bars("Wall time of the jobs of each rule", bars),
-      report.el("div", { class: "card" }, report.table({ caption: "From Snakemake's benchmark files", columns, rows: data.times })));
+      report.bars("Wall time of the jobs of each rule and stage", bars),
+      report.el("div", { class: "card" }, report.table({ caption: "From Snakemake's benchmark files", columns, rows: data.times }),
+        report.el("p", { class: "note" }, "GPU hours are wall time by the GPUs that a job asks for, CPU hours the time of all processors of a job without any.")));
   }
 
   function code() {

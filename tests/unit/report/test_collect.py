@@ -35,5 +35,16 @@ def test_benchmarks_are_summed_per_rule(tmp_path):
     write_text(tmp_path / "train" / "demo" / "stage1.tsv", benchmark(50.0, 900))
     write_text(tmp_path / "train" / "other" / "stage1.tsv", benchmark(999.0, 900))
     table = read_benchmarks(tmp_path, "demo").set_index("rule")
-    assert table.loc["score_clips"].tolist()[:4] == [2, 7.0, 4.0, 100.0]
+    assert table.loc["score_clips"].tolist()[:5] == ["", 2, 7.0, 4.0, 100.0]
     assert table.loc["train", "seconds"] == 50.0  # the other run does not count
+
+
+def test_benchmarks_of_stages_stay_apart_and_milestones_count_to_theirs(tmp_path):
+    files = {"train": ("stage1@4", "stage1", "stage2"), "sample_part": ("stage1@4.1", "stage1.2")}
+    for rule, names in files.items():
+        for name in names:
+            write_text(tmp_path / rule / "demo" / f"{name}.tsv", benchmark(2.0, 100))
+    table = read_benchmarks(tmp_path, "demo").set_index(["rule", "stage"])
+    assert table["seconds"].to_dict() == {
+        **{("sample_part", "stage1"): 4.0, ("train", "stage1"): 4.0, ("train", "stage2"): 2.0}
+    }
