@@ -162,7 +162,7 @@ def _write_stage(run: Path, stage: str, samples: int, media: list[Path]) -> None
         name = f"sample_{k // 2:04d}_{k % 2:03d}"
         prompt = PROMPTS[(k // 2) % len(PROMPTS)]
         _link(media[k % len(media)], run / "samples" / stage / f"{name}.mp4")
-        rows.append((name, f"{name}.mp4", prompt, 42, 8, 32, 32, 8.0))
+        rows.append((name, f"{name}.mp4", prompt, 42, 8, 32, 32 * (1 + k % 2), 8.0))
         fields = {"id": name, "prompts": [prompt], "seed": 42, "k": k % 2, "checkpoint": HOSTILE[1]}
         write_json(run / "samples" / stage / f"{name}.json", fields)
         verdicts.append({"id": name, "cosine": 0.2 + 0.1 * ((k * 7) % samples) / samples})

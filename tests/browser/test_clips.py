@@ -25,6 +25,12 @@ def test_clips_are_filtered_by_score_split_and_text(page, made):
     page.open("clips&tag=train&low.flow=0.5")
     page.page.locator("[data-ready]").wait_for(state="attached")
     assert f"{len(held)} of " in page.page.locator("#section-clips [role=status]").inner_text()
+    scores = made.tables.scores["flow"].set_index("id")["flow"]
+    flow = scores[made.tables.clips.query("status == 'ok'")["id"]]
+    assert 0 < flow.notna().sum() < len(flow)  # stills have none, which is not 0
+    page.open("clips&low.flow=0")
+    said = page.page.locator("#section-clips [role=status]").inner_text()
+    assert said.startswith(f"{flow.notna().sum()} of {len(flow)} clips")
     page.open("clips&tag=not%20in%20the%20manifest")
     rows = page.page.locator("#section-clips tbody tr")
     assert rows.count() > 0

@@ -2,6 +2,8 @@
 
 import pytest
 
+from opensora.core.io import read_json
+
 
 def test_sections_are_reached_by_mouse_keyboard_and_way_back(page):
     page.open()
@@ -31,6 +33,29 @@ def test_the_filter_stands_in_the_address(page):
     assert page.page.evaluate("location.hash") == "#overview"
     page.page.reload()
     assert page.page.locator("#q").input_value() == ""
+
+
+@pytest.mark.parametrize(
+    ("rules", "others", "section", "count"),
+    [
+        ("low.sharpness=0", "sharpness does", "gallery", "8 of 24 samples"),
+        ("low.clipsim=0.1", "clipsim does", "clips", "{0} of {0} clips"),
+        ("low.clipsim=0.1", "clipsim does", "curation", "{0} pass the filter"),
+        ("tag=video", "video does", "clips", "{0} of {0} clips"),
+        ("stage=stage1&tag=video&low.m_x=1", "stage1, video and m x do", "curation", "{0} pass"),
+    ],
+)
+def test_what_speaks_of_other_things_leaves_a_section_as_it_is(
+    rules, others, section, count, page, made
+):
+    page.open(f"{section}&{rules}")
+    last = read_json(made.run / "funnel.json")["stages"][-1]
+    shown = page.page.locator(f"#section-{section}").get_by_text(count.format(last["rows_in"]))
+    shown.wait_for()
+    assert f"; {others} not apply here" in shown.inner_text()
+    page.open(section)
+    shown.wait_for()
+    assert "not apply" not in shown.inner_text()
 
 
 @pytest.mark.parametrize(

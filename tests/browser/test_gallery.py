@@ -42,9 +42,29 @@ def test_filter_sort_and_slider_do_what_they_say(page):
     expected = "report.data.gallery.samples.filter(one => one.prompt.includes('blue square')"
     expected += " && one.point === 2 && one.values.clipsim >= 0.25).map(one => `stage2/${one.id}`)"
     assert sorted(names(page.page)) == sorted(page.page.evaluate(expected)) != []
-    page.open("gallery&gallery.point=all&tag=image")
+    page.open("gallery&gallery.point=all&low.clipsim=1")
     assert names(page.page) == []
     assert page.page.get_by_text("0 of 24 samples").is_visible()
+
+
+def test_samples_have_all_of_the_tags_that_are_chosen(page):
+    page.open("gallery&gallery.point=all")
+    count = page.page.locator("#section-gallery > div > [role=status]")
+    tags = page.page.locator("#filter label:has(span:text-is('tag')) select")
+    chips = page.page.locator("#filter .chips button")
+    for tag, number in (("64x32", 12), ("video", 12), ("64x32", 12), ("32x32", 0)):
+        tags.select_option(tag)
+        assert count.inner_text() == f"{number} of 24 samples"
+        assert tags.input_value() == ""
+    assert page.page.evaluate("report.state.get('tag')") == "64x32,video,32x32"
+    assert [text.rstrip(" \u00d7") for text in chips.all_inner_texts()[:3]] == [
+        *("64x32", "video", "32x32")
+    ]
+    chips.first.click()
+    assert count.inner_text() == "12 of 24 samples"
+    page.page.go_back()
+    page.until("report.state.get('tag') === '64x32,video,32x32'")
+    assert count.inner_text() == "0 of 24 samples"
 
 
 def test_players_are_there_while_they_are_seen_and_advance(page):

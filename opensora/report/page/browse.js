@@ -6,10 +6,13 @@
   const { numbers, texts, tags, ranges, caption, ofClips, corrections, file, isNamed } = report.data.browse;
   const NOTHING = { caption: "", mark: "", detail: "" };
   const said = new Map(Object.entries(corrections));
-  const words = Object.entries(tags).flatMap(([name, found]) => found.map((word) => `${name}: ${word}`));
+  const tag = (name, word) => `${name}: ${word}`.replaceAll(",", " "); // the address separates them by commas
+  const ours = ofClips ? ["corrected", "marked out"] : [];
+  const words = [...Object.entries(tags).flatMap(([name, found]) => found.map((word) => tag(name, word))), ...ours];
+  const known = { stage: false, tags: new Set(words), scores: new Set(numbers) };
   const of = (id) => said.get(id) || NOTHING;
 
-  report.filter.offer({ tags: [...words, ...(ofClips ? ["corrected", "marked out"] : [])], scores: ranges });
+  report.filter.offer({ tags: words, scores: ranges });
   // the secret is a cookie by now, and need not stand in the history
   if (location.search) history.replaceState(null, "", location.pathname + location.hash);
 
@@ -40,7 +43,7 @@
       }
       get tags() {
         const own = of(this.row.id);
-        const found = Object.keys(tags).map((name) => `${name}: ${this.row[name]}`);
+        const found = Object.keys(tags).map((name) => tag(name, this.row[name]));
         return [...found, own.caption && "corrected", own.mark && "marked out"];
       }
       get values() {
@@ -179,14 +182,13 @@
     }
 
     function update() {
-      const { q, tags: chosen, bounds } = report.filter.current();
-      const filter = JSON.stringify([q, chosen, bounds]);
+      const filter = JSON.stringify(report.filter.current(known));
       if (filter !== before) {
         before = filter;
-        const found = items.filter(report.filter.matcher());
+        const found = items.filter(report.filter.matcher(known));
         const hint = isNamed ? "" : `, which no run takes before its config says corrections: ${file}`;
         const told = ofClips ? `; ${said.size} corrected in ${file}${hint}` : "";
-        count.textContent = `${report.format.number(found.length)} of ${report.format.number(items.length)} rows${report.visible(told)}`;
+        count.textContent = `${report.format.number(found.length)} of ${report.format.number(items.length)} rows${report.filter.beside(known)}${report.visible(told)}`;
         body.replaceChildren(report.el("div", { class: "card" }, table(found, open, (rows) => (order = rows))));
       }
       look(byId.get(report.state.get("open")) || null);

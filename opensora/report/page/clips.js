@@ -104,20 +104,26 @@
       return () => {};
     }
     const { stages, buckets } = report.data.lineage;
-    const items = itemsOf(await report.unpack(clips), await report.unpack(buckets), stages);
+    const columns = await report.unpack(clips);
+    const items = itemsOf(columns, await report.unpack(buckets), stages);
+    const sides = new Set(columns.was);
+    const known = {
+      stage: false,
+      tags: { has: (tag) => tag === SPLITS || sides.has(tag) || stages.some((name) => tag.startsWith(`${name}: `)) },
+      scores: new Set([...report.data.curation.scores, ...report.data.curation.numbers]),
+    };
     const byId = new Map(items.map((item) => [item.clip.id, item.clip]));
     const open = (clip) => report.state.set({ "clips.open": clip.id }, { push: true });
     const [count, opened, body] = [report.el("p", { class: "note", role: "status" }), report.el("div"), report.el("div")];
     root.append(count, opened, body);
     let before = null;
     return () => {
-      const { q, tags, bounds } = report.filter.current();
-      const filter = JSON.stringify([q, tags, bounds]);
+      const filter = JSON.stringify(report.filter.current(known));
       if (filter !== before) {
         before = filter;
-        const found = items.filter(report.filter.matcher());
+        const found = items.filter(report.filter.matcher(known));
         const seconds = found.reduce((sum, { clip }) => sum + clip.end - clip.start, 0);
-        count.textContent = `${report.format.number(found.length)} of ${report.format.number(items.length)} clips, ${report.format.seconds(seconds)}`;
+        count.textContent = `${report.format.number(found.length)} of ${report.format.number(items.length)} clips, ${report.format.seconds(seconds)}${report.filter.beside(known)}`;
         body.replaceChildren(...[strip(found, open), report.el("div", { class: "card" }, table(found, open))].filter(Boolean));
       }
       look(opened, byId.get(report.state.get("clips.open")));

@@ -134,14 +134,14 @@
       const stage = report.state.get("stage");
       const { points, confusions, skipped, unreadable } = report.data.evaluation;
       const shown = points.filter((point) => !stage || point.split("@")[0] === stage);
-      const passes = report.filter.matcher();
-      const found = items.filter(passes).map((item) => item.sample);
       const of = (lines) => lines.filter((line) => shown.includes(line.point));
       const parts = [report.el("div", { class: "card" }, numbers(shown)), ...differences(shown), ...report.against()];
       if (samples.length) {
-        const metrics = report.data.gallery.metrics;
+        const { metrics } = report.data.gallery;
+        const known = report.sample.known();
+        const found = items.filter(report.filter.matcher(known)).map((item) => item.sample);
         parts.push(
-          report.el("h3", {}, "Values of samples", report.el("small", {}, `${number(found.length)} of ${number(samples.length)}, as filtered`)),
+          report.el("h3", {}, "Values of samples", report.el("small", {}, `${number(found.length)} of ${number(samples.length)}, as filtered${report.filter.beside(known)}`)),
           report.el("div", { class: "figures" }, metrics.map((metric) => histogram(metric, found))),
           report.el("div", { class: "card" }, raw(found)));
       }

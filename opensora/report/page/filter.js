@@ -13,29 +13,49 @@ report.filter = (function () {
     }
   }
 
-  /* The filter as it stands, from the address. */
-  function current() {
-    const bounds = [];
+  /* The filter as it stands in the address, for items that have `known`.
+
+     known: {stage: false where they have none, tags, scores: anything with `has(name)`}; what is
+     left out counts as known. `others` names what is set and speaks of items of other sections. */
+  function current(known = {}) {
+    const all = [];
     for (const key of report.state.keys()) {
       const [, side, name] = key.match(/^(low|high)\.(.+)$/) || [];
       const value = Number(report.state.get(key));
-      if (name && Number.isFinite(value)) bounds.push({ key, side, name, value });
+      if (name && Number.isFinite(value)) all.push({ key, side, name, value });
     }
-    const tags = report.state.get("tag").split(",").filter(Boolean);
-    return { q: report.state.get("q"), stage: report.state.get("stage"), tags, bounds };
+    const every = report.state.get("tag").split(",").filter(Boolean);
+    const stage = known.stage === false ? "" : report.state.get("stage");
+    const tags = every.filter((tag) => !known.tags || known.tags.has(tag));
+    const bounds = all.filter(({ name }) => !known.scores || known.scores.has(name));
+    const others = new Set([
+      ...(stage ? [] : [report.state.get("stage")]),
+      ...every.filter((tag) => !tags.includes(tag)),
+      ...all.filter((bound) => !bounds.includes(bound)).map(({ name }) => report.format.words(name)),
+    ].filter(Boolean));
+    return { q: report.state.get("q"), stage, tags, bounds, others: [...others] };
+  }
+
+  /* Said behind a count: what of the filter had no part in it. */
+  function beside(known) {
+    const { others } = current(known);
+    if (!others.length) return "";
+    const names = others.length > 1 ? `${others.slice(0, -1).join(", ")} and ${others.at(-1)} do` : `${others[0]} does`;
+    return report.visible(`; ${names} not apply here`);
   }
 
   /* A function that tells whether an item passes: {text, stage, tags, values}.
 
-     What an item does not have at all does not keep it out; all words must occur in the text. */
-  function matcher() {
-    const { q, stage, tags, bounds } = current();
+     `known` as above. All words must occur in the text; a clip or sample without a value that others
+     of its section have does not pass a bound on it. */
+  function matcher(known) {
+    const { q, stage, tags, bounds } = current(known);
     const words = q.toLowerCase().split(/\s+/).filter(Boolean);
     return (item) => {
       if (stage && item.stage !== undefined && item.stage !== stage) return false;
       if (tags.length && item.tags && !tags.every((tag) => item.tags.includes(tag))) return false;
       for (const { side, name, value } of item.values ? bounds : []) {
-        const found = item.values[name];
+        const found = item.values[name] ?? NaN; // null would count as 0
         if (!(side === "low" ? found >= value : found <= value)) return false;
       }
       if (!words.length || item.text === undefined) return true;
@@ -49,18 +69,27 @@ report.filter = (function () {
     report.state.set(Object.fromEntries(set.map((key) => [key, null])), { push: true });
   }
 
-  function select(label, key, options) {
+  function select(label, first, options, choose) {
     if (!options.length) return null;
-    const choices = [["", `any ${label}`], ...options.map((name) => [name, name])];
-    const node = report.el(
-      "select",
-      { on: { change: () => report.state.set({ [key]: node.value }, { push: true }) } },
-      choices.map(([value, text]) => report.el("option", { value }, text)),
-    );
-    report.state.subscribe(() => (node.value = report.state.get(key).split(",")[0]));
-    node.value = report.state.get(key).split(",")[0];
+    const choices = [["", first], ...options.map((name) => [name, name])];
+    const node = report.el("select", { on: { change: () => choose(node) } }, choices.map(([value, text]) => report.el("option", { value }, text)));
     return report.el("label", {}, report.el("span", {}, label), node);
   }
+
+  function stages() {
+    const label = select("stage", "any stage", [...offered.stages], (node) => report.state.set({ stage: node.value }, { push: true }));
+    const show = () => label && (label.querySelector("select").value = report.state.get("stage"));
+    report.state.subscribe(show);
+    show();
+    return label;
+  }
+
+  /* A tag is added to those that are set, which stand below, each with its way back. */
+  const tags = () => select("tag", "add a tag", [...offered.tags].sort(), (node) => {
+    const tag = [...new Set([...current().tags, node.value])].join(",");
+    node.value = "";
+    report.state.set({ tag }, { push: true });
+  });
 
   function scoreBounds() {
     const names = [...offered.scores.keys()];
@@ -111,8 +140,8 @@ report.filter = (function () {
     root.append(
       report.el("div", { class: "filters" },
         report.el("label", { class: "wide" }, report.el("span", {}, "search"), search),
-        select("stage", "stage", [...offered.stages]),
-        select("tag", "tag", [...offered.tags].sort()),
+        stages(),
+        tags(),
         scoreBounds()),
       set,
     );
@@ -120,5 +149,5 @@ report.filter = (function () {
     show();
   }
 
-  return { offer, current, matcher, clear, build };
+  return { offer, current, matcher, beside, clear, build };
 })();

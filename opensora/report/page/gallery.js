@@ -55,7 +55,7 @@
   }
 
   function wanted(items) {
-    const [passes, point] = [report.filter.matcher(), chosen()];
+    const [passes, point] = [report.filter.matcher(report.sample.known()), chosen()];
     const found = items.filter((item) => (point === null || item.sample.point === point) && passes(item));
     return found.map((item) => item.sample).sort(order());
   }
@@ -153,13 +153,14 @@
     let looks = null; // what the cards depend on besides the list
     function showGrid() {
       const next = wanted(items);
+      const said = `${report.format.number(next.length)} of ${report.format.number(items.length)} samples${report.filter.beside(report.sample.known())}`;
+      if (count.textContent !== said) count.textContent = said; // else it would be read out again
       const same = list && looks === get("sort") && next.length === list.length && next.every((sample, k) => sample === list[k]);
       if (same) return;
       [list, looks, shown] = [next, get("sort"), 0];
       report.sample.leave(grid);
       grid.replaceChildren();
       add();
-      count.textContent = `${report.format.number(list.length)} of ${report.format.number(items.length)} samples`;
       watchEnd();
     }
 

@@ -4,9 +4,10 @@ report.rules = function (root, clips) {
   const data = report.data.curation;
   const table = report.selection.prepare(clips);
   const seconds = clips.seconds;
+  const known = { stage: false, tags: new Set(), scores: new Set([...data.scores, ...data.numbers]) };
   /* One object gives the scores of whichever clip is asked for: a hundred thousand would be slow. */
   const cursor = { k: 0 };
-  for (const name of data.scores) Object.defineProperty(cursor, name, { get: () => clips[name][cursor.k] });
+  for (const name of known.scores) Object.defineProperty(cursor, name, { get: () => clips[name][cursor.k] });
   class Clip {
     constructor(k) {
       this.k = k;
@@ -84,7 +85,7 @@ report.rules = function (root, clips) {
     if (text !== applied) apply();
     applied = text;
     form.set(rules);
-    const passes = report.filter.matcher();
+    const passes = report.filter.matcher(known);
     const shown = items.filter(passes);
     const seen = new Uint8Array(clips.id.length);
     for (const item of shown) seen[item.k] = 1;
@@ -156,7 +157,7 @@ report.rules = function (root, clips) {
       update();
     };
     list.replaceChildren(
-      report.el("h3", {}, "Clips", report.el("small", {}, `${report.format.number(rows.length)} pass the filter${where}`), picked ? report.el("button", { type: "button", class: "link", on: { click: reset } }, "all of them") : ""),
+      report.el("h3", {}, "Clips", report.el("small", {}, `${report.format.number(rows.length)} pass the filter${where}${report.filter.beside(known)}`), picked ? report.el("button", { type: "button", class: "link", on: { click: reset } }, "all of them") : ""),
       report.el("div", { class: "card" }, report.table({ caption: "Clips with their source and scores", columns, rows, row, limit: 25 })),
     );
     list.dataset.rows = rows.length;

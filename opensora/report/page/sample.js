@@ -4,6 +4,8 @@ report.sample = (function () {
   const all = () => (report.data.gallery ? report.data.gallery.samples : []);
   const point = (sample) => report.data.gallery.points[sample.point];
   const name = (sample) => `${point(sample).name}/${sample.id}`; // in the address
+  /* What samples can be filtered by, as filter.js asks. */
+  const known = () => ({ tags: new Map(report.data.gallery.tags), scores: new Set(report.data.gallery.metrics) });
   let byName = null;
 
   function find(wanted) {
@@ -131,5 +133,5 @@ report.sample = (function () {
       rows.length ? report.table({ caption: "Made with", columns, rows, limit: 200 }) : null);
   }
 
-  return { all, point, name, find, label, size, video, picture, release, lazy, references, leave, chips, values, provenance };
+  return { all, point, name, known, find, label, size, video, picture, release, lazy, references, leave, chips, values, provenance };
 })();
