@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("table", help="CSV, Parquet, JSON lines or list, a folder, or dataset.toml")
     parser.add_argument(
-        "--root", metavar="DIR", help="where relative paths start (default: the working folder)"
+        "--root",
+        metavar="DIR",
+        help="where relative paths start (default: the working folder, or the table's own where"
+        " they are found there alone)",
     )
     parser.add_argument(
         "--format", metavar="NAME", help="the layout, where it is not to be found out"
@@ -104,7 +107,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.curation.manifest.data_card import data_card
     from opensora.curation.manifest.import_manifest import import_manifest
     from opensora.curation.manifest.selection import Selection
-    from opensora.curation.readers.reader import is_table, read_clips
+    from opensora.curation.readers.reader import is_table, read_clips, root_of
     from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED
     from opensora.tables.corrections import read_corrections
     from opensora.tables.io import write_table
@@ -113,13 +116,16 @@ def run(args: argparse.Namespace) -> str:
 
     source = Path(args.table)
     rows = read_clips(source, args.format, Path(args.store) if args.store else None)
-    if args.root is not None and not is_table(source, args.format):
+    root = args.root
+    if is_table(source, args.format):
+        root = root_of(source, rows) if root is None else root
+    elif root is not None:
         raise ConfigError(
-            f"--root {args.root}: belongs to tables; {source} says itself where its clips are"
+            f"--root {root}: belongs to tables; {source} says itself where its clips are"
         )
     made = import_manifest(
         rows,
-        root=args.root,
+        root=root,
         validation_fraction=args.validation_fraction,
         test_fraction=args.test_fraction,
         corrections=read_corrections(args.corrections) if args.corrections else None,

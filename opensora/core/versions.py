@@ -23,7 +23,7 @@ VERSIONS = {
     "ocr": 2,
     "index_tables": 1,
     "build_manifest": 4,
-    "import_manifest": 4,
+    "import_manifest": 5,
     "assign_buckets": 5,
     "train_vae": 3,
     "train_clip": 2,

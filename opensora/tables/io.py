@@ -15,7 +15,13 @@ from opensora.tables.checks import complaint, complaint_of_reasons
 from opensora.tables.columns import CLIPS, PATH, SPELLINGS, STRINGS, More, Table
 from opensora.tables.parquet import open_rows, read_rows, write_rows
 from opensora.tables.schema import schema_of, to_arrow
-from opensora.tables.text_tables import READERS, fill_text, read_csv, read_first_lines
+from opensora.tables.text_tables import (
+    READERS,
+    fill_text,
+    read_csv,
+    read_first_lines,
+    read_first_objects,
+)
 
 PARQUET = ".parquet"
 _CHUNK_BYTES = 1 << 20
@@ -75,7 +81,7 @@ def read_head(path: str | Path, rows: int) -> pd.DataFrame:
     """The first rows of a table without a look at the others, to see what it is.
 
     Raises:
-        TableError: it can not be read, or is one of JSON, which has to be read as a whole.
+        TableError: it can not be read, or is JSON that is no list.
     """
     path = Path(path)
     try:
@@ -86,7 +92,7 @@ def read_head(path: str | Path, rows: int) -> pd.DataFrame:
         if path.suffix.lower() == ".jsonl":
             return fill_text(read_first_lines(path, rows))
         if path.suffix.lower() in READERS:
-            raise ValueError("JSON has no beginning that could be read alone")
+            return fill_text(read_first_objects(path, rows))
         return read_csv(path, rows)
     except (ValueError, OSError, RecursionError, pa.ArrowException) as error:
         raise TableError(f"{path}: not a readable table ({str(error).strip()})") from error

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,8 @@ from opensora.tables.public import rows_of_videos
 
 _HEAD_BYTES = 1 << 16  # of a text in which encoding and separator are looked for
 _PART_BYTES = 1 << 20
+_OBJECT_BYTES = 1 << 12  # of one in a list, where the first ones are read alone
+_BETWEEN = re.compile(r"[\s,]*")  # two objects of a list
 _SEPARATORS = (",", ";", "\t")  # spreadsheets put semicolons where commas part decimals
 _WHOLE_BITS = 63  # besides the sign
 
@@ -85,6 +88,32 @@ def read_first_lines(path: Path, rows: int) -> pd.DataFrame:
     with path.open("rb") as file:
         lines = [line.decode() for line in islice(file, rows)]
     return _of_objects([_parsed(line) for line in lines if line.strip()])
+
+
+def read_first_objects(path: Path, rows: int) -> pd.DataFrame:
+    """The first rows of a JSON list of objects in UTF-8, fewer where objects are long.
+
+    Raises:
+        ValueError: it is no list.
+    """
+    with path.open("rb") as file:
+        head = file.read(rows * _OBJECT_BYTES).decode("utf-8-sig", errors="replace").lstrip()
+    if not head.startswith("["):
+        raise ValueError("JSON that is no list has no beginning that could be read alone")
+    check_depth(head)
+    decoder, place = json.JSONDecoder(parse_int=_whole), 1
+    found: list[Any] = []
+    with suppress(json.JSONDecodeError):  # the end, or an object that is cut off
+        while len(found) < rows:
+            row, place = decoder.raw_decode(head, _past(head, place))
+            found.append(row)
+    return _of_objects(found)
+
+
+def _past(text: str, place: int) -> int:
+    """The place behind blanks and commas."""
+    between = _BETWEEN.match(text, place)
+    return between.end() if between else place
 
 
 def _read_json_lines(path: Path) -> pd.DataFrame:

@@ -16,12 +16,17 @@ from opensora.curation.readers.reader import (
     in_splits,
     media_in,
     names_in,
+    split_of,
     table_beside,
 )
 from opensora.tables.columns import PATH, TEXT
+from opensora.tables.io import read_head, with_known_names
+from opensora.tables.text_tables import fill_text
 
 _METADATA = ("metadata.jsonl", "metadata.csv", "metadata.json")
 _FILE_LISTS = ("videos.txt", "video.txt")
+_SPLIT_TABLES = (".jsonl", ".json", ".csv", ".parquet")
+_LOOKED_INTO = 20  # rows of the first of them
 _CAPTION_LISTS = ("captions.txt", "caption.txt", "prompts.txt", "prompt.txt")
 
 
@@ -120,3 +125,52 @@ class CaptionsBeside(Reader):
         """Clips of the folder and of those in it."""
         parts = {folder: media_in(folder) for folder in folders_of(path)}
         return in_splits(path, {f: captions_beside(files) for f, files in parts.items() if files})
+
+
+def split_tables(folder: Path) -> dict[Path, str]:
+    """Tables of a folder, or of `data` in it, whose names begin with that of a split -> the split.
+
+    As `train.jsonl`, or `train-00000-of-00002.parquet`.
+    """
+    if not folder.is_dir():
+        return {}
+    places = [place for place in (folder, folder / "data") if place.is_dir()]
+    files = [place / name for place in places for name in names_in(place, _SPLIT_TABLES)]
+    named = {file: split_of(file.stem.partition("-")[0]) for file in files}
+    return {file: split for file, split in named.items() if split and file.is_file()}
+
+
+@READERS.register_module(name="split_tables")
+class SplitTables(Reader):
+    """A table for each split, as `opensora export --format jsonl` and LTX's trainers have them."""
+
+    layout = "train.jsonl, .json, .csv or .parquet, and those of other splits"
+
+    def takes(self, path: Path) -> bool:
+        """A folder with tables named as splits, and the first names a clip from its own folder."""
+        return any(map(_names_clips, list(split_tables(path))[:1]))
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """All tables, of each its split; what trains alone has none, so that sides can be drawn."""
+        tables = split_tables(path)
+        parts = []
+        for table, split in tables.items():
+            part = table_beside(table)
+            is_told = "split" in part or set(tables.values()) == {"train"}
+            parts.append(part if is_told else part.assign(split=split))
+        return fill_text(pd.concat(parts, ignore_index=True))
+
+    def first_texts(self, path: Path, most: int) -> list[str]:
+        """Captions of the first table's first rows."""
+        rows = with_known_names(read_head(next(iter(split_tables(path))), most))
+        return [str(text) for text in rows[TEXT]]
+
+
+def _names_clips(table: Path) -> bool:
+    try:
+        rows = with_known_names(read_head(table, _LOOKED_INTO))
+    except TableError:
+        return False
+    if PATH not in rows or TEXT not in rows:
+        return False
+    return any((table.parent / str(name)).is_file() for name in rows[PATH])

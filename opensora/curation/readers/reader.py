@@ -1,5 +1,6 @@
 """From what somebody has, a folder, a table or a trainer's settings, to rows of ready clips."""
 
+import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection
@@ -13,7 +14,10 @@ from opensora.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from opensora.tables.columns import PATH, TEXT
 from opensora.tables.io import read_table, with_known_names
 
+log = logging.getLogger(__name__)
+
 TABLE = "table"  # a plain one, which no reader needs to take
+_TRIED = 1000  # paths of a table, to see where they start
 MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 # folders and data sets that others name so -> our splits
 _SPLITS = {
@@ -125,16 +129,34 @@ def _readers() -> list[Reader]:
     return [READERS.get(name)() for name in registered_names(READERS)]
 
 
+def split_of(name: str) -> str:
+    """The split that a folder or file is named as; "" where its name is none."""
+    return _SPLITS.get(name.lower(), "")
+
+
+def root_of(table: Path, rows: pd.DataFrame) -> str | None:
+    """Where a plain table's relative paths start, if nobody says: None is the working folder.
+
+    It is the table's own folder if a path stands there and none of those tried in the working one.
+    """
+    names = [str(name) for name in with_known_names(rows).get(PATH, [])[:_TRIED]]
+    if any(map(os.path.isfile, names)):
+        return None
+    if not any((table.parent / name).is_file() for name in names):
+        return None
+    log.info("import_manifest root=%s: there its paths start", table.parent)
+    return str(table.parent)
+
+
 def in_splits(path: Path, parts: dict[Path, pd.DataFrame]) -> pd.DataFrame:
-    """The parts of a folder as one table; folders named as splits are those."""
+    """The parts of a folder as one table; folders named as splits are those, and others train."""
+    splits = {folder: split_of(folder.name) if folder != path else "" for folder in parts}
     named = [
-        part.assign(split=_SPLITS[folder.name.lower()])
-        if folder != path and folder.name.lower() in _SPLITS and "split" not in part
+        part.assign(split=splits[folder] or "train")
+        if any(splits.values()) and "split" not in part
         else part
         for folder, part in parts.items()
     ]
-    if not all("split" in part for part in named):
-        named = [part.drop(columns="split", errors="ignore") for part in named]
     return pd.concat(named, ignore_index=True)
 
 

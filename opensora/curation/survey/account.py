@@ -11,6 +11,10 @@ from opensora.curation.survey.walk import Contents
 from opensora.curation.survey.words import Words
 
 _FEW = 8  # clips; the small model takes up to four of one shape at a time
+_LONG_SPLITS = (
+    "splits are named, but the videos are still to be cut: which are held out is drawn anew, by"
+    " validation_fraction"
+)
 _MOST = 3  # of sizes, rates and reasons that a line names
 
 
@@ -19,8 +23,7 @@ def account(
 ) -> list[tuple[str, str]]:
     """(what, how much) of each line."""
     rows = [("files", _files(found))]
-    if is_table := proposal.mode == "import":
-        table = words.ready or words.clips_of
+    if table := proposal.table:
         rows.append(("begins with", f"{table}, checked as a whole when the run begins"))
     if sample.total:
         rows.append(("looked into", f"{len(sample.seen)} of {sample.total}"))
@@ -45,8 +48,10 @@ def account(
             ("captions", _captions(words, sample.total)),
             ("left out", _left_out(sample, proposal)),
         ]
-    if words.clips_of and not is_table:
+    if words.clips_of and not table:
         rows.append(("mind", _elsewhere(words)))
+    if words.in_splits and not table:
+        rows.append(("mind", _LONG_SPLITS))
     if silent := words.without(sample.total):
         files = f"{silent:,} of {sample.total:,} files"
         rows.append(("mind", f"{files} have no caption: they are left out as no_caption"))

@@ -17,6 +17,7 @@ _READY_S = 20.0  # seconds that most ready clips stay below
 _READY_SHARE = 0.9
 _FILES_A_SHARD, _MOST_SHARDS = 125, 1000
 _HELD_OUT = ((200, 0.05), (8, 0.2))  # (files at least, share of them that is held out)
+_IN_SPLITS = "validation_fraction: 0.0 # its folders or tables say which clips are held out"
 _PLAIN = re.compile(r"[\w./][\w./ -]*")
 _SHORT_CLIP_S = 1.0
 # as configs/workflow/mine.yaml has them: what the small models of a run can learn from
@@ -29,7 +30,8 @@ class Proposal:
 
     Attributes:
         text: YAML.
-        mode: "reencode", "copy", or "import" where the run begins with a table of ready clips.
+        mode: "reencode", "copy", or "import" where the run begins with ready clips.
+        table: those, a table or a folder; "" in another mode.
         clips: how many there will be, as far as is known; 0 where they are not counted.
         min_s: seconds of the shortest clip that is kept.
         shards: into which the footage is dealt.
@@ -37,6 +39,7 @@ class Proposal:
 
     text: str
     mode: str
+    table: str
     clips: int
     min_s: float
     shards: int
@@ -66,7 +69,7 @@ def propose(
     Raises:
         TableError: nothing in the folder can begin a run.
     """
-    table = words.ready or words.clips_of * _is_ready(sample, words)
+    table = _table(sample, words)
     if not table and not sample.good:
         raise TableError(_nothing(folder, found, sample))
     number = len(found.media) or len(found.archives)
@@ -91,11 +94,12 @@ def propose(
     tail = [
         f"# `opensora browse results/{name}` writes it: better captions, clips marked out.",
         f"corrections: {_quoted(str(said))}",
-        f"validation_fraction: {_held_out(number)}",
+        _IN_SPLITS if table and words.in_splits else f"validation_fraction: {_held_out(number)}",
         *_MODELS,
     ]
     tail += ["sample:", f"  prompts: {_quoted(str(prompts))}", "  num_samples: 1"]
-    return Proposal("\n".join([*head, *lines, *tail]) + "\n", mode, clips, min_s, shards)
+    text = "\n".join([*head, *lines, *tail]) + "\n"
+    return Proposal(text, mode, table, clips, min_s, shards)
 
 
 def _nothing(folder: Path, found: Contents, sample: Sample) -> str:
@@ -111,12 +115,22 @@ def _nothing(folder: Path, found: Contents, sample: Sample) -> str:
     )
 
 
+def _table(sample: Sample, words: Words) -> str:
+    """What of ready clips the run begins with; "" where footage goes through curation."""
+    if words.ready or not _are_short(sample):
+        return words.ready
+    return words.in_splits or words.clips_of
+
+
+def _are_short(sample: Sample) -> bool:
+    short = sum(seconds <= _READY_S for seconds in sample.durations)
+    return short >= _READY_SHARE * len(sample.durations)
+
+
 def _is_ready(sample: Sample, words: Words) -> bool:
     """Whether most files are short and have a caption of their own."""
-    short = sum(seconds <= _READY_S for seconds in sample.durations)
     has_words = words.covered(sample.total) >= _READY_SHARE * sample.total
-    is_short = short >= _READY_SHARE * len(sample.durations)
-    return has_words and is_short and not words.has_times
+    return has_words and _are_short(sample) and not words.has_times
 
 
 def _of_table(table: str, words: Words) -> list[str]:
@@ -164,6 +178,13 @@ def _captions(words: Words, total: int) -> list[str]:
     if words.tables:
         tables = ", ".join(map(_quoted, words.tables))
         return [*silent, f"captions: {{captioner: sidecar, sidecar: [{tables}]}}"]
+    if words.clips_of:
+        place = words.root or "the working folder"
+        return [
+            *silent,
+            f"# Move the table to {place} first, where its paths start.",
+            f"captions: {{captioner: sidecar, sidecar: [{_quoted(words.clips_of)}]}}",
+        ]
     if words.beside:
         return [*silent, "captions: {captioner: sidecar} # texts beside the files"]
     return [

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from opensora.core.text import visible
 from opensora.core.text_files import TextEncodingError, read_text
 from opensora.curation.captions.caption_clips import Clip
 from opensora.curation.captions.template import TemplateCaptioner
-from opensora.curation.readers.reader import first_texts, layout_of
+from opensora.curation.readers.folders import split_tables
+from opensora.curation.readers.reader import first_texts, layout_of, split_of
 from opensora.curation.survey.places import Named, Places, rows_of
 from opensora.curation.survey.walk import Contents
 from opensora.tables.columns import PATH, TEXT
@@ -47,6 +48,8 @@ class Words:
         unread: tables that can not be read.
         scenes: a table of a public set, with the seconds of videos that are here.
         ready: what is clips with their captions in a layout of its own, with which a run begins.
+        in_splits: a folder that says which of its clips are held out; which begins a run, unless
+            its videos are long.
         prompts: some of the texts.
     """
 
@@ -61,6 +64,7 @@ class Words:
     unread: list[str] = field(default_factory=list)
     scenes: str = ""
     ready: str = ""
+    in_splits: str = ""
     prompts: list[str] = field(default_factory=list)
 
     def covered(self, total: int) -> int:
@@ -85,6 +89,7 @@ def find_words(folder: Path, found: Contents) -> Words:
     if ready := _ready_table(folder, found):
         return _of_ready(ready)
     words = Words(beside=len(found.captioned), files=frozenset(found.captioned))
+    words.in_splits = str(folder) if len(_splits(folder, found)) > 1 else ""
     places = Places(found.media) if found.tables else None
     named: dict[str, frozenset[str]] = {}  # by the tables whose paths start in their own folders
     elsewhere: dict[str, Named] = {}
@@ -111,7 +116,7 @@ def find_words(folder: Path, found: Contents) -> Words:
             continue
         if set(rows) >= _OF_SOURCES:
             if _layout(folder):
-                return _of_ready(str(folder))
+                return replace(_of_ready(str(folder)), in_splits=words.in_splits)
             theirs = Named(theirs.root or os.path.dirname(table), theirs.files)
         texts[table] = _texts_of(rows, theirs)
         if theirs.root is not None:
@@ -170,17 +175,31 @@ def _of_public(public: PublicTable, rows: pd.DataFrame, videos: Sequence[str]) -
     return {"in_tables": len(named), "files": frozenset(named), "prompts": prompts}
 
 
+def _splits(folder: Path, found: Contents) -> set[str]:
+    """Splits that the clips of a folder with captions are dealt out to, by tables or by folders."""
+    layout = _layout(folder)
+    if layout == "split_tables":
+        return set(split_tables(folder).values())
+    if layout not in ("folder", "videofolder"):
+        return set()
+    places = {os.path.dirname(path) for path in found.media} - {str(folder)}
+    if any(os.path.dirname(place) != str(folder) for place in places):
+        return set()  # the readers of these look into the folders of one, and no deeper
+    return {split_of(os.path.basename(place)) or "train" for place in places}
+
+
 def _ready_table(folder: Path, found: Contents) -> str:
     """What of a folder is ready clips with their captions, which a run begins with; "" if nothing.
 
-    Settings of a trainer, archives and tables with the clips in them; where captions stand beside
-    videos or in a table of them the run goes through curation.
+    Settings of a trainer, archives, tables with the clips in them or of clips that stand elsewhere;
+    where captions stand beside videos or in a table of them the run goes through curation.
     """
     tables = [Path(path) for path in found.tables if Path(path).parent == folder]
     for path in tables:
         if path.suffix.lower() in (".toml", ".json") and _layout(path):
             return str(path)
-    return str(folder) if _layout(folder) in ("parquet", "two_lists", "webdataset") else ""
+    ready = ["parquet", "two_lists", "webdataset"] + ["split_tables"] * (not found.media)
+    return str(folder) if _layout(folder) in ready else ""
 
 
 def _layout(path: Path) -> str:

@@ -182,20 +182,29 @@ def test_text_of_a_parquet_file_that_is_no_utf8_is_found_at_once(tmp_path: Path)
         read_table(path)
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "json", "parquet"])
 def test_the_beginning_of_a_table_is_read_alone(suffix: str, tmp_path: Path) -> None:
     whole = pd.DataFrame({"path": ["a", "b", "c"], "text": ["x", 'with, "marks"\nand lines', ""]})
     file = tmp_path / f"t.{suffix}"
-    if suffix == "jsonl":
-        whole.to_json(file, orient="records", lines=True)
+    if suffix.startswith("json"):
+        whole.to_json(file, orient="records", lines=suffix == "jsonl")
     else:
         write_table(whole, file)
     assert read_head(file, 2).to_dict("list") == whole.head(2).to_dict("list")
     assert len(read_head(file, 9)) == 3
 
 
+def test_a_list_that_is_cut_off_has_a_beginning(tmp_path: Path) -> None:
+    long = {"path": "b", "text": "b" * 20_000}
+    (tmp_path / "t.json").write_text(json.dumps([{"path": "a", "text": "é, [1]"}, long]))
+    assert read_head(tmp_path / "t.json", 3).to_dict("list") == {"path": ["a"], "text": ["é, [1]"]}
+    (tmp_path / "t.json").write_text('[{"path": 123456789012345678901}]')
+    with pytest.raises(TableError, match="beyond 64 bits"):
+        read_head(tmp_path / "t.json", 3)
+
+
 def test_what_has_no_beginning_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "t.json").write_text("[]")
+    (tmp_path / "t.json").write_text('{"a": []}')
     with pytest.raises(TableError, match="no beginning that could be read alone"):
         read_head(tmp_path / "t.json", 2)
     with pytest.raises(TableError, match=r"gone\.csv: not a readable table"):

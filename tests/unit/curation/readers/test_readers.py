@@ -88,6 +88,14 @@ def videofolder(folder: Path) -> Path:
     return folder
 
 
+def split_tables(folder: Path) -> Path:
+    """A table for each side, of paths from their own folder, as LTX's trainers have them."""
+    listed = [{"media_path": f"clips/{name}", "caption": text} for name, text in CAPTIONS.items()]
+    (folder.parent / "train.json").write_text(json.dumps(listed[:2]))
+    (folder.parent / "val.json").write_text(json.dumps(listed[2:]))
+    return folder.parent
+
+
 def plain(folder: Path) -> Path:
     beside(folder)
     return folder
@@ -102,6 +110,7 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
     "diffusion-pipe": diffusion_pipe,
     "diffusion-pipe (captions.json)": diffusion_pipe_json,
     "finetrainers": finetrainers,
+    "split_tables": split_tables,
 }
 
 
@@ -144,6 +153,31 @@ def test_what_was_exported_is_read_as_it_was(clips: Path, tmp_path: Path, layout
         first = first[first["split"] == "train"]
     for name in ("sha256", "text", "caption", "split", "num_frames"):
         assert list(again[name]) == list(first[name]), name
+
+
+def test_tables_named_as_splits_say_what_is_held_out(clips: Path, tmp_path: Path) -> None:
+    folder = split_tables(clips)
+    assert list(read_clips(folder)["split"]) == ["train", "train", "validation"]
+    (folder / "val.json").unlink()
+    assert "split" not in read_clips(folder)  # sides can be drawn
+    (folder / "train.json").write_text('[{"media_path": "gone.mp4", "caption": "nothing here"}]')
+    assert layout_of(folder) == ""
+
+
+@pytest.mark.parametrize("place", ["own", "working"])
+def test_a_table_whose_clips_stand_beside_it_needs_no_root(
+    place: str, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths start in the working folder, as in Open-Sora, or in its own if it has them alone."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere" if place == "own" else tmp_path)
+    (tmp_path / "meta.csv").write_text("path,text\nclips/a.mp4,a red box\nclips/x.mp4,none\n")
+    words = ["import-manifest", f"{tmp_path}/meta.csv", "--manifest", f"{tmp_path}/m.csv"]
+    words += ["--rejected", f"{tmp_path}/r.csv", "--funnel", f"{tmp_path}/f.json"]
+    assert main(words) == 0
+    root = f"{tmp_path}/" if place == "own" else ""
+    assert list(read_table(tmp_path / "m.csv")["path"]) == [f"{root}clips/a.mp4"]
+    assert list(read_table(tmp_path / "r.csv")["reason"]) == ["missing"]
 
 
 def test_a_clip_without_a_caption_is_a_row_with_a_reason(clips: Path, tmp_path: Path) -> None:

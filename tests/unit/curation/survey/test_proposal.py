@@ -155,11 +155,50 @@ def test_a_long_video_that_a_table_elsewhere_names_is_said(tmp_path: Path) -> No
     film(tmp_path / "video/a.mp4", 25)
     (tmp_path / "data").mkdir()
     (tmp_path / "data/t.csv").write_text("path,text\na.mp4,a car\n")
-    _, made, sample, words = proposed(tmp_path)
+    config, made, sample, words = proposed(tmp_path)
     assert made.mode == "reencode"
+    assert config["captions"] == {**config["captions"], "captioner": "sidecar"}  # they have texts
+    assert config["captions"]["sidecar"] == [str(tmp_path / "data/t.csv")]
     lines = account(walk(tmp_path), sample, words, made)
     (said,) = [text for what, text in lines if what == "mind" and "move it there" in text]
     assert f"names these files from {tmp_path / 'video'}," in said
+
+
+def test_a_table_of_some_of_the_clips_begins_with_those(tmp_path: Path) -> None:
+    """Its paths start elsewhere, so it is no sidecar; clips that it does not name have no text."""
+    for k in range(4):
+        film(tmp_path / f"video/{k}.mp4")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/t.csv").write_text("path,text\n0.mp4,a car\n1.mp4,a bus\n")
+    config, made, *_ = proposed(tmp_path)
+    assert (made.mode, config["manifest"]) == ("import", str(tmp_path / "data/t.csv"))
+    assert config["root"] == str(tmp_path / "video")
+
+
+def split_folders(folder: Path, seconds: float) -> None:
+    for split, number in (("train", 3), ("val", 2)):
+        for k in range(number):
+            film(folder / f"{split}/{k}.mp4", seconds)
+            (folder / f"{split}/{k}.txt").write_text(f"a car {k} of {split}")
+
+
+def test_folders_that_are_named_as_splits_keep_what_is_held_out(tmp_path: Path) -> None:
+    split_folders(tmp_path, 2)
+    config, made, *_ = proposed(tmp_path)
+    assert (made.mode, config["manifest"]) == ("import", str(tmp_path))
+    assert config["validation_fraction"] == 0.0
+    film(tmp_path / "more/0.mp4")  # with no caption, and of no split that is named
+    assert proposed(tmp_path)[1].mode == "import"
+    film(tmp_path / "more/deeper/0.mp4")  # which no reader of the layout finds
+    assert proposed(tmp_path)[1].mode == "reencode"
+
+
+def test_long_videos_in_splits_are_cut_and_the_loss_is_said(tmp_path: Path) -> None:
+    split_folders(tmp_path, 21)
+    config, made, sample, words = proposed(tmp_path)
+    assert (made.mode, config["captions"]["captioner"]) == ("reencode", "sidecar")
+    lines = account(walk(tmp_path), sample, words, made)
+    assert any("which are held out is drawn anew" in text for _, text in lines)
 
 
 def test_of_a_large_table_the_beginning_is_read(
@@ -190,10 +229,7 @@ def test_clips_that_were_cut_elsewhere_are_not_cut_again(layout: str, tmp_path: 
     (tmp_path / table).write_text(json.dumps(row) + "\n")
     config, made, _, words = proposed(tmp_path)
     assert (made.mode, words.prompts) == ("import", ["a car"])
-    if layout == "videofolder":
-        assert config["manifest"] == str(tmp_path)
-    else:
-        assert (config["manifest"], config["root"]) == (str(tmp_path / table), str(tmp_path))
+    assert config["manifest"] == str(tmp_path)
 
 
 def test_a_table_with_times_keeps_the_search_for_cuts(tmp_path: Path) -> None:
