@@ -100,14 +100,13 @@ def run(args: argparse.Namespace) -> str:
     """Import; returns the summary line."""
     from pathlib import Path
 
-    from opensora.core.errors import ConfigError
     from opensora.core.io import write_json, write_text
     from opensora.core.seal import sealed
     from opensora.core.seed import stable_shard
     from opensora.curation.manifest.data_card import data_card
     from opensora.curation.manifest.import_manifest import import_manifest
     from opensora.curation.manifest.selection import Selection
-    from opensora.curation.readers.reader import is_table, read_clips, root_of
+    from opensora.curation.readers.reader import read_clips, root_of
     from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED
     from opensora.tables.corrections import read_corrections
     from opensora.tables.io import write_table
@@ -116,16 +115,9 @@ def run(args: argparse.Namespace) -> str:
 
     source = Path(args.table)
     rows = read_clips(source, args.format, Path(args.store) if args.store else None)
-    root = args.root
-    if is_table(source, args.format):
-        root = root_of(source, rows) if root is None else root
-    elif root is not None:
-        raise ConfigError(
-            f"--root {root}: belongs to tables; {source} says itself where its clips are"
-        )
     made = import_manifest(
         rows,
-        root=root,
+        root=root_of(source, args.format, rows, args.root),
         validation_fraction=args.validation_fraction,
         test_fraction=args.test_fraction,
         corrections=read_corrections(args.corrections) if args.corrections else None,

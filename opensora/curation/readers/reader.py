@@ -89,11 +89,6 @@ def read_clips(path: Path, layout: str | None = None, store: Path | None = None)
     return read_table(path)
 
 
-def is_table(path: Path, layout: str | None = None) -> bool:
-    """Whether it is a plain table, whose relative paths may start anywhere."""
-    return _reader_of(path, layout) is None
-
-
 def first_texts(path: Path, most: int) -> list[str]:
     """Captions of the first clips of a layout; none where no reader takes it.
 
@@ -134,18 +129,28 @@ def split_of(name: str) -> str:
     return _SPLITS.get(name.lower(), "")
 
 
-def root_of(table: Path, rows: pd.DataFrame) -> str | None:
-    """Where a plain table's relative paths start, if nobody says: None is the working folder.
+def root_of(source: Path, layout: str | None, rows: pd.DataFrame, given: str | None) -> str | None:
+    """Where relative paths of what was read start; None is the working folder.
 
-    It is the table's own folder if a path stands there and none of those tried in the working one.
+    Of a table where nobody says it is its own folder, if a path stands there and none of those
+    tried in the working one.
+
+    Raises:
+        ConfigError: a root was given for what is no table.
     """
+    if _reader_of(source, layout) is not None:
+        if given is not None:
+            raise ConfigError(
+                f"--root {given}: belongs to tables; {source} says itself where its clips are"
+            )
+        return None
     names = [str(name) for name in with_known_names(rows).get(PATH, [])[:_TRIED]]
-    if any(map(os.path.isfile, names)):
+    if given is not None or any(map(os.path.isfile, names)):
+        return given
+    if not any((source.parent / name).is_file() for name in names):
         return None
-    if not any((table.parent / name).is_file() for name in names):
-        return None
-    log.info("import_manifest root=%s: there its paths start", table.parent)
-    return str(table.parent)
+    log.info("import_manifest root=%s: there its paths start", source.parent)
+    return str(source.parent)
 
 
 def in_splits(path: Path, parts: dict[Path, pd.DataFrame]) -> pd.DataFrame:
