@@ -149,7 +149,10 @@ def _in_folder(args: argparse.Namespace, manifest: "pd.DataFrame") -> str:
         manifest, args.output, args.format, copy=args.media == "copy", choice=choice
     )
     without = f", {len(left)} left out ({args.output / LEFT_OUT})" if len(left) else ""
-    return f"{counted(len(manifest) - len(left), 'clip')}{without} -> {args.output}"
+    kept = manifest[~manifest["id"].isin(left["id"])]
+    held_out = int((kept["split"] != "train").sum())
+    apart = f", {held_out} of them held out" if held_out else ""
+    return f"{counted(len(kept), 'clip')}{apart}{without} -> {args.output}"
 
 
 def _sharded(args: argparse.Namespace, manifest: "pd.DataFrame") -> str:

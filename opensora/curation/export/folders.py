@@ -31,6 +31,7 @@ from opensora.curation.export.names import (
 )
 from opensora.curation.export.precomputed import write_precomputed
 from opensora.curation.export.trainers import NO_IMAGES, TRAINERS, Trained, as_json
+from opensora.tables.checks import TRAIN
 from opensora.tables.columns import CAPTION, DETAIL, ID, PATH, TEXT
 
 _COPIES = 4  # at a time: one waits for the disk while another is opened
@@ -94,6 +95,8 @@ def export_folder(
     with atomic_path(folder, folder=True) as temporary:
         rows = _placed(rows, folder, copy=copy)
         left = write(Place(temporary, folder.absolute()), rows, choice)
+        if layout == _TRAINS_ALONE:
+            left = _held_out(Place(temporary, folder.absolute()), rows, left, copy=copy)
         kept = rows[~rows[ID].isin(left[ID])]
         if copy:
             _copy(kept, temporary)
@@ -119,6 +122,19 @@ def _placed(rows: pd.DataFrame, folder: Path, *, copy: bool) -> pd.DataFrame:
         for split, name, path in zip(rows[SPLIT], rows[ID], rows[PATH], strict=True)
     ]
     return rows.assign(file=names)
+
+
+def _held_out(place: Place, rows: pd.DataFrame, left: pd.DataFrame, *, copy: bool) -> pd.DataFrame:
+    """Give clips that no table names their captions; returns what is left out, which grows by them.
+
+    It does where clips are not copied, for then nothing would say that they are there.
+    """
+    held_out = rows[(rows[SPLIT] != TRAIN) & ~rows[ID].isin(left[ID])]
+    if copy:
+        _captions_beside(place, held_out)
+        return left
+    details = [f"{split}: the trainer reads clips of training alone" for split in held_out[SPLIT]]
+    return pd.concat([left, held_out.assign(**{DETAIL: details})])
 
 
 def _copy(rows: pd.DataFrame, folder: Path) -> None:
@@ -257,5 +273,6 @@ LAYOUTS: dict[str, Callable[[Place, pd.DataFrame, Choice], pd.DataFrame]] = {
     **{name: _of_trainer(name) for name in TRAINERS},
 }
 WITH_LATENTS = {"musubi": write_cache, "ltx": write_precomputed}
+_TRAINS_ALONE = "musubi"  # its tables name no clip that is held out
 # LTX's trainers name what they precompute by the path of a clip from its table on
 _IN_FOLDERS = frozenset({"folder", "videofolder", "diffusion-pipe", "finetrainers", "ltx"})

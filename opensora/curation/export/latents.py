@@ -16,7 +16,8 @@ from opensora.core.errors import StoreError, TableError
 from opensora.core.io import not_written
 from opensora.core.log import progress
 from opensora.curation.export.names import SPLIT
-from opensora.curation.export.trainers import TRAIN, as_json
+from opensora.curation.export.trainers import as_json
+from opensora.tables.checks import TRAIN
 from opensora.tables.columns import CAPTION, DETAIL, ID, WINDOW
 
 if TYPE_CHECKING:

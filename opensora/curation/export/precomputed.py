@@ -16,7 +16,8 @@ from opensora.core.errors import StoreError
 from opensora.core.io import not_written
 from opensora.core.log import progress
 from opensora.curation.export.latents import means_of, with_latents
-from opensora.curation.export.trainers import NO_IMAGES, TRAIN, ltx_tables
+from opensora.curation.export.trainers import NO_IMAGES, ltx_tables
+from opensora.tables.checks import TRAIN
 from opensora.tables.columns import DETAIL, ID, WINDOW
 
 if TYPE_CHECKING:

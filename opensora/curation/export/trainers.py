@@ -15,11 +15,12 @@ import pandas as pd
 
 from opensora.curation.export.frames import Shapes
 from opensora.curation.export.names import SPLIT
+from opensora.tables.checks import TRAIN, VALIDATION
 from opensora.tables.columns import CAPTION
 
-TRAIN = "train"
 NO_IMAGES = "an image: this format holds videos alone"
 _ENCODER = json.JSONEncoder(ensure_ascii=False)  # to make one takes as long as to use it
+_PROMPTS = 8  # of which a trainer makes videos, which takes its time
 _ASPECT_BUCKETS = 7  # between the narrowest and the widest clip
 
 
@@ -88,35 +89,49 @@ def _musubi(rows: pd.DataFrame, trained: Trained) -> dict[str, str]:
             lines += [f"target_frames = [{count}]", 'frame_extraction = "head"']
         if rate:
             lines.append(f"source_fps = {float(rate)!r}")
+    if held_out := int((rows[SPLIT] != TRAIN).sum()):
+        lines.insert(0, f"# held out, and so in no table: {held_out} clips in folders of their own")
     return {"dataset.toml": "\n".join(lines) + "\n", **files}
 
 
 def _diffusion_pipe(rows: pd.DataFrame, trained: Trained) -> dict[str, str]:
-    """dataset.toml over the folder of training clips, captions beside them."""
+    """dataset.toml over the folder of training clips, captions beside them.
+
+    One more for each split that is held out, as the trainer's `eval_datasets` takes it.
+    """
     height, width = trained.size
     aspect = rows["width"] / rows["height"]
     low, high = float(aspect.min()), float(aspect.max())
-    return {
-        "dataset.toml": "\n".join(
-            [
-                f"resolutions = [[{width}, {height}]] # width, height: the area that buckets keep",
-                "enable_ar_bucket = true",
-                f"min_ar = {low:.4f} # width / height, of the narrowest clip",
-                f"max_ar = {high:.4f}",
-                f"num_ar_buckets = {_ASPECT_BUCKETS if high > low else 1}",
-                f"frame_buckets = {sorted({1, *trained.counts})}",
-                "",
-                "[[directory]]",
-                f"path = {as_json(trained.folder / TRAIN)}",
-                "num_repeats = 1",
-                "",
+    general = [
+        f"resolutions = [[{width}, {height}]] # width, height: the area that buckets keep",
+        "enable_ar_bucket = true",
+        f"min_ar = {low:.4f} # width / height, of the narrowest clip",
+        f"max_ar = {high:.4f}",
+        f"num_ar_buckets = {_ASPECT_BUCKETS if high > low else 1}",
+        f"frame_buckets = {sorted({1, *trained.counts})}",
+        "",
+        "[[directory]]",
+    ]
+    files = {}
+    for split in sorted({TRAIN, *rows[SPLIT]}):
+        name = "dataset.toml" if split == TRAIN else f"{split}.toml"
+        head = []
+        if split != TRAIN:
+            config = as_json(trained.folder / name)
+            head = [
+                "# Held out; in the settings of the training:",
+                f'# eval_datasets = [{{name = "{split}", config = {config}}}]',
             ]
-        )
-    }
+        directory = [f"path = {as_json(trained.folder / split)}", "num_repeats = 1", ""]
+        files[name] = "\n".join([*head, *general, *directory])
+    return files
 
 
 def _finetrainers(rows: pd.DataFrame, trained: Trained) -> dict[str, str]:
-    """metadata.csv beside the clips of each split, and the file for --dataset_config."""
+    """metadata.csv beside the clips of each split, and the file for --dataset_config.
+
+    What is held out gives prompts for --validation_dataset_file; the trainer makes a video of each.
+    """
     files = {}
     for split, part in rows.groupby(SPLIT):
         names = part["file"].map(os.path.basename)
@@ -126,6 +141,16 @@ def _finetrainers(rows: pd.DataFrame, trained: Trained) -> dict[str, str]:
     data = {"data_root": str(trained.folder / TRAIN), "dataset_type": "video"}
     settings = {**data, "video_resolution_buckets": buckets, "reshape_mode": "bicubic"}
     files["training.json"] = as_json({"datasets": [settings]}, indent=2) + "\n"
+    held_out = rows[rows[SPLIT] == VALIDATION].head(_PROMPTS)
+    if len(held_out):
+        height, width = trained.size
+        columns = (held_out[CAPTION], held_out["frames"], held_out["fps"])
+        prompts = [
+            {"caption": text, "height": height, "width": width}
+            | {"num_frames": int(count), "frame_rate": round(float(trained.fps or fps), 3)}
+            for text, count, fps in zip(*columns, strict=True)
+        ]
+        files["validation.json"] = as_json({"data": prompts}, indent=2) + "\n"
     return files
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import tomllib
 from abc import abstractmethod
 from pathlib import Path
@@ -15,8 +16,17 @@ from opensora.core.io import lines_of
 from opensora.core.limits import check_depth
 from opensora.core.text_files import TextEncodingError, read_text
 from opensora.curation.readers.folders import captions_beside
-from opensora.curation.readers.reader import Reader, media_in, read_clips, table_beside
+from opensora.curation.readers.reader import (
+    Reader,
+    folders_of,
+    layout_of,
+    media_in,
+    read_clips,
+    split_of,
+    table_beside,
+)
 from opensora.tables.columns import PATH, TEXT
+from opensora.tables.text_tables import fill_text
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +59,10 @@ class _Settings(Reader):
                 log.warning("%s: num_repeats=%s is not taken over; clips count once", path, repeats)
         if not parts:
             raise TableError(f"{path}: {self.key} is empty")
-        return pd.concat(parts, ignore_index=True)
+        rows = pd.concat(parts, ignore_index=True)
+        if "split" in rows or not (held_out := _held_out_beside(path, rows)):
+            return rows
+        return fill_text(pd.concat([rows.assign(split="train"), *held_out], ignore_index=True))
 
     @abstractmethod
     def _of(self, path: Path, data: dict[str, Any], whole: dict[str, Any]) -> pd.DataFrame:
@@ -75,6 +88,30 @@ def _place(settings: Path, name: object) -> Path:
         if place.exists():
             return place
     raise TableError(f"{settings}: {name} does not exist")
+
+
+def _held_out_beside(settings: Path, rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """Clips of folders named as held out, beside a folder `train` that settings speak of.
+
+    A trainer is told of what it trains alone; what is held out must not come in as something else.
+    """
+    folders = {os.path.dirname(name) for name in rows[PATH]}
+    places = {os.path.dirname(f) for f in folders if split_of(os.path.basename(f)) == "train"}
+    parts = []
+    for folder in (inner for place in sorted(places) for inner in folders_of(Path(place))[1:]):
+        split = split_of(folder.name)
+        if split in ("", "train") or str(folder) in folders or not (clips := media_in(folder)):
+            continue
+        if layout_of(folder):
+            parts.append(read_clips(folder).assign(split=split))
+            log.info("%s: %s is taken as %s: %d clips", settings, folder, split, len(parts[-1]))
+        else:
+            log.warning(
+                "%s: %d clips in %s are not in it and have no captions there; they are left out: a"
+                " text beside each brings them in",
+                *(settings, len(clips), folder),
+            )
+    return parts
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -124,6 +124,21 @@ def test_diffusion_pipe_has_buckets_of_the_clips(manifest: pd.DataFrame, tmp_pat
     (directory,) = settings["directory"]
     beside = {path.name for path in Path(directory["path"]).iterdir()}
     assert beside == {"a.mp4", "a.txt", "b.c.mp4", "b.c.txt", "f.mp4", "f.txt"}
+    held_out = tomllib.loads((tmp_path / "out/validation.toml").read_text())
+    assert held_out["directory"][0]["path"] == str(tmp_path / "out/validation")
+    assert held_out | {"directory": 0} == settings | {"directory": 0}
+
+
+def test_finetrainers_makes_videos_of_a_few_captions_that_are_held_out(
+    manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    export_folder(manifest, tmp_path / "out", "finetrainers", choice=Choice(size=(32, 64)))
+    (prompt,) = json.loads((tmp_path / "out/validation.json").read_text())["data"]
+    size = {"height": 32, "width": 64, "num_frames": 17, "frame_rate": 24.0}
+    assert prompt == {"caption": "a “box” 2, é", **size}
+    many = [manifest[manifest["id"] == "d"].assign(id=f"d{k}") for k in range(10)]
+    export_folder(pd.concat([manifest, *many]), tmp_path / "more", "finetrainers")
+    assert len(json.loads((tmp_path / "more/validation.json").read_text())["data"]) == 8
 
 
 def test_tables_alone_name_the_clips_where_they_stand(
@@ -152,7 +167,10 @@ def test_the_command_says_what_it_left_out(
     assert main([*words, "--format", "ltx", "--frames", "16"]) == EXIT_USER
     assert "nearest are 9 and 17" in capsys.readouterr().err
     assert main([*words, "--format", "ltx"]) == 0
-    assert f"3 clips, 2 left out ({tmp_path}/out/left_out.csv)" in capsys.readouterr().out
+    assert (
+        f"3 clips, 1 of them held out, 2 left out ({tmp_path}/out/left_out.csv)"
+        in capsys.readouterr().out
+    )
     assert main([*words, "--format", "folder"]) == EXIT_USER
     assert "export into an empty folder" in capsys.readouterr().err
 

@@ -11,7 +11,6 @@ import pytest
 from opensora.cli.main import EXIT_USER, main
 from opensora.config.registry import READERS, registered_names
 from opensora.core.errors import TableError
-from opensora.curation.export.folders import Choice, export_folder
 from opensora.curation.manifest.import_manifest import import_manifest
 from opensora.curation.readers.reader import folders_of, layout_of, names_in, read_clips
 from opensora.media.encode import write_video
@@ -132,27 +131,6 @@ def test_every_reader_is_tried_here() -> None:
     assert set(registered_names(READERS)) - in_other_files == {
         name.partition(" ")[0] for name in LAYOUTS
     }
-
-
-@pytest.mark.parametrize(
-    "layout", ["folder", "videofolder", "musubi", "diffusion-pipe", "finetrainers"]
-)
-def test_what_was_exported_is_read_as_it_was(clips: Path, tmp_path: Path, layout: str) -> None:
-    """Out and in again: clips, captions and, where a layout has them, splits."""
-    plain(clips)
-    first = import_manifest(read_clips(clips)).manifest
-    first = first.assign(split=["train", "train", "validation"])
-    export_folder(first, tmp_path / "out", layout, choice=Choice(frames=[9]))
-    files = {
-        "musubi": "dataset.toml",
-        "diffusion-pipe": "dataset.toml",
-        "finetrainers": "training.json",
-    }
-    again = import_manifest(read_clips(tmp_path / "out" / files.get(layout, ""))).manifest
-    if layout in files:  # they name the clips that are trained
-        first = first[first["split"] == "train"]
-    for name in ("sha256", "text", "caption", "split", "num_frames"):
-        assert list(again[name]) == list(first[name]), name
 
 
 def test_tables_named_as_splits_say_what_is_held_out(clips: Path, tmp_path: Path) -> None:
