@@ -5,12 +5,14 @@ Its texts are hostile: tags, quotes, turned lines, ten thousand characters.
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from opensora.core.errors import OpenSoraError
 from opensora.core.io import write_json, write_text
 from opensora.core.seal import sealed
 from opensora.curation.manifest.build_manifest import StageTables, build_manifest
@@ -20,6 +22,9 @@ from opensora.media.encode import write_video
 from opensora.tables.columns import CAPTIONS, CLIPS, MANIFEST, REJECTED, SAMPLES, SCENES, SCORES
 from opensora.tables.columns import VIDEOS as SOURCES
 from opensora.tables.io import read_table, write_table
+from opensora.training.certify.certificate import write_certificate
+from opensora.training.certify.course import Course
+from opensora.training.certify.verdict import Check
 
 HOSTILE = (
     "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">",
@@ -30,6 +35,14 @@ HOSTILE = (
     "long " * 2_000,
 )
 PROMPTS = ("a red circle moving left", "a blue square moving up", *HOSTILE)
+CHECKS = [
+    Check("resume after a signal", True, "losses of step 8 are equal to the last bit", 3),
+    Check(
+        *("resume after kill -9", False, "at step 8 model.x differs from an undisturbed run", 5),
+        {"what": "model.x", "step": 8, "largest": 0.5},
+    ),
+    Check("resume by 2 instead of 1 processes", None, "one GPU is visible"),
+]
 SELECTION = Selection(filters={"flow": {"min": 0.2}}, max_distance=4)
 
 
@@ -175,6 +188,9 @@ def _write_stage(run: Path, stage: str, samples: int, media: list[Path]) -> None
     write_json(run / "evaluation" / f"{stage}.json", evaluation)
     if "@" in stage:
         return
+    if stage == "stage1":
+        with suppress(OpenSoraError):  # says that a check failed
+            write_certificate(run / "train" / stage, Course(0, 0, 8, 12, 1, 1, 2), CHECKS, {})
     lines = [
         {
             **{"step": k, "loss": 2 / k, "loss_ema": 2.1 / k, "grad_norm": 1.0, "lr": 0.1},

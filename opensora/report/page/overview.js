@@ -43,7 +43,7 @@
     if (!stage.certificate.length) return report.el("span", {}, "not checked; ", report.el("code", {}, "snakemake certify_all"), " checks it");
     return stage.certificate.map((check) => {
       const [kind, word] = check.passed ? ["good", "✓ passed"] : check.passed === null ? ["", "not checked"] : ["bad", "✗ failed"];
-      return report.el("div", {}, report.el("span", { class: `chip ${kind}` }, word), " ", report.quote(`${check.name}: ${check.words}`));
+      return report.el("div", { class: "resumes" }, report.el("span", { class: `chip ${kind}` }, word), " ", report.quote(`${check.name}: ${check.words}`));
     });
   }
 

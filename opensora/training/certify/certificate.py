@@ -86,7 +86,7 @@ def certify(
         course = _course(config, plan, steps=steps, processes=processes, gpus=gpus)
         runs = Runs(config, course, plan.state_folder / PLAN, scratch, start, signals)
         checks, facts = runs.checks()
-    _write(config, course, checks, facts)
+    write_certificate(Path(config.outputs), course, checks, facts)
     names = ", ".join(
         f"{check.name} {'passed' if check.passed else 'not checked'}" for check in checks
     )
@@ -96,15 +96,17 @@ def certify(
     )
 
 
-def _write(config: TrainConfig, course: Course, checks: list[Check], facts: dict[str, Any]) -> None:
-    """Write the certificate.
+def write_certificate(
+    outputs: Path, course: Course, checks: list[Check], facts: dict[str, Any]
+) -> None:
+    """Write the certificate into the outputs of a run.
 
     Raises:
         OpenSoraError: it says that a check failed.
     """
     broken = next((check for check in checks if check.passed is False), None)
     write_json(
-        Path(config.outputs) / CERTIFICATE,
+        outputs / CERTIFICATE,
         sealed(
             {
                 "passed": broken is None,
@@ -117,7 +119,7 @@ def _write(config: TrainConfig, course: Course, checks: list[Check], facts: dict
     )
     if broken is not None:
         raise OpenSoraError(
-            f"--verify-resume: {broken.name}: {broken.words}; {config.outputs}/{CERTIFICATE}"
+            f"--verify-resume: {broken.name}: {broken.words}; {outputs}/{CERTIFICATE}"
             " has all checks; do not rely on resuming this run until they pass"
         )
 
