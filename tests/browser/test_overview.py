@@ -4,6 +4,7 @@ import yaml
 
 from opensora.core.io import write_text
 from opensora.report.pages import write_report
+from opensora.report.quantities import UNKNOWN
 from tests.browser.conftest import watched
 from tests.browser.run_folder import CHECKS, make_run
 
@@ -20,7 +21,7 @@ def test_whether_a_stage_resumes_is_said_check_by_check(page):
     said = [f"{check.name}: {check.words}" for check in CHECKS]
     marks = ("✓ passed", "✗ failed", "not checked")
     assert rows["stage1"].split("\n") == [f"{m} {s}" for m, s in zip(marks, said, strict=True)]
-    assert rows["stage1@4"] == "–"
+    assert rows["stage1@4"] == UNKNOWN
     assert rows["stage2"] == "not checked; snakemake certify_all checks it"
     kinds = page.page.locator("tr:has-text('resume after') .chip")
     found = kinds.evaluate_all("all => all.map(one => one.className.trim())")
@@ -31,11 +32,11 @@ def test_what_each_rule_and_stage_took_is_a_row_and_a_bar(page):
     page.open()
     memory = "2.0 GiB"
     assert rows_of(page, "benchmark files") == [
-        ["ingest videos", "–", "2.5 s", "2.5 s", "1", memory, "3.47e-4", "–"],
-        ["train", "stage1", "4 h", "2 h", "2", memory, "–", "64"],  # with its milestone
-        ["train", "stage2", "2 h", "2 h", "1", memory, "–", "16"],
-        ["sample", "stage1", "1 min", "30 s", "2", memory, "0.00833", "–"],
-        ["sample", "stage2", "30 s", "30 s", "1", memory, "0.00417", "–"],
+        ["ingest videos", UNKNOWN, "2.5 s", "2.5 s", "1", memory, "3.47e-4", UNKNOWN],
+        ["train", "stage1", "4 h", "2 h", "2", memory, UNKNOWN, "64"],  # with its milestone
+        ["train", "stage2", "2 h", "2 h", "1", memory, UNKNOWN, "16"],
+        ["sample", "stage1", "1 min", "30 s", "2", memory, "0.00833", UNKNOWN],
+        ["sample", "stage2", "30 s", "30 s", "1", memory, "0.00417", UNKNOWN],
     ]
     bars = page.page.get_by_role("figure").filter(has_text="Wall time").first
     assert "train stage2" in bars.inner_text()
