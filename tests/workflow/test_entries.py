@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from opensora.cli.main import main
 from opensora.core.seed import stable_shard
 from opensora.media.encode import write_video
 from opensora.tables.columns import CLIPS, REJECTED
@@ -114,6 +115,39 @@ def test_scenes_of_a_table_become_clips_and_every_row_is_booked(tmp_path: Path) 
         "1.mp4": "no_scene",
         "gone.mp4": "no_video",
     }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_what_a_run_kept_goes_out_and_is_a_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By way of `opensora export` and `opensora init`, whose config is run as it is written."""
+    for name in ("Snakefile", "workflow", "profiles", "configs"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    (tmp_path / "videos").mkdir()
+    for k in range(10):
+        frames = np.full((20 + k, 32, 32, 3), 20 * k, np.uint8)
+        write_video(tmp_path / f"videos/{k}.mp4", frames, 8)
+        (tmp_path / f"videos/{k}.txt").write_text(f'a "grey" film, number {k}')
+    ready = {"scenes": {"detector": "none"}, "clips": {"mode": "copy", "min_s": 0.5}}
+    shares = {"num_shards": 1, "validation_fraction": 0.3}
+    configure(tmp_path, videos=["videos"], scorers=["technical"], **ready, **shares)
+    snakemake(tmp_path, "curate_all")
+    monkeypatch.chdir(tmp_path)
+    kept = read_manifest("results/test/manifest").sort_values(["split", "id"])
+    assert kept["split"].value_counts().to_dict() == {"train": 7, "validation": 3}
+    words = ["--format", "jsonl", "--output", "mine/films"]
+    assert main(["export", "--manifest", "results/test/manifest", *words]) == 0
+    assert main(["init", "mine/films", "--output", "mine/back.yaml"]) == 0
+    (tmp_path / "mine/back.yaml").rename(tmp_path / "config.yaml")
+    snakemake(tmp_path, "curate_all")
+    again = read_manifest("results/back/manifest")
+    for _, ids in again.groupby(["shard", "split"])["id"]:
+        assert ids.is_monotonic_increasing  # in their order, dealt out to two shards
+    again = again.sort_values(["split", "id"])
+    for name in ("id", "sha256", "text", "caption", "split", "num_frames", "start", "end"):
+        assert list(again[name]) == list(kept[name]), name
 
 
 @pytest.fixture
