@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> str:
         cores=os.cpu_count() or 1,
     )
     clips = f", about {proposal.clips:,} clips" if proposal.clips else ""
-    disk = clip_bytes(sample, proposal)
+    disk = clip_bytes(sample, words, proposal)
     written = f", {size(disk)} of clips" if disk else ""
     return (
         f"{count(len(jobs), 'job')}{clips}, about {duration(seconds)} on this machine{written}"

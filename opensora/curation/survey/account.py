@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from opensora.core.text import visible
+from opensora.curation.survey.costs import clip_bytes
 from opensora.curation.survey.look import Sample
 from opensora.curation.survey.places import HEAD_ROWS
 from opensora.curation.survey.proposal import Proposal
@@ -48,6 +49,7 @@ def account(
             ("captions", _captions(words, sample.total)),
             ("left out", _left_out(sample, proposal)),
         ]
+    rows.append(("disk", _disk(clip_bytes(sample, words, proposal), words, proposal)))
     if words.clips_of and not table:
         rows.append(("mind", _elsewhere(words)))
     if words.in_splits and not table:
@@ -101,7 +103,23 @@ def _elsewhere(words: Words) -> str:
 
 def _sound(number: int, total: int) -> str:
     said = f"in {number} of {total}"
-    return f"{said}, not used; `clips: {{audio: keep}}` keeps it in the clips" if number else said
+    if not number:
+        return said
+    return (
+        f"{said}, speech or not (nothing here tells voices apart), not used;"
+        " `clips: {audio: keep}` keeps it in the clips"
+    )
+
+
+def _disk(clips: int, words: Words, proposal: Proposal) -> str:
+    """What the run writes of clips; the rest depends on models and buckets that are still open."""
+    if words.packed:
+        said = f"{size(clips)} of clips, copied out of their archives once"
+    elif proposal.mode == "import":
+        said = "clips stay where they are"
+    else:
+        said = f"about {size(clips)} of clips"
+    return f"{said}; latents, checkpoints and samples come on top and are not counted"
 
 
 def _left_out(sample: Sample, proposal: Proposal) -> str:

@@ -2,6 +2,7 @@
 
 from opensora.curation.survey.look import Sample
 from opensora.curation.survey.proposal import CLIP_FPS, CLIP_SIDE, Proposal
+from opensora.curation.survey.words import Words
 
 _BITS_A_PIXEL = 0.25  # of small clips by x264 as clips are encoded here
 _WIDER = 16 / 9
@@ -23,11 +24,11 @@ def footage_seconds(sample: Sample, proposal: Proposal) -> dict[str, float]:
     return found
 
 
-def clip_bytes(sample: Sample, proposal: Proposal) -> int:
-    """Bytes of the clips that a run writes."""
+def clip_bytes(sample: Sample, words: Words, proposal: Proposal) -> int:
+    """Bytes of the clips that a run writes; of ready ones those that lie in archives are copied."""
     if proposal.mode == "copy":
         return sample.bytes
     if proposal.mode == "import":
-        return 0
+        return words.packed
     pixels = CLIP_SIDE * CLIP_SIDE * _WIDER
     return round(sample.footage_s * CLIP_FPS * pixels * _BITS_A_PIXEL / 8)

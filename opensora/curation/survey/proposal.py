@@ -81,11 +81,12 @@ def propose(
         f"num_shards: {(shards := _shards(number))}",
     ]
     if table:
-        lines, mode, clips, min_s = _of_table(table, words), "import", 0, 0.0
+        lines, mode, min_s = _of_table(table, words), "import", 0.0
+        clips = _with_words(sample, words)
     elif _is_ready(sample, words):
         lines, min_s = _of_clips(folder, sample, words)
         mode = "copy"
-        clips = round(sample.scaled(sum(words.has(one.path) for one, _ in sample.good)))
+        clips = _with_words(sample, words)
     else:
         lines, mode, min_s = _of_videos(folder, sample, words), "reencode", _CLIP_MIN_S
         cut = (_cut(info) for one, info in sample.good if words.has(one.path))
@@ -120,6 +121,11 @@ def _table(sample: Sample, words: Words) -> str:
     if words.ready or not _are_short(sample):
         return words.ready
     return words.in_splits or words.clips_of
+
+
+def _with_words(sample: Sample, words: Words) -> int:
+    """Files that can be used and have a caption."""
+    return round(sample.scaled(sum(words.has(one.path) for one, _ in sample.good)))
 
 
 def _are_short(sample: Sample) -> bool:

@@ -48,6 +48,7 @@ class Words:
         unread: tables that can not be read.
         scenes: a table of a public set, with the seconds of videos that are here.
         ready: what is clips with their captions in a layout of its own, with which a run begins.
+        packed: bytes of the archives and tables in which those lie, 0 of clips that are files.
         in_splits: a folder that says which of its clips are held out; which begins a run, unless
             its videos are long.
         prompts: some of the texts.
@@ -64,6 +65,7 @@ class Words:
     unread: list[str] = field(default_factory=list)
     scenes: str = ""
     ready: str = ""
+    packed: int = 0
     in_splits: str = ""
     prompts: list[str] = field(default_factory=list)
 
@@ -87,7 +89,7 @@ def find_words(folder: Path, found: Contents) -> Words:
     of the names of folders.
     """
     if ready := _ready_table(folder, found):
-        return _of_ready(ready)
+        return replace(_of_ready(ready), packed=_packed(Path(ready), found))
     words = Words(beside=len(found.captioned), files=frozenset(found.captioned))
     words.in_splits = str(folder) if len(_splits(folder, found)) > 1 else ""
     places = Places(found.media) if found.tables else None
@@ -200,6 +202,14 @@ def _ready_table(folder: Path, found: Contents) -> str:
             return str(path)
     ready = ["parquet", "two_lists", "webdataset"] + ["split_tables"] * (not found.media)
     return str(folder) if _layout(folder) in ready else ""
+
+
+def _packed(ready: Path, found: Contents) -> int:
+    """Bytes of the files that hold clips, where a layout has them in other files."""
+    layout = _layout(ready)
+    tables = [path for path in found.tables if path.lower().endswith(".parquet")]
+    files = {"webdataset": found.archives, "parquet": tables}.get(layout, [])
+    return sum(os.path.getsize(path) for path in files if os.path.isfile(path))
 
 
 def _layout(path: Path) -> str:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_long_videos_without_captions(tmp_path: Path) -> None:
     assert sample.left_out == {"not_a_video": 1}
     assert sample.footage_s == pytest.approx(15 * 4 / 4)
     assert made.clips == 6  # two a video
-    assert clip_bytes(sample, made) > 0
+    assert clip_bytes(sample, words, made) > 0
 
 
 def test_clips_with_texts_beside_are_copied(tmp_path: Path) -> None:
@@ -74,7 +75,18 @@ def test_clips_with_texts_beside_are_copied(tmp_path: Path) -> None:
     assert (config["clips"]["mode"], config["clips"]["max_s"]) == ("copy", 5)
     assert (config["captions"]["captioner"], config["captions"]["sidecar"]) == ("sidecar", [])
     assert words.prompts == ["a cat", "a dog that runs"]  # none that would bring settings
-    assert (made.clips, clip_bytes(sample, made)) == (3, sample.bytes)
+    assert (made.clips, clip_bytes(sample, words, made)) == (3, sample.bytes)
+
+
+def test_sound_is_found_and_not_said_to_be_speech(tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4")
+    _, made, sample, words = proposed(tmp_path)
+    lines = dict(account(walk(tmp_path), sample, words, made))
+    assert lines["sound"] == "in 0 of 1"
+    ((one, info),) = sample.good
+    sample.seen[0] = replace(one, info=replace(info, has_audio=True))
+    lines = dict(account(walk(tmp_path), sample, words, made))
+    assert lines["sound"].startswith("in 1 of 1, speech or not (nothing here tells voices apart)")
 
 
 def test_files_without_a_caption_are_counted_before_they_are_lost(tmp_path: Path) -> None:
@@ -267,10 +279,10 @@ def test_settings_of_a_trainer_begin_with_its_clips(tmp_path: Path) -> None:
     film(tmp_path / "clips/a.mp4")
     (tmp_path / "clips/a.txt").write_text("a car")
     (tmp_path / "dataset.toml").write_text('[[datasets]]\nvideo_directory = "clips"\n')
-    config, made, sample, _ = proposed(tmp_path)
+    config, made, sample, words = proposed(tmp_path)
     assert config["manifest"] == str(tmp_path / "dataset.toml")
     assert made.mode == "import"
-    assert clip_bytes(sample, made) == 0
+    assert clip_bytes(sample, words, made) == 0
 
 
 def test_archives_begin_with_the_folder(tmp_path: Path) -> None:
@@ -289,9 +301,12 @@ def test_archives_begin_with_the_folder(tmp_path: Path) -> None:
     parquet.parent.mkdir(parents=True)
     clip = {"bytes": b"", "path": ""}
     pq.write_table(pa.Table.from_pylist([{"video": clip, "caption": "a bus"}]), parquet)
-    config, made, _, words = proposed(tmp_path / "hub")
+    config, made, sample, words = proposed(tmp_path / "hub")
     assert config["manifest"] == str(tmp_path / "hub")
     assert (made.mode, words.prompts) == ("import", ["a bus"])
+    assert clip_bytes(sample, words, made) == parquet.stat().st_size  # its clips are copied out
+    (said,) = [t for what, t in account(walk(tmp_path), sample, words, made) if what == "disk"]
+    assert "of clips, copied out of their archives once; latents, checkpoints" in said
 
 
 @pytest.mark.parametrize(
