@@ -76,6 +76,13 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/common_sample.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/evaluate.smk"
+
+
+if config["report"]["against"]:
+
+    include: "workflow/rules/against.smk"
+
+
 include: "workflow/rules/report.smk"
 
 

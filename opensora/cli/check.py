@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> str:
     from opensora.core.errors import ConfigError
     from opensora.dag.configs import check_configs
     from opensora.dag.early import check_prompts, read_workflow_config
+    from opensora.dag.measured import check_measured
     from opensora.dag.settings import check_workflow_config
 
     schema = args.repository / "workflow/schemas/config.schema.yaml"
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> str:
         check_workflow_config(config, schema)
         check_prompts(config["sample"]["prompts"])
         check_configs(config, args.repository, f"results/{config['run']}")
+        check_measured(config)
     return f"{_check(config, args.repository)} configs of {args.config} can be used"
 
 

@@ -19,7 +19,8 @@ _RULES = (
     *("split_clips", "caption_clips", "score_clips", "train_clip", "score_captions"),
     *("index_tables", "build_manifest", "assign_buckets"),
     *("train_vae", "train_text_encoder", "encode_videos", "encode_captions", "settle_plan"),
-    *("train", "certify_resume", "sample_part", "sample", "evaluate", "report"),
+    *("train", "certify_resume", "sample_part", "sample", "evaluate"),
+    *("compare_evaluations", "report"),
 )
 _POSITIONS = {name: k for k, name in enumerate(_RULES)}
 

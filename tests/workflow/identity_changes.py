@@ -65,6 +65,17 @@ def write_corrections(folder: Path, config: Config) -> None:
     (folder / "corrections.csv").write_text("id,caption\nclip,another\n")
 
 
+def write_vbench(folder: Path, config: Config) -> None:
+    (folder / "found").mkdir(exist_ok=True)
+    (folder / "found/a_eval_results.json").write_text("{}")
+    config["evaluate"] = {"vbench": {config["stages"][-1]["name"]: str(folder / "found")}}
+
+
+def write_other_run(folder: Path, config: Config) -> None:
+    (folder / "other.json").write_text("{}")
+    config["report"] = {"against": [str(folder / "other.json")]}
+
+
 NOTHING: dict[str, int] = {}
 # change -> how it is made, and the jobs that it starts; what follows them runs as well
 CHANGES: dict[str, tuple[Edit, dict[str, int]]] = {
@@ -139,6 +150,8 @@ CHANGES: dict[str, tuple[Edit, dict[str, int]]] = {
         both(write_corrections, setting("corrections", "corrections.csv")),
         {"build_manifest": 1},
     ),
+    "VBench's results of a stage": (write_vbench, {"evaluate": 1}),
+    "another run to compare with": (write_other_run, {"compare_evaluations": 1}),
     "a threshold of scenes": (setting("scenes", {"threshold": 20.0}), {"detect_scenes": 2}),
     "`encode.posterior`": (setting("encode.posterior", "sample"), {"encode_videos": 2}),
     "`encode.min_psnr`": (setting("encode.min_psnr", 12), {"encode_videos": 2}),

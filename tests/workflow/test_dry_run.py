@@ -67,6 +67,11 @@ def test_a_shipped_config_gives_a_job_graph(config: Path, profile: str, tmp_path
         ("resources={encode_video: {gpus: 1}}", "'resources.encode_video'; did you mean"),
         ("resources={train: {mem: 16}}", "resources.train.mem: '16'; expected a number"),
         ("sample={config: nowhere.py}", "nowhere.py: no such config file"),
+        ("evaluate={vbnech: {}}", "unknown field 'evaluate.vbnech'; did you mean 'vbench'"),
+        ("evaluate={vbench: {stage3: .}}", "'stage3' is not sampled; did you mean 'stage2'"),
+        ("evaluate={vbench: {stage2: nowhere}}", "stage2: 'nowhere' has no *_eval_results.json"),
+        ("report={agianst: []}", "unknown field 'report.agianst'; did you mean 'against'"),
+        ("report={against: [nowhere]}", "report.against: 'nowhere' does not exist"),
     ],
 )
 def test_a_mistake_in_the_config_is_one_sentence(
@@ -77,6 +82,29 @@ def test_a_mistake_in_the_config_is_one_sentence(
     assert done.returncode != 0
     assert sentence in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_what_was_measured_elsewhere_reaches_its_commands(tmp_path: Path) -> None:
+    config = yaml.safe_load((REPOSITORY / "configs/workflow/demo.yaml").read_text())
+    stage = config["stages"][-1]["name"]
+    config["evaluate"] = {"vbench": {stage: "my found"}}
+    config["report"] = {"against": ["results/other", "mine/one.json"]}
+    other = "results/other/evaluation/last.json"
+    for name in ("my found/a_eval_results.json", "my found/full_info.json", "mine/one.json", other):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    stages = {"stages": [{"name": "first"}, {"name": "last"}, {"name": "not yet"}]}
+    (tmp_path / "results/other/config.yaml").write_text(yaml.safe_dump(stages))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake("-p", "--configfile", str(tmp_path / "config.yaml"), folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    own = f"results/demo/evaluation/{stage}.json"
+    for words in (
+        f"--vbench 'my found/a_eval_results.json' --output {own}",
+        f"--against {other} mine/one.json {own} --output results/demo/against.json",
+        "--output results/demo/report/index.html --against results/demo/against.json --pictures",
+    ):
+        assert words in done.stdout, words
 
 
 def test_an_online_stage_needs_no_stores(tmp_path: Path) -> None:

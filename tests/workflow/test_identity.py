@@ -99,6 +99,8 @@ ELSEWHERE = {
     *("manifest", "root", "format", "scenes.table"),  # of other entries: test_entries.py
     *(f"sources.0.{name}" for name in OF_SOURCES),  # test_sources.py
     "sources.0.fetch.max_gb",  # decides whether there is a result, not which
+    "evaluate.vbench",  # its files are inputs: CHANGES
+    "report.against",  # in that of report as all settings, and its files are inputs: CHANGES
     "stages.0.other",  # of two transformers: test_early.py
     *("models.text_encoder.type", "models.text_encoder.num_classes"),  # test_reference_configs.py
     *("scorer_options.aesthetic.clip", "scorer_options.aesthetic.head"),  # as that of flow

@@ -38,7 +38,7 @@ RULES = rules()
 # rules of one stage in two parts: captions are scored once the run has trained its CLIP
 SCORING = {"score_captions": "score_clips"}
 # the rule asks something of a command that has another name
-ASKING = {"certify_resume": "train", "sample_part": "sample"}
+ASKING = {"certify_resume": "train", "sample_part": "sample", "compare_evaluations": "evaluate"}
 
 
 def test_every_stage_of_the_design_is_a_rule() -> None:

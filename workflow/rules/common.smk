@@ -23,6 +23,13 @@ from opensora.dag.early import check_deeply, check_prompts
 from opensora.dag.identity import identity, know_signatures
 from opensora.dag.layout import require_layout
 from opensora.dag.mark import remove_marks
+from opensora.dag.measured import (
+    check_measured,
+    compared_evaluations,
+    reported_stages,
+    sampled_points,
+    vbench_files,
+)
 from opensora.dag.names import as_given, plain_names, present, stamps
 from opensora.dag.resources import Requests
 from opensora.dag.settings import (
@@ -46,6 +53,7 @@ try:
         check_configs(config, REPOSITORY, f"results/{config['run']}")
         if not WITHOUT_PROMPTS & set(sys.argv):  # targets are not known yet
             check_prompts(config["sample"]["prompts"])
+        check_measured(config)
         require_layout(f"results/{config['run']}")
         check_deeply(
             config,
@@ -74,14 +82,8 @@ POINTS = {
 POINT = "|".join(point for points in POINTS.values() for point in points)
 STORED_STAGES = [name for name in STAGES if not STAGE[name]["online"]]
 SAMPLED_STAGES = config["sample"]["stages"] or STAGES[-1:]
-# the report shows every stage up to the last that is sampled
-REPORTED_STAGES = STAGES[: 1 + max(map(STAGES.index, SAMPLED_STAGES))]
-SAMPLED_POINTS = [
-    point
-    for name in REPORTED_STAGES
-    for point in POINTS[name]
-    if point != name or name in SAMPLED_STAGES
-]
+REPORTED_STAGES = reported_stages(config)
+SAMPLED_POINTS = sampled_points(config)
 FRAME_SCORERS = [name for name in config["scorers"] if name != "match"]
 # a stage beside another one does not go on from weights of its kind
 PREVIOUS_STAGE = {

@@ -14,6 +14,8 @@ rule evaluate:
         stored=lambda wildcards: held_out_data(stage_of(wildcards.stage)),
         weights=plain_names(scorer_files(EVALUATED_SCORERS)),
         features=plain_names(local_files([config["evaluate"]["features"]])),
+        # named one by one, so that a new one is measured with
+        vbench=lambda wildcards: plain_names(vbench_files(config, wildcards.stage)),
         manifest=PARTITION_INDEX,
         truth=truth(),
         vae=plain_names(model_files("vae")),
@@ -44,6 +46,7 @@ rule evaluate:
                     *(*model_files("vae"), *model_files("clip")),
                     *scorer_files(EVALUATED_SCORERS),
                     *local_files([config["evaluate"]["features"]]),
+                    *vbench_files(config),
                 ]
             ),
         ),
@@ -54,10 +57,14 @@ rule evaluate:
         held_out=lambda wildcards, input: options(held_out=input.stored[:1]),
         options=as_given(json.dumps(EVALUATED_SCORERS, sort_keys=True)),
         features=as_given(options(features=config["evaluate"]["features"])),
+        # a function of input is not compared, what it reads is
+        vbench=lambda wildcards, input: options(
+            vbench=vbench_files(config, wildcards.stage)
+        ),
         # a function of resources is not compared: where it runs decides no result
         device=lambda wildcards, resources: asks.device("evaluate"),
     shell:
         "opensora evaluate --samples {input.samples} --manifest {params.manifest} "
         "--vae {params.vae:q} {params.clip:q} {params.truth:q} "
         "--ckpt-path {input.ema} {params.held_out:q} --options {params.options:q} {params.features:q} "
-        "--output {output.evaluation} {params.device} --threads {threads} --job-log {log} >> {log} 2>&1"
+        "{params.vbench:q} --output {output.evaluation} {params.device} --threads {threads} --job-log {log} >> {log} 2>&1"

@@ -25,6 +25,7 @@ rule report:
         trained_models(),
         certificates(REPORTED_STAGES),
         funnel=f"{RUN}/funnel.json",
+        against=rules.compare_evaluations.output if config["report"]["against"] else [],
     output:
         page=f"{RUN}/report/index.html",
         # the charts of the page, for `snakemake --report`: a page of several files is none of it
@@ -47,6 +48,7 @@ rule report:
         identity=identity(version=VERSIONS["report"], settings=report_settings(config)),
         run=lambda wildcards, input: Path(input.funnel).parent,
         benchmarks="benchmarks",
+        against=lambda wildcards, input: options(against=list(input.against)),
     shell:
         "opensora report --run-dir {params.run} --benchmarks {params.benchmarks} "
-        "--output {output.page} --pictures {output.pictures} --job-log {log} >> {log} 2>&1"
+        "--output {output.page} {params.against:q} --pictures {output.pictures} --job-log {log} >> {log} 2>&1"
