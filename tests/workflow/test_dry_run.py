@@ -84,6 +84,19 @@ def test_a_mistake_in_the_config_is_one_sentence(
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_a_clip_is_named_by_the_shipped_config_and_trained_only_where_asked(tmp_path: Path) -> None:
+    default = yaml.safe_load((REPOSITORY / "configs/workflow/default.yaml").read_text())
+    assert default["models"]["clip"]["from_pretrained"]
+    config = yaml.safe_load((REPOSITORY / "configs/workflow/demo.yaml").read_text())
+    config["scorers"].remove("match")  # which needs one
+    for named in ("configs/demo/clip.py", None):
+        config["models"]["clip"] = {"from_pretrained": None, "config": named}
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        done = snakemake("--configfile", str(tmp_path / "config.yaml"), folder=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert ("train_clip" in done.stdout) == (named is not None)
+
+
 def test_what_was_measured_elsewhere_reaches_its_commands(tmp_path: Path) -> None:
     config = yaml.safe_load((REPOSITORY / "configs/workflow/demo.yaml").read_text())
     stage = config["stages"][-1]["name"]

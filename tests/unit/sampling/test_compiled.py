@@ -38,6 +38,21 @@ def test_compiled_blocks_are_not_shared(config):
         load_pipeline(config, settings_of(config, compile=True, sp_size=2), "cpu")
 
 
+def test_halves_apart_are_calls_of_half_the_rows_that_make_the_same_frames(config):
+    wanted = requests([Prompt("a"), Prompt("b")], 1)
+    pipeline = load_pipeline(config, settings_of(config), "cpu")
+    rows: list[int] = []
+    pipeline.model.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    together = sample_batch(pipeline, wanted, settings_of(config))
+    steps = config["scheduler"]["num_sampling_steps"]
+    assert rows == [4] * steps
+    rows.clear()
+    apart = sample_batch(pipeline, wanted, settings_of(config, guidance_apart=True))
+    assert rows == [2] * 2 * steps
+    for one, other in zip(together, apart, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1
+
+
 def test_halves_run_apart_where_a_gpu_is_too_small(caplog):
     generator, ways = torch.Generator().manual_seed(3), []
 
