@@ -4,6 +4,7 @@ Every function writes one folder, whole or not at all. `{split}/{id}.mp4` is a c
 before anything is written.
 """
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -32,7 +33,9 @@ from opensora.curation.export.names import (
 from opensora.curation.export.precomputed import write_precomputed
 from opensora.curation.export.trainers import NO_IMAGES, TRAINERS, Trained, as_json
 from opensora.tables.checks import TRAIN
-from opensora.tables.columns import CAPTION, DETAIL, ID, PATH, TEXT
+from opensora.tables.columns import CAPTION, DETAIL, ID, PATH, SOURCE_NAME, TEXT
+
+log = logging.getLogger(__name__)
 
 _COPIES = 4  # at a time: one waits for the disk while another is opened
 LEFT_OUT = "left_out.csv"
@@ -89,6 +92,12 @@ def export_folder(
         raise ConfigError(
             f"--media none: {layout} finds clips by their folder; leave it out, or take a"
             " format with a table: jsonl, musubi"
+        )
+    names = sorted(set(manifest.get(SOURCE_NAME, [])) - {""})
+    if len(names) > 1:
+        log.warning(
+            "export: weight and repeat of sources (%s) do not go out, each clip counts once",
+            ", ".join(names),
         )
     rows = manifest.sort_values([SPLIT, ID], ignore_index=True)
     rows = rows.assign(caption=as_written(rows), **{DETAIL: ""})

@@ -56,6 +56,13 @@ class Reader(ABC):
         """Captions of the first clips, where those can be had without bringing clips out."""
         return [str(text) for text in self.read(path)[TEXT].head(most)]
 
+    def sources(self, path: Path) -> dict[str, float]:
+        """Folders and tables that a layout counts differently -> how often each clip counts.
+
+        Empty where all count alike; a place is "" where what stands there can not be named alone.
+        """
+        return {}
+
     def need_store(self, path: Path) -> Path:
         """The folder for clips.
 
@@ -97,6 +104,16 @@ def first_texts(path: Path, most: int) -> list[str]:
     """
     reader = _reader_of(path)
     return reader.first_texts(path, most) if reader is not None else []
+
+
+def sources_of(path: Path) -> dict[str, float]:
+    """What a layout counts differently, as `Reader.sources` says.
+
+    Raises:
+        TableError: it can not be read.
+    """
+    reader = _reader_of(path)
+    return reader.sources(path) if reader is not None else {}
 
 
 def layout_of(path: Path) -> str:

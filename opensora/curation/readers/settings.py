@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import tomllib
 from abc import abstractmethod
 from pathlib import Path
@@ -15,27 +14,30 @@ from opensora.core.errors import TableError
 from opensora.core.io import lines_of
 from opensora.core.limits import check_depth
 from opensora.core.text_files import TextEncodingError, read_text
+from opensora.curation.readers.beside import held_out_beside
 from opensora.curation.readers.folders import captions_beside
 from opensora.curation.readers.reader import (
     Reader,
-    folders_of,
-    layout_of,
     media_in,
     read_clips,
-    split_of,
     table_beside,
 )
 from opensora.tables.columns import PATH, TEXT
+from opensora.tables.io import with_known_names
 from opensora.tables.text_tables import fill_text
 
 log = logging.getLogger(__name__)
 
 
 class _Settings(Reader):
-    """A file that names data sets in a list."""
+    """A file that names data sets in a list.
+
+    `places`: fields of a data set of which one names its folder or table.
+    """
 
     suffix: str
     key: str
+    places: tuple[str, ...]
 
     def takes(self, path: Path) -> bool:
         """A file of the suffix whose list has the key."""
@@ -49,18 +51,70 @@ class _Settings(Reader):
         Raises:
             TableError: one of them is not there, or holds no clip.
         """
-        whole = self._parsed(path)
         parts = []
+        for data, rows in self._data_sets(path):
+            parts.append(rows)
+            if (repeats := data.get("num_repeats", 1)) != 1:
+                log.warning(
+                    "%s: num_repeats=%s is not taken over, clips count once here; `opensora init`"
+                    " writes it as `repeat` of a source",
+                    *(path, repeats),
+                )
+        return self._with_held_out(path, parts)
+
+    def first_texts(self, path: Path, most: int) -> list[str]:
+        """Captions of the first clips; what they count is asked for by `sources`."""
+        rows = self._with_held_out(path, [rows for _, rows in self._data_sets(path)])
+        return [str(text) for text in rows[TEXT].head(most)]
+
+    def sources(self, path: Path) -> dict[str, float]:
+        """Place of each data set -> its repeats; "" where one is not read alone as it is here."""
+        sets = self._data_sets(path)
+        if all(data.get("num_repeats", 1) == 1 for data, _ in sets):
+            return {}
+        found: dict[str, float] = {}
+        for data, rows in sets:
+            repeats = data.get("num_repeats", 1)
+            is_number = isinstance(repeats, int | float) and repeats > 0
+            place = self._alone(path, data, rows) if is_number else ""
+            found[place] = found.get(place, 0.0) + (repeats if is_number else 0.0)
+        return found
+
+    def _alone(self, path: Path, data: dict[str, Any], rows: pd.DataFrame) -> str:
+        """The folder or table by which a data set is found again, with what is held out of it."""
+        place = _place(path, next(data[name] for name in self.places if name in data))
+        held_out = sum(map(len, held_out_beside(path, rows)))
+        for candidate in (place.parent, place) if held_out else (place,):
+            try:
+                found = with_known_names(read_clips(candidate))
+            except TableError:
+                continue
+            train = found[found["split"] == "train"] if "split" in found else found
+            if len(found) - len(train) == held_out and all(
+                name in train and list(train[name]) == list(rows[name]) for name in (PATH, TEXT)
+            ):
+                return str(candidate)
+        return ""
+
+    def _data_sets(self, path: Path) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+        """Each with its rows.
+
+        Raises:
+            TableError: one of them is not there, or holds no clip.
+        """
+        whole = self._parsed(path)
+        found = []
         for data in whole[self.key]:
             if not isinstance(data, dict):
                 raise TableError(f"{path}: {self.key} holds {data!r}; expected tables of settings")
-            parts.append(self._of(path, data, whole))
-            if (repeats := data.get("num_repeats", 1)) != 1:
-                log.warning("%s: num_repeats=%s is not taken over; clips count once", path, repeats)
-        if not parts:
+            found.append((data, self._of(path, data, whole)))
+        if not found:
             raise TableError(f"{path}: {self.key} is empty")
+        return found
+
+    def _with_held_out(self, path: Path, parts: list[pd.DataFrame]) -> pd.DataFrame:
         rows = pd.concat(parts, ignore_index=True)
-        if "split" in rows or not (held_out := _held_out_beside(path, rows)):
+        if "split" in rows or not (held_out := held_out_beside(path, rows)):
             return rows
         return fill_text(pd.concat([rows.assign(split="train"), *held_out], ignore_index=True))
 
@@ -90,30 +144,6 @@ def _place(settings: Path, name: object) -> Path:
     raise TableError(f"{settings}: {name} does not exist")
 
 
-def _held_out_beside(settings: Path, rows: pd.DataFrame) -> list[pd.DataFrame]:
-    """Clips of folders named as held out, beside a folder `train` that settings speak of.
-
-    A trainer is told of what it trains alone; what is held out must not come in as something else.
-    """
-    folders = {os.path.dirname(name) for name in rows[PATH]}
-    places = {os.path.dirname(f) for f in folders if split_of(os.path.basename(f)) == "train"}
-    parts = []
-    for folder in (inner for place in sorted(places) for inner in folders_of(Path(place))[1:]):
-        split = split_of(folder.name)
-        if split in ("", "train") or str(folder) in folders or not (clips := media_in(folder)):
-            continue
-        if layout_of(folder):
-            parts.append(read_clips(folder).assign(split=split))
-            log.info("%s: %s is taken as %s: %d clips", settings, folder, split, len(parts[-1]))
-        else:
-            log.warning(
-                "%s: %d clips in %s are not in it and have no captions there; they are left out: a"
-                " text beside each brings them in",
-                *(settings, len(clips), folder),
-            )
-    return parts
-
-
 def _object(text: str) -> dict[str, Any]:
     check_depth(text)
     found = json.loads(text)
@@ -128,6 +158,7 @@ class Musubi(_Settings):
 
     layout = "dataset.toml of musubi-tuner"
     suffix, key = ".toml", "datasets"
+    places = ("video_directory", "video_jsonl_file", "image_directory", "image_jsonl_file")
 
     def _of(self, path: Path, data: dict[str, Any], whole: dict[str, Any]) -> pd.DataFrame:
         general = whole.get("general", {})
@@ -167,6 +198,7 @@ class DiffusionPipe(_Settings):
 
     layout = "dataset.toml of diffusion-pipe"
     suffix, key = ".toml", "directory"
+    places = ("path",)
 
     def _of(self, path: Path, data: dict[str, Any], whole: dict[str, Any]) -> pd.DataFrame:
         folder = _place(path, data.get("path", "(a directory without path)"))
@@ -190,6 +222,7 @@ class Finetrainers(_Settings):
 
     layout = "training.json of finetrainers"
     suffix, key = ".json", "datasets"
+    places = ("data_root",)
 
     def _of(self, path: Path, data: dict[str, Any], whole: dict[str, Any]) -> pd.DataFrame:
         root = _place(path, data.get("data_root", "(a data set without data_root)"))

@@ -49,6 +49,14 @@ def account(
             ("captions", _captions(words, sample.total)),
             ("left out", _left_out(sample, proposal)),
         ]
+    if "" in words.sources:
+        rows.append(
+            (
+                "mind",
+                f"{words.ready}: num_repeats is not taken over, clips count once: a data"
+                " set of it can not be named alone as a source",
+            )
+        )
     rows.append(("disk", _disk(clip_bytes(sample, words, proposal), words, proposal)))
     if words.clips_of and not table:
         rows.append(("mind", _elsewhere(words)))

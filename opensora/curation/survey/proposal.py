@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ _FILES_A_SHARD, _MOST_SHARDS = 125, 1000
 _HELD_OUT = ((200, 0.05), (8, 0.2))  # (files at least, share of them that is held out)
 _IN_SPLITS = "validation_fraction: 0.0 # its folders or tables say which clips are held out"
 _PLAIN = re.compile(r"[\w./][\w./ -]*")
+_NO_NAME, _LONGEST_NAME = re.compile(r"[^A-Za-z0-9]+"), 30
 _SHORT_CLIP_S = 1.0
 # as configs/workflow/mine.yaml has them: what the small models of a run can learn from
 _CLIP_MIN_S, _CLIP_MAX_S, CLIP_FPS, CLIP_SIDE = 1.5, 2.0, 8, 64
@@ -140,10 +142,25 @@ def _is_ready(sample: Sample, words: Words) -> bool:
 
 
 def _of_table(table: str, words: Words) -> list[str]:
+    if words.sources and "" not in words.sources:
+        lines = [f"sources: # the data sets of {table}, each as often as its num_repeats says"]
+        for name, (place, repeat) in zip(_names(words.sources), words.sources.items(), strict=True):
+            given = f"name: {name}, manifest: {_quoted(place)}, repeat: {repeat:g}"
+            lines.append(f"  - {{{given}}}")
+        return lines
     lines = [f"manifest: {_quoted(table)}"]
     if table == words.clips_of and words.root:
         lines.append(f"root: {_quoted(words.root)} # where its paths start")
     return lines
+
+
+def _names(places: Iterable[str]) -> list[str]:
+    """A name of letters, digits and dashes for each place, none twice."""
+    names: list[str] = []
+    for number, place in enumerate(places, 1):
+        name = _NO_NAME.sub("-", Path(place).resolve().stem).strip("-")[:_LONGEST_NAME] or "data"
+        names.append(f"{name}-{number}" if name in names else name)
+    return names
 
 
 def _of_clips(folder: Path, sample: Sample, words: Words) -> tuple[list[str], float]:

@@ -1,7 +1,7 @@
 """Where the words of clips are: in files beside them, in tables, or in names of folders alone."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,25 +10,24 @@ from typing import Any
 import pandas as pd
 
 from opensora.core.errors import TableError
-from opensora.core.io import lines_of
-from opensora.core.text import visible
-from opensora.core.text_files import TextEncodingError, read_text
-from opensora.curation.captions.caption_clips import Clip
-from opensora.curation.captions.template import TemplateCaptioner
 from opensora.curation.readers.folders import split_tables
-from opensora.curation.readers.reader import first_texts, layout_of, split_of
+from opensora.curation.readers.reader import first_texts, layout_of, sources_of, split_of
 from opensora.curation.survey.places import Named, Places, rows_of
+from opensora.curation.survey.prompts import (
+    ANY_PROMPT,
+    PROMPTS,
+    of_folders,
+    prompts_of,
+    text_beside,
+)
 from opensora.curation.survey.walk import Contents
 from opensora.tables.columns import PATH, TEXT
 from opensora.tables.io import with_known_names
 from opensora.tables.public import PublicTable, public_table, video_ids
 
-PROMPTS = 4
 _MOST_TABLES = 20
-_LONGEST_PROMPT = 300
 # a table with these is one of clips that were cut: their seconds are those of the source
 _OF_SOURCES = {"source", "start", "end"}
-_ANY_PROMPT = "a video"  # where no text of theirs can be a prompt
 
 
 @dataclass
@@ -48,6 +47,8 @@ class Words:
         unread: tables that can not be read.
         scenes: a table of a public set, with the seconds of videos that are here.
         ready: what is clips with their captions in a layout of its own, with which a run begins.
+        sources: places of those -> how often a clip counts, where it is not once; "" among them
+            where that can not be said in a config.
         packed: bytes of the archives and tables in which those lie, 0 of clips that are files.
         in_splits: a folder that says which of its clips are held out; which begins a run, unless
             its videos are long.
@@ -65,6 +66,7 @@ class Words:
     unread: list[str] = field(default_factory=list)
     scenes: str = ""
     ready: str = ""
+    sources: dict[str, float] = field(default_factory=dict)
     packed: int = 0
     in_splits: str = ""
     prompts: list[str] = field(default_factory=list)
@@ -130,8 +132,8 @@ def find_words(folder: Path, found: Contents) -> Words:
     chosen = [words.clips_of] if words.clips_of else words.tables
     said = [text for table in chosen for text in texts[table]]
     if not chosen:
-        said = [_beside(Path(path)) for path in sorted(found.captioned)[:PROMPTS]]
-    words.prompts = prompts_of(said) or _of_folders(found.media) or [_ANY_PROMPT]
+        said = [text_beside(Path(path)) for path in sorted(found.captioned)[:PROMPTS]]
+    words.prompts = prompts_of(said) or of_folders(found.media) or [ANY_PROMPT]
     return words
 
 
@@ -157,7 +159,8 @@ def _texts_of(rows: pd.DataFrame, theirs: Named) -> list[str]:
 
 def _of_ready(ready: str) -> Words:
     prompts = prompts_of(first_texts(Path(ready), PROMPTS))
-    return Words(ready=ready, prompts=prompts or [_ANY_PROMPT])
+    sources = sources_of(Path(ready))
+    return Words(ready=ready, sources=sources, prompts=prompts or [ANY_PROMPT])
 
 
 def _of_public(public: PublicTable, rows: pd.DataFrame, videos: Sequence[str]) -> dict[str, Any]:
@@ -171,7 +174,7 @@ def _of_public(public: PublicTable, rows: pd.DataFrame, videos: Sequence[str]) -
             if len(texts) < PROMPTS:
                 with suppress(ValueError):  # the run names the row
                     texts += [span.text for span in public.spans_of(row)]
-    prompts = prompts_of(texts) or [_ANY_PROMPT]
+    prompts = prompts_of(texts) or [ANY_PROMPT]
     if not named:
         return {}
     return {"in_tables": len(named), "files": frozenset(named), "prompts": prompts}
@@ -218,37 +221,3 @@ def _layout(path: Path) -> str:
         return layout_of(path)
     except (TableError, OSError):
         return ""
-
-
-def prompts_of(texts: Iterable[str]) -> list[str]:
-    """The first texts that can stand as a line of prompts.
-
-    A brace would begin settings of a prompt, which are nothing that data may bring.
-    """
-    found = []
-    for text in texts:
-        line = " ".join(str(text).split())
-        if line and "{" not in line and len(line) <= _LONGEST_PROMPT and visible(line) == line:
-            found.append(line)
-    return list(dict.fromkeys(found))[:PROMPTS]
-
-
-def _beside(path: Path) -> str:
-    """The text beside a file; "" where it is an object, or none that can be read."""
-    for file in (path.with_suffix(".txt"), path.with_suffix(".TXT")):
-        try:
-            if file.is_file():
-                return "\n".join(lines_of(read_text(file)))
-        except (TextEncodingError, OSError):
-            return ""
-    return ""
-
-
-def _of_folders(files: Sequence[str]) -> list[str]:
-    """What the captioner `template` says of files of different folders."""
-    firsts = {os.path.dirname(path): path for path in reversed(files)}
-    clips = [
-        Clip(id="", path=Path(path), kind="video", source=Path(path), start=0.0, end=0.0, sha256="")
-        for _, path in sorted(firsts.items())[:PROMPTS]
-    ]
-    return prompts_of(map(str, TemplateCaptioner().caption(clips)))

@@ -55,7 +55,8 @@ def test_the_config_runs_as_written(here: Path, capsys: pytest.CaptureFixture[st
 
 
 def musubi(folder: Path) -> None:
-    (folder / "dataset.toml").write_text('[[datasets]]\nvideo_directory = "."\n')
+    text = '[[datasets]]\nvideo_directory = "my videos"\nnum_repeats = 3\n'
+    (folder / "dataset.toml").write_text(text)
 
 
 def public(folder: Path) -> None:

@@ -20,9 +20,10 @@ from opensora.curation.survey import places
 from opensora.curation.survey.account import account, size
 from opensora.curation.survey.costs import clip_bytes, footage_seconds
 from opensora.curation.survey.look import SAMPLE, Sample, look
+from opensora.curation.survey.prompts import PROMPTS, prompts_of
 from opensora.curation.survey.proposal import Proposal, propose
 from opensora.curation.survey.walk import walk
-from opensora.curation.survey.words import PROMPTS, Words, find_words, prompts_of
+from opensora.curation.survey.words import Words, find_words
 from opensora.dag.settings import check_workflow_config
 from opensora.media.encode import write_video
 
