@@ -213,7 +213,10 @@ def _check_family(model: nn.Module, weights: NamedWeights, source: str | Path) -
 
 
 def _check_numbers(weights: NamedWeights, source: str | Path) -> None:
-    """Refuse what other trainers rounded to few bits: its scales have no place in a model here."""
+    """Refuse weights that training broke, and those rounded to few bits.
+
+    The scales of rounded ones have no place in a model here.
+    """
     for name, value in weights.tensors.items():
         is_rounded = name.endswith(".weight") and value.ndim > 1 and value.dtype in _ROUNDED
         if is_rounded or name.endswith(_SCALES):
@@ -222,6 +225,18 @@ def _check_numbers(weights: NamedWeights, source: str | Path) -> None:
                 f"{source}: {name} is {kind}, of weights that were quantised; give those of bf16,"
                 " fp16 or fp32"
             )
+        if _is_broken(value):
+            raise CheckpointError(
+                f"{source}: {name} holds values that are no finite numbers, so the training that"
+                " wrote it had diverged; give weights of an earlier step"
+            )
+
+
+def _is_broken(value: Tensor) -> bool:
+    """Whether some are NaN or infinite; sound weights are added up once, which needs no memory."""
+    if not value.is_floating_point() or value.itemsize == 1 or value.is_meta:
+        return False
+    return not value.sum(dtype=torch.float32).isfinite() and not bool(value.isfinite().all())
 
 
 def _check_whole(report: LoadReport, fitting: Collection[str], source: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -108,6 +109,8 @@ def load_network(load: Callable[..., Any], folder: Path, *, kind: str, **options
         given = {"output_loading_info": True, "variant": folder_variant(place), **options}
         return load_parts(lambda: load(place, **given), folder, kind=kind)
 
+    if not sys.stderr.isatty():
+        _hide_bars()
     network, info = read(folder)
     if info["missing_keys"] and any(map(has_wrappers, info["unexpected_keys"])):
         with TemporaryDirectory() as temporary:
@@ -119,6 +122,16 @@ def load_network(load: Callable[..., Any], folder: Path, *, kind: str, **options
             " give the folder of a complete model"
         )
     return network.eval().requires_grad_(False)
+
+
+def _hide_bars() -> None:
+    """No bars of reading weights, which are one long line of a log; those of downloads stay."""
+    from huggingface_hub.utils import enable_progress_bars
+
+    for library in ("transformers", "diffusers"):
+        if logging := sys.modules.get(f"{library}.utils.logging"):
+            logging.disable_progress_bar()
+    enable_progress_bars()  # transformers takes the hub's away with its own
 
 
 def _bare_copy(folder: Path, target: Path) -> Path:

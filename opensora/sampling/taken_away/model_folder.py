@@ -17,6 +17,8 @@ from opensora.config.load import read_saved_config, save_config
 from opensora.config.parts import PLAN_FIELDS, TRAINING_FIELDS
 from opensora.core.errors import CheckpointError, ConfigError, OpenSoraError
 from opensora.core.io import read_json, write_json
+from opensora.models.weights.parts import files_of
+from opensora.models.weights.written import check_written
 
 WEIGHTS, CONFIG, START, SAMPLES_FOLDER = "ema.safetensors", "config.py", "sample.json", "samples"
 ENCODERS = ("vae", "text_encoder")
@@ -32,10 +34,13 @@ def read_training(outputs: Path) -> dict[str, Any]:
     """The settings of a finished training, without the places of its machine.
 
     Raises:
-        CheckpointError: these are no outputs of a training.
+        CheckpointError: these are no outputs of a training, or its weights are no more what it
+            wrote.
     """
     if not (outputs / CONFIG).is_file():
         raise CheckpointError(f"{outputs / CONFIG} is missing; give the outputs of a training")
+    if files := sorted(outputs.glob("*.safetensors")):
+        check_written(files)
     fields = read_saved_config(outputs / CONFIG)
     told = {name: value for name, value in fields.items() if name in _TOLD and value is not None}
     told["model"] = _without(fields.get("model") or {}, (_NAME, *_MACHINE))
@@ -55,11 +60,13 @@ def write_model(outputs: Path, samples: list[dict[str, Any]], folder: Path) -> N
         ConfigError: an encoder lies no more where it did.
     """
     told = read_training(outputs)
-    if not (outputs / WEIGHTS).is_file():
+    files = files_of(outputs / WEIGHTS)
+    if not files:
         raise CheckpointError(f"{outputs / WEIGHTS} is missing; train with an average, ema_decay")
-    shutil.copyfile(outputs / WEIGHTS, folder / WEIGHTS)
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
     written = read_saved_config(outputs / CONFIG).get("written") or {}
-    kept = {name: digest for name, digest in written.items() if name == WEIGHTS}
+    kept = {file.name: written[file.name] for file in files if file.name in written}
     save_config(told, folder / CONFIG, **({"written": kept} if kept else {}))  # type: ignore[arg-type]
     record = samples[0]
     start = _without(record["config"], (*_OF_A_RUN, "model", "save_dir"))

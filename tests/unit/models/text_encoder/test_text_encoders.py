@@ -4,6 +4,7 @@ import logging
 import open_clip
 import pytest
 import torch
+from huggingface_hub.utils import are_progress_bars_disabled
 from transformers import (
     ByT5Tokenizer,
     CLIPConfig,
@@ -45,6 +46,13 @@ def test_t5_pads_and_cuts_to_its_length(t5):
     assert out["y"].shape == (2, 1, 10, 16)
     assert out["mask"].dtype == torch.int64
     assert out["mask"].sum(1).tolist() == [3, 10]  # two bytes and the end of the text; all
+
+
+def test_reading_weights_draws_no_bar_into_a_log(t5_folder, capfd):
+    config = {"type": "t5", "from_pretrained": str(t5_folder), "model_max_length": 10}
+    build_module(config, MODELS)
+    assert "Loading weights" not in capfd.readouterr().err
+    assert not are_progress_bars_disabled()  # those of downloads
 
 
 def test_t5_tokens_are_the_bytes_of_the_caption(t5):

@@ -200,3 +200,23 @@ def test_a_file_without_weights_is_refused(tmp_path):
     save_weights({}, tmp_path / "w.safetensors")
     with pytest.raises(CheckpointError, match="holds no weights at all"):
         load_checkpoint(stdit(1), tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_training_broke_are_refused(tmp_path, value):
+    state = stdit(0).state_dict()
+    state["blocks.0.attn.qkv.weight"][3, 1] = value
+    save_weights(state, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=r"blocks\.0\.attn\.qkv\.weight.*no finite numbers"):
+        load_checkpoint(stdit(1), tmp_path / "w.safetensors")
+
+
+def test_large_sound_weights_are_taken(tmp_path):
+    state = stdit(0).state_dict()
+    state["blocks.0.attn.qkv.bias"][:3] = torch.finfo(torch.float32).max  # their sum is infinite
+    save_weights(state, tmp_path / "w.safetensors")
+    model = stdit(1)
+    load_checkpoint(model, tmp_path / "w.safetensors")
+    assert torch.equal(
+        model.state_dict()["blocks.0.attn.qkv.bias"], state["blocks.0.attn.qkv.bias"]
+    )

@@ -56,6 +56,21 @@ def test_the_folder_samples_alone_and_makes_the_same_bytes(
     assert len(list((tmp_path / "two").glob("*.mp4"))) == 2
 
 
+def test_weights_that_changed_since_training_are_not_handed_on(
+    export: Any, trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = trained.root / "stage1/config.py"
+    sound = config.read_text()
+    try:
+        config.write_text(f"{sound}written = {{'ema.safetensors': '{'0' * 64}'}}\n")
+        code, target = export()
+    finally:
+        config.write_text(sound)
+    assert code == 2
+    assert "ema.safetensors: is not what training wrote" in capsys.readouterr().err
+    assert not target.exists()
+
+
 def test_no_file_names_a_place_of_the_machine(export: Any, tmp_path: Path, trained: Any) -> None:
     code, target = export()
     assert code == 0
