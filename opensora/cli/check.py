@@ -48,12 +48,31 @@ def run(args: argparse.Namespace) -> str:
     return f"{_check(config, args.repository)} configs of {args.config} can be used"
 
 
+def _check_rules(config: dict[str, Any]) -> None:
+    """Whether the rules of each source of videos speak of columns that scorers write."""
+    from opensora.config.run_sources import sources_of
+    from opensora.core.errors import ConfigError
+    from opensora.curation.manifest.early import check_rules
+
+    sources = sources_of(config)
+    scored = [source for source in sources if not source.get("manifest")]
+    common = {}
+    if len(scored) == len(sources):  # ready clips have other columns, which these may mean
+        common = {"prefer": config["prefer"], "max_distance": config["dedup"]["max_distance"]}
+    for source in scored:
+        rules = {"filters": source["filters"], "keep_if": source["keep_if"], **common}
+        try:
+            check_rules(config["scorers"], **rules)
+        except ConfigError as error:
+            if source["name"] is None:
+                raise
+            raise ConfigError(f"sources: {source['name']}: {error}") from error
+
+
 def _check(config: dict[str, Any], repository: Path) -> int:
     """What only the packages that compute can tell; returns the number of configs."""
     from opensora.config.latent_grid import run_grid
     from opensora.config.load import load_config
-    from opensora.config.run_sources import sources_of
-    from opensora.curation.manifest.early import check_rules
     from opensora.encoders.train_clip import ClipConfig
     from opensora.encoders.train_text_encoder import TextEncoderConfig
     from opensora.encoders.train_vae import VaeConfig
@@ -61,13 +80,8 @@ def _check(config: dict[str, Any], repository: Path) -> int:
     from opensora.sampling.checks import check_config
     from opensora.training.ready import Encoded, check_stage
 
-    sources = sources_of(config)
-    ready = config["manifest"] or any(source.get("manifest") for source in sources)
-    if not ready:  # ready clips have other columns
-        common = {"prefer": config["prefer"], "max_distance": config["dedup"]["max_distance"]}
-        for source in sources:
-            rules = {"filters": source["filters"], "keep_if": source["keep_if"], **common}
-            check_rules(config["scorers"], **rules)
+    if not config["manifest"]:
+        _check_rules(config)
     encode, names = config["encode"], []
     encoded = Encoded(
         texts=config["models"]["text_encoder"]["type"],

@@ -18,13 +18,20 @@ HELP = (
 EXAMPLE = (
     "opensora export --manifest results/demo/manifest --format musubi --output mine/musubi --fps 16"
 )
+_OF_TRAINERS = ("musubi", "diffusion-pipe", "finetrainers", "ltx")
 _FORMATS = (
     *("folder", "jsonl", "videofolder", "webdataset", "parquet", "csv"),
-    *("musubi", "diffusion-pipe", "finetrainers", "ltx"),
+    *_OF_TRAINERS,
 )
 _SHARDED = ("webdataset", "parquet")
 _WITH_LATENTS = ("musubi", "ltx")
 _WITH_CARD = (*_SHARDED, "videofolder")
+# options that say nothing to the other formats
+_ONLY_OF = {
+    **dict.fromkeys(("shard_size", "shard_mb"), _SHARDED),
+    **dict.fromkeys(("frames", "size", "fps"), _OF_TRAINERS),
+    "latents": _WITH_LATENTS,
+}
 _MB = 1_000_000
 
 
@@ -36,10 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, required=True, help="folder of the files, or the CSV file"
     )
     parser.add_argument(
-        "--shard-size", type=count, default=1000, help="clips a file of webdataset, parquet"
+        "--shard-size", type=count, help="clips a file of webdataset, parquet (default: 1000)"
     )
     parser.add_argument(
-        "--shard-mb", type=count, default=1000, help="MB of clips in such a file at most"
+        "--shard-mb", type=count, help="MB of clips in such a file at most (default: 1000)"
     )
     parser.add_argument(
         "--push",
@@ -92,10 +99,9 @@ def run(args: argparse.Namespace) -> str:
     from opensora.tables.io import write_table
     from opensora.tables.manifest import read_manifest
 
+    _check_options(args)
     if args.push:
         _check_push(args)
-    if args.latents:
-        _check_latents(args)
     if args.fps is not None and args.fps > 1000:
         raise ConfigError(f"--fps {args.fps:g}: expected frames a second, at most 1000")
     manifest = read_manifest(args.manifest).drop(columns=SHARD, errors="ignore")
@@ -123,20 +129,25 @@ def _check_push(args: argparse.Namespace) -> None:
     check_push(args.push)
 
 
-def _check_latents(args: argparse.Namespace) -> None:
+def _check_options(args: argparse.Namespace) -> None:
     from opensora.core.errors import ConfigError
 
-    if args.format not in _WITH_LATENTS:
+    given = [name for name in _ONLY_OF if getattr(args, name) is not None]
+    for name in given:
+        if args.format not in _ONLY_OF[name]:
+            raise ConfigError(
+                f"--{name.replace('_', '-')}: says nothing to --format {args.format}; leave it out,"
+                f" or take --format {' or '.join(_ONLY_OF[name])}"
+            )
+    if args.latents and (found := next((n for n in ("frames", "size", "fps") if n in given), None)):
         raise ConfigError(
-            f"--latents: --format {args.format} holds none; leave it out, or take --format"
-            f" {' or '.join(_WITH_LATENTS)}"
-        )
-    given = {"--frames": args.frames, "--size": args.size, "--fps": args.fps}
-    if found := next((name for name, value in given.items() if value is not None), None):
-        raise ConfigError(
-            f"{found}: has no effect with --latents, whose frames and sizes are those of the"
+            f"--{found}: has no effect with --latents, whose frames and sizes are those of the"
             " buckets they were encoded at; leave it out"
         )
+    if args.format == "csv" and args.output.is_dir():
+        raise ConfigError(f"--output {args.output}: is a folder; name the CSV file")
+    if args.format != "csv" and args.output.is_file():
+        raise ConfigError(f"--output {args.output}: is a file; name a folder, which is made")
 
 
 def _in_folder(args: argparse.Namespace, manifest: "pd.DataFrame") -> str:
@@ -160,7 +171,9 @@ def _sharded(args: argparse.Namespace, manifest: "pd.DataFrame") -> str:
     from opensora.core.text import counted
     from opensora.curation.export.formats import Shards, export_parquet, export_webdataset
 
-    shards, card = Shards(args.shard_size, args.shard_mb * _MB), _card_of(args.manifest)
+    given = {"clips": args.shard_size, "num_bytes": args.shard_mb and args.shard_mb * _MB}
+    shards = Shards(**{name: value for name, value in given.items() if value is not None})
+    card = _card_of(args.manifest)
     copy = args.media == "copy"
     if args.format == "parquet":
         files = export_parquet(manifest, args.output, shards, card, copy=copy)

@@ -92,6 +92,17 @@ def _check_input(source: Source, config: dict[str, Any]) -> None:
     if own is None and source.get("captions"):
         source["captions"]["per_clip"] = config["captions"]["per_clip"]
     check_format(source["format"], f"workflow config: sources: {name}")
+    check_root(source.get("root"), f"workflow config: sources: {name}")
+
+
+def check_root(root: str | None, place: str) -> None:
+    """Refuse a folder for relative paths that is not there.
+
+    Raises:
+        ConfigError: names it, after the place.
+    """
+    if root and not Path(root).is_dir():
+        raise ConfigError(f"{place}: root: {root!r} is no folder that exists")
 
 
 def check_format(layout: str | None, place: str) -> None:

@@ -11,6 +11,7 @@ import yaml
 from opensora.config.run_sources import (
     check_captions,
     check_format,
+    check_root,
     settle_clips,
     settle_sources,
 )
@@ -204,6 +205,7 @@ def _check_entry(config: dict[str, Any], schema: dict[str, Any]) -> None:
             raise ConfigError(f"workflow config: manifest: {config['manifest']!r} does not exist")
         _check_idle(config, schema, _CURATION, "`manifest`, whose rows are clips already")
         check_format(config["format"], "workflow config")
+        check_root(config["root"], "workflow config")
     for name in ("root", "format"):
         if config[name] and not config["manifest"]:
             raise ConfigError(f"workflow config: {name} belongs to `manifest`; leave it out")
@@ -327,4 +329,11 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         hint = did_you_mean(unknown, known) or f"; known: {', '.join(known)}"
         field = f"{place}.{unknown}" if place else str(unknown)
         return f"unknown field {field!r}{hint}"
+    wanted = error.validator_value
+    if "endpoint" in error.path:  # what was written there may be a key
+        kinds = wanted if isinstance(wanted, list) else [wanted]
+        expected = f": expected {' or '.join(kinds)}" if error.validator == "type" else ""
+        return f"{place}: has a value that can not be used, and is not shown{expected}"
+    if error.validator == "type" and wanted == "array" and isinstance(error.instance, str):
+        return f"{place}: expected a list; write [{error.instance}]"
     return f"{place or 'top level'}: {error.message}"

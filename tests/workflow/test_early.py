@@ -66,6 +66,16 @@ def test_a_mistake_in_a_named_config(
         ({"filters": {"aes": {"min": 5}}}, "'aes' is written by the scorer 'aesthetic'"),
         ({"keep_if": ["flwo > 1"]}, "no stage writes a column 'flwo'; did you mean 'flow'?"),
         ({"keep_if": ["flow >> 1"]}, "keep_if"),
+        (
+            {
+                **{"demo": None, "sample__prompts": str(REPOSITORY / "assets/texts/t2v_latte.txt")},
+                "sources": [
+                    {"name": "web", "videos": ["."], "filters": {"sharpnes": {"min": 5}}},
+                    {"name": "own", "manifest": "."},
+                ],
+            },
+            "sources: web: filters: no stage writes a column 'sharpnes'",
+        ),
     ],
 )
 def test_a_rule_on_what_nobody_writes(

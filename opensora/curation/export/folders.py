@@ -237,6 +237,8 @@ def _of_trainer(name: str) -> Callable[[Place, pd.DataFrame, Choice], pd.DataFra
         still = (rows["num_frames"] == 1) & (not trainer.images)
         counts = list(choice.frames or choose_counts(frames[~slow], trainer.shapes))
         trainer.shapes.check(counts)
+        if choice.size:
+            trainer.shapes.check_size(choice.size)
         rows = rows.assign(frames=assign_counts(frames, counts))
         least = min(counts, default=1 + trainer.shapes.frame_step)
         short = rows["frames"] == 0

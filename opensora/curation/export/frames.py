@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from opensora.core import limits
 from opensora.core.errors import ConfigError
 
 _SHARES = (0.0, 0.5, 1.0)  # of the clips by length: the counts that the trainer gets
@@ -40,6 +41,26 @@ class Shapes:
                 raise ConfigError(
                     f"--frames {count}: this trainer takes counts of {self.frame_step}n + 1 frames;"
                     f" nearest are {below} and {below + self.frame_step}"
+                )
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Refuse a height or width that the trainer would change.
+
+        Raises:
+            ConfigError: names the first one and those beside it that are taken.
+        """
+        if size[0] * size[1] > limits.VIDEO_PIXELS:
+            raise ConfigError(
+                f"--size {size[0]} {size[1]}: more than the {limits.VIDEO_PIXELS:,} pixels that a"
+                " clip has at most"
+            )
+        for side in size:
+            below = side // self.size_step * self.size_step
+            if side != below or side < 1:
+                near = [near for near in (below, below + self.size_step) if near]
+                raise ConfigError(
+                    f"--size {size[0]} {size[1]}: this trainer takes multiples of {self.size_step}"
+                    f" pixels; {side} lies beside {' and '.join(map(str, near))}"
                 )
 
 

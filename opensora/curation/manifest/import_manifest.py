@@ -111,7 +111,10 @@ def import_manifest(
     ledger = Ledger()
     kept = ledger.close(RULE, rows.assign(seconds=_seconds(rows)))
     if kept.empty:
-        raise TableError(f"manifest: none of {len(rows)} rows can be used: {ledger.top_reasons()}")
+        raise TableError(
+            f"manifest: none of {len(rows)} rows can be used: {ledger.top_reasons()};"
+            f" {_first_lost(rows.iloc[0], root)}"
+        )
     taken = fill_manifest(kept.drop(columns=[STATUS, DETAIL, "seconds"])).reset_index(drop=True)
     taken["split"] = _splits(kept, taken, validation_fraction, test_fraction)
     described = _described(taken, kept["seconds"].to_numpy())
@@ -126,6 +129,15 @@ def import_manifest(
         captions=learned[list(CAPTIONS.columns)],
         corrected=corrected,
     )
+
+
+def _first_lost(row: pd.Series, root: str | Path | None) -> str:
+    """The first row of a table that has none of use, and where its file was looked for."""
+    said = f"the first, {row[PATH]}: {row[DETAIL] or row[STATUS]}"
+    if row[STATUS] != "missing" or (os.path.isabs(row[PATH]) and not root):
+        return said
+    start = f"the root {root}" if root else "the folder that the command runs in"
+    return f"{said}; relative paths start in {start}: --root (`root` of a source) names another"
 
 
 def _described(taken: pd.DataFrame, seconds: np.ndarray) -> pd.DataFrame:

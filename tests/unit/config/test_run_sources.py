@@ -100,6 +100,8 @@ def test_a_saved_config_with_sources_passes_and_says_the_same():
         ([{**WEB, "weight": 1, "max_share": 0.2}], "web: max_share contradicts its weight"),
         ([{**WEB, "repeat": 1}, {**OWN, "weight": 1}], "web: repeat contradicts the weight of own"),
         ([{**WEB, "weight": 1}, OWN], "own: has no weight, and web has one"),
+        ([{**WEB, "videos": "web"}], r"sources.0.videos: expected a list; write \[web\]"),
+        ([{**OWN, "root": "gone"}], "own: root: 'gone' is no folder that exists"),
         ([{**WEB, "weight": 0}], "sources.0.weight: 0 is less than or equal to the minimum of 0"),
         ([{**WEB, "weight": -1}], "sources.0.weight: -1 is less"),
         ([{**WEB, "max_share": 1.5}], "sources.0.max_share: 1.5 is greater than the maximum"),
@@ -176,3 +178,17 @@ def test_a_folder_of_clips_is_watched_by_its_files(folder: Path):
     (folder / "web/a.txt").write_text("a")
     files_below.cache_clear()
     assert files_below(str(folder / "web")) != before
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["sk-abc123", ["sk-abc123"], {"url": "http://host/v1", "key_env": ["sk-abc123"]}],
+)
+def test_what_may_be_a_key_is_not_shown(endpoint: Any):
+    captions = {"captioner": "openai", "model": "m", "endpoint": endpoint}
+    with pytest.raises(ConfigError, match=r"captions\.endpoint.* not shown: expected") as error:
+        checked({**WEB, "captions": captions})
+    assert "abc" not in str(error.value)
+    with pytest.raises(ConfigError, match=r"captions\.endpoint.* not shown: expected") as error:
+        checked(WEB, captions=captions)
+    assert "abc" not in str(error.value)

@@ -185,3 +185,55 @@ def test_the_command_says_what_it_left_out(
 def test_names_are_those_of_path_without_its_time(path: str) -> None:
     assert suffix_of(path) == Path(path.rstrip("/")).suffix
     assert absolute([path, Path(path)]) == [str(Path(path).absolute())] * 2
+
+
+@pytest.mark.parametrize(
+    ("size", "sentence"),
+    [
+        ((48, 50), "--size 48 50: .*multiples of 16 pixels; 50 lies beside 48 and 64"),
+        ((10, 16), "10 lies beside 16"),
+        ((16, 16 * 10**19), "more than the 67,108,864 pixels"),
+    ],
+)
+def test_a_size_that_the_trainer_would_change_is_refused(
+    size: tuple[int, int], sentence: str, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        export_folder(manifest, tmp_path / "out", "musubi", choice=Choice(size=size))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("layout", "words", "sentence"),
+    [
+        ("jsonl", ["--frames", "17"], "--frames: says nothing to --format jsonl; leave it out, or"),
+        ("webdataset", ["--size", "32", "32"], "--size: says nothing to --format webdataset"),
+        ("csv", ["--fps", "16"], "--fps: says nothing to --format csv"),
+        ("musubi", ["--shard-size", "9"], "--shard-size: says nothing to --format musubi"),
+        ("folder", ["--shard-mb", "9"], "or take --format webdataset or parquet"),
+    ],
+)
+def test_an_option_of_other_formats_is_refused(
+    layout: str,
+    words: list[str],
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    named = ["--manifest", "m.csv", "--format", layout, "--output", str(tmp_path / "out")]
+    assert main(["export", *named, *words]) == EXIT_USER
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_place_of_the_other_kind_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file.csv").write_text("kept\n")
+    for layout, place, sentence in (
+        ("csv", tmp_path, "is a folder; name the CSV file"),
+        ("jsonl", tmp_path / "file.csv", "is a file; name a folder"),
+    ):
+        words = ["--manifest", "m.csv", "--format", layout, "--output", str(place)]
+        assert main(["export", *words]) == EXIT_USER
+        assert sentence in capsys.readouterr().err
+    assert (tmp_path / "file.csv").read_text() == "kept\n"

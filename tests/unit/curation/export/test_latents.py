@@ -151,7 +151,7 @@ def test_latents_of_other_clips_and_options_without_effect(
     call = ["export", "--manifest", str(tmp_path / "m.csv"), "--output", str(tmp_path / "o")]
     call += ["--latents", str(store), "--format"]
     assert main([*call, "finetrainers"]) == EXIT_USER
-    assert "--format finetrainers holds none" in capsys.readouterr().err
+    assert "--latents: says nothing to --format finetrainers" in capsys.readouterr().err
     assert main([*call, "musubi", "--fps", "16"]) == EXIT_USER
     assert "--fps: has no effect with --latents" in capsys.readouterr().err
     assert main([*call, "musubi"]) == 0

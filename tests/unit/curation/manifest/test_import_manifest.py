@@ -156,7 +156,11 @@ def test_spellings_of_other_projects_are_read(
     [
         ({"where": ["a.mp4"], "text": ["x"]}, "no column 'path'; it may also be called video_path"),
         ({"path": [], "text": []}, "has no row"),
-        ({"path": ["gone.mp4"], "text": ["x"]}, r"none of 1 rows can be used: missing \(1\)"),
+        (
+            {"path": ["gone.mp4"], "text": ["x"]},
+            r"none of 1 rows can be used: missing \(1\); the first, gone\.mp4: .*; relative paths"
+            r" start in the folder that the command runs in: --root ",
+        ),
     ],
 )
 def test_a_table_of_no_use_is_refused(table: dict, sentence: str) -> None:
