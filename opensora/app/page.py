@@ -3,6 +3,7 @@
 The only module that knows Gradio, together with `server`.
 """
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -19,7 +20,7 @@ TITLE = "opensora"
 SHOWN = 60  # samples of before; all of them stay in the folder
 _LOOK = 0.2  # seconds between looks at how far it is
 _Row = dict[str, str]
-_Said = tuple[str, list[_Row]]
+_Said = tuple[str, list[_Row], Any]  # a sentence, what is finished, and the preview
 
 
 def build_page(studio: Studio) -> gr.Blocks:
@@ -35,6 +36,12 @@ def build_page(studio: Studio) -> gr.Blocks:
                     stop = gr.Button("Stop", elem_id="stop")
             with gr.Column(scale=2):
                 state = gr.Textbox(label="State", interactive=False, elem_id="state", lines=2)
+                preview = gr.Image(
+                    label="What it is going to look like",
+                    **{"visible": False, "interactive": False, "buttons": []},
+                    height=240,
+                    elem_id="preview",
+                )
                 gr.render(inputs=[now])(_side_by_side)
         gallery, replay, record, shown = _gallery()
 
@@ -58,7 +65,7 @@ def build_page(studio: Studio) -> gr.Blocks:
             return _all(studio)
 
         run = start.click(
-            *(sample, set(fields.values()), [state, now]),
+            *(sample, set(fields.values()), [state, now, preview]),
             concurrency_limit=None,  # the studio makes one at a time, and a stop ends a wait, too
             api_visibility="private",
         )
@@ -173,28 +180,33 @@ def _sample(studio: Studio, fields: dict[str, Any], stop: Event) -> Iterator[_Sa
     reference = fields.pop("reference")
     wish = Wish(**fields, reference=Path(reference) if reference else None)
     rows: list[_Row] = []
+    none = gr.Image(visible=False)
     if not checkpoints:
-        yield "choose at least one checkpoint", rows
+        yield "choose at least one checkpoint", rows, none
         return
     warnings: list[str] = []
     for number, name in enumerate(checkpoints, start=1):
         step = f"{name}, {number} of {len(checkpoints)}"
-        yield f"sampling with {step}", rows
+        yield f"sampling with {step}", rows, none
         try:
-            for far, made in _steps(studio, wish, name, stop, warnings):
+            for far, made, picture in _steps(studio, wish, name, stop, warnings):
                 rows = rows + [_row(one) for one in made]
-                yield f"sampling with {step}{far}", rows
+                yield f"sampling with {step}{far}", rows, picture
         except OpenSoraError as error:
-            yield "\n".join([f"{name}: {error}", *warnings]), rows
+            yield "\n".join([f"{name}: {error}", *warnings]), rows, none
             return
         except Exception as error:
             if not _is_of_memory(error):
-                yield f"{name}: a defect ended it; the terminal of opensora app tells it", rows
+                yield (
+                    f"{name}: a defect ended it; the terminal of opensora app tells it",
+                    rows,
+                    none,
+                )
                 raise
-            yield f"{name}: there is no room for it in memory; take a smaller size", rows
+            yield f"{name}: there is no room for it in memory; take a smaller size", rows, none
             return
     said = f"{len(rows)} {'sample' if len(rows) == 1 else 'samples'} in {studio.save_dir}"
-    yield "\n".join([said, *dict.fromkeys(warnings)]), rows
+    yield "\n".join([said, *dict.fromkeys(warnings)]), rows, none
 
 
 def _is_of_memory(error: Exception) -> bool:
@@ -205,8 +217,10 @@ def _is_of_memory(error: Exception) -> bool:
 
 def _steps(
     studio: Studio, wish: Wish, checkpoint: str, stop: Event, warnings: list[str]
-) -> Iterator[tuple[str, list[Made]]]:
+) -> Iterator[tuple[str, list[Made], Any]]:
     """Make samples in a thread of its own; yields how far it is, and at the end what was made.
+
+    The third is the preview: a picture where there is a new one.
 
     What it warns of is added to `warnings`.
 
@@ -230,12 +244,13 @@ def _steps(
     with ThreadPoolExecutor(1) as pool:
         work = pool.submit(make)
         try:
-            told = ""
+            told, seen = "", time.time()
             while not wait([work], _LOOK).done:
-                if far != told:
-                    told = far
-                    yield told, []
-            yield far, work.result()
+                found = None if "waits" in far else studio.preview(seen)
+                if far != told or found:
+                    told, seen = far, found[1] if found else seen
+                    yield told, [], gr.Image(found[0], visible=True) if found else gr.skip()
+            yield far, work.result(), gr.skip()
         except GeneratorExit:  # nobody looks any more
             stop.set()
             raise

@@ -1,7 +1,6 @@
 """Serve the page to this machine, and see to it that the page asks no other one."""
 
 import socket
-import tempfile
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -53,33 +52,48 @@ def serve(page: gr.Blocks, sock: socket.socket, folder: Path) -> None:
     if host in _LOOPBACK:  # a page elsewhere whose name leads here is not served
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(_LOOPBACK))
     app.add_middleware(_Policy)
-    fonts = [gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")]
-    mono = [gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")]
-    with tempfile.TemporaryDirectory(prefix="opensora-app-") as scratch:
-        page.GRADIO_CACHE = scratch
-        app = gr.mount_gradio_app(
-            *(app, page, "/"),
-            server_name=host,
-            server_port=port,
-            footer_links=[],
-            run_history=False,
-            allowed_paths=[str(folder.absolute())],
-            max_file_size=_LARGEST_UPLOAD,
-            show_error=False,
-            ssr_mode=False,
-            enable_monitoring=False,
-            pwa=False,
-            mcp_server=False,
-            theme=gr.themes.Default(font=fonts, font_mono=mono),
-        )
-        settings = uvicorn.Config(
-            app,
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=_SECONDS_TO_END,
-        )
-        uvicorn.Server(settings).run(sockets=[sock])
+    app = gr.mount_gradio_app(
+        *(app, page, "/"),
+        server_name=host,
+        server_port=port,
+        footer_links=[],
+        run_history=False,
+        allowed_paths=[str(folder.absolute())],
+        max_file_size=_LARGEST_UPLOAD,
+        show_error=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=_theme(),
+    )
+    settings = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_SECONDS_TO_END,
+    )
+    uvicorn.Server(settings).run(sockets=[sock])
+
+
+def _theme() -> gr.themes.Base:
+    """Fonts of this machine, and colours that can be read: Gradio's own are too pale."""
+    theme = gr.themes.Default(
+        primary_hue="blue",
+        font=[gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")],
+        font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")],
+    )
+    return theme.set(
+        **dict.fromkeys(("body_text_color_subdued", "block_info_text_color"), "*neutral_600"),
+        **dict.fromkeys(
+            ("body_text_color_subdued_dark", "block_info_text_color_dark"), "*neutral_300"
+        ),
+        **dict.fromkeys(
+            ("button_primary_background_fill", "button_primary_background_fill_dark"),
+            "*primary_700",
+        ),
+    )
 
 
 _Message = MutableMapping[str, Any]

@@ -10,13 +10,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from opensora.core.errors import CheckpointError, ConfigError, OpenSoraError
 from opensora.core.io import atomic_path, read_json, sha256_file
 from opensora.sampling.pipeline import Pipeline, load_pipeline
+from opensora.sampling.preview import FOLDER
 from opensora.sampling.prompt_text import split_fields
 from opensora.sampling.prompts import prompts_of
 from opensora.sampling.run import sample_prompts
@@ -34,6 +37,7 @@ KEPT = 2  # loaded models that stay in memory
 _MOST = {"samples": 1_000, "steps": 10_000}
 _MOST_PIXELS = 2**28  # of all frames of a sample: 128 of 1920x1080
 _LOOK = 0.2  # seconds between looks whether others are done
+_PREVIEWS = 8  # of a sample, at most
 # fields that change nothing of what is loaded
 _OF_A_SAMPLE = (
     *("prompt", "reference_path", "mask_strategy"),
@@ -101,6 +105,7 @@ class Studio:
         self.device = device
         self._loaded: OrderedDict[str, Pipeline] = OrderedDict()
         self._alone = threading.Lock()  # two forms at once would need memory twice
+        self._now: Path | None = None  # the folder of the form that is sampled
 
     def make(self, wish: Wish, checkpoint: str, on_step: OnStep | None = None) -> list[Made]:
         """Make the samples that a form asks for; those that are there already are kept.
@@ -118,10 +123,34 @@ class Studio:
         prompts = prompts_of(config, settings)
         with self._turn(on_step):
             pipeline = self._pipeline(config, settings)
-            count = _Count(on_step, _steps_of(pipeline.scheduler, len(prompts), settings))
-            table = sample_prompts(pipeline, prompts, settings, config, on_step=count)
+            each = _steps_of(pipeline.scheduler)
+            settings = replace(settings, preview_every=-(-each // _PREVIEWS))
+            count = _Count(on_step, each * _calls_of(len(prompts), settings))
+            self._now = settings.save_dir
+            try:
+                table = sample_prompts(pipeline, prompts, settings, config, on_step=count)
+            finally:
+                self._now = None
         paths = [table.parent / name for name in read_table(table)["path"]]
         return [self._made(path.with_suffix(".json")) for path in paths]
+
+    def preview(self, after: float) -> tuple[Image.Image, float] | None:
+        """What the sample that is being made is going to look like: a middle frame.
+
+        Args:
+            after: time of the picture that was shown last; only a newer one counts.
+
+        Returns:
+            The newest picture and its time; None where there is none.
+        """
+        folder = self._now
+        if folder is None:
+            return None
+        try:
+            time, path = max((p.stat().st_mtime, p) for p in (folder / FOLDER).glob("*.png"))
+            return (Image.open(path).copy(), time) if time > after else None
+        except (OSError, ValueError):  # none yet, or its sample was finished in this moment
+            return None
 
     def made(self, most: int) -> list[Made]:
         """What was made, the newest first; records that can not be read are told and left out."""
@@ -253,11 +282,14 @@ def _whole_numbers(wish: Wish) -> dict[str, int]:
     return found
 
 
-def _steps_of(scheduler: Any, num_prompts: int, settings: SamplingSettings) -> int:
-    """Calls of the model for all samples of a form, if none of them is there yet."""
-    each = getattr(scheduler, "num_sampling_steps", None) or scheduler.num_timesteps
-    batches = -(-num_prompts * settings.num_samples // settings.batch_size)
-    return int(each) * settings.loop * batches
+def _steps_of(scheduler: Any) -> int:
+    """Steps of a sample."""
+    return int(getattr(scheduler, "num_sampling_steps", None) or scheduler.num_timesteps)
+
+
+def _calls_of(num_prompts: int, settings: SamplingSettings) -> int:
+    """How often the sampler begins for all samples of a form, if none of them is there yet."""
+    return -(-num_prompts * settings.num_samples // settings.batch_size) * settings.loop
 
 
 def _digest(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -74,9 +75,11 @@ def run(args: argparse.Namespace) -> str:
     check_weights(config, checkpoints)
     device = choose_device(args.device)
     sock = listen(args.host, args.port)
-    page = build_page(Studio(config, checkpoints, save_dir, device))
     host, port = sock.getsockname()[:2]
-    say(f"app: http://{host}:{port}\n")
-    with suppress(KeyboardInterrupt):
-        serve(page, sock, save_dir)
+    with tempfile.TemporaryDirectory(prefix="opensora-app-") as scratch:
+        os.environ["GRADIO_TEMP_DIR"] = scratch  # for uploads and pictures that are shown
+        page = build_page(Studio(config, checkpoints, save_dir, device))
+        say(f"app: http://{host}:{port}\n")
+        with suppress(KeyboardInterrupt):
+            serve(page, sock, save_dir)
     return f"closed samples={sum(1 for _ in save_dir.glob('*/*.json'))} folder={save_dir}"

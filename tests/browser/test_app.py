@@ -1,5 +1,6 @@
 """`opensora app`, opened in Chromium: samples are those of `opensora sample`, nothing goes out."""
 
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,9 @@ from PIL import Image
 from opensora.cli.main import main
 from opensora.config.load import save_config
 from opensora.core.io import read_json, sha256_file
+from opensora.media.encode import write_video
+from tests.browser.run_folder import HOSTILE
+from tests.browser.test_all_sections import serious
 from tests.unit.sampling.conftest import save_model, save_text_encoder, save_vae
 
 pytest.importorskip("gradio", reason="gradio, of requirements/app.txt, is not installed")
@@ -28,6 +32,7 @@ pytestmark = [
 
 PROMPT = 'a "red" <b>circle</b> \u05d0 moves left'
 REPOSITORY = Path(__file__).parents[2]
+OF_GRADIO = "label-content-name-mismatch:"  # of its own buttons, which the page can not name
 PATIENCE = 120_000  # milliseconds, on a machine that does other work
 # every call of the process out of this machine, and every name that it looks up, is written down
 WATCHED = """
@@ -169,17 +174,64 @@ def test_samples_are_those_of_the_command(app, page, monkeypatch, capsys) -> Non
         assert sha256_file(Path(folder) / path.name) == sha256_file(path)
 
 
+def test_a_reference_can_be_a_video_and_the_command_that_is_shown_replays(
+    app, page, monkeypatch, capsys
+) -> None:
+    tab = page.tab
+    frames = np.stack([np.full((16, 16, 3), shade, np.uint8) for shade in (30, 120, 210)])
+    write_video(app.root / "moves.mp4", frames, 8)
+    tab.click("#reference button[aria-label='Clear'], #reference button[aria-label='Remove']")
+    tab.set_input_files("#reference input[type=file]", str(app.root / "moves.mp4"))
+    tab.wait_for_selector("#reference .file-preview")
+    tab.fill("#prompt textarea", HOSTILE[0])
+    tab.fill("#frames-of-reference textarea, #frames-of-reference input", "0,0,-1,0,1")
+    tab.set_checked("#checkpoints label:nth-of-type(1) input", False)
+    tab.click("#sample button, button#sample")
+    state(tab, until="1 sample in")
+    shown = "#side-by-side textarea"
+    tab.wait_for_function(
+        "s => document.querySelectorAll('#side-by-side video').length == 1"
+        " && document.querySelector(s)",
+        arg=shown,
+    )
+    words = shlex.split(tab.input_value(shown))
+    assert words[:3] == ["opensora", "sample", "--replay"]
+    record = read_json(app.root / words[3])
+    assert record["prompt"] == HOSTILE[0]
+    assert record["config"]["reference_path"][0].endswith(".mp4")
+    monkeypatch.chdir(app.root)
+    assert main([*words[1:], "--save-dir", "again", "--device", "cpu"]) == 0
+    assert "same_bytes=yes" in capsys.readouterr().out
+    tab.click("#reference button[aria-label='Clear'], #reference button[aria-label='Remove']")
+    tab.fill("#frames-of-reference textarea, #frames-of-reference input", "0")
+    tab.set_checked("#checkpoints label:nth-of-type(1) input", True)
+
+
+def test_axe_finds_nothing_serious_in_light_and_dark(page) -> None:
+    for scheme in ("light", "dark"):
+        page.tab.emulate_media(color_scheme=scheme)
+        page.tab.wait_for_timeout(300)
+        found = [one for one in serious(page.tab) if not one.startswith(OF_GRADIO)]
+        assert found == [], scheme
+    page.tab.emulate_media(color_scheme="light")
+
+
 def test_steps_are_counted_and_a_stop_ends_between_them(app, page) -> None:
     tab = page.tab
     there = set((app.root / "mine/app").glob("*/*.mp4"))
     tab.fill("#prompt textarea", "a long way")
-    tab.fill("#steps input", "5000")
+    tab.fill("#steps input", "10000")
     tab.click("#sample button, button#sample")
-    assert "step" in state(tab, until="of 5000")
+    assert "step" in state(tab, until="of 10000")
+    tab.wait_for_function(
+        "(() => { const p = document.querySelector('#preview img');"
+        " return p && p.naturalWidth == 16 && p.naturalHeight == 16 })()"
+    )
     tab.click("#stop button, button#stop")
     said = state(tab, until="stopped after step")
-    assert 0 < int(said.split("after step ")[1].split()[0]) < 5000
+    assert 0 < int(said.split("after step ")[1].split()[0]) < 10000
     assert set((app.root / "mine/app").glob("*/*.mp4")) == there, "a half-made sample is none"
+    tab.wait_for_selector("#preview", state="hidden")
     tab.click("#stop button, button#stop")
     state(tab, until="nothing is being made")
 
