@@ -152,9 +152,10 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def _in_folder(args: argparse.Namespace, manifest: "pd.DataFrame") -> str:
     from opensora.core.text import counted
+    from opensora.curation.export.dataset_card import card_beside
     from opensora.curation.export.folders import LEFT_OUT, Choice, export_folder
 
-    card = _card_of(args.manifest)
+    card = card_beside(args.manifest)
     choice = Choice(args.frames, args.size and tuple(args.size), args.fps, card, args.latents)
     left = export_folder(
         manifest, args.output, args.format, copy=args.media == "copy", choice=choice
@@ -169,11 +170,12 @@ def _in_folder(args: argparse.Namespace, manifest: "pd.DataFrame") -> str:
 def _sharded(args: argparse.Namespace, manifest: "pd.DataFrame") -> str:
     from opensora.core.errors import ConfigError
     from opensora.core.text import counted
+    from opensora.curation.export.dataset_card import card_beside
     from opensora.curation.export.formats import Shards, export_parquet, export_webdataset
 
     given = {"clips": args.shard_size, "num_bytes": args.shard_mb and args.shard_mb * _MB}
     shards = Shards(**{name: value for name, value in given.items() if value is not None})
-    card = _card_of(args.manifest)
+    card = card_beside(args.manifest)
     copy = args.media == "copy"
     if args.format == "parquet":
         files = export_parquet(manifest, args.output, shards, card, copy=copy)
@@ -182,9 +184,3 @@ def _sharded(args: argparse.Namespace, manifest: "pd.DataFrame") -> str:
     else:
         raise ConfigError("--media none: webdataset holds the clips; leave it out")
     return f"{counted(len(manifest), 'clip')} in {counted(len(files), 'file')} -> {args.output}"
-
-
-def _card_of(manifest: Path) -> str:
-    """The data card beside a manifest; a title where there is none."""
-    card = manifest.with_name("data_card.md")
-    return card.read_text(encoding="utf-8") if card.is_file() else "# Video clips\n"

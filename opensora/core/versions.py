@@ -22,7 +22,7 @@ VERSIONS = {
     "camera": 3,
     "ocr": 2,
     "index_tables": 1,
-    "build_manifest": 4,
+    "build_manifest": 5,
     "import_manifest": 5,
     "assign_buckets": 5,
     "train_vae": 3,

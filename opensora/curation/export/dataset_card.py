@@ -2,14 +2,19 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
 
+from opensora.config.sources import RATES
+from opensora.core.errors import ConfigError
 from opensora.curation.export.names import SPLIT
 from opensora.tables.columns import LICENCE
 
 CARD = "README.md"
+_BARE = "# Video clips\n"
 # licences by the hub's names, and how else manifests spell them
 _NAMES = frozenset(
     {
@@ -47,6 +52,38 @@ def dataset_card(manifest: pd.DataFrame, card: str, patterns: Mapping[str, str])
     }
     text = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
     return f"---\n{text}---\n\n{card}"
+
+
+def card_beside(manifest: Path) -> str:
+    """The data card of a run's manifest, with how much its sources count; a title without one.
+
+    That is no part of the manifest, which stays as it is when weights change: it stands in the
+    run's config.yaml.
+
+    Raises:
+        ConfigError: the config can not be read.
+    """
+    card, config = (manifest.with_name(name) for name in ("data_card.md", "config.yaml"))
+    if not card.is_file():
+        return _BARE
+    text = card.read_text(encoding="utf-8")
+    if not config.is_file():
+        return text
+    try:
+        sources = yaml.safe_load(config.read_text(encoding="utf-8")).get("sources") or []
+        rows = [_rates(source) for source in sources if any(map(source.get, RATES))]
+    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{config}: is no config that a run wrote ({error})") from error
+    if not rows:
+        return text
+    head = f"| source | {' | '.join(RATES)} |\n|{'---|' * (len(RATES) + 1)}\n"
+    return f"{text}\n## Weights in training\n\n{head}" + "\n".join(rows) + "\n"
+
+
+def _rates(source: Mapping[str, Any]) -> str:
+    values = (source.get(name) for name in RATES)
+    cells = ["" if value is None else f"{value:g}" for value in values]
+    return f"| {source['name']} | {' | '.join(cells)} |"
 
 
 def splits_of(manifest: pd.DataFrame) -> list[str]:

@@ -34,6 +34,7 @@ def data_card(
         _table("Splits", ["split", "clips", "footage", "sources"], _per(manifest, "split")),
         _table("Licences", ["licence", "clips", "footage", "sources"], _per(manifest, LICENCE)),
         _table("Stages", ["stage", "rows in", "kept", "footage kept"], _stages(funnel)),
+        _table("Lost", ["stage", "reason", "rows", "footage"], _losses(funnel)),
         _table("Rules", ["rule", "value"], _rules(selection, scorers)),
         _table(
             "Columns", ["column", "5 %", "median", "95 %", "from least to most"], _spread(manifest)
@@ -114,6 +115,17 @@ def _stages(funnel: Mapping[str, Any]) -> list[list[str]]:
         [s["stage"], str(s["rows_in"]), str(s["rows_kept"]), _duration(s["seconds_kept"])]
         for s in funnel["stages"]
     ]
+
+
+def _losses(funnel: Mapping[str, Any]) -> list[list[str]]:
+    """Why rows left, stage by stage; each of them stands in the table of rejected rows."""
+    rows = [
+        [stage["stage"], reason, f"{lost['rows']:,}", _duration(lost["seconds"])]
+        for stage in funnel["stages"]
+        for reason, lost in stage["reasons"].items()
+    ]
+    captions = funnel.get("captions", {"reasons": {}})["reasons"]
+    return [*rows, *(["captions", reason, f"{n:,}", ""] for reason, n in captions.items())]
 
 
 def _rules(selection: Selection, scorers: Iterable[str]) -> list[list[str]]:

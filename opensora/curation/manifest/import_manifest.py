@@ -111,10 +111,7 @@ def import_manifest(
     ledger = Ledger()
     kept = ledger.close(RULE, rows.assign(seconds=_seconds(rows)))
     if kept.empty:
-        raise TableError(
-            f"manifest: none of {len(rows)} rows can be used: {ledger.top_reasons()};"
-            f" {_first_lost(rows.iloc[0], root)}"
-        )
+        raise _nothing_left(rows, ledger.top_reasons(), root)
     taken = fill_manifest(kept.drop(columns=[STATUS, DETAIL, "seconds"])).reset_index(drop=True)
     taken["split"] = _splits(kept, taken, validation_fraction, test_fraction)
     described = _described(taken, kept["seconds"].to_numpy())
@@ -131,13 +128,19 @@ def import_manifest(
     )
 
 
-def _first_lost(row: pd.Series, root: str | Path | None) -> str:
-    """The first row of a table that has none of use, and where its file was looked for."""
-    said = f"the first, {row[PATH]}: {row[DETAIL] or row[STATUS]}"
+def _nothing_left(rows: pd.DataFrame, reasons: str, root: str | Path | None) -> TableError:
+    """Why no row is of use, with the first one and where its file was looked for."""
+    row = rows.iloc[0]
+    said = (
+        f"manifest: none of {len(rows)} rows can be used: {reasons};"
+        f" the first, {row[PATH]}: {row[DETAIL] or row[STATUS]}"
+    )
     if row[STATUS] != "missing" or (os.path.isabs(row[PATH]) and not root):
-        return said
+        return TableError(said)
     start = f"the root {root}" if root else "the folder that the command runs in"
-    return f"{said}; relative paths start in {start}: --root (`root` of a source) names another"
+    return TableError(
+        f"{said}; relative paths start in {start}: --root (`root` of a source) names another"
+    )
 
 
 def _described(taken: pd.DataFrame, seconds: np.ndarray) -> pd.DataFrame:

@@ -12,7 +12,12 @@ from huggingface_hub import DatasetCard
 from opensora.cli.main import main
 from opensora.core.errors import ConfigError, PassingError
 from opensora.core.hub import DATASET, check_push, push_folder
-from opensora.curation.export.dataset_card import dataset_card, licences_of, size_category
+from opensora.curation.export.dataset_card import (
+    card_beside,
+    dataset_card,
+    licences_of,
+    size_category,
+)
 from opensora.tables.columns import MANIFEST
 from opensora.tables.io import write_table
 from tests.hub_server import Hub, hub_here
@@ -51,6 +56,22 @@ def test_the_head_is_what_a_hub_reads() -> None:
     assert card.data.size_categories == ["n<1K"]
     assert card.data.configs[0]["data_files"] == [{"split": "train", "path": "train-*.tar"}]
     assert card.text.strip() == "# Data card"
+
+
+def test_the_card_of_a_run_says_how_much_its_sources_count(manifest: Path) -> None:
+    assert card_beside(manifest) == "# Data card\n\n3 clips | of much\n"
+    config = manifest.with_name("config.yaml")
+    sources = [{"name": "web", "weight": 3.0}, {"name": "own", "repeat": 2}, {"name": "old"}]
+    config.write_text(yaml.safe_dump({"run": "mine", "sources": sources}))
+    assert card_beside(manifest).endswith(
+        "\n## Weights in training\n\n| source | weight | repeat | max_share |\n|---|---|---|---|\n"
+        "| web | 3 |  |  |\n| own |  | 2 |  |\n"
+    )
+    config.write_text("sources: 3\n")
+    with pytest.raises(ConfigError, match=r"config\.yaml: is no config that a run wrote"):
+        card_beside(manifest)
+    manifest.with_name("data_card.md").unlink()
+    assert card_beside(manifest) == "# Video clips\n"
 
 
 def test_licences_have_the_names_of_the_hub() -> None:
