@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from opensora.tables.checks import EXPECTED, TRAIN, check_columns
 from opensora.tables.columns import (
     DETAIL,
     ID,
+    LICENCE,
     MANIFEST,
     OK,
     PATH,
@@ -22,6 +23,7 @@ from opensora.tables.columns import (
     SOURCE_NAME,
     SPELLINGS,
     STATUS,
+    STRINGS,
     TEXT,
 )
 from opensora.tables.io import read_table, with_known_names, write_table
@@ -201,6 +203,31 @@ def of_source(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     named[ID] = f"{name}_" + rows[ID].astype(str)
     named[SOURCE_NAME] = name
     return named
+
+
+def with_facts(clips: pd.DataFrame) -> pd.DataFrame:
+    """Ready clips with what stages say of clips that were cut.
+
+    Args:
+        clips: a MANIFEST table.
+
+    Returns:
+        It with `seconds` (0 of a picture), `kind`, `video_id`, and `licence` ("" if none is told).
+    """
+    is_video = clips["num_frames"] > 1
+    return clips.assign(
+        seconds=(clips["end"] - clips["start"]).where(is_video, 0.0),
+        kind=is_video.map({True: "video", False: "image"}),
+        video_id=clips["source"],
+        **{LICENCE: clips.get(LICENCE, "")},
+    )
+
+
+def stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables of clips below one another; a column that one of them lacks is empty there."""
+    joined = pd.concat([table for table in tables if len(table)], ignore_index=True)
+    texts = [name for name in joined if name in STRINGS and joined[name].isna().any()]
+    return joined.assign(**{name: joined[name].fillna("") for name in texts})
 
 
 def make_id(path: str, content: str) -> str:

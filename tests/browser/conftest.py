@@ -8,6 +8,7 @@ import pytest
 
 from opensora.report.pages import write_report
 from tests.browser.run_folder import Made, make_run, write_comparison
+from tests.browser.run_sources import make_imported_run, make_sources_run
 
 CHROMIUM = shutil.which("chromium")
 
@@ -33,6 +34,23 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         against=[write_comparison(made.run.parent / "against")],
     )
     return made
+
+
+def _with_report(made: Made) -> Made:
+    write_report(made.run, made.run / "report/index.html")
+    return made
+
+
+@pytest.fixture(scope="session")
+def of_sources(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A run of two sources of videos and one of ready clips, and its report."""
+    return _with_report(make_sources_run(tmp_path_factory.mktemp("sources")))
+
+
+@pytest.fixture(scope="session")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A run whose clips came as a table, and its report."""
+    return _with_report(make_imported_run(tmp_path_factory.mktemp("imported")))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pandas as pd
 from opensora.core.errors import OpenSoraError
 from opensora.core.io import write_json, write_text
 from opensora.core.seal import sealed
-from opensora.curation.manifest.build_manifest import StageTables, build_manifest
+from opensora.curation.manifest.build_manifest import Manifest, StageTables, build_manifest
 from opensora.curation.manifest.selection import Selection
 from opensora.evaluation.against import compare, read_evaluations
 from opensora.media.encode import write_video
@@ -77,7 +77,7 @@ def make_run(
     tables = stage_tables(clips, seed, [str(run / f"clips/{k}.mp4") for k in range(3)])
     for k, file in enumerate(media):
         _link(file, run / f"clips/{k}.mp4")
-    _write_tables(run, tables)
+    write_tables(run, tables, build_manifest(tables, SELECTION, validation_fraction=0.2))
     for stage in stages:
         _write_stage(run, stage, samples, media)
     lines = "".join(f'{{"step": {k}, "loss": {1 / k}}}\n' for k in range(1, 5))
@@ -156,8 +156,8 @@ def _scores(clips: pd.DataFrame, rng: np.random.Generator) -> dict[str, pd.DataF
     return {name: base.assign(**columns, scorer=f"{name}-2") for name, columns in found.items()}
 
 
-def _write_tables(run: Path, tables: StageTables) -> None:
-    built = build_manifest(tables, SELECTION, validation_fraction=0.2)
+def write_tables(run: Path, tables: StageTables, built: Manifest) -> None:
+    """Write what the stages and build_manifest write."""
     write_table(tables.videos, run / "ingest/0000.parquet", SOURCES)
     write_table(tables.scenes, run / "scenes/0000.parquet", SCENES)
     write_table(tables.clips, run / "clips/0000.parquet", CLIPS)

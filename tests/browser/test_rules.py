@@ -1,64 +1,78 @@
 """Thresholds of the page: what it says stays is what build_manifest keeps with the printed YAML."""
 
+import json
 import random
+from pathlib import Path
 from urllib.parse import quote
 
+import pytest
 import yaml
 
-from opensora.core.errors import TableError
-from opensora.curation.manifest.build_manifest import build_manifest
-from opensora.curation.manifest.selection import Selection
+from opensora.cli.main import EXIT_USER, main
+from opensora.config.run_sources import rules_of_sources
+from opensora.core.io import read_json
+from opensora.dag.settings import check_workflow_config
+from opensora.tables.manifest import read_manifest
+from tests.browser.conftest import watched
+from tests.browser.run_sources import CUT, READY, RULES
 
 CONDITIONS = (
     "flow > 0.3 or kind == 'image'",
+    "licence in ('CC0-1.0', 'CC-BY-4.0') or sharpness / 2 + flow >= 20",
+    "video_id not in ['video00002', \"video00003\", 'film_video00001']",
+    "text_len * -1 < -1 and has_audio == 1",
     "not (height < 64 and match <= 0.25)",
     "0.2 < match < 0.38",
-    "licence in ('CC0-1.0', 'CC-BY-4.0') or sharpness / 2 + flow >= 20",
-    "video_id not in ['video00002', \"video00003\"]",
-    "text_len * -1 < -1 and has_audio == 1",
 )
-_DRAWN_MS = 300  # the page draws a moment after a change, as nobody's hand is faster
+OF_READY = ("aesthetic > 4 or licence == ''", "kind == 'video' and seconds >= 2", "flow * 2 < 3.5")
+# of the run, or of a source: scores with histograms, and conditions that speak of its columns
+PARTS = {
+    None: (("flow", "sharpness", "match"), CONDITIONS),
+    CUT[0]: (("flow", "sharpness", "match"), CONDITIONS),
+    CUT[1]: (("flow", "sharpness"), CONDITIONS[:4]),
+    READY: (("flow", "aesthetic"), OF_READY),
+}
+LOW = {"flow": (0.0, 0.4), "sharpness": (10, 45), "match": (0.2, 0.26), "aesthetic": (3, 5)}
+HIGH = {"flow": (0.8, 2.0), "sharpness": (60, 90), "match": (0.3, 0.4), "aesthetic": (5.5, 6.8)}
 LICENCES = ("CC0-1.0", "CC-BY-4.0", "")
+SCHEMA = Path(__file__).parents[2] / "workflow/schemas/config.schema.yaml"
+_DRAWN_MS = 300  # the page draws a moment after a change, as nobody's hand is faster
 
 
-def drawn(seed: int) -> dict:
-    """Settings as a person would make them."""
-    rng = random.Random(seed)
-    low = {"flow": (0.0, 0.4), "sharpness": (10.0, 45.0), "match": (0.2, 0.26)}
-    high = {"flow": (0.8, 2.0), "sharpness": (60.0, 90.0), "match": (0.3, 0.4)}
+def drawn_own(rng: random.Random, part: str | None) -> dict:
+    """Bounds and conditions as a person would make them."""
+    scores, conditions = PARTS[part]
     typed = {}
-    for name in rng.sample(sorted(low), rng.randint(1, 2)):
+    for name in rng.sample(scores, rng.randint(1, 2)):
         if rng.random() < 0.8:
-            typed[f"{name}, at least"] = rng.uniform(*low[name])
+            typed[f"{name}, at least"] = rng.uniform(*LOW[name])
         if rng.random() < 0.5:
-            typed[f"{name}, at most"] = rng.uniform(*high[name])
+            typed[f"{name}, at most"] = rng.uniform(*HIGH[name])
+    keep_if = rng.sample(conditions, rng.randint(0, 2))
+    dragged = (scores[1], rng.uniform(0.02, 0.4))
+    return {"typed": typed, "keep_if": keep_if, "dragged": dragged}
+
+
+def drawn_common(rng: random.Random) -> dict:
+    """The other rules."""
     return {
-        "typed": typed,
-        "keep_if": rng.sample(CONDITIONS, rng.randint(0, 2)),
         "licences": rng.sample(LICENCES, rng.randint(0, 2)),
         "max_distance": rng.choice([None, 0, 3, 6, 17]),
         "cap": rng.choice([None, 1, 3]),
         "prefer": rng.choice(["", "sharpness", "match"]),
-        "dragged": rng.uniform(0.02, 0.4),
     }
 
 
-def apply(page, rules: dict) -> None:
-    """Set everything by its controls; one threshold is dragged with the mouse."""
+def apply_own(page, rules: dict) -> None:
+    """Set bounds and conditions by their controls; one threshold is dragged with the mouse."""
     for label, value in rules["typed"].items():
         page.get_by_label(label, exact=True).fill(repr(value))
         page.get_by_label(label, exact=True).press("Tab")
     page.get_by_label("conditions (keep_if)").fill("\n".join(rules["keep_if"]))
-    page.get_by_label("near-duplicates").fill(str(rules["max_distance"] or ""))
-    if rules["max_distance"] == 0:
-        page.get_by_label("near-duplicates").fill("0")
-    page.get_by_label("clips of a source").fill(str(rules["cap"] or ""))
-    page.get_by_label("clips of a source").press("Tab")
-    page.get_by_label("preferred among").select_option(rules["prefer"])
-    for name in rules["licences"]:
-        page.get_by_label(name or "(none known)", exact=True).check()
+    page.get_by_label("conditions (keep_if)").press("Tab")
     page.wait_for_timeout(_DRAWN_MS)
-    handle = page.get_by_role("slider", name="sharpness, lower threshold")
+    name, share = rules["dragged"]
+    handle = page.get_by_role("slider", name=f"{name}, lower threshold")
     handle.evaluate("one => one.scrollIntoView({block: 'center'})")  # from under what is sticky
     page.wait_for_timeout(_DRAWN_MS)
     box = handle.bounding_box()
@@ -66,42 +80,139 @@ def apply(page, rules: dict) -> None:
     middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.move(*middle)
     page.mouse.down()
-    page.mouse.move(middle[0] + rules["dragged"] * width / 3, middle[1], steps=4)
+    page.mouse.move(middle[0] + share * width / 3, middle[1], steps=4)
     page.mouse.up()
     page.wait_for_timeout(_DRAWN_MS)
 
 
-def test_the_printed_rules_keep_the_clips_that_the_page_keeps(page, made):
+def apply_common(page, rules: dict) -> None:
+    distance = rules["max_distance"]
+    page.get_by_label("near-duplicates").fill("" if distance is None else str(distance))
+    page.get_by_label("clips of a source at most").fill(str(rules["cap"] or ""))
+    page.get_by_label("clips of a source at most").press("Tab")
+    page.get_by_label("preferred among").select_option(rules["prefer"])
+    for name in rules["licences"]:
+        page.get_by_label(name or "(none known)", exact=True).check()
+
+
+def printed(page) -> str:
+    """A config of the workflow with what the page prints pasted into it."""
+    lines = "run: x\nstages: [{name: one, config: a.py}]\nscorers: [flow, technical, phash]\n"
+    if not page.locator("[data-source]").count():
+        return f"{lines}demo: {{num_videos: 1}}\n{page.locator('.copy .command').inner_text()}"
+    lines += "sample: {prompts: mine/prompts.txt}\nsources:\n"
+    for name, rules in RULES.items():
+        place = f"manifest: {SCHEMA}" if name == READY else f"videos: [{SCHEMA.parent}]"
+        lines += f"  - name: {name}\n    {place}\n"
+        own = page.locator(f"[data-source={name}] .command")
+        given = "".join(f"    {field}: {json.dumps(value)}\n" for field, value in rules.items())
+        lines += own.inner_text() if own.count() else given
+    return lines + page.locator("div:not([data-source]) > .copy .command").inner_text()
+
+
+def kept_by_the_pipeline(run: Path, text: str, folder: Path) -> tuple[list[str], float]:
+    """Ids and seconds of what the rule build_manifest would keep; none where nothing is left."""
+    config = yaml.safe_load(text)
+    check_workflow_config(config, SCHEMA)
+    options = {name: config[name] for name in ("keep_if", "licences", "max_clips_per_source")}
+    options |= {"prefer": config["prefer"], "max_distance": config["dedup"]["max_distance"]}
+    options |= {name: str(run / f"{name}/0000.parquet") for name in ("scenes", "clips", "captions")}
+    options |= {"videos": str(run / "ingest/0000.parquet"), "validation_fraction": 0}
+    scores = [f"{name}={run}/scores/{name}/0000.parquet" for name in config["scorers"]]
+    options |= {"scores": scores, "filters": json.dumps(config["filters"])}
+    if config["sources"]:
+        options["imported"] = str(run / "imported" / READY)
+        options["sources"] = json.dumps(rules_of_sources(config))
+    outputs = {name: folder / name for name in ("manifest", "funnel", "rejected.csv")}
+    options |= {name.partition(".")[0]: str(path) for name, path in outputs.items()}
+    words = ["build-manifest"]
+    for name, value in options.items():
+        if value not in (None, []):
+            several = value if isinstance(value, list) else [value]
+            words += [f"--{name.replace('_', '-')}", *map(str, several)]
+    code = main(words)
+    assert code in (0, EXIT_USER)
+    if code == EXIT_USER:
+        return [], 0.0
+    kept = read_json(outputs["funnel"])["kept"]
+    return sorted(read_manifest(outputs["manifest"])["id"]), kept["seconds"]
+
+
+def compare(page, run: Path, folder: Path) -> list[str]:
+    """Ids that the page keeps, which must be those of the pipeline, with their seconds."""
+    found = page.evaluate("report.kept()")
+    text, result = printed(page), page.locator(".result")
+    ids, seconds = kept_by_the_pipeline(run, text, folder)
+    assert sorted(found) == ids, text
+    assert result.get_attribute("data-kept") == str(len(ids))
+    assert float(result.get_attribute("data-seconds")) == pytest.approx(seconds, abs=1e-6)
+    return found
+
+
+def test_the_printed_rules_keep_the_clips_that_the_page_keeps(page, made, tmp_path):
     page.open("curation")
     page.page.wait_for_selector("body[data-clips]")
     before = page.page.evaluate("report.kept()")
     for seed in range(10):
+        rng = random.Random(seed)
         page.page.get_by_role("button", name="As in this run").click()
         assert page.page.evaluate("report.kept()") == before
-        apply(page.page, drawn(seed))
-        printed = yaml.safe_load(page.page.locator(".copy .command").inner_text())
-        found = page.page.evaluate("report.kept()")
-        assert "sharpness" in printed["filters"], seed
-        assert page.page.locator(".result").get_attribute("data-kept") == str(len(found))
-        assert sorted(found) == sorted(kept_by_the_pipeline(made, printed)), (seed, printed)
+        apply_common(page.page, drawn_common(rng))
+        apply_own(page.page, drawn_own(rng, None))
+        found = compare(page.page, made.run, tmp_path / str(seed))
         assert found != before
     page.page.reload()
     page.page.wait_for_selector("body[data-clips]")
     assert page.page.evaluate("report.kept()") == found  # the address keeps the rules
 
 
-def kept_by_the_pipeline(made, printed: dict) -> list[str]:
-    """Ids of the manifest that build_manifest makes of the printed rules."""
-    selection = Selection(
-        **{name: printed[name] for name in ("filters", "keep_if", "prefer")},
-        licences=printed["licences"] or None,
-        max_distance=printed["dedup"]["max_distance"],
-        max_clips_per_source=printed["max_clips_per_source"],
-    )
-    try:
-        return list(build_manifest(made.tables, selection, validation_fraction=0.0).manifest["id"])
-    except TableError:  # nothing is left
-        return []
+def test_each_source_has_rules_of_its_own(browser, of_sources, tmp_path):
+    with watched(browser, of_sources.run / "report") as opened:
+        page = opened.page
+        opened.open("curation")
+        page.wait_for_selector("body[data-clips]")
+        before = compare(page, of_sources.run, tmp_path / "before")
+        assert sorted(before) == sorted(read_manifest(of_sources.run / "manifest")["id"])
+        for seed in range(10):
+            rng = random.Random(seed)
+            page.get_by_role("button", name="As in this run").click()
+            assert page.evaluate("report.kept()") == before
+            apply_common(page, drawn_common(rng))
+            for name in rng.sample(list(RULES), 2):
+                page.get_by_label("bounds and conditions of the source").select_option(name)
+                apply_own(page, drawn_own(rng, name))
+            found = compare(page, of_sources.run, tmp_path / str(seed))
+            assert found != before
+        page.reload()
+        page.wait_for_selector("body[data-clips]")
+        assert page.evaluate("report.kept()") == found
+
+
+def test_a_source_knows_no_column_that_only_others_have(browser, of_sources):
+    with watched(browser, of_sources.run / "report") as opened:
+        page = opened.page
+        opened.open(f"curation&curation.source={CUT[1]}")
+        page.wait_for_selector("body[data-clips]")
+        titles = page.locator("#section-curation figure:has(.handle) figcaption span")
+        assert titles.all_inner_texts() == ["flow", "sharpness"]
+        page.get_by_label("conditions (keep_if)").fill("match > 0.2")
+        page.get_by_label("conditions (keep_if)").press("Tab")
+        said = page.get_by_role("alert").inner_text()
+        assert said.startswith(f"source {CUT[1]}: keep_if")
+        assert "there is no column “match” on this page" in said
+        page.get_by_label("bounds and conditions of the source").select_option(CUT[0])
+        assert page.get_by_role("slider", name="match, lower threshold").is_visible()
+
+
+def test_a_table_that_was_imported_has_no_thresholds_and_the_page_says_why(browser, imported):
+    with watched(browser, imported.run / "report") as opened:
+        opened.open("curation")
+        said = opened.page.locator("#section-curation .absent").inner_text()
+        assert "the clips came as a table (manifest: in the config)" in said
+        assert opened.page.locator(".handle").count() == 0
+        rejected = opened.page.get_by_role("button", name="look at no caption")
+        rejected.click()
+        assert "its text is empty" in opened.page.locator(".look").inner_text()
 
 
 def test_the_page_opens_with_the_rules_of_the_run(page, made):

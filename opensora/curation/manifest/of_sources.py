@@ -12,16 +12,14 @@ from opensora.core.io import read_json
 from opensora.core.seal import is_as_sealed
 from opensora.tables.columns import (
     DETAIL,
-    LICENCE,
     OK,
     REJECTED,
     SHARD,
     SOURCE_NAME,
     STATUS,
-    STRINGS,
 )
 from opensora.tables.io import read_table
-from opensora.tables.manifest import read_manifest
+from opensora.tables.manifest import read_manifest, stacked, with_facts
 
 DUPLICATE = "duplicate"
 
@@ -74,15 +72,8 @@ def read_ready(folder: str | Path) -> ReadyClips:
         raise TableError(f"{place}/funnel.json: can not be read; import it again") from error
     if not is_as_sealed(funnel):
         raise TableError(f"{place}/funnel.json: is damaged; import it again")
-    is_video = clips["num_frames"] > 1
-    clips = clips.assign(
-        seconds=(clips["end"] - clips["start"]).where(is_video, 0.0),
-        kind=is_video.map({True: "video", False: "image"}),
-        video_id=clips["source"],
-        **{STATUS: OK, DETAIL: "", LICENCE: clips.get(LICENCE, "")},
-    )
     return ReadyClips(
-        clips,
+        with_facts(clips).assign(**{STATUS: OK, DETAIL: ""}),
         read_table(place / "rejected.csv", REJECTED),
         funnel["stages"],
         len(list((place / "manifest").glob("[0-9]*.parquet"))),
@@ -112,11 +103,8 @@ def mark_known_videos(videos: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_ready(clips: pd.DataFrame, ready: Sequence[ReadyClips]) -> pd.DataFrame:
-    """Put ready clips below those that were cut; a column that one of them lacks is empty there."""
-    tables = [clips, *(source.clips.drop(columns=SHARD) for source in ready)]
-    joined = pd.concat([table for table in tables if len(table)], ignore_index=True)
-    texts = [name for name in joined if name in STRINGS and joined[name].isna().any()]
-    return joined.assign(**{name: joined[name].fillna("") for name in texts})
+    """Put ready clips below those that were cut."""
+    return stacked([clips, *(source.clips.drop(columns=SHARD) for source in ready)])
 
 
 def names_in(ids: pd.Series, names: Iterable[str]) -> pd.Series:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from opensora.report.browse.rows import Rows
-from opensora.report.footage.candidates import columns_of
+from opensora.report.footage.candidates import columns_of, ranges_of
 from opensora.report.frame import page_html
 from opensora.report.script import packed, script
 from opensora.tables.columns import CAPTION, ID, STATUS, TEXT
@@ -48,14 +48,14 @@ def packed_rows(rows: Rows) -> dict[str, Any]:
     """What the page is told of the table, once: columns, ranges, and what can be filtered by."""
     table = rows.table
     columns = columns_of(table[[name for name in table if name not in _HIDDEN]])
-    numbers = [name for name in columns if pd.api.types.is_numeric_dtype(table[name])]
+    numbers = [name for name, values in columns.items() if values.dtype.kind in "biuf"]
     parts = rows.are_parts().astype(int)
     return {
         "rows": packed({**columns, "#part": parts}),
         "numbers": numbers,
         "texts": [name for name in columns if name not in (*numbers, ID)],
         "caption": next((name for name in (CAPTION, TEXT) if name in columns), None),
-        "ranges": {n: [table[n].min(), table[n].max()] for n in numbers if table[n].notna().any()},
+        "ranges": ranges_of(columns),
         "tags": _tags(table),
         "ofClips": rows.of_clips,
     }

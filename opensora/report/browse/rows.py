@@ -10,7 +10,13 @@ import pandas as pd
 import yaml
 
 from opensora.core.errors import ConfigError, OpenSoraError, TableError
-from opensora.report.footage.candidates import LIMIT, candidates, stage_table, with_corrections
+from opensora.report.footage.candidates import (
+    LIMIT,
+    candidates,
+    even_part,
+    stage_table,
+    with_corrections,
+)
 from opensora.report.media import is_inside
 from opensora.tables.columns import (
     DETAIL,
@@ -126,7 +132,7 @@ def clips_of(run: Path) -> tuple[pd.DataFrame, int]:
         OpenSoraError: the run has no clips, or no captions yet.
     """
     ids = stage_table(run, "clips")
-    clips = candidates(run, pd.Index(ids[ID] if len(ids) else []))
+    clips = candidates(run, even_part(pd.Index(ids[ID] if len(ids) else [])))
     if clips.empty:
         raise OpenSoraError(
             f"{run}: has no clips with captions yet; give one of its tables, such as {run}/clips"

@@ -6,22 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from opensora.report.collect import RunFolder
-from opensora.report.footage.candidates import (
-    candidates,
-    columns_of,
-    stage_table,
-    with_corrections,
-)
+from opensora.report.footage.candidates import stage_table
 from opensora.report.footage.excerpts import Span, excerpt
+from opensora.report.history import config_of
 from opensora.report.media import Media
-from opensora.report.script import packed
-from opensora.tables.columns import FACTS, ID, SCENES, VIDEOS
+from opensora.tables.columns import ID, SCENES, VIDEOS
 
-_SELECTING = "build_manifest"
-_MARKED_OUT = "marked_out"  # no rule of the page can keep such a clip
 _EXAMPLES = 2  # of each reason, with a picture
 _SHOWN = 40  # reasons with pictures: each costs about a second
 _DETAILS = 200  # rejected rows of a reason that the page lists
@@ -30,12 +22,7 @@ _RULES: dict[str, Any] = {
     **{"filters": {}, "keep_if": [], "licences": [], "dedup": {}},
     **{"max_clips_per_source": None, "prefer": None},
 }
-_NOT_SHOWN = frozenset({"path", "sha256"})  # of no use on the page, and long
-# numbers that are no scores: they are filtered by as scores are, but shown behind them
-_OF_THE_FILE = (
-    *("seconds", "num_frames", "fps", "height", "width", "aspect_ratio", "resolution"),
-    *("text_len", "num_captions", "start", "end", *FACTS),
-)
+_OWN_RULES = ("filters", "keep_if")  # which a source may have in place of the run's
 
 
 def curation(run: RunFolder, media: Media) -> dict[str, Any] | None:
@@ -48,42 +35,20 @@ def curation(run: RunFolder, media: Media) -> dict[str, Any] | None:
         ],
         "kept": run.kept,
         "reasons": _reasons(run, media),
-        "rules": {name: _settings(run).get(name) or other for name, other in _RULES.items()},
-        **_clips(run),
+        "rules": _rules(config_of(run)),
     }
 
 
-def _clips(run: RunFolder) -> dict[str, Any]:
-    """The clips that reach the rules, packed; nothing where there are none."""
-    last = (run.rejected["stage"] == _SELECTING) & (run.rejected["reason"] != _MARKED_OUT)
-    ids = pd.Index(run.manifest[ID]).append(pd.Index(run.rejected.loc[last, ID]))
-    scorers = _settings(run).get("scorers")
-    clips = candidates(run.root, ids, scorers if isinstance(scorers, list) else None)
-    if clips.empty or _settings(run).get("sources"):  # whose rules are not the run's
-        return {"clips": None, "scores": [], "ranges": {}, "total": 0}
-    clips = with_corrections(clips, run.manifest)
-    columns = columns_of(clips.drop(columns=[n for n in _NOT_SHOWN if n in clips]))
-    numbers = [name for name in columns if pd.api.types.is_numeric_dtype(clips[name])]
-    others = [name for name in _OF_THE_FILE if name in numbers]
-    scores = [name for name in numbers if name not in others]
-    split = run.manifest.set_index(ID)["split"].reindex(clips[ID]).fillna("")
-    return {
-        "clips": packed({**columns, "was": split.to_numpy(dtype=object)}),
-        "scores": scores,
-        "numbers": others,
-        "ranges": {n: [clips[n].min(), clips[n].max()] for n in scores if clips[n].notna().any()},
-        "total": len(ids),
-        "held": len(clips),
+def _rules(settings: dict[str, Any]) -> dict[str, Any]:
+    """The rules of the run, and of each of its sources those that are its own."""
+    rules = {name: settings.get(name) or other for name, other in _RULES.items()}
+    own = [source for source in settings.get("sources") or [] if isinstance(source, dict)]
+    return rules | {
+        "sources": {
+            str(source.get("name")): {name: source.get(name) or rules[name] for name in _OWN_RULES}
+            for source in own
+        }
     }
-
-
-def _settings(run: RunFolder) -> dict[str, Any]:
-    """The workflow's config that the run was made with."""
-    try:
-        found = yaml.safe_load(run.configs.get("config.yaml", ""))
-    except yaml.YAMLError:
-        found = None
-    return found if isinstance(found, dict) else {}
 
 
 def _reasons(run: RunFolder, media: Media) -> list[dict[str, Any]]:

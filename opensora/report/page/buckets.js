@@ -74,7 +74,7 @@ report.section({
       });
       const go = (word) => {
         report.state.set({ q: word }, { push: true });
-        report.go(report.data.curation ? "curation" : "gallery");
+        report.go(report.data.lineage ? "clips" : "gallery");
       };
       const bars = found.words.map(({ word, clips }) => ({ label: word, value: clips, text: report.format.counted(clips, "clip"), go: () => go(word) }));
       return [

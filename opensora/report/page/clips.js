@@ -1,25 +1,30 @@
 "use strict";
 /* Every clip that reached the rules: what it shows, where it was cut from, where it went. */
 (function () {
+  const data = report.data.lineage;
   const SPLITS = "not in the manifest"; // of clips that the rules of selection rejected
   const time = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(2).padStart(5, "0")}`;
   const from = (clip) => (clip.end > clip.start ? `${time(clip.start)} to ${time(clip.end)}` : "a still");
 
+  const ofSource = (name) => `source: ${name}`;
+  const tags = data ? [...data.splits.map((split) => split || SPLITS), ...Object.keys(data.sources).map(ofSource)] : [];
+  if (data) report.filter.offer({ tags, scores: data.ranges });
+
   /* Clips as items of the filter. A page may hold a quarter of a million: each is a number, its
-     fields are looked up in the columns when somebody asks. */
+     fields are looked up in the columns when somebody asks; names that no column has begin with "#". */
   function itemsOf(columns, places, stages) {
     const at = new Map(places.id.map((id, k) => [id, k]));
     class Clip {
       constructor(k) {
-        this.k = k;
+        this["#row"] = k;
       }
-      get went() {
+      get ["#went"]() {
         const place = at.get(this.id);
         return stages.map((stage) => [stage, place === undefined ? "" : places[`in ${stage}`][place]]);
       }
     }
     for (const [name, values] of Object.entries(columns)) {
-      Object.defineProperty(Clip.prototype, name, { get() { return values[this.k]; } });
+      Object.defineProperty(Clip.prototype, name, { get() { return values[this["#row"]]; } });
     }
     class Item {
       constructor(k) {
@@ -29,8 +34,8 @@
         return `${this.clip.id} ${this.clip.caption} ${this.clip.source}`;
       }
       get tags() {
-        const buckets = this.clip.went.map(([stage, found]) => found.split(", ").filter(Boolean).map((bucket) => `${stage}: ${bucket}`));
-        return [this.clip.was || SPLITS, ...buckets.flat()];
+        const buckets = this.clip["#went"].map(([stage, found]) => found.split(", ").filter(Boolean).map((bucket) => `${stage}: ${bucket}`));
+        return [this.clip["#was"] || SPLITS, ofSource(this.clip.source_name), ...buckets.flat()];
       }
       get values() {
         return this.clip;
@@ -43,18 +48,18 @@
   function way(clip) {
     const step = (name, ...said) => report.el("li", {}, report.el("strong", {}, name), " ", said);
     const note = (text) => report.el("span", { class: "note" }, ` ${text}`);
-    const facts = [clip.codec, clip.licence && `licence ${clip.licence}`].filter(Boolean).join(", ");
+    const facts = [clip.source_name && `of the source ${clip.source_name}`, clip.codec, clip.licence && `licence ${clip.licence}`].filter(Boolean).join(", ");
     return report.el("ol", { class: "lineage" },
       step("source video", report.quote(clip.source), facts ? note(facts) : null),
       step("cut", from(clip), clip.end > clip.start ? note(`minutes and seconds of the source; ${report.format.seconds(clip.end - clip.start)}`) : null),
       step("clip", report.quote(clip.id), note(`${clip.width}×${clip.height}, ${report.format.number(clip.num_frames)} frames, ${report.format.number(clip.fps)} fps`)),
       step("caption", report.quote(clip.caption || "none")),
-      step("manifest", clip.was ? `split ${clip.was}` : SPLITS),
-      clip.went.map(([stage, bucket]) => step(stage, bucket || "in no bucket")));
+      step("manifest", clip["#was"] ? `split ${clip["#was"]}` : SPLITS),
+      clip["#went"].map(([stage, bucket]) => step(stage, bucket || "in no bucket")));
   }
 
   function player(clip) {
-    const look = report.data.lineage.looks[clip.id];
+    const look = data.looks[clip.id];
     if (!look) return null;
     const label = `clip: ${clip.caption.slice(0, 200)}`;
     if (look.video) return report.el("video", { src: look.video, poster: look.poster, controls: true, loop: true, playsinline: true, preload: "none", "aria-label": label });
@@ -66,7 +71,7 @@
     root.dataset.clip = clip ? clip.id : "";
     if (!clip) return root.replaceChildren();
     const shown = player(clip);
-    const scores = report.data.curation.scores.map((name) => [report.format.words(name), report.format.number(clip[name])]);
+    const scores = data.scores.map((name) => [report.format.words(name), report.format.number(clip[name])]);
     const close = () => report.state.set({ "clips.open": null });
     root.replaceChildren(report.el("section", { class: "card", "aria-label": "Lineage of a clip" },
       report.el("div", { class: "row" }, report.el("h3", { tabindex: "-1" }, "Where this clip comes from"),
@@ -78,7 +83,7 @@
 
   /* Some clips to look at: those with a player. */
   function strip(items, open) {
-    const seen = items.filter((item) => report.data.lineage.looks[item.clip.id]?.poster);
+    const seen = items.filter((item) => data.looks[item.clip.id]?.poster);
     if (!seen.length) return null;
     return report.el("ul", { class: "gallery" }, seen.map(({ clip }) => report.el("li", { class: "sample" },
       report.el("div", { class: "player", style: { "aspect-ratio": `${clip.width} / ${clip.height}` } }, player(clip)),
@@ -87,30 +92,22 @@
   }
 
   function table(items, open) {
-    const { scores } = report.data.curation;
     const name = (row) => report.el("button", { type: "button", class: "link", on: { click: () => open(row) } }, row.id);
     const columns = [
       { key: "id", title: "clip", cell: name }, { key: "caption", title: "caption" }, { key: "source", title: "source video" },
-      { key: "start", title: "cut", kind: "number", cell: from }, { key: "was", title: "split" },
-      ...scores.map((score) => ({ key: score, title: report.format.words(score), kind: "number" })),
+      { key: "start", title: "cut", kind: "number", cell: from }, { key: "#was", title: "split" },
+      ...data.scores.map((score) => ({ key: score, title: report.format.words(score), kind: "number" })),
     ];
     return report.table({ caption: "Clips", columns, rows: items.map((item) => item.clip), limit: 50 });
   }
 
   async function build(root) {
-    const { clips } = report.data.curation;
-    if (!clips) {
-      root.append(report.el("p", { class: "absent" }, "No clips with captions and scores yet; rules caption_clips and score_clips make them."));
-      return () => {};
-    }
-    const { stages, buckets } = report.data.lineage;
-    const columns = await report.unpack(clips);
-    const items = itemsOf(columns, await report.unpack(buckets), stages);
-    const sides = new Set(columns.was);
+    const { stages } = data;
+    const items = itemsOf(await report.unpack(data.clips), await report.unpack(data.buckets), stages);
     const known = {
       stage: false,
-      tags: { has: (tag) => tag === SPLITS || sides.has(tag) || stages.some((name) => tag.startsWith(`${name}: `)) },
-      scores: new Set([...report.data.curation.scores, ...report.data.curation.numbers]),
+      tags: { has: (tag) => tags.includes(tag) || stages.some((name) => tag.startsWith(`${name}: `)) },
+      scores: new Set([...data.scores, ...data.numbers]),
     };
     const byId = new Map(items.map((item) => [item.clip.id, item.clip]));
     const open = (clip) => report.state.set({ "clips.open": clip.id }, { push: true });
@@ -131,8 +128,8 @@
   }
 
   report.section({
-    id: "clips", title: "Clips", order: 15, needs: ["curation", "lineage"],
-    lead: "Every clip that reached the rules of selection, back to its source video and second.",
+    id: "clips", title: "Clips", order: 15, needs: ["lineage"],
+    lead: "Every clip of the manifest, and those that the rules of selection left out, back to their source video and second.",
     absent: "No manifest yet; rule build_manifest makes it.",
     build(root) {
       let update = null;

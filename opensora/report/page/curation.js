@@ -2,7 +2,10 @@
 /* Which footage stayed, why the rest did not, and what other rules would leave. */
 (function () {
   const data = report.data.curation;
-  if (data) report.filter.offer({ scores: data.ranges });
+  const WITHOUT = {
+    import: "No thresholds here: the clips came as a table (manifest: in the config), of which import_manifest takes every row that can be used. To choose among them, give the table as one of sources: with filters and keep_if.",
+    manifest: "No thresholds here: the folder of the run holds its manifest without the tables of clips, captions and scores that it was chosen from.",
+  };
 
   report.section({
     id: "curation",
@@ -18,14 +21,15 @@
     const look = report.el("div", { class: "look" });
     const show = (stage, reason) => showReason(look, data.reasons.find((one) => one.stage === stage && one.reason === reason));
     root.append(report.sankey(data.stages, show), reasonTable(show), look);
-    if (!data.clips) {
-      root.append(report.el("p", { class: "absent" }, "No clips with captions and scores yet; rules caption_clips and score_clips make them."));
+    const { clips: packed, origin } = report.data.lineage || {};
+    if (!packed || WITHOUT[origin]) {
+      root.append(report.el("p", { class: "absent" }, WITHOUT[origin] || "No manifest yet; rule build_manifest makes it."));
       return null;
     }
     const place = report.el("div", {}, report.el("p", { class: "note" }, "Reading the clips …"));
     root.append(place);
     let update = null;
-    report.unpack(data.clips).then((clips) => {
+    report.unpack(packed).then((clips) => {
       place.replaceChildren();
       update = report.rules(place, clips);
       update();

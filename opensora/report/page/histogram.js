@@ -1,14 +1,16 @@
 "use strict";
 /* A histogram with two thresholds that are dragged, moved by the arrow keys, or typed.
 
-   report.histogram({title, values, bins, bound: {min, max}, change(bound), pick(low, high)}) returns
-   {node, draw(stays, isShown), set(bound)}; both tell something of a clip by its number. */
+   report.histogram({title, values, rows, bound: {min, max}, change(bound), pick(low, high)}) returns
+   {node, draw(stays, isShown), set(bound)}; `rows` are the clips that it speaks of, both functions
+   tell something of a clip by its number. */
 report.histogram = (function () {
   const [WIDTH, HEIGHT, BINS] = [360, 96, 40];
 
-  function edges(values) {
+  function edges(values, rows) {
     let [low, high] = [Infinity, -Infinity];
-    for (const value of values) {
+    for (const k of rows) {
+      const value = values[k];
       if (value === null) continue;
       if (value < low) low = value;
       if (value > high) high = value;
@@ -24,12 +26,12 @@ report.histogram = (function () {
     return Number((Math.round(value / step) * step).toFixed(Math.min(digits, 15)));
   }
 
-  return function ({ title, values, bound, change, pick }) {
-    const range = edges(values);
+  return function ({ title, values, rows, bound, change, pick }) {
+    const range = edges(values, rows);
     if (!range) return null;
     const [low, high] = range;
     const span = high - low;
-    const place = Int16Array.from(values, (v) => (v === null ? -1 : Math.min(BINS - 1, Math.floor(((v - low) / span) * BINS))));
+    const place = Int16Array.from(rows, (k) => (values[k] === null ? -1 : Math.min(BINS - 1, Math.floor(((values[k] - low) / span) * BINS))));
     const now = { min: bound?.min ?? null, max: bound?.max ?? null };
     const share = (value) => Math.min(1, Math.max(0, (value - low) / span));
 
@@ -91,7 +93,7 @@ report.histogram = (function () {
       }
     }
 
-    const missing = values.reduce((count, value) => count + (value === null), 0);
+    const missing = rows.reduce((count, k) => count + (values[k] === null), 0);
     const stage = report.el("div", { class: "stage" }, drawing, sides.min.handle, sides.max.handle);
     const ends = report.el("div", { class: "ends" }, report.el("span", {}, report.format.number(low)), report.el("span", {}, report.format.number(high)));
     const fields = report.el("div", { class: "fields" }, sides.min.field, report.el("span", {}, "to"), sides.max.field);
@@ -99,10 +101,10 @@ report.histogram = (function () {
 
     function draw(stays, isShown) {
       const [all, kept] = [new Uint32Array(BINS), new Uint32Array(BINS)];
-      for (let k = 0; k < place.length; k++) {
-        if (place[k] < 0 || !isShown(k)) continue;
-        all[place[k]]++;
-        if (stays(k)) kept[place[k]]++;
+      for (let at = 0; at < place.length; at++) {
+        if (place[at] < 0 || !isShown(rows[at])) continue;
+        all[place[at]]++;
+        if (stays(rows[at])) kept[place[at]]++;
       }
       const top = Math.max(...all) || 1;
       bars.forEach((bar, k) => {

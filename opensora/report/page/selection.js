@@ -3,7 +3,8 @@
    sees what the steps before it left, as curation/manifest/selection.py has it.
 
    rules: {filters: {column: {min, max}}, keep_if: [text], licences: [text], dedup: {max_distance},
-           max_clips_per_source, prefer} */
+           max_clips_per_source, prefer, sources: {name: {filters, keep_if}}}; where there are
+           sources, their own filters and keep_if stand in place of the run's. */
 report.selection = (function () {
   const VIDEO_ONLY = new Set(["num_frames", "fps", "flow", "frozen_ratio"]); // as filters.py
   const BAND_BITS = 16;
@@ -13,20 +14,25 @@ report.selection = (function () {
     return count;
   });
 
-  const isNumbers = (values) => values.every((value) => value === null || typeof value === "number");
+  const isNumber = (value) => value === null || typeof value === "number";
 
-  /* What does not depend on the rules, made once for a table of clips. */
-  function prepare(clips) {
+  /* What does not depend on the rules, made once for a table of clips; `sources` names the columns
+     that clips of each have, and is empty where the run has one source. */
+  function prepare(clips, sources) {
     const count = clips.id.length;
-    const kinds = new Map(Object.entries(clips).map(([name, values]) => [name, isNumbers(values) ? "number" : "text"]));
-    return { clips, count, kinds, ranks: new Map(), hashes: null, keys: new Map() };
+    const all = { name: null, rows: Uint32Array.from({ length: count }, (_, k) => k), columns: Object.keys(clips) };
+    const parts = Object.entries(sources).map(([name, columns]) => ({ name, rows: all.rows.filter((k) => clips.source_name[k] === name), columns }));
+    for (const part of [all, ...parts]) {
+      const kind = (name) => (part.rows.every((k) => isNumber(clips[name][k])) ? "number" : "text");
+      part.kinds = new Map(part.columns.filter((name) => name in clips).map((name) => [name, kind(name)]));
+    }
+    return { clips, count, kinds: all.kinds, parts: parts.length ? parts : [all], ranks: new Map(), hashes: null, keys: new Map() };
   }
 
   /* Reasons by clip, "" where it stays. Throws a sentence where a rule can not be read. */
   function apply(table, rules) {
     const reasons = new Array(table.count).fill("");
-    for (const [column, bound] of Object.entries(rules.filters || {})) applyBound(table, column, bound, reasons);
-    for (const text of rules.keep_if || []) applyCondition(table, text, reasons);
+    for (const part of table.parts) applyOwn(table, part, rules.sources?.[part.name] || rules, reasons);
     if (rules.licences?.length) {
       const allowed = new Set(rules.licences);
       if (!table.clips.licence) throw new Error("licences: the clips have none");
@@ -39,17 +45,26 @@ report.selection = (function () {
     return reasons;
   }
 
+  function applyOwn(table, part, own, reasons) {
+    try {
+      for (const [column, bound] of Object.entries(own.filters || {})) applyBound(table, part, column, bound, reasons);
+      for (const text of own.keep_if || []) applyCondition(table, part, text, reasons);
+    } catch (error) {
+      throw part.name === null ? error : new Error(`source ${part.name}: ${error.message}`);
+    }
+  }
+
   function mark(reasons, reason, fails) {
     for (let k = 0; k < reasons.length; k++) if (reasons[k] === "" && fails(k)) reasons[k] = reason;
   }
 
-  function applyBound(table, column, { min = null, max = null }, reasons) {
+  function applyBound(table, part, column, { min = null, max = null }, reasons) {
     const values = table.clips[column];
-    if (!values || table.kinds.get(column) !== "number") throw new Error(`filters: there is no number column “${column}”`);
+    if (part.kinds.get(column) !== "number") throw new Error(`filters: there is no number column “${column}”`);
     if (min !== null && max !== null && min > max) throw new Error(`filters: ${column}: min is above max`);
     const kind = table.clips.kind;
     const spares = VIDEO_ONLY.has(column);
-    for (let k = 0; k < reasons.length; k++) {
+    for (const k of part.rows) {
       if (reasons[k] !== "" || (spares && kind[k] === "image")) continue;
       const value = values[k];
       if (value === null) reasons[k] = `${column}_missing`;
@@ -58,19 +73,16 @@ report.selection = (function () {
     }
   }
 
-  function applyCondition(table, text, reasons) {
+  function applyCondition(table, part, text, reasons) {
     let condition;
     try {
-      condition = report.expression.parse(text, (name) => table.kinds.get(name));
+      condition = report.expression.parse(text, (name) => part.kinds.get(name));
     } catch (error) {
       throw new Error(`keep_if “${text}”: ${error.message}`);
     }
     let at = 0;
     const cell = (name) => table.clips[name][at];
-    mark(reasons, "keep_if", (k) => {
-      at = k;
-      return !condition(cell);
-    });
+    for (at of part.rows) if (reasons[at] === "" && !condition(cell)) reasons[at] = "keep_if";
   }
 
   /* Place of each clip in the order of preference, 0 is the best; ids break ties. */
@@ -116,7 +128,7 @@ report.selection = (function () {
     if (table.hashes) return table.hashes;
     const places = new Map();
     const of = Int32Array.from(table.clips.phash, (text) => {
-      if (text === "") return -1;
+      if (!text) return -1;
       if (!places.has(text)) places.set(text, places.size);
       return places.get(text);
     });
@@ -194,14 +206,14 @@ report.selection = (function () {
   function cleaned(rules) {
     const number = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
     const texts = (value) => (Array.isArray(value) ? value.filter((one) => typeof one === "string") : []);
-    const filters = {};
-    for (const [name, bound] of Object.entries(rules.filters || {})) {
-      const sides = Object.entries({ min: number(bound?.min), max: number(bound?.max) }).filter(([, value]) => value !== null);
-      if (sides.length) filters[name] = Object.fromEntries(sides);
-    }
+    const bound = (sides) => Object.fromEntries(Object.entries({ min: number(sides?.min), max: number(sides?.max) }).filter(([, value]) => value !== null));
+    const own = (given) => {
+      const bounds = Object.entries(given?.filters || {}).map(([name, sides]) => [name, bound(sides)]);
+      return { filters: Object.fromEntries(bounds.filter(([, sides]) => Object.keys(sides).length)), keep_if: texts(given?.keep_if) };
+    };
     return {
-      filters,
-      keep_if: texts(rules.keep_if),
+      ...own(rules),
+      sources: Object.fromEntries(Object.entries(rules.sources || {}).map(([name, given]) => [name, own(given)])),
       licences: texts(rules.licences),
       dedup: { max_distance: number(rules.dedup?.max_distance) },
       max_clips_per_source: number(rules.max_clips_per_source),
@@ -209,29 +221,31 @@ report.selection = (function () {
     };
   }
 
-  /* The rules as the workflow's config takes them. */
-  function yaml(rules) {
-    const lines = [];
-    const filters = Object.entries(rules.filters || {});
-    lines.push(filters.length ? "filters:" : "filters: {}");
+  /* Bounds and conditions as the workflow's config takes them, of the run or of one source. */
+  function ownYaml(own) {
+    const filters = Object.entries(own.filters);
+    const lines = [filters.length ? "filters:" : "filters: {}"];
     for (const [name, { min = null, max = null }] of filters) {
       const sides = [min === null ? null : `min: ${number(min)}`, max === null ? null : `max: ${number(max)}`];
       lines.push(`  ${word(name)}: {${sides.filter(Boolean).join(", ")}}`);
     }
-    for (const name of ["keep_if", "licences"]) {
-      const items = rules[name] || [];
-      lines.push(items.length ? `${name}:` : `${name}: []`, ...items.map((item) => `  - ${quoted(item)}`));
-    }
-    lines.push(`dedup: {max_distance: ${rules.dedup?.max_distance ?? "null"}}`);
-    lines.push(`max_clips_per_source: ${rules.max_clips_per_source || "null"}`);
-    lines.push(`prefer: ${rules.prefer ? word(rules.prefer) : "null"}`);
-    return `${lines.join("\n")}\n`;
+    return [...lines, ...list("keep_if", own.keep_if)];
   }
+
+  /* The rules that are always the run's. */
+  const runYaml = (rules) => [
+    ...list("licences", rules.licences),
+    `dedup: {max_distance: ${rules.dedup.max_distance ?? "null"}}`,
+    `max_clips_per_source: ${rules.max_clips_per_source || "null"}`,
+    `prefer: ${rules.prefer ? word(rules.prefer) : "null"}`,
+  ];
+
+  const list = (name, items) => [items.length ? `${name}:` : `${name}: []`, ...items.map((item) => `  - ${quoted(item)}`)];
 
   /* YAML 1.1 reads 1e-7 as text: it wants a point. */
   const number = (value) => String(value).replace(/^(-?\d+)e/, "$1.0e");
   const word = (text) => (/^[a-z][a-z0-9_]{2,}$/.test(text) && !/^(yes|off|true|false|null)$/.test(text) ? text : quoted(text));
   const quoted = (text) => JSON.stringify(text).replace(/[\u007f-\u00a0\u2028\u2029\ufeff]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
-  return { prepare, apply, cleaned, yaml };
+  return { prepare, apply, cleaned, ownYaml, runYaml };
 })();

@@ -8,6 +8,7 @@ import pytest
 from opensora.core.errors import ConfigError, OpenSoraError, TableError
 from opensora.report.browse.rows import CORRECTIONS, choose_corrections, read_rows
 from tests.browser.run_folder import Made, make_run
+from tests.browser.run_sources import make_imported_run
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,14 @@ def test_a_run_shows_all_clips_with_scores_and_reasons(made: Made) -> None:
     assert (told.loc[~told.index.isin(gone), "split"] != "").all()
     assert set(told.loc[gone, "split"]) == {""}
     assert rows.of_clips
+
+
+def test_clips_of_a_table_are_browsed_though_no_video_was_cut(tmp_path: Path) -> None:
+    made = make_imported_run(tmp_path)
+    rows = read_rows(made.run)
+    assert rows.of_clips
+    assert set(rows.table["split"]) == {"train", "validation"}
+    assert rows.table["caption"].str.contains("number").all()
 
 
 TABLES = {

@@ -1,18 +1,15 @@
-import base64
-import gzip
-import json
+from dataclasses import replace
 
-import pandas as pd
+import yaml
 
 from opensora.core.io import read_json
 from opensora.report.collect import collect
-from opensora.report.footage.candidates import candidates
 from opensora.report.footage.curation import curation
 from opensora.report.media import Media
 from tests.browser.run_folder import make_run
 
 
-def test_the_page_holds_every_reason_and_the_clips_that_the_rules_choose_among(tmp_path):
+def test_the_page_holds_every_reason_and_the_rules_of_the_run(tmp_path):
     made = make_run(tmp_path, clips=40, samples=2, stages=("stage1",))
     data = curation(collect(made.run), Media(tmp_path / "media", "media"))
     funnel = read_json(made.run / "funnel.json")["stages"]
@@ -23,16 +20,15 @@ def test_the_page_holds_every_reason_and_the_clips_that_the_rules_choose_among(t
         assert all((tmp_path / one["poster"]).is_file() for one in line["examples"])
         assert line["examples"]
     assert any("video" in one for line in data["reasons"] for one in line["examples"])
-    clips = json.loads(gzip.decompress(base64.b64decode(data["clips"])))
-    assert len(clips["id"]) == data["total"] == funnel[-1]["rows_in"]
-    assert sum(split != "" for split in clips["was"]) == funnel[-1]["rows_kept"]
-    scores = made.tables.scores["technical"].set_index("id")["sharpness"]
-    assert clips["sharpness"] == [scores[name] for name in clips["id"]]  # to the last digit
     assert data["rules"]["filters"] == {"flow": {"min": 0.2}}
+    assert data["rules"]["sources"] == {}
 
 
-def test_scores_of_a_scorer_that_the_run_no_longer_has_are_left_out(tmp_path):
+def test_each_source_has_its_rules_and_those_of_the_run_where_it_has_none(tmp_path):
     made = make_run(tmp_path, clips=10, samples=2, stages=("stage1",))
-    ids = pd.Index(made.tables.clips["id"])
-    assert "phash" in candidates(made.run, ids)
-    assert "phash" not in candidates(made.run, ids, ["flow", "technical"])
+    own = [{"name": "web", "keep_if": ["flow > 1"]}, {"name": "film", "filters": {}}]
+    run = replace(collect(made.run), configs={"config.yaml": yaml.safe_dump({"sources": own})})
+    assert curation(run, Media(tmp_path / "media", "media"))["rules"]["sources"] == {
+        "web": {"filters": {}, "keep_if": ["flow > 1"]},
+        "film": {"filters": {}, "keep_if": []},
+    }
