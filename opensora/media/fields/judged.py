@@ -31,6 +31,7 @@ _PLACES = 5  # keyframes of a file from which frames are looked at
 _MOST_DECODED = 150  # frames from the start of a file with fewer keyframes
 _HELD_BYTES = 1 << 26  # of frames that are decoded once for both looks
 _GLANCE, _LOOK = 4, 12  # neighbouring frames at each: first a few, where they have combs more
+_MANY = 500  # frames of pieces of a video that take as long to look at as the video itself
 _CYCLE, _CYCLE_COMBED = 5, 2  # frames of 3:2 pulldown, and those of them with two pictures
 
 
@@ -137,13 +138,25 @@ def is_woven(path: Path, frame: VideoFrame, source: Path | None = None) -> bool:
         path: the file of the frame.
         frame: as decoded.
         source: what that file was cut from, which is looked at once for all its clips: pieces of
-            whole pictures are whole.
+            whole pictures are whole. It is looked at for a frame that has combs, and for many
+            frames, which are then not looked at.
     """
+    if source is not None and _is_of_many(source) and _order(source) == "":
+        return False
     if comb_share(frame) < COMBED:
         return False
     if source is not None and _order(source) == "":
         return False
     return _order(path) not in ("", None)
+
+
+_asked: dict[Path, int] = {}  # source -> frames of its pieces that were asked about
+
+
+def _is_of_many(source: Path) -> bool:
+    """Whether so many frames of pieces of a video came that a look at it is the cheaper way."""
+    _asked[source] = count = _asked.get(source, 0) + 1
+    return count > _MANY
 
 
 def _order(path: Path) -> str | None:

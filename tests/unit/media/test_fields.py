@@ -242,6 +242,27 @@ def test_pieces_are_judged_by_what_they_were_cut_from(tmp_path: Path) -> None:
     assert fields._fields_of.cache_info().misses == 1  # of the source, for all that is cut from it
 
 
+def test_of_many_pieces_no_frame_is_looked_at_where_the_source_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [write(tmp_path / f"{k}.mp4", scrolling_text(12)) for k in range(2)]
+    looked: list[int] = []
+    look = fields.comb_share
+    monkeypatch.setattr(fields, "comb_share", lambda frame: looked.append(1) or look(frame))
+    monkeypatch.setattr(fields, "_MANY", 3)
+    monkeypatch.setattr(fields, "_asked", {})
+    fields._fields_of.cache_clear()
+    assert fields_of(paths[1]) == fields.WHOLE
+    looked.clear()
+    for _ in range(4):
+        read_seen(paths[0], [1], source=paths[1])
+    assert len(looked) == 3
+    # what is woven is looked at however many pieces it has
+    top = write(tmp_path / "top.mp4", woven("tff"))
+    for _ in range(5):
+        assert combs(read_seen(top, [12], source=top)[0].rgb) < 0.001
+
+
 def test_grain_is_no_comb(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     grain = [
