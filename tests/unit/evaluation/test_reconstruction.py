@@ -1,8 +1,16 @@
+from dataclasses import replace
+
 import pandas as pd
+import pytest
+import torch
+from diffusers import AutoencoderKLWan
 
 from opensora.evaluation import reconstruction
 from opensora.evaluation.metric import EvaluationInputs, read_samples
+from opensora.evaluation.real_clips import choose_clips, fitted, read_clip, view_of
 from opensora.evaluation.reconstruction import Reconstruction, match_truth
+from opensora.media.frames import psnr, to_uint8
+from opensora.models.vae import WanVAE
 
 
 class GreyVae:
@@ -51,6 +59,41 @@ def test_a_perfect_vae_is_as_good_as_the_real_clips(world, monkeypatch):
     train = Reconstruction().compute(inputs_of(world))["splits"]["train"]
     assert train["real"] == train["reconstructed"]
     assert train["psnr"] == {"mean": None, "min": None, "max": None, "n": 0}  # infinite
+
+
+@pytest.fixture(scope="module")
+def wan(tmp_path_factory):
+    """The folder of a small autoencoder along time, whose latents are scaled channel by channel."""
+    torch.manual_seed(0)
+    network = AutoencoderKLWan(
+        base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+        latents_mean=[0.1, 0.2, 0.3, 0.4],
+        latents_std=[1.0, 2.0, 3.0, 4.0],
+    )
+    network.save_pretrained(folder := tmp_path_factory.mktemp("wan"))
+    return folder
+
+
+def test_the_autoencoder_of_the_run_is_the_one_that_is_measured(world, wan):
+    inputs = inputs_of(world, vae=str(wan), truth=None)
+    inputs = replace(inputs, samples=inputs.samples.assign(height=32, width=32))
+    result = Reconstruction().compute(inputs)
+    assert result["model"] == WanVAE(str(wan)).identity()
+    assert (view_of(inputs.samples).num_frames, result["size"][0]) == (16, 13)  # whole latent ones
+    view = replace(view_of(inputs.samples), num_frames=13)
+    clips = choose_clips(inputs.manifest, view, 8).to_dict("records")
+    assert [clip["id"] for clip in clips] == list(result["samples"])
+    network = AutoencoderKLWan.from_pretrained(wan).eval()
+    for clip in clips[:2]:
+        pixels = read_clip(clip, fitted(view, clip["aspect_ratio"], (8, 8)))
+        with torch.no_grad():
+            decoded = network.decode(network.encode(pixels[None]).latent_dist.mode()).sample[0]
+        pair = (torch.from_numpy(to_uint8(x))[None] for x in (pixels, decoded))
+        assert result["samples"][clip["id"]] == pytest.approx(float(psnr(*pair)), abs=1e-2)
 
 
 def test_without_truth_only_the_detector_is_skipped(world, monkeypatch):
