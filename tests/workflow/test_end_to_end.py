@@ -176,9 +176,20 @@ def test_a_second_run_has_nothing_to_do(run: Path) -> None:
 def test_snakemakes_own_report_holds_the_charts_by_part(run: Path) -> None:
     snakemake(run.parents[1], "all", "--report", "report.html")
     page = (run.parents[1] / "report.html").read_text()
-    charts = {path.stem for path in (run / "report/pictures").glob("*/*.svg")}
-    assert {"footage_kept_and_lost", "stage1_loss", "stage2_loss", "prompt_following"} <= charts
-    assert all(name in page for name in ("Curation", "Training", "Evaluation", *charts))
+    results, _ = json.JSONDecoder().raw_decode("{" + page.rpartition("var results = {")[2])
+    shown = {one["filename"]: one for one in results.values()}
+    pictures = run / "report/pictures"
+    assert shown.keys() == {str(path.relative_to(pictures)) for path in pictures.glob("*/*.svg")}
+    assert all(part in page for part in ("Curation", "Training", "Evaluation"))
+    for name, one in shown.items():
+        assert one["labels"] == {"run": "test", "picture": Path(name).stem}
+        assert "run <strong>test</strong>" in one["caption"]
+    captions = {name: one["caption"] for name, one in shown.items()}
+    assert "Thresholds: frozen_ratio max 0.9." in captions["Curation/footage_kept_and_lost.svg"]
+    for stage in ("stage1", "stage2"):
+        assert "A curve of training" in captions[f"Training/{stage}_loss.svg"]
+        assert "seed 42." in captions[f"Training/{stage}_loss.svg"]
+    assert "with 95 % intervals" in captions["Evaluation/prompt_following.svg"]
 
 
 def test_a_deleted_table_is_made_again_alone(run: Path) -> None:
