@@ -93,11 +93,14 @@ def propose(
         lines, mode, min_s = _of_videos(folder, sample, words), "reencode", _CLIP_MIN_S
         cut = (_cut(info) for one, info in sample.good if words.has(one.path))
         clips = round(sample.scaled(sum(cut)))
+    of = " # where neither a table nor a folder says so" if table else ""
     said = config.with_suffix(".corrections.csv")
     tail = [
         f"# `opensora browse results/{name}` writes it: better captions, clips marked out.",
         f"corrections: {_quoted(str(said))}",
-        _IN_SPLITS if table and words.in_splits else f"validation_fraction: {_held_out(number)}",
+        _IN_SPLITS
+        if table and words.in_splits
+        else f"validation_fraction: {_held_out(number)}{of}",
         *_MODELS,
     ]
     tail += ["sample:", f"  prompts: {_quoted(str(prompts))}", "  num_samples: 1"]

@@ -90,10 +90,13 @@ def find_words(folder: Path, found: Contents) -> Words:
     Where tables name files these go before what stands beside; where neither is, prompts are made
     of the names of folders.
     """
-    if ready := _ready_table(folder, found):
-        return replace(_of_ready(ready), packed=_packed(Path(ready), found))
+    layout = _layout(folder)  # of ten thousands of files the listing takes its time: once
+    if ready := _ready_table(folder, found, layout):
+        return replace(
+            _of_ready(ready), packed=_packed(layout, found) if ready == str(folder) else 0
+        )
     words = Words(beside=len(found.captioned), files=frozenset(found.captioned))
-    words.in_splits = str(folder) if len(_splits(folder, found)) > 1 else ""
+    words.in_splits = str(folder) if len(_splits(folder, found, layout)) > 1 else ""
     places = Places(found.media) if found.tables else None
     named: dict[str, frozenset[str]] = {}  # by the tables whose paths start in their own folders
     elsewhere: dict[str, Named] = {}
@@ -119,7 +122,7 @@ def find_words(folder: Path, found: Contents) -> Words:
         if not theirs.files:
             continue
         if set(rows) >= _OF_SOURCES:
-            if _layout(folder):
+            if layout:
                 return replace(_of_ready(str(folder)), in_splits=words.in_splits)
             theirs = Named(theirs.root or os.path.dirname(table), theirs.files)
         texts[table] = _texts_of(rows, theirs)
@@ -180,9 +183,8 @@ def _of_public(public: PublicTable, rows: pd.DataFrame, videos: Sequence[str]) -
     return {"in_tables": len(named), "files": frozenset(named), "prompts": prompts}
 
 
-def _splits(folder: Path, found: Contents) -> set[str]:
+def _splits(folder: Path, found: Contents, layout: str) -> set[str]:
     """Splits that the clips of a folder with captions are dealt out to, by tables or by folders."""
-    layout = _layout(folder)
     if layout == "split_tables":
         return set(split_tables(folder).values())
     if layout not in ("folder", "videofolder"):
@@ -193,7 +195,7 @@ def _splits(folder: Path, found: Contents) -> set[str]:
     return {split_of(os.path.basename(place)) or "train" for place in places}
 
 
-def _ready_table(folder: Path, found: Contents) -> str:
+def _ready_table(folder: Path, found: Contents, layout: str) -> str:
     """What of a folder is ready clips with their captions, which a run begins with; "" if nothing.
 
     Settings of a trainer, archives, tables with the clips in them or of clips that stand elsewhere;
@@ -204,12 +206,11 @@ def _ready_table(folder: Path, found: Contents) -> str:
         if path.suffix.lower() in (".toml", ".json") and _layout(path):
             return str(path)
     ready = ["parquet", "two_lists", "webdataset"] + ["split_tables"] * (not found.media)
-    return str(folder) if _layout(folder) in ready else ""
+    return str(folder) if layout in ready else ""
 
 
-def _packed(ready: Path, found: Contents) -> int:
+def _packed(layout: str, found: Contents) -> int:
     """Bytes of the files that hold clips, where a layout has them in other files."""
-    layout = _layout(ready)
     tables = [path for path in found.tables if path.lower().endswith(".parquet")]
     files = {"webdataset": found.archives, "parquet": tables}.get(layout, [])
     return sum(os.path.getsize(path) for path in files if os.path.isfile(path))
