@@ -49,6 +49,10 @@ def account(
             ("captions", _captions(words, sample.total)),
             ("left out", _left_out(sample, proposal)),
         ]
+    if words.others:
+        named = ", ".join(words.others)
+        more = f"{named}: names more files; `sources:` takes several tables (docs/sources.md)"
+        rows.append(("mind", more))
     if "" in words.sources:
         rows.append(
             (

@@ -42,6 +42,7 @@ class Words:
         clips_of: a table of clips that start in another folder than its own, as OpenVid-1M has
             them; which begins a run with `manifest` and `root`.
         root: that folder; "" the working one.
+        others: tables beside that one which name files that it does not.
         has_times: a table says from when to when a text holds.
         heads: tables that are too large to be read as a whole; the first rows were looked into.
         unread: tables that can not be read.
@@ -61,6 +62,7 @@ class Words:
     files: frozenset[str] = frozenset()
     clips_of: str = ""
     root: str = ""
+    others: list[str] = field(default_factory=list)
     has_times: bool = False
     heads: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
@@ -148,6 +150,7 @@ def _choose(words: Words, named: dict[str, frozenset[str]], elsewhere: dict[str,
         words.clips_of, words.root = best, elsewhere[best].root or ""
         words.files = elsewhere[best].files
         words.in_tables = len(words.files)
+        words.others = [name for name in elsewhere if elsewhere[name].files - words.files]
     elif in_own and in_own >= words.beside:
         words.tables, words.in_tables = list(named), in_own
         words.files = frozenset().union(*named.values())

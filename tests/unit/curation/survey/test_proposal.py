@@ -183,7 +183,10 @@ def test_a_table_of_some_of_the_clips_begins_with_those(tmp_path: Path) -> None:
         film(tmp_path / f"video/{k}.mp4")
     (tmp_path / "data").mkdir()
     (tmp_path / "data/t.csv").write_text("path,text\n0.mp4,a car\n1.mp4,a bus\n")
-    config, made, *_ = proposed(tmp_path)
+    (tmp_path / "data/u.csv").write_text("path,text\n2.mp4,a tree\n")
+    config, made, sample, words = proposed(tmp_path)
+    lines = account(walk(tmp_path), sample, words, made)
+    assert any(text.startswith(f"{tmp_path}/data/u.csv: names more files") for _, text in lines)
     assert (made.mode, config["manifest"]) == ("import", str(tmp_path / "data/t.csv"))
     assert config["root"] == str(tmp_path / "video")
 
