@@ -1,9 +1,12 @@
 """Every section, in light and dark: drawn, without complaint, fit for a screen reader."""
 
+import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from opensora.report.pages import write_report
 from tests.browser.conftest import watched
 from tests.browser.run_folder import HOSTILE
 
@@ -40,6 +43,31 @@ def test_every_section_is_drawn_and_fit_for_a_screen_reader(scheme, browser, mad
                 chart.scroll_into_view_if_needed()
                 chart.locator("canvas").wait_for()
             assert serious(page) == [], (section, scheme)
+
+
+def test_an_unpacked_report_is_whole(browser, made, tmp_path):
+    here, archive = tmp_path / "here/index.html", tmp_path / "report.zip"
+    write_report(made.run, here, benchmarks=made.benchmarks, archive=archive)
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(tmp_path / "there")
+    shutil.rmtree(tmp_path / "here")
+    with watched(browser, tmp_path / "there/index") as opened:
+        opened.open()
+        page = opened.page
+        for section in page.evaluate("report.sections.map((section) => section.id)"):
+            page.evaluate("id => report.go(id)", section)
+            if section in ("curation", "clips"):
+                page.locator("[data-clips], [data-ready]").first.wait_for(state="attached")
+            assert page.locator(f"#section-{section} .absent").count() == 0, section
+        addresses = page.evaluate(
+            "report.data.gallery.samples.map((one) => [one.media, one.poster])"
+        )
+        assert len(addresses) == 24
+        for address in {name for pair in addresses for name in pair}:
+            assert (tmp_path / "there/index" / address).stat().st_size > 0
+        page.evaluate("report.go('gallery')")
+        page.locator("#section-gallery .sample").first.get_by_role("button", name="play").click()
+        opened.until("document.querySelector('#section-gallery video').currentTime > 0.2")
 
 
 def test_hostile_text_is_shown_and_never_run(page):

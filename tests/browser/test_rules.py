@@ -12,6 +12,7 @@ from opensora.cli.main import EXIT_USER, main
 from opensora.config.run_sources import rules_of_sources
 from opensora.core.io import read_json
 from opensora.dag.settings import check_workflow_config
+from opensora.tables.io import read_table
 from opensora.tables.manifest import read_manifest
 from tests.browser.conftest import watched
 from tests.browser.run_sources import CUT, READY, RULES
@@ -268,6 +269,30 @@ def test_thresholds_move_by_the_keyboard_and_bars_list_their_clips(page):
     number = int(bar.evaluate("node => node.textContent.split(' of ')[1].split(' ')[0]"))
     bar.click()
     assert page.page.locator("[data-rows]").get_attribute("data-rows") == str(number)
+
+
+def test_the_drawing_has_every_reason_of_the_funnel_and_each_leads_to_its_examples(page, made):
+    page.open("curation")
+    stages = read_json(made.run / "funnel.json")["stages"]
+    lost = [(one["stage"], name, n) for one in stages for name, n in one["reasons"].items()]
+    drawing = page.page.get_by_role("group", name="Footage kept and lost at each stage")
+    titles = drawing.locator(".reason title").evaluate_all("all => all.map(one => one.textContent)")
+    said = {tuple(title.replace(": ", " \u00b7 ").split(" \u00b7 ")[::2]) for title in titles}
+    rows = [(name.replace("_", " "), n["rows"]) for _, name, n in lost]
+    assert said == {(name, f"{n} row{'s' * (n > 1)}") for name, n in rows}
+    rejected = read_table(made.run / "rejected.csv")
+    head = page.page.locator(".look h3")
+    ways = ["Enter", "Space", None]  # None is the mouse
+    for (stage, reason, _), way in zip(lost, ways * len(lost), strict=False):
+        name = reason.replace("_", " ")
+        button = drawing.get_by_role("button", name=f"{name}:")
+        button.press(way) if way else button.click()
+        head.get_by_text(name).wait_for()
+        assert f"in {stage.replace('_', ' ')}" in head.inner_text()
+        ids = rejected.query("stage == @stage and reason == @reason")["id"]
+        shown = page.page.locator(".look tbody th").all_inner_texts()
+        assert shown == list(ids)[:20] != []
+        assert page.page.locator(".look figure").count() > 0
 
 
 def test_a_reason_shows_its_examples_and_they_play(page):

@@ -33,10 +33,16 @@ report.sankey = function (stages, pick) {
       const [x, y] = isAbove ? [node.x0, node.y0 - 17] : [node.x1 + 6, (node.y0 + node.y1) / 2 - 2];
       const name = report.svg("text", { x, y, class: "name" }, report.format.words(node.name));
       const text = report.svg("text", { x, y: y + 13, class: "amount" }, node.text);
-      const go = node.kind === "lost" ? { class: "reason", on: { click: () => pick(node.stage, node.name) } } : {};
+      const open = () => pick(node.stage, node.name);
+      const press = (event) => {
+        if (!["Enter", " "].includes(event.key)) return;
+        event.preventDefault(); // a space would scroll
+        open();
+      };
+      const go = node.kind === "lost" ? { class: "reason", role: "button", tabindex: "0", on: { click: open, keydown: press } } : {};
       return report.svg("g", go, box, name, text, report.svg("title", {}, `${report.format.words(node.name)}: ${node.text}`));
     }),
   ];
-  const drawing = report.svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "sankey", role: "img", "aria-label": "Footage kept and lost at each stage; the table below says the same" }, drawn);
+  const drawing = report.svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "sankey", role: "group", "aria-label": "Footage kept and lost at each stage; the table below says the same" }, drawn);
   return report.el("div", { class: "scroll card", tabindex: "0", role: "region", "aria-label": "Flow of the footage" }, drawing);
 };
