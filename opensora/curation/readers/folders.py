@@ -173,4 +173,5 @@ def _names_clips(table: Path) -> bool:
         return False
     if PATH not in rows or TEXT not in rows:
         return False
-    return any((table.parent / str(name)).is_file() for name in rows[PATH])
+    # which takes any text: a name may be longer than a system has them
+    return any(os.path.isfile(os.path.join(table.parent, str(name))) for name in rows[PATH])

@@ -164,7 +164,7 @@ def root_of(source: Path, layout: str | None, rows: pd.DataFrame, given: str | N
     names = [str(name) for name in with_known_names(rows).get(PATH, [])[:_TRIED]]
     if given is not None or any(map(os.path.isfile, names)):
         return given
-    if not any((source.parent / name).is_file() for name in names):
+    if not any(os.path.isfile(os.path.join(source.parent, name)) for name in names):
         return None
     log.info("import_manifest root=%s: there its paths start", source.parent)
     return str(source.parent)

@@ -138,8 +138,10 @@ def test_tables_named_as_splits_say_what_is_held_out(clips: Path, tmp_path: Path
     assert list(read_clips(folder)["split"]) == ["train", "train", "validation"]
     (folder / "val.json").unlink()
     assert "split" not in read_clips(folder)  # sides can be drawn
-    (folder / "train.json").write_text('[{"media_path": "gone.mp4", "caption": "nothing here"}]')
-    assert layout_of(folder) == ""
+    for name in ("gone.mp4", "a" * 5000, "a\0.mp4", "../" * 2000, 7):
+        listed = [{"media_path": name, "caption": "nothing here"}]
+        (folder / "train.json").write_text(json.dumps(listed))
+        assert layout_of(folder) == ""
 
 
 @pytest.mark.parametrize("place", ["own", "working"])
