@@ -9,6 +9,7 @@
 # make cluster start a SLURM on this machine (root, slurm-wlm, munge) and run the tests of it
 # make cluster-faults  everything that goes wrong on a cluster, docs/cluster.md; an hour or two; one
 #              test also needs slurmdbd and mariadb-server
+# make stores  fetch from an S3 that moto plays here, with the packages of the extra s3; a minute
 # make gpu     on a machine with a GPU: its tests, kernels and training steps, six minutes
 # make matrix  run the tests as other processors, thread counts and ffmpegs would
 # make fuzz SECONDS=600 SEED=0  hostile inputs by the thousand, docs/security.md
@@ -25,7 +26,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: setup demo demo-iddpm demo-wan demo-wan-lora test long faults cluster cluster-faults gpu matrix fuzz map versions lint pictures vendor lock clean
+.PHONY: setup demo demo-iddpm demo-wan demo-wan-lora test long faults cluster cluster-faults stores gpu matrix fuzz map versions lint pictures vendor lock clean
 
 setup: $(READY)
 
@@ -59,6 +60,11 @@ long: $(READY)
 
 faults: $(READY)
 	pytest -m "faults or not faults" tests/hostile/faults
+
+stores: $(READY)
+	python -m pip install --quiet --disable-pip-version-check --upgrade --target build/stores \
+		s3fs==2026.9.0 "moto[server]==5.2.5"
+	PYTHONPATH=build/stores pytest tests/unit/curation/fetch/test_stores.py
 
 gpu: $(READY)
 	sh tests/gpu.sh

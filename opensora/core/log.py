@@ -43,7 +43,18 @@ def setup_logging(file: str | Path | None = None, *, tracebacks: bool = False) -
         )
     logging.basicConfig(handlers=handlers, level=level, force=True)
     logging.getLogger("opensora").setLevel(logging.DEBUG if tracebacks or file else logging.NOTSET)
-    for name in ("matplotlib", "PIL", "httpx", "httpcore", "numexpr", "fontTools", "pyscenedetect"):
+    for name in (
+        "matplotlib",
+        "PIL",
+        "httpx",
+        "httpx2",
+        "httpcore",
+        "numexpr",
+        "fontTools",
+        "pyscenedetect",
+        "botocore",
+        "aiobotocore",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # misses kernels nobody asked for
 

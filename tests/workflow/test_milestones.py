@@ -45,6 +45,11 @@ def test_each_milestone_is_trained_sampled_and_evaluated(tmp_path: Path) -> None
     for rule, output in (("sample", "samples"), ("evaluate", "evaluation")):
         made = " ".join(name for job in jobs if job.rule == rule for name in job.outputs)
         assert all(f"{output}/stage1@{step}" in made for step in (20, 40)), made
+    trained = [job for job in jobs if job.rule == "train"]
+    assert len(trained) == 4
+    # nothing of training waits for samples, which are made beside it
+    assert not any("/samples/" in name for job in trained for name in job.inputs)
+    assert any("train/stage1@20" in name for job in trained for name in job.inputs)
     found = commands(path, tmp_path)
     assert list(sorted(found)) == ["stage1", "stage1@20", "stage1@40", "stage2"]
     assert "--until 20 " in found["stage1@20"]

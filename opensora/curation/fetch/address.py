@@ -11,8 +11,10 @@ from opensora.tables.manifest import make_id
 
 WEB, STORES = ("http", "https"), ("s3", "hf")
 SCHEMES = (*WEB, *STORES)
-# a scheme, a host or bucket, and no blank or control character: what would break a request's lines
+# a scheme, a host or bucket, and no blank or control character: what would break a request's lines;
+# keys of a store may have blanks, which its package writes otherwise
 _ADDRESS = re.compile(r"(\w+)://[^\s/?#\x00-\x20\x7f][^\s\x00-\x20\x7f]*")
+_KEY = re.compile(r"(s3|hf)://[^\s/?#\x00-\x20\x7f]+/[^\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def address_of(text: str) -> Address:
         ValueError: it is none, or of a scheme that is not fetched.
     """
     text = text.strip()
-    found = _ADDRESS.fullmatch(text)
+    found = _ADDRESS.fullmatch(text) or _KEY.fullmatch(text)
     scheme = found[1].lower() if found else ""
     if scheme not in SCHEMES or "::" in text:
         raise ValueError(f"{shown(text)!r} is no address of {', '.join(SCHEMES)}")

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import http.client
 import json
 import logging
 import os
@@ -239,7 +238,7 @@ class _Download:
             while True:
                 try:
                     part = answer.body.read(_PART)
-                except (OSError, http.client.HTTPException) as error:
+                except Exception as error:  # a store's package has errors of its own
                     raise Passing(f"broke off ({type(error).__name__})") from error
                 if self._stop.is_set():
                     raise _Abandoned

@@ -155,14 +155,25 @@ def _stored(address: Address, start: int) -> Iterator[Answer]:
         ) from error
     try:
         facts = store.info(address.whole)
-        etag = str(facts.get("ETag") or facts.get("blob_id") or "").strip('"')
-        with store.open(address.whole, "rb") as body:
-            if start:
-                body.seek(start)
-            yield Answer(body, start, facts.get("size"), etag, "")
-    except FileNotFoundError as error:
-        raise Refused("there is no such file") from error
-    except PermissionError as error:
-        raise Refused("it may not be read with the keys of this machine") from error
-    except OSError as error:
-        raise Passing(f"no answer ({type(error).__name__})") from error
+        body = store.open(address.whole, "rb")
+        if start:
+            body.seek(start)
+    except Exception as error:
+        raise _reason(error) from error
+    etag = str(facts.get("ETag") or facts.get("blob_id") or "").strip('"')
+    with body:
+        yield Answer(body, start, facts.get("size"), etag, "")
+
+
+def _reason(error: Exception) -> Refused | Passing:
+    """Why a store gives no file. Each package has errors of its own, some of which are OSErrors."""
+    if isinstance(error, FileNotFoundError):
+        return Refused("there is no such file")
+    if isinstance(error, PermissionError):
+        return Refused("it may not be read with the keys of this machine")
+    code = getattr(getattr(error, "response", None), "status_code", 0)  # of a hub
+    if code in (401, 403, 404):  # to whom it does not know a hub says no more
+        return Refused(
+            "there is no such file, or it may not be read with the token of this machine"
+        )
+    return Passing(f"no answer ({type(error).__name__})")
