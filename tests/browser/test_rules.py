@@ -254,6 +254,20 @@ def test_rules_of_a_strange_address_are_cleaned(page):
     assert (printed["filters"], printed["keep_if"], printed["licences"]) == ({}, [], [])
 
 
+def test_rules_of_strange_sources_are_cleaned(browser, of_sources):
+    strange = '{"sources":{"web":5,"film":{"filters":[1],"keep_if":"a"},"x":{},"__proto__":{}}}'
+    with watched(browser, of_sources.run / "report") as opened:
+        opened.open(f"curation&curation.source=x&curation.rules={quote(strange)}")
+        opened.page.wait_for_selector("body[data-clips]")
+        config = yaml.safe_load(printed(opened.page))
+        rules = {one["name"]: (one["filters"], one["keep_if"]) for one in config["sources"]}
+        assert rules == {
+            "web": ({}, []),
+            "film": ({}, []),
+            "bought": tuple(RULES["bought"].values()),
+        }
+
+
 def test_thresholds_move_by_the_keyboard_and_bars_list_their_clips(page):
     page.open("curation")
     page.page.wait_for_selector("body[data-clips]")

@@ -11,9 +11,11 @@ import yaml
 
 from opensora.core.errors import ConfigError, OpenSoraError, TableError
 from opensora.report.footage.candidates import (
+    IMPORTED,
     LIMIT,
     candidates,
     even_part,
+    ready_clips,
     stage_table,
     with_corrections,
 )
@@ -27,6 +29,7 @@ from opensora.tables.columns import (
     VIDEOS,
 )
 from opensora.tables.io import read_table, with_known_names
+from opensora.tables.manifest import stacked
 
 CORRECTIONS = Path("mine/corrections.csv")  # where no config names another file
 _PARTS = "*.parquet"
@@ -88,7 +91,7 @@ def read_rows(place: Path) -> Rows:
         OpenSoraError: there is nothing to look at.
     """
     run = next((path for path in (place, *place.absolute().parents) if _is_run(path)), None)
-    if place.is_dir() and (place / "clips").is_dir():
+    if any((place / name).is_dir() for name in ("clips", IMPORTED)):
         clips, total = clips_of(place)
         return Rows(_title(f"{place.resolve().name}: clips", len(clips), total), clips, place)
     if place.is_dir():
@@ -131,8 +134,12 @@ def clips_of(run: Path) -> tuple[pd.DataFrame, int]:
     Raises:
         OpenSoraError: the run has no clips, or no captions yet.
     """
-    ids = stage_table(run, "clips")
-    clips = candidates(run, even_part(pd.Index(ids[ID] if len(ids) else [])))
+    cut, ready = stage_table(run, "clips"), ready_clips(run)
+    ids = pd.Index(cut[ID] if len(cut) else []).append(pd.Index(ready[ID]))
+    held = even_part(ids)
+    clips = candidates(run, held)
+    if len(ready):
+        clips = stacked([clips, ready[ready[ID].isin(held)]])
     if clips.empty:
         raise OpenSoraError(
             f"{run}: has no clips with captions yet; give one of its tables, such as {run}/clips"

@@ -25,6 +25,7 @@ from opensora.tables.columns import (
 from opensora.tables.io import read_table
 from opensora.tables.manifest import read_manifest, stacked, with_facts
 
+IMPORTED = "imported"  # folder of a run: ready clips of its sources
 LIMIT = 250_000  # clips that a page holds; of more it holds an even part
 _NOT_SCORES = frozenset({ID, STATUS, DETAIL, "scorer"})
 
@@ -66,17 +67,11 @@ def candidates(root: Path, ids: pd.Index, scorers: Collection[str] | None = None
     return clips.assign(**{name: facts[name].to_numpy() for name in known})
 
 
-def ready_clips(root: Path, ids: pd.Index) -> pd.DataFrame:
-    """Clips of sources that came as tables, as build_manifest takes them; empty without any.
-
-    Args:
-        root: the run's folder.
-        ids: clips that passed every stage before build_manifest.
-    """
-    folders = sorted((root / "imported").glob("*/manifest"))
+def ready_clips(root: Path) -> pd.DataFrame:
+    """Clips of sources that came as tables, as build_manifest takes them; empty without any."""
+    folders = sorted((root / IMPORTED).glob("*/manifest"))
     tables = [read_manifest(folder).drop(columns=SHARD) for folder in folders]
-    clips = stacked(tables) if tables else pd.DataFrame(columns=[ID])
-    return with_facts(clips[clips[ID].isin(ids)]) if len(clips) else clips
+    return with_facts(stacked(tables)) if tables else pd.DataFrame(columns=[ID])
 
 
 def even_part(ids: pd.Index, limit: int = LIMIT) -> pd.Index:

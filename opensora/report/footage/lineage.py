@@ -111,7 +111,8 @@ def _choosable(run: RunFolder, ids: pd.Index) -> tuple[pd.DataFrame, str]:
         return pd.DataFrame(), "import"
     scorers = config_of(run).get("scorers")
     cut = candidates(run.root, ids, scorers if isinstance(scorers, list) else None)
-    ready = ready_clips(run.root, ids)
+    ready = ready_clips(run.root)
+    ready = ready[ready[ID].isin(ids)]
     if cut.empty and ready.empty:
         return pd.DataFrame(), "manifest"
     if len(cut):

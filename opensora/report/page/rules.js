@@ -42,7 +42,7 @@ report.rules = function (root, clips) {
 
   /* The source whose bounds and conditions are shown: one has its own. */
   const source = () => (names.includes(report.state.get("curation.source")) ? report.state.get("curation.source") : names[0] ?? null);
-  const own = (name = source()) => (name === null ? rules : rules.sources[name]);
+  const own = () => (source() === null ? rules : rules.sources[source()]);
   const part = () => table.parts.find(({ name }) => name === source()); // its clips and columns
   const isOf = () => {
     const name = source();

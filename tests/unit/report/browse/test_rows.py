@@ -1,14 +1,17 @@
 """What is browsed: runs, tables, folders of partitions, tables of others."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from opensora.core.errors import ConfigError, OpenSoraError, TableError
+from opensora.report.browse.page import packed_rows
 from opensora.report.browse.rows import CORRECTIONS, choose_corrections, read_rows
+from opensora.tables.manifest import read_manifest
 from tests.browser.run_folder import Made, make_run
-from tests.browser.run_sources import make_imported_run
+from tests.browser.run_sources import make_imported_run, make_sources_run
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,20 @@ def test_a_run_shows_all_clips_with_scores_and_reasons(made: Made) -> None:
     assert (told.loc[~told.index.isin(gone), "split"] != "").all()
     assert set(told.loc[gone, "split"]) == {""}
     assert rows.of_clips
+
+
+def test_clips_of_sources_are_browsed_however_they_came(tmp_path: Path) -> None:
+    made = make_sources_run(tmp_path)
+    rows, ready = read_rows(made.run), read_manifest(made.run / "imported/bought/manifest")
+    assert sorted(rows.table["id"]) == sorted([*made.tables.clips["id"], *ready["id"]])
+    of_ready = rows.table["source_name"] == "bought"
+    assert {"aesthetic_too_low", ""} == set(rows.table.loc[of_ready, "reason"])
+    place = int(of_ready.to_numpy().argmax())
+    assert rows.file(place) == Path(rows.table["path"][place])
+    assert {"aesthetic", "sharpness", "has_audio"} <= set(packed_rows(rows)["numbers"])
+    shutil.rmtree(made.run / "clips")
+    shutil.rmtree(made.run / "captions")
+    assert sorted(read_rows(made.run).table["id"]) == sorted(ready["id"])
 
 
 def test_clips_of_a_table_are_browsed_though_no_video_was_cut(tmp_path: Path) -> None:
