@@ -1,5 +1,6 @@
 """`opensora init` writes a config that Snakemake takes as it is, never over one that is there."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,22 @@ def test_the_config_runs_as_written(here: Path, capsys: pytest.CaptureFixture[st
     assert len(of_three) > len(of_two)
     assert _rules(with_shards(of_two, 3)) == _rules(of_three)
     assert _rules(with_shards(of_two, 1)).total() == int(said[-1].split()[1])
+
+
+def test_real_clips_are_counted_and_make_a_run(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    default = REPOSITORY / "../shared/data/videos"
+    folder = Path(os.environ.get("OPENSORA_TEST_VIDEOS", default)).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there; OPENSORA_TEST_VIDEOS names the folder of real clips")
+    assert main(["init", str(folder), "--output", "mine/real.yaml"]) == EXIT_DONE
+    said = {line.partition("  ")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert said["sizes"].count("x") >= 3
+    assert said["left out"].endswith("none of those looked into")
+    rules = _rules(dry_run(here / "mine/real.yaml", target="report"))
+    assert rules["split_clips"] >= 1
+    assert rules["report"] == 1
 
 
 def musubi(folder: Path) -> None:
