@@ -57,6 +57,9 @@
     return report.el("div", { class: "card" }, report.table({ caption: "Settings, plans and numbers that are others", columns, rows: since.lines }));
   }
 
+  // at cluster's prices a minute is nothing
+  const hours = (value) => (value == null ? "–" : value < 0.01 ? "< 0.01" : report.format.number(value));
+
   function times() {
     const columns = [
       { key: "rule", title: "rule", cell: (row) => report.format.words(row.rule) },
@@ -65,8 +68,8 @@
       { key: "longest", title: "longest job", kind: "seconds" },
       { key: "jobs", title: "jobs", kind: "number" },
       { key: "memory", title: "peak memory", kind: "mebibytes" },
-      { key: "cpu_hours", title: "CPU hours", kind: "number" },
-      { key: "gpu_hours", title: "GPU hours", kind: "number" },
+      { key: "cpu_hours", title: "CPU hours", kind: "number", cell: (row) => hours(row.cpu_hours) },
+      { key: "gpu_hours", title: "GPU hours", kind: "number", cell: (row) => hours(row.gpu_hours) },
     ];
     const bars = data.times.map((row) => ({ label: [report.format.words(row.rule), row.stage].join(" "), value: row.seconds, text: report.format.seconds(row.seconds) }));
     return report.el("div", {},
