@@ -2,11 +2,13 @@
 
 import logging
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
 pytest.importorskip("gradio")
 
@@ -30,15 +32,37 @@ class Slow:
             on_step(step, 3)
         return ["a sample"]
 
+    def preview(self, after):
+        return None
+
 
 def test_each_step_is_told_and_then_what_was_made():
     studio = Slow()
     steps = page._steps(studio, WISH, "stage1", threading.Event(), [])
     for step in (1, 2):
         studio.go.release()
-        assert next(steps) == (f": step {step} of 3", [])
+        assert next(steps)[:2] == (f": step {step} of 3", [])
     studio.go.release()
-    assert list(steps)[-1] == (": step 3 of 3", ["a sample"])
+    assert list(steps)[-1][:2] == (": step 3 of 3", ["a sample"])
+
+
+def test_each_new_preview_is_shown_once():
+    studio, asked = Slow(), []
+    begun = time.time()
+    looks = [(Image.new("RGB", (4, 4)), begun + 9), None, (Image.new("RGB", (4, 4)), begun + 10)]
+
+    def preview(after):
+        asked.append(after)
+        if len(asked) > len(looks):
+            studio.go.release()
+            return None
+        return looks[len(asked) - 1]
+
+    studio.preview = preview
+    said = list(page._steps(studio, WISH, "stage1", threading.Event(), []))
+    assert sum(isinstance(picture, page.gr.Image) for _, _, picture in said) == 2
+    assert begun <= asked[0] <= time.time()  # what was there before the run does not count
+    assert asked[1:4] == [begun + 9, begun + 9, begun + 10]
 
 
 def test_a_stop_ends_the_run_after_the_step_that_is_being_made():
@@ -87,7 +111,7 @@ def test_what_can_not_be_made_is_said_with_what_is_there():
     said = list(
         page._sample(studio, {**fields, "checkpoints": ["s"], "reference": None}, threading.Event())
     )
-    assert said[-1] == ("s: frames is empty; give a number", [])
+    assert said[-1][:2] == ("s: frames is empty; give a number", [])
     assert issubclass(ConfigError, OpenSoraError)
 
 
