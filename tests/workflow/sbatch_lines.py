@@ -19,6 +19,13 @@ _STAND_INS = {
 
 
 def submitted(folder: Path, config: Path, target: str, *words: str) -> dict[str, list[str]]:
+    """The lines of `submitted_jobs` by rule, of one job of each."""
+    return {rule: line for (rule, _), line in submitted_jobs(folder, config, target, *words).items()}
+
+
+def submitted_jobs(
+    folder: Path, config: Path, target: str, *words: str
+) -> dict[tuple[str, str], list[str]]:
     """Submit a workflow to a cluster that is not there, each job of which has ended at once.
 
     Args:
@@ -28,7 +35,7 @@ def submitted(folder: Path, config: Path, target: str, *words: str) -> dict[str,
         words: more options of snakemake.
 
     Returns:
-        Rule -> words of sbatch, of one job of each rule.
+        (rule, its wildcards joined by "_") -> words of sbatch.
     """
     tools = folder / "tools"
     tools.mkdir()
@@ -54,12 +61,13 @@ def submitted(folder: Path, config: Path, target: str, *words: str) -> dict[str,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     found = [path.read_text().split("\0")[:-1] for path in lines.iterdir()]
-    return {_rule(words): words for words in found}
+    return {_job(words): words for words in found}
 
 
-def _rule(words: list[str]) -> str:
+def _job(words: list[str]) -> tuple[str, str]:
     comment = words[words.index("--comment") + 1]
-    return comment.removeprefix("rule_").partition("_wildcards_")[0]
+    rule, _, wildcards = comment.removeprefix("rule_").partition("_wildcards_")
+    return rule, wildcards
 
 
 def _main() -> int:

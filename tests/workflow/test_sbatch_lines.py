@@ -8,7 +8,7 @@ import yaml
 
 from opensora.dag.cluster.runtime import LEAST_MIN
 from opensora.dag.resources import RULES
-from tests.workflow.sbatch_lines import REPOSITORY, submitted
+from tests.workflow.sbatch_lines import REPOSITORY, submitted, submitted_jobs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 # of runs that enter with a table
@@ -28,26 +28,26 @@ def asked(words: list[str]) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("nodes", "gpus", "expected"),
-    [
-        (1, 0, ("1", "1", None, None, None)),
-        (2, 0, ("2", "2", None, None, None)),
-        (1, 4, ("1", None, None, "4", None)),
-        (2, 4, ("2", "2", None, "8", "4")),
-    ],
-)
-def test_a_stage_gets_its_nodes_tasks_and_gpus(
-    nodes: int, gpus: int, expected: tuple[str | None, ...], tmp_path: Path
-) -> None:
+def test_a_stage_gets_its_nodes_tasks_and_gpus(tmp_path: Path) -> None:
+    expected = {
+        (1, 0): ("1", "1", None, None, None),
+        (2, 0): ("2", "2", None, None, None),
+        (1, 4): ("1", None, None, "4", None),
+        (2, 4): ("2", "2", None, "8", "4"),
+    }
     config = yaml.safe_load((REPOSITORY / "configs/workflow/test.yaml").read_text())
-    config["stages"] = [{**config["stages"][0], "nodes": nodes, "gpus": gpus}]
+    config["stages"] = [
+        {**config["stages"][0], "name": f"of{nodes}by{gpus}", "nodes": nodes, "gpus": gpus}
+        for nodes, gpus in expected
+    ]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    lines = submitted(tmp_path, tmp_path / "config.yaml", "train_all")
-    train = asked(lines["train"])
-    assert tuple(train.get(name) for name in TASKS) == expected
-    assert train["-p"] == ("gpu" if gpus else "cpu")
-    assert asked(lines["encode_videos"])["-p"] == "cpu"
+    jobs = submitted_jobs(tmp_path, tmp_path / "config.yaml", "train_all")
+    for (nodes, gpus), tasks in expected.items():
+        train = asked(jobs["train", f"of{nodes}by{gpus}"])
+        assert tuple(train.get(name) for name in TASKS) == tasks
+        assert train["-p"] == ("gpu" if gpus else "cpu")
+    encoding = [asked(words) for (rule, _), words in jobs.items() if rule == "encode_videos"]
+    assert {words["-p"] for words in encoding} == {"cpu"}
 
 
 def test_every_rule_asks_for_what_the_shipped_config_says(tmp_path: Path) -> None:
