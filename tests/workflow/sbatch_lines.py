@@ -20,7 +20,9 @@ _STAND_INS = {
 
 def submitted(folder: Path, config: Path, target: str, *words: str) -> dict[str, list[str]]:
     """The lines of `submitted_jobs` by rule, of one job of each."""
-    return {rule: line for (rule, _), line in submitted_jobs(folder, config, target, *words).items()}
+    return {
+        rule: line for (rule, _), line in submitted_jobs(folder, config, target, *words).items()
+    }
 
 
 def submitted_jobs(
