@@ -220,7 +220,7 @@ def _steps(
 ) -> Iterator[tuple[str, list[Made], Any]]:
     """Make samples in a thread of its own; yields how far it is, and at the end what was made.
 
-    The third is the preview: a picture where there is a new one.
+    The third is the preview, where there is a new one.
 
     What it warns of is added to `warnings`.
 
@@ -228,13 +228,14 @@ def _steps(
         Stopped: `stop` was set; what is finished is kept.
         OpenSoraError: something of the form can not be sampled.
     """
-    far = ""
+    far, is_its_turn = "", False  # before that a preview is of another page
 
     def count(done: int, total: int) -> None:
-        nonlocal far
+        nonlocal far, is_its_turn
         if stop.is_set():
             when = f"after step {done} of {total}; what is finished is kept" if total else "waiting"
             raise Stopped(f"stopped {when}")
+        is_its_turn = total > 0
         far = f": step {done} of {total}" if total else ": waits until another page is done"
 
     def make() -> list[Made]:
@@ -246,7 +247,7 @@ def _steps(
         try:
             told, seen = "", time.time()
             while not wait([work], _LOOK).done:
-                found = None if "waits" in far else studio.preview(seen)
+                found = studio.preview(seen) if is_its_turn else None
                 if far != told or found:
                     told, seen = far, found[1] if found else seen
                     yield told, [], gr.Image(found[0], visible=True) if found else gr.skip()

@@ -154,6 +154,8 @@ def _in_folder(args: argparse.Namespace, manifest: "pd.DataFrame") -> str:
     from opensora.core.text import counted
     from opensora.curation.export.dataset_card import card_beside
     from opensora.curation.export.folders import LEFT_OUT, Choice, export_folder
+    from opensora.tables.checks import TRAIN
+    from opensora.tables.columns import ID
 
     card = card_beside(args.manifest)
     choice = Choice(args.frames, args.size and tuple(args.size), args.fps, card, args.latents)
@@ -161,8 +163,8 @@ def _in_folder(args: argparse.Namespace, manifest: "pd.DataFrame") -> str:
         manifest, args.output, args.format, copy=args.media == "copy", choice=choice
     )
     without = f", {len(left)} left out ({args.output / LEFT_OUT})" if len(left) else ""
-    kept = manifest[~manifest["id"].isin(left["id"])]
-    held_out = int((kept["split"] != "train").sum())
+    kept = manifest[~manifest[ID].isin(left[ID])]
+    held_out = int((kept["split"] != TRAIN).sum())
     apart = f", {held_out} of them held out" if held_out else ""
     return f"{counted(len(kept), 'clip')}{apart}{without} -> {args.output}"
 

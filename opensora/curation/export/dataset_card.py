@@ -72,7 +72,7 @@ def card_beside(manifest: Path) -> str:
     try:
         sources = yaml.safe_load(config.read_text(encoding="utf-8")).get("sources") or []
         rows = [_rates(source) for source in sources if any(map(source.get, RATES))]
-    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, yaml.YAMLError) as error:
         raise ConfigError(f"{config}: is no config that a run wrote ({error})") from error
     if not rows:
         return text

@@ -48,6 +48,7 @@ def test_each_step_is_told_and_then_what_was_made():
 
 def test_each_new_preview_is_shown_once():
     studio, asked = Slow(), []
+    studio.go.release()  # the first step
     begun = time.time()
     looks = [(Image.new("RGB", (4, 4)), begun + 9), None, (Image.new("RGB", (4, 4)), begun + 10)]
 
@@ -63,6 +64,23 @@ def test_each_new_preview_is_shown_once():
     assert sum(isinstance(picture, page.gr.Image) for _, _, picture in said) == 2
     assert begun <= asked[0] <= time.time()  # what was there before the run does not count
     assert asked[1:4] == [begun + 9, begun + 9, begun + 10]
+
+
+def test_while_another_page_is_at_work_its_preview_is_not_shown():
+    studio, asked, waited = Slow(), [], threading.Event()
+    studio.preview = lambda after: asked.append(after)
+
+    def make(wish, name, told):
+        told(0, 0)
+        assert waited.wait(30)
+        return []
+
+    studio.make = make
+    steps = page._steps(studio, WISH, "stage1", threading.Event(), [])
+    assert next(steps)[0] == ": waits until another page is done"
+    waited.set()
+    list(steps)
+    assert asked == []
 
 
 def test_a_stop_ends_the_run_after_the_step_that_is_being_made():

@@ -11,6 +11,7 @@ from opensora.evaluation.real_clips import choose_clips, fitted, read_clip, view
 from opensora.evaluation.reconstruction import Reconstruction, match_truth
 from opensora.media.frames import psnr, to_uint8
 from opensora.models.vae import WanVAE
+from tests.tiny_open import tiny_wan_vae
 
 
 class GreyVae:
@@ -65,16 +66,7 @@ def test_a_perfect_vae_is_as_good_as_the_real_clips(world, monkeypatch):
 def wan(tmp_path_factory):
     """The folder of a small autoencoder along time, whose latents are scaled channel by channel."""
     torch.manual_seed(0)
-    network = AutoencoderKLWan(
-        base_dim=8,
-        z_dim=4,
-        dim_mult=[1, 1, 1, 1],
-        num_res_blocks=1,
-        temperal_downsample=[False, True, True],
-        latents_mean=[0.1, 0.2, 0.3, 0.4],
-        latents_std=[1.0, 2.0, 3.0, 4.0],
-    )
-    network.save_pretrained(folder := tmp_path_factory.mktemp("wan"))
+    tiny_wan_vae().save_pretrained(folder := tmp_path_factory.mktemp("wan"))
     return folder
 
 

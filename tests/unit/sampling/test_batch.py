@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKLWan
 
 from opensora.core.errors import ConfigError
 from opensora.media.frames import to_uint8
@@ -15,6 +14,7 @@ from opensora.sampling.prompts import Prompt, requests
 from opensora.sampling.references import Reference
 from opensora.sampling.settings import SamplingSettings
 from opensora.schedulers.common import draw_noise
+from tests.tiny_open import tiny_wan_vae
 
 TEXTS = ["a red circle", "a blue square moves up"]
 
@@ -282,16 +282,7 @@ def test_models_without_a_variance_sample_with_the_other_schedulers(config, kind
 def test_autoencoders_along_time_share_whole_latent_frames(config, trained, tmp_path):
     """Nine frames are three latent frames of stride 4; five shared frames are two of them."""
     torch.manual_seed(0)
-    wan = AutoencoderKLWan(
-        base_dim=8,
-        z_dim=4,
-        dim_mult=[1, 1, 1, 1],
-        num_res_blocks=1,
-        temperal_downsample=[False, True, True],
-        latents_mean=[0.0] * 4,
-        latents_std=[1.0] * 4,
-    )
-    wan.save_pretrained(tmp_path / "wan")
+    tiny_wan_vae().save_pretrained(tmp_path / "wan")
     fields = {
         **config,
         "vae": {"type": "WanVAE", "from_pretrained": str(tmp_path / "wan")},
